@@ -1,0 +1,220 @@
+//! The client side of the socket, shared by the channel and `relayctl`: hello, requests, events, reconnect and replay.
+//!
+//! `ledger` holds the rules: which asks are open, what is said again after a reconnect, which outcome an ask has.
+//! It is pure, and the guarantor of the promise that every ask ends in exactly one outcome.
+//! `link` moves its bytes and its time. [`HubClient`] is the handle that the programs hold.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::protocol::{
+    AskEvent, AskId, AskState, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, PeerKey, PeerName, PeersAnswer,
+    Presence, Refusal, StatusAnswer,
+};
+
+/// What a client needs to know to connect and to say who it is.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The hub's socket.
+    pub socket: PathBuf,
+    /// The secret identity of this client.
+    pub key: PeerKey,
+    /// The program and its version, for people.
+    pub program: String,
+    /// What the client is.
+    pub kind: ClientKind,
+}
+
+/// An accepted ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The ask.
+    pub ask_id: AskId,
+    /// The name of the asked peer.
+    pub to: PeerName,
+    /// How far it has come.
+    pub state: AskState,
+}
+
+/// An accepted broadcast.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broadcasted {
+    /// The broadcast.
+    pub broadcast_id: BroadcastId,
+    /// The asks that were accepted.
+    pub asks: Vec<Asked>,
+    /// The peers that could not be asked.
+    pub refused: Vec<BroadcastRefusal>,
+}
+
+/// What became of a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replied {
+    /// The ask that was answered.
+    pub ask_id: AskId,
+    /// Who asked.
+    pub to: String,
+    /// Whether the asker has it: `false` while it is kept and will be handed over, or its failure told.
+    pub taken: bool,
+}
+
+/// Something that happened without being requested, or the end of something that was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// Somebody asks this session: never the same ask twice.
+    Ask(AskEvent),
+    /// A received ask has ended: nobody waits for its reply any more.
+    Closed {
+        /// The ask.
+        ask_id: AskId,
+    },
+    /// An own ask has ended: exactly once an ask.
+    Outcome(Outcome),
+    /// The last ask of an own broadcast has ended: once a broadcast, after the outcome of its last ask.
+    Tally(Tally),
+    /// A reply that was said to be pending could not be handed over.
+    ReplyFailed {
+        /// The ask that was answered.
+        ask_id: AskId,
+        /// Who had asked.
+        to: String,
+        /// Why.
+        error: Refusal,
+    },
+    /// The session has another name.
+    Renamed {
+        /// The name that it has now.
+        name: PeerName,
+    },
+}
+
+/// How an own ask ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The ask.
+    pub ask_id: AskId,
+    /// Whom it had been asked.
+    pub to: PeerName,
+    /// The broadcast that it belonged to.
+    pub broadcast_id: Option<BroadcastId>,
+    /// The end.
+    pub end: End,
+}
+
+/// The one outcome of an ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It was answered.
+    Reply {
+        /// The name that the answering peer has now.
+        from: PeerName,
+        /// The text.
+        text: String,
+    },
+    /// It was not answered.
+    Failed {
+        /// `timeout` or `peer_gone`.
+        code: ErrorCode,
+        /// How far it had come.
+        state: AskState,
+    },
+}
+
+/// How a broadcast ended. The four counts sum to `asked`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// The broadcast.
+    pub broadcast_id: BroadcastId,
+    /// The peers that were there.
+    pub asked: u64,
+    /// The asks that were answered.
+    pub replied: u64,
+    /// The asks that timed out.
+    pub timed_out: u64,
+    /// The asks whose peer went away.
+    pub gone: u64,
+    /// The peers that could not be asked.
+    pub refused: u64,
+}
+
+/// A handle to the hub: cheap to clone; the connection lives as long as one of them.
+#[derive(Debug, Clone)]
+pub struct HubClient {}
+
+impl HubClient {
+    /// Starts a client on the current thread's `LocalSet`; it connects by itself, and again whenever it must.
+    pub fn start(_config: ClientConfig) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
+        unimplemented!()
+    }
+
+    /// Returns the peers.
+    ///
+    /// # Errors
+    /// `hub_unreachable` where no hub answers in time.
+    pub async fn peers(&self) -> Result<PeersAnswer, Refusal> {
+        unimplemented!()
+    }
+
+    /// Returns the hub's state.
+    ///
+    /// # Errors
+    /// `hub_unreachable` where no hub answers in time.
+    pub async fn status(&self) -> Result<StatusAnswer, Refusal> {
+        unimplemented!()
+    }
+
+    /// Asks a peer. Returns as soon as the hub has the ask; the outcome comes as [`ClientEvent::Outcome`].
+    ///
+    /// # Errors
+    /// The ask was not accepted and will not be: `peer_not_found`, `bad_args`, `too_large`, `rate_limited`, `peer_busy`,
+    /// `loop_detected` or `hub_unreachable`.
+    pub async fn ask(&self, _to: String, _question: String, _timeout: Duration) -> Result<Asked, Refusal> {
+        unimplemented!()
+    }
+
+    /// Asks every other peer. The outcomes come one by one, then the [`Tally`].
+    ///
+    /// # Errors
+    /// As for [`HubClient::ask`]; nobody there is no error.
+    pub async fn broadcast(&self, _question: String, _timeout: Duration) -> Result<Broadcasted, Refusal> {
+        unimplemented!()
+    }
+
+    /// Answers a received ask. Waits two seconds at most for the asker to take it.
+    ///
+    /// # Errors
+    /// `unknown_ask`, `too_large` or `bad_args`.
+    pub async fn reply(&self, _ask_id: AskId, _text: String) -> Result<Replied, Refusal> {
+        unimplemented!()
+    }
+
+    /// Renames this session and returns the name that it now has.
+    ///
+    /// # Errors
+    /// `name_taken`, `bad_args` or `hub_unreachable`.
+    pub async fn rename(&self, _name: String) -> Result<PeerName, Refusal> {
+        unimplemented!()
+    }
+
+    /// Tells how far a received ask has come; the hub is told again after each reconnect.
+    pub fn progress(&self, _ask_id: AskId, _state: AskState) {
+        unimplemented!()
+    }
+
+    /// Tells what the session does and how it can be woken; the hub is told again after each reconnect.
+    pub fn presence(&self, _presence: Presence) {
+        unimplemented!()
+    }
+
+    /// Ends an own ask without an outcome.
+    pub fn withdraw(&self, _ask_id: AskId) {
+        unimplemented!()
+    }
+
+    /// Leaves in order; returns when the hub was told, after a tenth of a second at the latest.
+    pub async fn bye(&self) {
+        unimplemented!()
+    }
+}

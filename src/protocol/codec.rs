@@ -1,0 +1,221 @@
+//! Framing: one JSON object a line, with a hard limit on a line's length. Pure: bytes in, frames out.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::error::{ErrorCode, Refusal};
+
+/// The longest frame in bytes, its newline included.
+///
+/// A text of [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES) made of control characters grows sixfold in JSON and still fits.
+pub const FRAME_MAX_BYTES: usize = 512 * 1024;
+
+/// The longest first frame of a connection, which can only be a `hello`, in bytes.
+pub const HELLO_MAX_BYTES: usize = 16 * 1024;
+
+/// The most bytes of a receive buffer that are kept when it runs empty.
+const KEPT_BYTES: usize = 4 * 1024;
+
+/// Says why bytes are no frame. The first three leave no way to find the next frame: the connection ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The line is longer than the limit, in bytes.
+    #[error("a frame is longer than {limit} bytes")]
+    TooLong {
+        /// The limit that was passed.
+        limit: usize,
+    },
+    /// The line is not UTF-8.
+    #[error("a frame is not UTF-8")]
+    NotUtf8,
+    /// The line is not a JSON object.
+    #[error("a frame is not a JSON object: {0}")]
+    NotAnObject(String),
+    /// The object is no message of this protocol; the connection goes on.
+    #[error("not a message of this protocol: {reason}")]
+    NotAMessage {
+        /// The `id` that the object had, so that the error can name it.
+        id: Option<u64>,
+        /// What was expected and what was there.
+        reason: String,
+    },
+}
+
+impl FrameError {
+    /// Returns whether the connection must end, since the next frame cannot be found or trusted.
+    pub const fn is_fatal(&self) -> bool {
+        !matches!(self, Self::NotAMessage { .. })
+    }
+
+    /// Returns the `id` of the request that was meant, where it could be read.
+    pub const fn request_id(&self) -> Option<u64> {
+        match self {
+            Self::NotAMessage { id, .. } => *id,
+            Self::TooLong { .. } | Self::NotUtf8 | Self::NotAnObject(_) => None,
+        }
+    }
+
+    /// Returns what the sender of the frame is told.
+    pub fn refusal(&self) -> Refusal {
+        let (code, next) = match self {
+            Self::TooLong { .. } => (ErrorCode::TooLarge, "put the text into a file and send its path"),
+            Self::NotUtf8 | Self::NotAnObject(_) | Self::NotAMessage { .. } => {
+                (ErrorCode::BadMsg, "send one JSON object a line, as the protocol's documentation says")
+            }
+        };
+        Refusal::new(code, self.to_string(), next)
+    }
+}
+
+/// Cuts a byte stream into frames.
+#[derive(Debug, Default)]
+pub struct FrameBuffer {
+    bytes: Vec<u8>,
+    /// Where the first frame that was not yet taken begins.
+    start: usize,
+    /// Up to where `bytes` is known to hold no newline.
+    searched: usize,
+}
+
+impl FrameBuffer {
+    /// Adds bytes that were read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the next whole frame, without its newline; `None` where more bytes are needed.
+    ///
+    /// # Errors
+    /// The frame is longer than `limit` bytes; it is an error as soon as that is known, before its newline is seen.
+    pub fn next_frame(&mut self, limit: usize) -> Option<Result<&[u8], FrameError>> {
+        let Some(offset) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.bytes.len();
+            if self.searched - self.start >= limit {
+                return Some(Err(FrameError::TooLong { limit }));
+            }
+            self.reclaim();
+            return None;
+        };
+        let (from, to) = (self.start, self.searched + offset);
+        self.start = to + 1;
+        self.searched = to + 1;
+        if to + 1 - from > limit {
+            return Some(Err(FrameError::TooLong { limit }));
+        }
+        Some(Ok(&self.bytes[from..to]))
+    }
+
+    /// Returns how many bytes of an unfinished frame are held.
+    pub fn pending_bytes(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Forgets the taken frames, and gives memory back where a large one was among them.
+    fn reclaim(&mut self) {
+        self.bytes.drain(..self.start);
+        self.searched -= self.start;
+        self.start = 0;
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+/// Reads a frame as a message.
+///
+/// # Errors
+/// The frame is not UTF-8, not a JSON object, or not a message of this protocol.
+pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, FrameError> {
+    let text = std::str::from_utf8(frame).map_err(|_| FrameError::NotUtf8)?;
+    if !text.trim_start().starts_with('{') {
+        // Serde would take an array for an object, field by field.
+        return Err(FrameError::NotAnObject("it does not begin with {".to_owned()));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(text);
+        match object {
+            Err(error) => FrameError::NotAnObject(error.to_string()),
+            Ok(object) => FrameError::NotAMessage {
+                id: object.get("id").and_then(serde_json::Value::as_u64),
+                reason: error.to_string(),
+            },
+        }
+    })
+}
+
+/// Appends a message to `out` as one frame.
+pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
+    let start = out.len();
+    if serde_json::to_writer(&mut *out, message).is_err() {
+        // A message is a plain tree with text keys and `out` takes every byte: there is nothing that could fail.
+        out.truncate(start);
+        return;
+    }
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frames(buffer: &mut FrameBuffer, limit: usize) -> Vec<Result<Vec<u8>, FrameError>> {
+        let mut all = Vec::new();
+        while let Some(frame) = buffer.next_frame(limit) {
+            let stop = frame.is_err();
+            all.push(frame.map(<[u8]>::to_vec));
+            if stop {
+                break;
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_known_before_its_end() {
+        let mut buffer = FrameBuffer::default();
+        buffer.push(&[b'x'; 9]);
+        assert_eq!(buffer.next_frame(10), None);
+        buffer.push(b"x");
+        assert_eq!(buffer.next_frame(10), Some(Err(FrameError::TooLong { limit: 10 })));
+        let mut buffer = FrameBuffer::default();
+        buffer.push(b"123456789\n");
+        assert_eq!(buffer.next_frame(10), Some(Ok(b"123456789".as_slice())));
+    }
+
+    #[test]
+    fn what_is_no_message_says_so() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Message {
+            #[expect(dead_code, reason = "only its type matters here")]
+            n: u8,
+        }
+        assert_eq!(decode::<Message>(b"\xff").unwrap_err(), FrameError::NotUtf8);
+        assert!(matches!(decode::<Message>(b"[1]").unwrap_err(), FrameError::NotAnObject(_)));
+        assert!(matches!(decode::<Message>(b"{\"n\":").unwrap_err(), FrameError::NotAnObject(_)));
+        let error = decode::<Message>(b"{\"id\":4,\"n\":\"x\"}").unwrap_err();
+        assert_eq!(error.request_id(), Some(4));
+        assert!(!error.is_fatal());
+    }
+
+    proptest! {
+        #[test]
+        fn cutting_does_not_depend_on_how_bytes_arrive(
+            lines in prop::collection::vec("[a-z]{0,20}", 0..20),
+            cuts in prop::collection::vec(1usize..9, 1..40),
+        ) {
+            let stream: Vec<u8> = lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
+            let mut buffer = FrameBuffer::default();
+            let mut seen = Vec::new();
+            let mut rest = stream.as_slice();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (head, tail) = rest.split_at((*cut).min(rest.len()));
+                buffer.push(head);
+                rest = tail;
+                seen.extend(frames(&mut buffer, 64).into_iter().map(|frame| String::from_utf8(frame.unwrap()).unwrap()));
+            }
+            prop_assert_eq!(seen, lines);
+            prop_assert_eq!(buffer.pending_bytes(), 0);
+        }
+    }
+}

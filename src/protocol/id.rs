@@ -1,0 +1,255 @@
+//! Identifiers: asks and broadcasts (seen by models), peer keys (secret) and peer tags.
+
+use std::fmt;
+use std::hash::Hasher;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use siphasher::sip::SipHasher24;
+
+/// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`, so that a model or a person copies it without error.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Characters in an identifier's text, hyphens not counted; five bits each.
+const DIGITS: u32 = 12;
+const BITS: u32 = DIGITS * 5;
+
+/// Says why a text is no identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text has a wrong length or a character outside the alphabet.
+    #[error("an identifier is twelve of {}, in groups of four", "0-9 a-h j k m n p-t v-z")]
+    Malformed,
+}
+
+macro_rules! token {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Returns a fresh random identifier of 60 bits.
+            pub fn random() -> Self {
+                Self(u64::from_le_bytes(random_bytes()) >> (64 - BITS))
+            }
+
+            /// Returns the identifier with this number, of which the low 60 bits count: for tests and simulations.
+            pub const fn from_bits(bits: u64) -> Self {
+                Self(bits & ((1 << BITS) - 1))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_token(self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse_token(text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TokenVisitor).map(Self)
+            }
+        }
+    };
+}
+
+token! {
+    /// Names one ask: made by the asker's client, unique across restarts, and the ask's idempotency key.
+    ///
+    /// Written as `k3v9-x2mq-7bd4`. Parsing forgives upper case and missing hyphens.
+    AskId
+}
+
+token! {
+    /// Names one broadcast: made by the asker's client; each of its asks has an [`AskId`] derived from it.
+    BroadcastId
+}
+
+impl AskId {
+    /// Returns the id that the ask of this broadcast to the peer with this key has, in whatever hub expands it.
+    ///
+    /// The same broadcast said again after a hub's death so meets the same asks, not second questions.
+    pub fn of_broadcast(broadcast: BroadcastId, key: &PeerKey) -> Self {
+        Self::from_bits(keyed_hash(key, b'b', broadcast.0))
+    }
+}
+
+/// Identifies a client across connections and hubs: a random secret, said only in `hello`.
+///
+/// `Debug` does not show it, and it has no `Display`: it must never reach a log or a screen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerKey([u8; 16]);
+
+impl PeerKey {
+    /// Returns a fresh random key of 128 bits.
+    pub fn random() -> Self {
+        Self(random_bytes())
+    }
+
+    /// Returns the key with these bytes: for tests and simulations.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the public tag of this key's owner.
+    pub fn tag(&self) -> PeerTag {
+        PeerTag(keyed_hash(self, b't', 0))
+    }
+}
+
+impl fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PeerKey(secret)")
+    }
+}
+
+impl Serialize for PeerKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:032x}", u128::from_be_bytes(self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_hex::<32>(&text).map(|n| Self(n.to_be_bytes())).ok_or_else(|| de::Error::custom("a key is 32 hex digits"))
+    }
+}
+
+/// Tells peers apart where a name may have changed hands: public, derived from the [`PeerKey`] in one direction only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerTag(u64);
+
+impl Serialize for PeerTag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerTag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_hex::<16>(&text)
+            .and_then(|n| u64::try_from(n).ok())
+            .map(Self)
+            .ok_or_else(|| de::Error::custom("a tag is 16 hex digits"))
+    }
+}
+
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[expect(clippy::expect_used, reason = "without the system's random source no id could be trusted to be unique")]
+    getrandom::fill(&mut bytes).expect("the system's random source");
+    bytes
+}
+
+fn keyed_hash(key: &PeerKey, domain: u8, value: u64) -> u64 {
+    let mut hasher = SipHasher24::new_with_key(&key.0);
+    hasher.write_u8(domain);
+    hasher.write_u64(value.to_le());
+    hasher.finish()
+}
+
+fn write_token(bits: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [b'-'; 14];
+    for digit in 0..DIGITS {
+        let value = (bits >> (5 * (DIGITS - 1 - digit))) & 31;
+        text[(digit + digit / 4) as usize] = ALPHABET[value as usize];
+    }
+    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+}
+
+fn parse_token(text: &str) -> Result<u64, IdError> {
+    let mut bits = 0;
+    let mut digits = 0;
+    for byte in text.trim().bytes().filter(|byte| *byte != b'-') {
+        let value = ALPHABET.iter().position(|a| *a == byte.to_ascii_lowercase()).ok_or(IdError::Malformed)?;
+        digits += 1;
+        if digits > DIGITS {
+            return Err(IdError::Malformed);
+        }
+        bits = bits << 5 | value as u64;
+    }
+    if digits == DIGITS { Ok(bits) } else { Err(IdError::Malformed) }
+}
+
+fn parse_hex<const DIGITS: usize>(text: &str) -> Option<u128> {
+    let plain = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    plain.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+struct TokenVisitor;
+
+impl de::Visitor<'_> for TokenVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an identifier such as k3v9-x2mq-7bd4")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+        parse_token(text).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_text() {
+        for _ in 0..100 {
+            let id = AskId::random();
+            let text = id.to_string();
+            assert_eq!(text.len(), 14);
+            assert_eq!(text.parse(), Ok(id));
+            assert_eq!(text.to_uppercase().replace('-', "").parse(), Ok(id));
+        }
+        assert_eq!(AskId::from_bits(0).to_string(), "0000-0000-0000");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in ["", "k3v9", "k3v9-x2mq-7bd", "k3v9-x2mq-7bd44", "u3v9-x2mq-7bd4", "k3v9 x2mq 7bd4"] {
+            assert_eq!(text.parse::<AskId>(), Err(IdError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broadcast_has_one_ask_id_a_peer() {
+        let (a, b) = (PeerKey::from_bytes([1; 16]), PeerKey::from_bytes([2; 16]));
+        let broadcast = BroadcastId::from_bits(7);
+        assert_eq!(AskId::of_broadcast(broadcast, &a), AskId::of_broadcast(broadcast, &a));
+        assert_ne!(AskId::of_broadcast(broadcast, &a), AskId::of_broadcast(broadcast, &b));
+        assert_ne!(a.tag(), b.tag());
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        assert_eq!(format!("{:?}", PeerKey::from_bytes([7; 16])), "PeerKey(secret)");
+        let json = serde_json::to_string(&PeerKey::from_bytes([0xab; 16])).unwrap();
+        assert_eq!(json, format!("\"{}\"", "ab".repeat(16)));
+        assert_eq!(serde_json::from_str::<PeerKey>(&json).unwrap(), PeerKey::from_bytes([0xab; 16]));
+        assert!(serde_json::from_str::<PeerKey>("\"+b\"").is_err());
+    }
+}

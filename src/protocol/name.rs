@@ -1,0 +1,171 @@
+//! Peer names: how a folder's name, a user's wish or an address becomes a slug.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+/// The most characters that a name may have.
+pub const NAME_MAX_CHARS: usize = 64;
+
+/// The name of a session whose folder's name holds no letter or digit.
+pub const FALLBACK_NAME: &str = "session";
+
+/// What a message from the person's shell says in `from`.
+pub const SHELL: &str = "shell";
+
+/// Names that no peer may have, since they mean something else in an address or a sentence.
+pub const RESERVED_NAMES: [&str; 5] = [SHELL, "all", "everyone", "hub", "you"];
+
+/// Says why a text cannot be a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The text holds no letter and no digit.
+    #[error("a name needs at least one letter or digit")]
+    Empty,
+    /// The name is one of [`RESERVED_NAMES`].
+    #[error("this name is reserved")]
+    Reserved,
+}
+
+/// A peer's name: a slug of 1 to [`NAME_MAX_CHARS`] characters, NFC, lower case, letters and digits of any script and `-`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PeerName(String);
+
+impl PeerName {
+    /// Makes a name of free text, as a user or a folder gives it.
+    ///
+    /// # Errors
+    /// The text holds no letter or digit, or its slug is reserved.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = slug(text).ok_or(NameError::Empty)?;
+        if RESERVED_NAMES.contains(&name.as_str()) { Err(NameError::Reserved) } else { Ok(Self(name)) }
+    }
+
+    /// Makes the name of a session that works in this folder; [`FALLBACK_NAME`] where the folder gives none.
+    pub fn of_folder(path: &str) -> Self {
+        let folder = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        match slug(folder) {
+            Some(name) if RESERVED_NAMES.contains(&name.as_str()) => Self(format!("{FALLBACK_NAME}-{name}")),
+            Some(name) => Self(name),
+            None => Self(FALLBACK_NAME.to_owned()),
+        }
+    }
+
+    /// Returns this name with a number behind it, cut so that it stays within [`NAME_MAX_CHARS`].
+    pub fn with_suffix(&self, number: u64) -> Self {
+        let suffix = format!("-{number}");
+        let kept: String = self.0.chars().take(NAME_MAX_CHARS - suffix.len()).collect();
+        Self(format!("{}{suffix}", kept.trim_end_matches('-')))
+    }
+
+    /// Returns the name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl TryFrom<String> for PeerName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<PeerName> for String {
+    fn from(name: PeerName) -> Self {
+        name.0
+    }
+}
+
+/// Lowers, composes, keeps letters, digits and their marks, and joins what is left with single hyphens.
+fn slug(text: &str) -> Option<String> {
+    let lowered: String = text.nfc().collect::<String>().to_lowercase();
+    let mut name = String::new();
+    let mut chars = 0;
+    for c in lowered.nfc() {
+        let kept = c.is_alphanumeric() || (is_combining_mark(c) && !name.is_empty() && !name.ends_with('-'));
+        if chars == NAME_MAX_CHARS {
+            break;
+        }
+        if kept {
+            name.push(c);
+            chars += 1;
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+            chars += 1;
+        }
+    }
+    let name = name.trim_end_matches('-');
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn folder(path: &str) -> String {
+        PeerName::of_folder(path).to_string()
+    }
+
+    #[test]
+    fn a_folder_names_its_session() {
+        assert_eq!(folder("/home/me/Backend API"), "backend-api");
+        assert_eq!(folder("/srv/my_app.v2/"), "my-app-v2");
+        assert_eq!(folder("/home/me/Größe"), "größe");
+        assert_eq!(folder("/home/me/プロジェクト"), "プロジェクト");
+        assert_eq!(folder("/home/me/हिन्दी"), "हिन्दी");
+        assert_eq!(folder("/home/me/🚀🚀"), "session");
+        assert_eq!(folder("/"), "session");
+        assert_eq!(folder("/home/all"), "session-all");
+        assert_eq!(folder(&"x".repeat(100)), "x".repeat(64));
+    }
+
+    #[test]
+    fn composed_and_decomposed_are_one_name() {
+        assert_eq!(PeerName::parse("cafe\u{301}"), PeerName::parse("caf\u{e9}"));
+    }
+
+    #[test]
+    fn reserved_and_empty_are_refused() {
+        for text in ["shell", "ALL", " everyone ", "Hub", "you"] {
+            assert_eq!(PeerName::parse(text), Err(NameError::Reserved), "{text}");
+        }
+        for text in ["", "--", "!?"] {
+            assert_eq!(PeerName::parse(text), Err(NameError::Empty), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_suffix_fits() {
+        assert_eq!(PeerName::parse("api").unwrap().with_suffix(2).as_str(), "api-2");
+        assert_eq!(PeerName::of_folder(&"x".repeat(64)).with_suffix(12).as_str().chars().count(), 64);
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_its_own_slug(text in "\\PC{0,80}") {
+            if let Ok(name) = PeerName::parse(&text) {
+                prop_assert_eq!(PeerName::parse(name.as_str()), Ok(name.clone()));
+                prop_assert!((1..=NAME_MAX_CHARS).contains(&name.as_str().chars().count()));
+                prop_assert!(!name.as_str().starts_with('-') && !name.as_str().ends_with('-'));
+            }
+        }
+    }
+}

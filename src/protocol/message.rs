@@ -45,10 +45,12 @@ pub enum ClientMessage {
         /// How far it has come in this session.
         state: AskState,
     },
-    /// Tells that the asker's client has taken the reply of this ask.
+    /// Tells that the asker's client has taken the reply of this ask. Said again after a reconnect for the latest ones.
     Taken {
         /// The ask.
         ask_id: AskId,
+        /// The tag of the peer whose reply was taken.
+        by: PeerTag,
     },
     /// Ends an ask of the caller's own: nobody waits for it any more.
     Withdraw {
@@ -341,8 +343,6 @@ pub struct StatusAnswer {
     pub hub: String,
     /// The protocol versions that the hub speaks.
     pub versions: VersionRange,
-    /// The hub's process id.
-    pub pid: u32,
     /// Since when the hub runs, in seconds.
     pub uptime_s: u64,
     /// Whether the hub has just started and may not know every peer yet.

@@ -1,0 +1,282 @@
+//! The rules of the hub: who is there, who asks whom, and how each ask ends. Pure and synchronous.
+//!
+//! Time comes in as an argument, what happened comes in as an [`Input`], and what is to be done goes out as
+//! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
+//! answer, an effect that fails in the world comes back as an input.
+//!
+//! [`Hub`] dispatches. `Peers`, `Asks`, `Settling`, `Paces` and `Idle` are small machines of their own.
+//!
+//! # Invariants
+//! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
+//! - No effect names a connection that has been closed or lost.
+//! - Two peers never have the same name.
+//! - After [`Hub::handle_timeout`] with the time of [`Hub::poll_timeout`], the next timeout is later.
+//! - All that a client can make the hub hold is bounded by [`Limits`].
+
+mod asks;
+mod broadcast;
+mod connections;
+mod deadlines;
+mod delivery;
+mod idle;
+pub mod limits;
+mod loops;
+mod pace;
+mod peers;
+mod refusal;
+mod registration;
+mod settling;
+mod snapshot;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use self::asks::{Asks, Ending};
+use self::connections::Connections;
+use self::idle::Idle;
+use self::pace::Paces;
+use self::peers::Peers;
+use self::settling::{Deferred, Settling};
+use crate::protocol::codec::FrameError;
+use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
+
+pub use self::asks::REMEMBERED;
+pub use self::connections::HELLO_WAIT;
+pub use self::limits::Limits;
+pub use self::peers::GONE_WAIT;
+pub use self::settling::SETTLING;
+
+/// Names one accepted connection; never used again for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A connection of the hub's own user was accepted.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A message came in.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        message: ClientMessage,
+    },
+    /// Bytes came in that are no message.
+    Malformed {
+        /// The connection.
+        conn: ConnId,
+        /// What was wrong.
+        error: FrameError,
+    },
+    /// The connection is over, for whatever reason but [`Effect::Close`].
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The process behind a connection that was lost has ended.
+    ProcessEnded {
+        /// The lost connection.
+        conn: ConnId,
+    },
+}
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write this message.
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// The message.
+        message: HubMessage,
+    },
+    /// Write what is still to be written, then close. The connection is over for the hub.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for the log.
+        reason: CloseReason,
+    },
+    /// Leave: nobody has been connected for the idle timeout.
+    Exit,
+}
+
+/// Why the hub closes a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It said no hello in time.
+    NoHello,
+    /// Its bytes cannot be cut into messages.
+    Malformed,
+    /// No protocol version is common.
+    ProtocolMismatch,
+    /// A newer connection of the same client took its place.
+    Superseded,
+    /// The client said bye.
+    Bye,
+    /// There are more connections than the limit allows.
+    TooManyConnections,
+}
+
+/// The hub's state and rules.
+#[derive(Debug)]
+pub struct Hub {
+    limits: Limits,
+    version: &'static str,
+    started: Instant,
+    connections: Connections,
+    peers: Peers,
+    asks: Asks,
+    settling: Settling,
+    paces: Paces,
+    idle: Idle,
+    effects: VecDeque<Effect>,
+}
+
+impl Hub {
+    /// Starts a hub that nobody is connected to. `version` is what clients are told of the program.
+    pub fn new(now: Instant, limits: Limits, idle_timeout: Option<Duration>, version: &'static str) -> Self {
+        Self {
+            limits,
+            version,
+            started: now,
+            connections: Connections::new(),
+            peers: Peers::new(),
+            asks: Asks::new(),
+            settling: Settling::new(now),
+            paces: Paces::new(),
+            idle: Idle::new(now, idle_timeout),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes note of something that happened.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Connected { conn } => self.handle_connected(now, conn),
+            Input::Received { conn, message } => self.handle_message(now, conn, message),
+            Input::Malformed { conn, error } => self.handle_malformed(now, conn, &error),
+            Input::Disconnected { conn } => self.handle_disconnected(now, conn),
+            Input::ProcessEnded { conn } => self.handle_process_ended(now, conn),
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(deferred) = self.settling.handle_timeout(now) {
+            self.retry(now, deferred);
+            for (ask_id, peer) in self.settling.take_unclaimed() {
+                self.send(peer, HubMessage::Closed { ask_id });
+            }
+        }
+        while let Some(conn) = self.connections.pop_silent(now) {
+            self.close(now, conn, CloseReason::NoHello);
+        }
+        while let Some(ask_id) = self.asks.pop_timed_out(now) {
+            self.end_ask(now, ask_id, Ending::TimedOut);
+        }
+        while let Some(tag) = self.peers.pop_gone(now) {
+            self.forget(now, tag);
+        }
+        if self.idle.handle_timeout(now) {
+            self.effects.push_back(Effect::Exit);
+        }
+    }
+
+    /// Returns the next effect that is to be performed.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Returns when [`Hub::handle_timeout`] is to be called next, and what for.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        [
+            (self.settling.poll_timeout(), "settling"),
+            (self.connections.poll_timeout(), "hello"),
+            (self.asks.poll_timeout(), "ask"),
+            (self.peers.poll_timeout(), "gone"),
+            (self.idle.poll_timeout(), "idle"),
+        ]
+        .into_iter()
+        .filter_map(|(at, what)| Some((at?, what)))
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// Returns whether a client of a former hub may still be coming back.
+    pub const fn is_settling(&self) -> bool {
+        self.settling.is_on()
+    }
+
+    /// Returns the limits in force.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Returns whether nothing of any client is left but what is remembered of ended asks.
+    pub fn is_quiet(&self) -> bool {
+        self.asks.is_quiet() && self.connections.is_empty() && self.peers.all().next().is_none()
+    }
+
+    fn handle_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
+        if !self.connections.is_open(conn) {
+            return;
+        }
+        let Some(tag) = self.connections.client(conn) else {
+            return self.handle_first_message(now, conn, message);
+        };
+        match message {
+            ClientMessage::Hello(hello) => self.refuse(conn, hello.id, refusal::already_registered()),
+            ClientMessage::Peers { id } => self.answer_peers(now, conn, tag, id),
+            ClientMessage::Status { id } => self.answer_status(now, conn, id),
+            ClientMessage::Ask(ask) => self.handle_ask(now, conn, tag, ask),
+            ClientMessage::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, broadcast),
+            ClientMessage::Reply(reply) => self.handle_reply(now, conn, tag, reply),
+            ClientMessage::Rename { id, name } => self.handle_rename(conn, tag, id, &name),
+            ClientMessage::Progress { ask_id, state } => self.handle_progress(tag, ask_id, state),
+            ClientMessage::Taken { ask_id, by } => self.handle_taken(now, tag, ask_id, by),
+            ClientMessage::Withdraw { ask_id } => self.handle_withdraw(now, tag, ask_id),
+            ClientMessage::Presence(presence) => self.peers.set_presence(tag, presence),
+            ClientMessage::Bye {} => self.handle_bye(now, conn, tag),
+        }
+    }
+
+    /// Handles requests again that waited, where the connection that they came on is still their client's.
+    fn retry(&mut self, now: Instant, deferred: Vec<Deferred>) {
+        for Deferred { tag, conn, message } in deferred {
+            if self.peers.conn(tag) == Some(conn) {
+                self.handle_message(now, conn, message);
+            }
+        }
+    }
+
+    /// Lets a request wait for the end of the settling, as far as there is room.
+    fn defer(&mut self, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
+        let held = self.settling.bytes() + self.asks.held_bytes();
+        if held > self.limits.held_bytes {
+            return self.refuse(conn, id, refusal::hub_full(held, &self.limits));
+        }
+        self.settling.defer(Deferred { tag, conn, message });
+    }
+
+    fn send_to(&mut self, conn: ConnId, message: HubMessage) {
+        if self.connections.is_open(conn) {
+            self.effects.push_back(Effect::Send { conn, message });
+        }
+    }
+
+    /// Sends to a client, if it is connected.
+    fn send(&mut self, tag: PeerTag, message: HubMessage) {
+        if let Some(conn) = self.peers.conn(tag) {
+            self.send_to(conn, message);
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, id: RequestId, error: Refusal) {
+        tracing::debug!(conn = conn.0, code = %error.code, "refused a request");
+        self.send_to(conn, HubMessage::Error { id: Some(id), error });
+    }
+}

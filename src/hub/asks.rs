@@ -1,0 +1,282 @@
+//! The table of asks: open ones, answered ones whose asker has not taken the reply yet, and ended ones that are remembered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::ConnId;
+use super::deadlines::Deadlines;
+use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag, RequestId};
+
+/// How long an ended ask is remembered beyond its deadline, so that what is said again about it meets its end.
+pub const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// How long after its deadline an answered ask still waits for its asker, who decides which came first.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
+
+/// The most ended asks that are remembered; beyond it the oldest are forgotten.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// One ask.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// Who asked.
+    pub(super) asker: PeerTag,
+    /// Who was asked.
+    pub(super) asked: PeerTag,
+    /// The broadcast that it belongs to.
+    pub(super) broadcast: Option<BroadcastId>,
+    /// How far it has come.
+    pub(super) state: AskState,
+    /// The ask that its asker had received last: the chain of asks that rings are looked for in.
+    pub(super) parent: Option<AskId>,
+    /// When its asker stops waiting.
+    pub(super) deadline: Instant,
+    /// Where it stands.
+    pub(super) phase: Phase,
+    /// Its place in the order in which the hub accepted asks.
+    pub(super) number: u64,
+}
+
+/// Where an ask stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Waits for the asked session. The question is held until it was handed over.
+    Open {
+        /// The text.
+        question: Option<String>,
+    },
+    /// Waits for the asker's client to take the reply.
+    Answered(Answer),
+    /// Is over.
+    Ended {
+        /// How.
+        ending: Ending,
+        /// When.
+        at: Instant,
+    },
+}
+
+/// A reply that the asker's client has not taken yet.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The text.
+    pub(super) text: String,
+    /// The name of the peer that answers.
+    pub(super) from: PeerName,
+    /// The request that is answered when the reply is taken.
+    pub(super) request: (ConnId, RequestId),
+}
+
+/// How an ask ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The asker's client took the reply.
+    Replied,
+    /// Its deadline passed.
+    TimedOut,
+    /// The asked peer went away.
+    PeerGone,
+    /// The asker does not want it any more, or went away.
+    Withdrawn,
+}
+
+/// The table. Invariant: `sent`, `received`, `counts` and `n_open` speak of exactly those asks that have not ended.
+#[derive(Debug)]
+pub(super) struct Asks {
+    by_id: BTreeMap<AskId, Ask>,
+    sent: BTreeSet<(PeerTag, AskId)>,
+    received: BTreeSet<(PeerTag, AskId)>,
+    counts: BTreeMap<PeerTag, OpenAsks>,
+    timers: Deadlines<AskId>,
+    ended: VecDeque<AskId>,
+    n_open: u64,
+    held_bytes: u64,
+    next_number: u64,
+}
+
+impl Asks {
+    /// Returns an empty table.
+    pub(super) const fn new() -> Self {
+        Self {
+            by_id: BTreeMap::new(),
+            sent: BTreeSet::new(),
+            received: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            timers: Deadlines::new(),
+            ended: VecDeque::new(),
+            n_open: 0,
+            held_bytes: 0,
+            next_number: 0,
+        }
+    }
+
+    /// Returns an ask, ended ones that are remembered included.
+    pub(super) fn get(&self, id: AskId) -> Option<&Ask> {
+        self.by_id.get(&id)
+    }
+
+    /// Returns how many asks of a client are open.
+    pub(super) fn open_of(&self, tag: PeerTag) -> OpenAsks {
+        self.counts.get(&tag).copied().unwrap_or_default()
+    }
+
+    /// Returns how many asks are open.
+    pub(super) const fn n_open(&self) -> u64 {
+        self.n_open
+    }
+
+    /// Returns how many bytes of questions and replies are held.
+    pub(super) const fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// Returns the open asks that a client sent, in the order of their acceptance.
+    pub(super) fn sent_by(&self, tag: PeerTag) -> Vec<AskId> {
+        self.in_order(&self.sent, tag)
+    }
+
+    /// Returns the open asks that a peer received, in the order of their acceptance.
+    pub(super) fn received_by(&self, tag: PeerTag) -> Vec<AskId> {
+        self.in_order(&self.received, tag)
+    }
+
+    fn in_order(&self, index: &BTreeSet<(PeerTag, AskId)>, tag: PeerTag) -> Vec<AskId> {
+        let range = (tag, AskId::from_bits(0))..=(tag, AskId::from_bits(u64::MAX));
+        let mut ids: Vec<AskId> = index.range(range).map(|(_, id)| *id).collect();
+        ids.sort_by_key(|id| self.by_id.get(id).map(|ask| ask.number));
+        ids
+    }
+
+    /// Adds an open ask. The id must be new.
+    pub(super) fn open(&mut self, id: AskId, ask: Ask) {
+        debug_assert!(!self.by_id.contains_key(&id), "an id names one ask");
+        self.sent.insert((ask.asker, id));
+        self.received.insert((ask.asked, id));
+        self.counts.entry(ask.asker).or_default().sent += 1;
+        self.counts.entry(ask.asked).or_default().received += 1;
+        self.n_open += 1;
+        self.held_bytes += ask.phase.held_bytes();
+        self.timers.set(id, ask.deadline);
+        self.next_number += 1;
+        self.by_id.insert(id, Ask { number: self.next_number, ..ask });
+    }
+
+    /// Takes note of how far an open ask has come; never backwards. Gives up the question once it was handed over.
+    pub(super) fn advance(&mut self, id: AskId, state: AskState) {
+        let Some(ask) = self.by_id.get_mut(&id) else { return };
+        ask.state = ask.state.max(state);
+        if ask.state >= AskState::HandedOver
+            && let Phase::Open { question } = &mut ask.phase
+            && let Some(question) = question.take()
+        {
+            self.held_bytes -= question.len() as u64;
+        }
+    }
+
+    /// Puts an answer to an open ask, or the same answer said again on another connection.
+    pub(super) fn answer(&mut self, id: AskId, answer: Answer) {
+        let Some(ask) = self.by_id.get_mut(&id) else { return };
+        self.held_bytes -= ask.phase.held_bytes();
+        ask.state = AskState::Shown;
+        ask.phase = Phase::Answered(answer);
+        self.held_bytes += ask.phase.held_bytes();
+    }
+
+    /// Ends an ask that has not ended, and returns where it stood.
+    pub(super) fn end(&mut self, now: Instant, id: AskId, ending: Ending) -> Option<Phase> {
+        let ask = self.by_id.get_mut(&id).filter(|ask| !matches!(ask.phase, Phase::Ended { .. }))?;
+        let phase = std::mem::replace(&mut ask.phase, Phase::Ended { ending, at: now });
+        let (asker, asked) = (ask.asker, ask.asked);
+        self.timers.set(id, ask.deadline.max(now) + REMEMBERED);
+        self.held_bytes -= phase.held_bytes();
+        self.n_open -= 1;
+        self.sent.remove(&(asker, id));
+        self.received.remove(&(asked, id));
+        self.uncount(asker, |open| open.sent -= 1);
+        self.uncount(asked, |open| open.received -= 1);
+        self.remember(id);
+        Some(phase)
+    }
+
+    /// Remembers an ask of a former hub as one whose reply was taken.
+    pub(super) fn remember_replied(&mut self, now: Instant, id: AskId, asker: PeerTag, asked: PeerTag) {
+        if self.by_id.contains_key(&id) {
+            return;
+        }
+        self.next_number += 1;
+        let ask = Ask {
+            asker,
+            asked,
+            broadcast: None,
+            state: AskState::Shown,
+            parent: None,
+            deadline: now,
+            phase: Phase::Ended { ending: Ending::Replied, at: now },
+            number: self.next_number,
+        };
+        self.by_id.insert(id, ask);
+        self.timers.set(id, now + REMEMBERED);
+        self.remember(id);
+    }
+
+    fn uncount(&mut self, tag: PeerTag, change: impl FnOnce(&mut OpenAsks)) {
+        if let Some(open) = self.counts.get_mut(&tag) {
+            change(open);
+            if *open == OpenAsks::default() {
+                self.counts.remove(&tag);
+            }
+        }
+    }
+
+    fn remember(&mut self, id: AskId) {
+        self.ended.push_back(id);
+        if self.ended.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.ended.pop_front()
+            && self.by_id.get(&oldest).is_some_and(|ask| matches!(ask.phase, Phase::Ended { .. }))
+        {
+            self.by_id.remove(&oldest);
+            self.timers.clear(&oldest);
+        }
+    }
+
+    /// Returns when something is due next.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Takes one ask that has timed out. Forgets ended ones whose time has come, and lets answered ones wait a little.
+    pub(super) fn pop_timed_out(&mut self, now: Instant) -> Option<AskId> {
+        while let Some(id) = self.timers.pop_due(now) {
+            match self.by_id.get(&id).map(|ask| (&ask.phase, ask.deadline)) {
+                Some((Phase::Ended { .. }, _)) => {
+                    self.by_id.remove(&id);
+                }
+                Some((Phase::Answered(_), deadline)) if now < deadline + ANSWER_WAIT => {
+                    self.timers.set(id, deadline + ANSWER_WAIT);
+                }
+                Some((Phase::Open { .. } | Phase::Answered(_), _)) => return Some(id),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// Returns whether nothing of any client is open: what must hold when all have left.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.n_open == 0
+            && self.held_bytes == 0
+            && self.sent.is_empty()
+            && self.received.is_empty()
+            && self.counts.is_empty()
+    }
+}
+
+impl Phase {
+    fn held_bytes(&self) -> u64 {
+        match self {
+            Self::Open { question } => question.as_ref().map_or(0, String::len) as u64,
+            Self::Answered(answer) => answer.text.len() as u64,
+            Self::Ended { .. } => 0,
+        }
+    }
+}

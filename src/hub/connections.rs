@@ -1,0 +1,91 @@
+//! The accepted connections: those that have not said hello yet, and whose the others are.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::ConnId;
+use super::deadlines::Deadlines;
+use crate::protocol::PeerTag;
+
+/// How long a connection may take to say hello.
+pub const HELLO_WAIT: Duration = Duration::from_secs(5);
+
+/// The open connections, and the lost ones whose client is still waited for.
+#[derive(Debug)]
+pub(super) struct Connections {
+    open: BTreeMap<ConnId, Option<PeerTag>>,
+    silent: Deadlines<ConnId>,
+    lost: BTreeMap<ConnId, PeerTag>,
+}
+
+impl Connections {
+    /// Returns an empty set.
+    pub(super) const fn new() -> Self {
+        Self { open: BTreeMap::new(), silent: Deadlines::new(), lost: BTreeMap::new() }
+    }
+
+    /// Adds a connection that has said nothing yet.
+    pub(super) fn insert(&mut self, now: Instant, conn: ConnId) {
+        self.open.insert(conn, None);
+        self.silent.set(conn, now + HELLO_WAIT);
+    }
+
+    /// Takes note of whose a connection is.
+    pub(super) fn set_client(&mut self, conn: ConnId, tag: PeerTag) {
+        self.silent.clear(&conn);
+        self.open.insert(conn, Some(tag));
+    }
+
+    /// Removes a connection, and returns whose it was.
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<PeerTag> {
+        self.silent.clear(&conn);
+        self.open.remove(&conn).flatten()
+    }
+
+    /// Remembers whose a lost connection was, until that client is back or forgotten.
+    pub(super) fn remember_lost(&mut self, conn: ConnId, tag: PeerTag) {
+        self.lost.insert(conn, tag);
+    }
+
+    /// Forgets the lost connections of a client.
+    pub(super) fn forget_lost(&mut self, tag: PeerTag) {
+        if !self.lost.is_empty() {
+            self.lost.retain(|_, lost| *lost != tag);
+        }
+    }
+
+    /// Returns whose a lost connection was.
+    pub(super) fn lost_client(&self, conn: ConnId) -> Option<PeerTag> {
+        self.lost.get(&conn).copied()
+    }
+
+    /// Returns whether a connection is open.
+    pub(super) fn is_open(&self, conn: ConnId) -> bool {
+        self.open.contains_key(&conn)
+    }
+
+    /// Returns whose an open connection is.
+    pub(super) fn client(&self, conn: ConnId) -> Option<PeerTag> {
+        self.open.get(&conn).copied().flatten()
+    }
+
+    /// Returns how many connections are open.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Returns whether no connection is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Takes one connection that has said no hello in time.
+    pub(super) fn pop_silent(&mut self, now: Instant) -> Option<ConnId> {
+        self.silent.pop_due(now)
+    }
+
+    /// Returns when the next connection has said no hello in time.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.silent.next()
+    }
+}

@@ -1,0 +1,323 @@
+//! The way of an ask: accepted, handed over, answered, taken; or ended without an answer.
+
+use std::time::{Duration, Instant};
+
+use super::asks::{Answer, Ask, Ending, Phase};
+use super::{ConnId, Hub, loops, refusal};
+use crate::protocol::{
+    Accepted, AskId, AskRequest, AskState, BODY_MAX_BYTES, BroadcastId, ClientMessage, ErrorCode, FailedEvent,
+    HubMessage, PeerName, PeerTag, Refusal, ReplyRequest, TIMEOUT_MAX_S, Wake,
+};
+
+/// How long an ask that was answered or ended still counts as what made its receiver ask.
+const CHAIN_MEMORY: Duration = Duration::from_secs(10);
+
+/// What an ask is opened with, whatever message it came by.
+pub(super) struct NewAsk<'a> {
+    pub(super) id: AskId,
+    pub(super) asker: PeerTag,
+    pub(super) asked: PeerTag,
+    pub(super) question: &'a str,
+    pub(super) deadline: Instant,
+    pub(super) broadcast: Option<BroadcastId>,
+    /// Whether a hub has accepted it before, so that it has been counted against the pace.
+    pub(super) said_again: bool,
+}
+
+impl Hub {
+    pub(super) fn handle_ask(&mut self, now: Instant, conn: ConnId, tag: PeerTag, ask: AskRequest) {
+        if let Err(error) = check_text(&ask.question).and_then(|()| check_timeout(ask.timeout_ms)) {
+            return self.refuse(conn, ask.id, error);
+        }
+        if let Some(known) = self.asks.get(ask.ask_id) {
+            return if known.asker == tag {
+                self.answer_ask_said_again(now, conn, &ask)
+            } else {
+                self.refuse(conn, ask.id, refusal::id_in_use(ask.ask_id))
+            };
+        }
+        let asked = match self.resolve(&ask) {
+            Some(asked) if asked == tag => {
+                let name = self.peers.name(tag).map_or("this client", PeerName::as_str);
+                let error = refusal::asks_itself(name);
+                return self.refuse(conn, ask.id, error);
+            }
+            Some(asked) => asked,
+            None if self.settling.is_on() && addresses_a_peer(&ask) => {
+                return self.defer(conn, tag, ask.id, ClientMessage::Ask(ask));
+            }
+            None if ask.bound.is_some() => return self.refuse(conn, ask.id, refusal::peer_gone(&ask.to)),
+            None => return self.refuse(conn, ask.id, refusal::peer_not_found(&ask.to)),
+        };
+        let new = NewAsk {
+            id: ask.ask_id,
+            asker: tag,
+            asked,
+            question: &ask.question,
+            deadline: now + Duration::from_millis(ask.timeout_ms),
+            broadcast: ask.broadcast_id,
+            said_again: ask.bound.is_some() && self.settling.is_on(),
+        };
+        match self.open_ask(now, new) {
+            Ok(state) => self.accept(conn, &ask, asked, state),
+            Err(error) => self.refuse(conn, ask.id, error),
+        }
+        self.retry_about(now, ask.ask_id);
+    }
+
+    /// Finds whom an ask is for. Once a hub has accepted it, its peer's identity decides and not the name.
+    fn resolve(&self, ask: &AskRequest) -> Option<PeerTag> {
+        match ask.bound {
+            Some(tag) => self.peers.name(tag).map(|_| tag),
+            None => self.peers.find(&PeerName::parse(&ask.to).ok()?),
+        }
+    }
+
+    fn accept(&mut self, conn: ConnId, ask: &AskRequest, asked: PeerTag, state: AskState) {
+        // A peer that has gone meanwhile has no name any more; its asker knows it by the one that it said.
+        let to = self.peers.name(asked).cloned().unwrap_or_else(|| PeerName::of_folder(&ask.to));
+        let accepted = Accepted { id: ask.id, ask_id: ask.ask_id, to, tag: asked, state };
+        self.send_to(conn, HubMessage::Accepted(accepted));
+    }
+
+    fn answer_ask_said_again(&mut self, now: Instant, conn: ConnId, ask: &AskRequest) {
+        let Some(known) = self.asks.get(ask.ask_id) else { return };
+        match known.phase {
+            Phase::Ended { ending: ending @ (Ending::Replied | Ending::Withdrawn), at } => {
+                let error = refusal::unknown_ask(ask.ask_id, Some((ending, at)), now);
+                self.refuse(conn, ask.id, error);
+            }
+            Phase::Open { .. } | Phase::Answered(_) | Phase::Ended { .. } => {
+                let (asked, state) = (known.asked, known.state);
+                self.accept(conn, ask, asked, state);
+                self.tell_end(ask.ask_id);
+            }
+        }
+    }
+
+    /// Tells the asker of an ask's end again, if it has one.
+    pub(super) fn tell_end(&mut self, ask_id: AskId) {
+        let Some(ask) = self.asks.get(ask_id) else { return };
+        let (asker, state) = (ask.asker, ask.state);
+        match ask.phase {
+            Phase::Answered(_) => self.send_answer(ask_id),
+            Phase::Ended { ending: Ending::TimedOut, .. } => self.send_failed(asker, ask_id, ErrorCode::Timeout, state),
+            Phase::Ended { ending: Ending::PeerGone, .. } => {
+                self.send_failed(asker, ask_id, ErrorCode::PeerGone, state)
+            }
+            Phase::Open { .. } | Phase::Ended { .. } => {}
+        }
+    }
+
+    /// Opens an ask whose id is new, and sends it to the asked session.
+    ///
+    /// Returns how far it has come; a refusal names the limit that was reached and changes nothing.
+    pub(super) fn open_ask(&mut self, now: Instant, new: NewAsk<'_>) -> Result<AskState, Refusal> {
+        let parent = self.parent_of(now, new.asker);
+        self.check_limits(now, &new, parent)?;
+        let claim = self.settling.take_claim(new.id, new.asked);
+        let state = claim.unwrap_or_else(|| self.first_state(new.asked));
+        let question = (state < AskState::HandedOver).then(|| new.question.to_owned());
+        let ask = Ask {
+            asker: new.asker,
+            asked: new.asked,
+            broadcast: new.broadcast,
+            state,
+            parent,
+            deadline: new.deadline,
+            phase: Phase::Open { question },
+            number: 0,
+        };
+        self.asks.open(new.id, ask);
+        if let Some(peer) = self.peers.get_mut(new.asked) {
+            peer.last_received = Some(new.id);
+        }
+        if claim.is_none() {
+            self.send_question(now, new.id);
+        }
+        Ok(state)
+    }
+
+    /// An ask starts as held where nothing can wake the asked session.
+    fn first_state(&self, asked: PeerTag) -> AskState {
+        let session = self.peers.get(asked).and_then(|peer| peer.session.as_ref());
+        match session.map(|session| session.facts.presence.wakes_by) {
+            Some(Wake::NextPrompt) => AskState::Held,
+            Some(Wake::Channel | Wake::Waiter) | None => AskState::Accepted,
+        }
+    }
+
+    /// Returns what made this client ask, as far as the hub can know: what it received last, if that was lately.
+    fn parent_of(&self, now: Instant, asker: PeerTag) -> Option<AskId> {
+        let id = self.peers.get(asker)?.last_received?;
+        let fresh = match self.asks.get(id)?.phase {
+            Phase::Open { .. } | Phase::Answered(_) => true,
+            Phase::Ended { at, .. } => now.saturating_duration_since(at) <= CHAIN_MEMORY,
+        };
+        fresh.then_some(id)
+    }
+
+    fn check_limits(&mut self, now: Instant, new: &NewAsk<'_>, parent: Option<AskId>) -> Result<(), Refusal> {
+        let name = || self.peers.name(new.asked).map_or_else(String::new, PeerName::to_string);
+        let sent = self.asks.open_of(new.asker).sent;
+        if sent >= self.limits.open_asks {
+            return Err(refusal::too_many_sent(sent, &self.limits));
+        }
+        let received = self.asks.open_of(new.asked).received;
+        if received >= self.limits.open_asks {
+            return Err(refusal::peer_busy(&name(), received, &self.limits));
+        }
+        let held = self.asks.held_bytes() + self.settling.bytes() + new.question.len() as u64;
+        if held > self.limits.held_bytes {
+            return Err(refusal::hub_full(held, &self.limits));
+        }
+        if new.said_again {
+            return Ok(());
+        }
+        if self.limits.loops && loops::closes_ring(&self.asks, parent, new.asker, new.asked) {
+            tracing::warn!(peer = name(), "stopped a ring of asks");
+            return Err(refusal::loop_detected(&name()));
+        }
+        if self.limits.rate {
+            self.paces.take(now, new.asker, new.asked).map_err(|too_fast| refusal::too_fast(&too_fast))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_reply(&mut self, now: Instant, conn: ConnId, tag: PeerTag, reply: ReplyRequest) {
+        let Some(from) = self.peers.name(tag).cloned() else {
+            return self.refuse(conn, reply.id, refusal::only_sessions("reply"));
+        };
+        if let Err(error) = check_text(&reply.text) {
+            return self.refuse(conn, reply.id, error);
+        }
+        let held = self.asks.held_bytes() + self.settling.bytes() + reply.text.len() as u64;
+        let known = self.asks.get(reply.ask_id);
+        if known.is_none() && self.settling.is_on() {
+            return self.defer(conn, tag, reply.id, ClientMessage::Reply(reply));
+        }
+        let Some(ask) = known.filter(|ask| ask.asked == tag) else {
+            return self.refuse(conn, reply.id, refusal::unknown_ask(reply.ask_id, None, now));
+        };
+        match &ask.phase {
+            Phase::Open { .. } if held > self.limits.held_bytes => {
+                self.refuse(conn, reply.id, refusal::hub_full(held, &self.limits));
+            }
+            Phase::Open { .. } => {
+                self.asks.answer(reply.ask_id, Answer { text: reply.text, from, request: (conn, reply.id) });
+                self.send_answer(reply.ask_id);
+            }
+            Phase::Answered(answer) => {
+                let answer = Answer { text: answer.text.clone(), from, request: (conn, reply.id) };
+                self.asks.answer(reply.ask_id, answer);
+            }
+            Phase::Ended { ending: Ending::Replied, .. } => {
+                let to = self.sender_of(ask.asker);
+                self.send_to(conn, HubMessage::Replied { id: reply.id, ask_id: reply.ask_id, to });
+            }
+            Phase::Ended { ending, at } => {
+                let error = refusal::unknown_ask(reply.ask_id, Some((*ending, *at)), now);
+                self.refuse(conn, reply.id, error);
+            }
+        }
+    }
+
+    fn sender_of(&self, tag: PeerTag) -> String {
+        self.peers.get(tag).map_or_else(|| "a session that has ended".to_owned(), super::peers::Peer::sender)
+    }
+
+    pub(super) fn handle_taken(&mut self, now: Instant, tag: PeerTag, ask_id: AskId, by: PeerTag) {
+        match self.asks.get(ask_id) {
+            Some(ask) if ask.asker == tag => self.end_ask(now, ask_id, Ending::Replied),
+            Some(_) => {}
+            None => {
+                self.asks.remember_replied(now, ask_id, tag, by);
+                self.retry_about(now, ask_id);
+            }
+        }
+    }
+
+    pub(super) fn handle_withdraw(&mut self, now: Instant, tag: PeerTag, ask_id: AskId) {
+        if self.asks.get(ask_id).is_some_and(|ask| ask.asker == tag) {
+            self.end_ask(now, ask_id, Ending::Withdrawn);
+        }
+        let own_ask = |message: &ClientMessage| matches!(message, ClientMessage::Ask(ask) if ask.ask_id == ask_id);
+        drop(self.settling.take(own_ask));
+    }
+
+    pub(super) fn handle_progress(&mut self, tag: PeerTag, ask_id: AskId, state: AskState) {
+        match self.asks.get(ask_id) {
+            Some(ask) if ask.asked == tag => match ask.phase {
+                Phase::Open { .. } | Phase::Answered(_) => self.asks.advance(ask_id, state),
+                Phase::Ended { .. } => self.send(tag, HubMessage::Closed { ask_id }),
+            },
+            None if self.settling.is_on() => self.settling.claim(ask_id, tag, state),
+            Some(_) | None => self.send(tag, HubMessage::Closed { ask_id }),
+        }
+    }
+
+    /// Handles replies again that waited for this ask to become known.
+    fn retry_about(&mut self, now: Instant, ask_id: AskId) {
+        if self.settling.is_on() {
+            let about =
+                |message: &ClientMessage| matches!(message, ClientMessage::Reply(reply) if reply.ask_id == ask_id);
+            let ready = self.settling.take(about);
+            self.retry(now, ready);
+        }
+    }
+
+    /// Ends an ask, if it has not ended, and tells everybody whom it concerns.
+    pub(super) fn end_ask(&mut self, now: Instant, ask_id: AskId, ending: Ending) {
+        let Some(phase) = self.asks.end(now, ask_id, ending) else { return };
+        let Some(ask) = self.asks.get(ask_id) else { return };
+        let (asker, asked, state) = (ask.asker, ask.asked, ask.state);
+        match ending {
+            Ending::Replied | Ending::Withdrawn => {}
+            Ending::TimedOut => self.send_failed(asker, ask_id, ErrorCode::Timeout, state),
+            Ending::PeerGone => self.send_failed(asker, ask_id, ErrorCode::PeerGone, state),
+        }
+        match phase {
+            Phase::Answered(Answer { request: (conn, id), .. }) if ending == Ending::Replied => {
+                let to = self.sender_of(asker);
+                self.send_to(conn, HubMessage::Replied { id, ask_id, to });
+            }
+            Phase::Answered(Answer { request: (conn, id), .. }) => {
+                self.refuse(conn, id, refusal::unknown_ask(ask_id, Some((ending, now)), now));
+            }
+            Phase::Open { .. } => self.send(asked, HubMessage::Closed { ask_id }),
+            Phase::Ended { .. } => {}
+        }
+    }
+
+    fn send_failed(&mut self, asker: PeerTag, ask_id: AskId, code: ErrorCode, state: AskState) {
+        self.send(asker, HubMessage::Failed(FailedEvent { ask_id, code, state }));
+    }
+}
+
+/// Returns whether the address could ever be a peer's: one that is no name, or reserved, need not be waited for.
+fn addresses_a_peer(ask: &AskRequest) -> bool {
+    ask.bound.is_some() || PeerName::parse(&ask.to).is_ok()
+}
+
+/// Checks a question's or a reply's text.
+///
+/// # Errors
+/// It is empty or over its limit.
+pub(super) fn check_text(text: &str) -> Result<(), Refusal> {
+    if text.trim().is_empty() {
+        Err(refusal::empty_text())
+    } else if text.len() > BODY_MAX_BYTES {
+        Err(refusal::body_too_large(text.len()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks how long an ask is to stay open. An ask said again may have less than a second left.
+///
+/// # Errors
+/// It is out of its bounds.
+pub(super) fn check_timeout(timeout_ms: u64) -> Result<(), Refusal> {
+    let bounds = 1..=TIMEOUT_MAX_S * 1000;
+    if bounds.contains(&timeout_ms) { Ok(()) } else { Err(refusal::timeout_out_of_bounds(timeout_ms)) }
+}

@@ -1,0 +1,137 @@
+//! What a client may make the hub hold or do: named limits with their defaults.
+
+use std::time::Duration;
+
+/// The hub's limits. Each is an option `NAME=VALUE` of the hub; size bounds cannot be switched off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: u64,
+    /// Open asks that one client may have sent, and that one peer may have received.
+    pub open_asks: u64,
+    /// Bytes of questions and replies that the hub holds for clients that have not taken them yet, all together.
+    pub held_bytes: u64,
+    /// Bytes that wait to be written to one connection, before its reader counts as too slow.
+    pub queued_bytes: u64,
+    /// Whether asks are paced: [`PAIR_PACE`] and [`CLIENT_PACE`].
+    pub rate: bool,
+    /// Whether rings of asks are stopped.
+    pub loops: bool,
+}
+
+/// How often something may happen: `burst` at once, then one an `interval`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How many may come at once.
+    pub burst: u32,
+    /// The time that one of them costs.
+    pub interval: Duration,
+}
+
+/// The pace of asks between two clients, both directions together.
+///
+/// Ordinary use of a pair is at most one ask every two seconds and one broadcast every ten from either side, which is
+/// 1.2 a second; twice that never meets the limit. A storm is stopped at the burst.
+pub const PAIR_PACE: Pace = Pace { burst: 40, interval: Duration::from_millis(400) };
+
+/// The pace of one client's asks to everybody together. A broadcast to the most peers that fit fits into the burst.
+pub const CLIENT_PACE: Pace = Pace { burst: 2048, interval: Duration::from_millis(50) };
+
+/// How often the same two peers may ask in the same direction along one chain of asks before it counts as a ring.
+pub const RING_ROUNDS: usize = 8;
+
+/// How many asks of a chain are looked at for rings.
+pub const CHAIN_MAX: usize = 64;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 2048,
+            open_asks: 1024,
+            held_bytes: 16 * 1024 * 1024,
+            queued_bytes: 4 * 1024 * 1024,
+            rate: true,
+            loops: true,
+        }
+    }
+}
+
+/// Says why a text sets no limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// The text is not `NAME=VALUE`.
+    #[error("{0:?} is not NAME=VALUE")]
+    NotAPair(String),
+    /// No limit has this name.
+    #[error("no limit is named {0:?}; there are connections, open_asks, held_bytes, queued_bytes, rate and loop")]
+    UnknownName(String),
+    /// The value is out of bounds.
+    #[error("{value:?} is no value of the limit {name}: it takes {wanted}")]
+    BadValue {
+        /// The limit.
+        name: String,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        wanted: &'static str,
+    },
+}
+
+impl Limits {
+    /// Sets one limit from `NAME=VALUE`.
+    ///
+    /// # Errors
+    /// The name is unknown or the value out of bounds; nothing is changed.
+    pub fn set(&mut self, pair: &str) -> Result<(), LimitError> {
+        let (name, value) = pair.split_once('=').ok_or_else(|| LimitError::NotAPair(pair.to_owned()))?;
+        let bad = |wanted| LimitError::BadValue { name: name.to_owned(), value: value.to_owned(), wanted };
+        let number = || value.parse().ok().filter(|n| *n > 0).ok_or_else(|| bad("a number of at least 1"));
+        let switch = || match value {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(bad("on or off")),
+        };
+        match name {
+            "connections" => self.connections = number()?,
+            "open_asks" => self.open_asks = number()?,
+            "held_bytes" => self.held_bytes = number()?,
+            "queued_bytes" => self.queued_bytes = number()?,
+            "rate" => self.rate = switch()?,
+            "loop" => self.loops = switch()?,
+            _ => return Err(LimitError::UnknownName(name.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Sets the limits of a list `NAME=VALUE,…`; empty parts are passed over.
+    ///
+    /// # Errors
+    /// The first part that sets no limit; those before it are set.
+    pub fn set_all(&mut self, list: &str) -> Result<(), LimitError> {
+        list.split(',').map(str::trim).filter(|pair| !pair.is_empty()).try_for_each(|pair| self.set(pair))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_sets_limits() {
+        let mut limits = Limits::default();
+        limits.set_all("rate=off, loop=off,open_asks=1000000,").unwrap();
+        assert_eq!(limits, Limits { rate: false, loops: false, open_asks: 1_000_000, ..Limits::default() });
+    }
+
+    #[test]
+    fn what_sets_no_limit_says_why() {
+        let error = |text: &str| Limits::default().set(text).unwrap_err().to_string();
+        assert_eq!(error("rate"), "\"rate\" is not NAME=VALUE");
+        assert_eq!(
+            error("speed=1"),
+            "no limit is named \"speed\"; there are connections, open_asks, held_bytes, queued_bytes, rate and loop"
+        );
+        assert_eq!(error("rate=maybe"), "\"maybe\" is no value of the limit rate: it takes on or off");
+        assert_eq!(error("open_asks=0"), "\"0\" is no value of the limit open_asks: it takes a number of at least 1");
+    }
+}

@@ -1,0 +1,189 @@
+//! The words of every refusal that the hub makes, in one place.
+
+use std::time::{Duration, Instant};
+
+use super::asks::Ending;
+use super::limits::Limits;
+use super::pace::TooFast;
+use super::peers::RenameError;
+use crate::protocol::{
+    AskId, BODY_MAX_BYTES, ErrorCode, NameError, PeerName, RESERVED_NAMES, Refusal, SHELL, TIMEOUT_MAX_S, VERSIONS,
+    VersionRange,
+};
+
+const LIST: &str = "list the peers (relay_peers, or relayctl peers) and use one of their names";
+
+pub(super) fn peer_not_found(to: &str) -> Refusal {
+    let message = match PeerName::parse(to) {
+        Ok(name) => format!("no peer is named {name}"),
+        Err(NameError::Empty) => "the address is empty: it needs at least one letter or digit".to_owned(),
+        Err(NameError::Reserved) if to.trim().eq_ignore_ascii_case(SHELL) => {
+            "a question from the shell is answered with its ask_id; the shell itself cannot be asked".to_owned()
+        }
+        Err(NameError::Reserved) => format!("{to} is no peer; to ask everybody there is the broadcast"),
+    };
+    Refusal::new(ErrorCode::PeerNotFound, message, LIST)
+}
+
+pub(super) fn peer_gone(to: &str) -> Refusal {
+    Refusal::new(ErrorCode::PeerGone, format!("the session {to} has ended"), "ask again when it is back")
+}
+
+pub(super) fn asks_itself(name: &str) -> Refusal {
+    Refusal::new(ErrorCode::BadArgs, format!("{name} is this session itself"), LIST)
+}
+
+pub(super) fn id_in_use(id: AskId) -> Refusal {
+    Refusal::new(ErrorCode::BadArgs, format!("the ask_id {id} names an ask of another client"), "make a new random id")
+}
+
+pub(super) fn rename(error: &RenameError, own: &str) -> Refusal {
+    match error {
+        RenameError::Taken(name) => Refusal::new(
+            ErrorCode::NameTaken,
+            format!("another peer is named {name}; this session is still {own}"),
+            "choose another name",
+        ),
+        RenameError::NoName(NameError::Reserved) => Refusal::new(
+            ErrorCode::BadArgs,
+            format!("these names are reserved: {}", RESERVED_NAMES.join(", ")),
+            "choose another name",
+        ),
+        RenameError::NoName(NameError::Empty) => Refusal::new(
+            ErrorCode::BadArgs,
+            "a name needs at least one letter or digit",
+            "choose a name such as backend-api",
+        ),
+    }
+}
+
+pub(super) fn empty_text() -> Refusal {
+    Refusal::new(ErrorCode::BadArgs, "the text is empty", "say what is to be asked or answered")
+}
+
+pub(super) fn body_too_large(bytes: usize) -> Refusal {
+    Refusal::new(
+        ErrorCode::TooLarge,
+        format!("the text has {bytes} bytes and the limit is {BODY_MAX_BYTES}"),
+        "put it into a file and send the file's path: all sessions are on one machine",
+    )
+}
+
+pub(super) fn timeout_out_of_bounds(timeout_ms: u64) -> Refusal {
+    Refusal::new(
+        ErrorCode::BadArgs,
+        format!("a timeout of {} s is out of bounds: 1 to {TIMEOUT_MAX_S} s", timeout_ms / 1000),
+        "give a timeout within these bounds",
+    )
+}
+
+pub(super) fn not_registered(what: &str) -> Refusal {
+    Refusal::new(ErrorCode::NotRegistered, format!("{what} needs a hello first"), "say hello, then ask again")
+}
+
+pub(super) fn only_sessions(what: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::NotRegistered,
+        format!("only a session can {what}, and this connection said hello as something else"),
+        "say hello with kind channel on a connection of its own",
+    )
+}
+
+pub(super) fn already_registered() -> Refusal {
+    Refusal::new(
+        ErrorCode::AlreadyRegistered,
+        "this connection has said hello before",
+        "go on without, or open another connection",
+    )
+}
+
+pub(super) fn protocol_mismatch(theirs: VersionRange, program: &str) -> Refusal {
+    let (old, next) = if theirs.max < VERSIONS.min {
+        (program, "install the newer claude-relay, then start the session's client again (/mcp, reconnect)")
+    } else {
+        ("relay-hub", "install the newer claude-relay, then run: systemctl --user restart relay.service")
+    };
+    Refusal::new(
+        ErrorCode::ProtocolMismatch,
+        format!(
+            "{program} speaks protocol {} to {}, this hub {} to {}: {old} is too old",
+            theirs.min, theirs.max, VERSIONS.min, VERSIONS.max
+        ),
+        next,
+    )
+}
+
+pub(super) fn unknown_ask(id: AskId, ended: Option<(Ending, Instant)>, now: Instant) -> Refusal {
+    let message = match ended {
+        None => format!("no open ask {id} waits for an answer of this session"),
+        Some((ending, at)) => {
+            let ago = Duration::from_secs(now.saturating_duration_since(at).as_secs());
+            let how = match ending {
+                Ending::Replied => "was answered before",
+                Ending::TimedOut => "timed out",
+                Ending::PeerGone => "ended when its session was gone",
+                Ending::Withdrawn => "was withdrawn by its asker",
+            };
+            format!("the ask {id} {how}, {} s ago; this answer was not delivered", ago.as_secs())
+        }
+    };
+    Refusal::new(
+        ErrorCode::UnknownAsk,
+        message,
+        "check the ask_id; if the answer still matters, ask that session a question of your own",
+    )
+}
+
+pub(super) fn too_fast(too_fast: &TooFast) -> Refusal {
+    let between = if too_fast.pair { "between these two sessions" } else { "from this session" };
+    let TooFast { pace, wait, .. } = too_fast;
+    Refusal::new(
+        ErrorCode::RateLimited,
+        format!(
+            "too many asks {between}: the limit is {} at once, then one every {} ms",
+            pace.burst,
+            pace.interval.as_millis()
+        ),
+        format!("wait {} s, and put several questions into one", wait.as_secs() + 1),
+    )
+}
+
+pub(super) fn too_many_sent(open: u64, limits: &Limits) -> Refusal {
+    Refusal::new(
+        ErrorCode::RateLimited,
+        format!("this session waits for {open} answers and the limit is {}", limits.open_asks),
+        "wait until some of them have ended",
+    )
+}
+
+pub(super) fn peer_busy(name: &str, open: u64, limits: &Limits) -> Refusal {
+    Refusal::new(
+        ErrorCode::PeerBusy,
+        format!("{open} asks wait for {name} and the limit is {}", limits.open_asks),
+        "ask again when it has answered some of them",
+    )
+}
+
+pub(super) fn hub_full(held: u64, limits: &Limits) -> Refusal {
+    Refusal::new(
+        ErrorCode::RateLimited,
+        format!("the hub holds {held} bytes of messages and the limit is {}", limits.held_bytes),
+        "wait a moment and say it again, or send the path of a file",
+    )
+}
+
+pub(super) fn too_many_connections(limits: &Limits) -> Refusal {
+    Refusal::new(
+        ErrorCode::RateLimited,
+        format!("the hub has {0} connections and the limit is {0}", limits.connections),
+        "close some, or raise the limit: relay-hub --limit connections=NUMBER",
+    )
+}
+
+pub(super) fn loop_detected(name: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::LoopDetected,
+        format!("these sessions keep asking each other in a ring, and {name} is asked round and round"),
+        "stop asking; answer what is open with what is known, or tell your user",
+    )
+}

@@ -1,0 +1,197 @@
+//! How clients come and go: accepted, hello, rename, bye, lost, gone.
+
+use std::time::Instant;
+
+use super::asks::{Ending, Phase};
+use super::peers::{GONE_WAIT, Registered};
+use super::{CloseReason, ConnId, Effect, Hub, refusal};
+use crate::protocol::codec::FrameError;
+use crate::protocol::{
+    AskEvent, AskId, ClientMessage, Hello, HubMessage, PeerName, PeerTag, ReplyEvent, RequestId, VERSIONS, Welcome,
+};
+
+impl Hub {
+    pub(super) fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        self.connections.insert(now, conn);
+        self.idle.handle_connections(now, self.connections.len());
+        if self.connections.len() as u64 > self.limits.connections {
+            let error = refusal::too_many_connections(&self.limits);
+            self.send_to(conn, HubMessage::Error { id: None, error });
+            self.close(now, conn, CloseReason::TooManyConnections);
+        }
+    }
+
+    pub(super) fn handle_malformed(&mut self, now: Instant, conn: ConnId, error: &FrameError) {
+        self.send_to(conn, HubMessage::Error { id: error.request_id(), error: error.refusal() });
+        if error.is_fatal() {
+            self.close(now, conn, CloseReason::Malformed);
+        }
+    }
+
+    pub(super) fn handle_first_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
+        let (id, what) = match message {
+            ClientMessage::Hello(hello) => return self.handle_hello(now, conn, *hello),
+            ClientMessage::Peers { id } => (Some(id), "peers"),
+            ClientMessage::Status { id } => (Some(id), "status"),
+            ClientMessage::Ask(ask) => (Some(ask.id), "ask"),
+            ClientMessage::Broadcast(broadcast) => (Some(broadcast.id), "broadcast"),
+            ClientMessage::Reply(reply) => (Some(reply.id), "reply"),
+            ClientMessage::Rename { id, .. } => (Some(id), "rename"),
+            ClientMessage::Progress { .. } => (None, "progress"),
+            ClientMessage::Taken { .. } => (None, "taken"),
+            ClientMessage::Withdraw { .. } => (None, "withdraw"),
+            ClientMessage::Presence(_) => (None, "presence"),
+            ClientMessage::Bye {} => return self.close(now, conn, CloseReason::Bye),
+        };
+        self.send_to(conn, HubMessage::Error { id, error: refusal::not_registered(what) });
+    }
+
+    fn handle_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
+        let id = hello.id;
+        let Some(version) = VERSIONS.common(hello.versions) else {
+            self.refuse(conn, id, refusal::protocol_mismatch(hello.versions, &hello.program));
+            return self.close(now, conn, CloseReason::ProtocolMismatch);
+        };
+        let settling = self.settling.is_on();
+        let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
+        if let Some(old) = superseded.filter(|old| *old != conn) {
+            self.connections.remove(old);
+            self.effects.push_back(Effect::Close { conn: old, reason: CloseReason::Superseded });
+        }
+        self.connections.set_client(conn, tag);
+        self.connections.forget_lost(tag);
+        let name = self.peers.name(tag).cloned();
+        tracing::info!(conn = conn.0, peer = name.as_ref().map(PeerName::as_str), resumed, "a client has come");
+        self.send_to(conn, HubMessage::Welcome(Welcome { id, version, name, hub: self.version.to_owned(), settling }));
+        if let Some((other, name)) = displaced {
+            self.send(other, HubMessage::Renamed { id: None, name });
+        }
+        if resumed {
+            self.say_again(now, tag);
+        }
+        self.retry_for_newcomer(now, tag);
+    }
+
+    /// Tells a client that is back what its lost connection may have swallowed.
+    fn say_again(&mut self, now: Instant, tag: PeerTag) {
+        for ask_id in self.asks.received_by(tag) {
+            self.send_question(now, ask_id);
+        }
+        for ask_id in self.asks.sent_by(tag) {
+            self.send_answer(ask_id);
+        }
+    }
+
+    /// Sends an open ask whose question was not handed over yet to the asked session.
+    pub(super) fn send_question(&mut self, now: Instant, ask_id: AskId) {
+        let Some(ask) = self.asks.get(ask_id) else { return };
+        let Phase::Open { question: Some(question) } = &ask.phase else { return };
+        let Some(asker) = self.peers.get(ask.asker) else { return };
+        let event = AskEvent {
+            ask_id,
+            from: asker.sender(),
+            question: question.clone(),
+            timeout_ms: u64::try_from(ask.deadline.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX),
+            broadcast_id: ask.broadcast,
+        };
+        self.send(ask.asked, HubMessage::Ask(event));
+    }
+
+    /// Sends a reply that was not taken yet to its asker.
+    pub(super) fn send_answer(&mut self, ask_id: AskId) {
+        let Some(ask) = self.asks.get(ask_id) else { return };
+        let Phase::Answered(answer) = &ask.phase else { return };
+        let event = ReplyEvent { ask_id, from: answer.from.clone(), text: answer.text.clone() };
+        self.send(ask.asker, HubMessage::Reply(event));
+    }
+
+    /// Handles asks again that waited for this peer to come.
+    fn retry_for_newcomer(&mut self, now: Instant, tag: PeerTag) {
+        let Some(name) = self.peers.name(tag).cloned().filter(|_| self.settling.is_on()) else { return };
+        let ready = self.settling.take(|message| match message {
+            ClientMessage::Ask(ask) => match ask.bound {
+                Some(bound) => bound == tag,
+                None => PeerName::parse(&ask.to).is_ok_and(|to| to == name),
+            },
+            ClientMessage::Hello(_)
+            | ClientMessage::Peers { .. }
+            | ClientMessage::Status { .. }
+            | ClientMessage::Broadcast(_)
+            | ClientMessage::Reply(_)
+            | ClientMessage::Rename { .. }
+            | ClientMessage::Progress { .. }
+            | ClientMessage::Taken { .. }
+            | ClientMessage::Withdraw { .. }
+            | ClientMessage::Presence(_)
+            | ClientMessage::Bye {} => false,
+        });
+        self.retry(now, ready);
+    }
+
+    pub(super) fn handle_rename(&mut self, conn: ConnId, tag: PeerTag, id: RequestId, name: &str) {
+        let Some(own) = self.peers.name(tag).cloned() else {
+            return self.refuse(conn, id, refusal::only_sessions("have a name"));
+        };
+        match self.peers.rename(tag, name) {
+            Ok(name) => {
+                tracing::info!(peer = name.as_str(), former = own.as_str(), "a peer was renamed");
+                self.send_to(conn, HubMessage::Renamed { id: Some(id), name });
+            }
+            Err(error) => self.refuse(conn, id, refusal::rename(&error, own.as_str())),
+        }
+    }
+
+    pub(super) fn handle_bye(&mut self, now: Instant, conn: ConnId, tag: PeerTag) {
+        self.close(now, conn, CloseReason::Bye);
+        self.forget(now, tag);
+    }
+
+    pub(super) fn handle_disconnected(&mut self, now: Instant, conn: ConnId) {
+        if !self.connections.is_open(conn) {
+            return;
+        }
+        if let Some(tag) = self.connections.remove(conn) {
+            let settled = self.settling.poll_timeout().unwrap_or(now);
+            self.peers.handle_lost(tag, conn, (now + GONE_WAIT).max(settled));
+            self.connections.remember_lost(conn, tag);
+        }
+        self.idle.handle_connections(now, self.connections.len());
+    }
+
+    pub(super) fn handle_process_ended(&mut self, now: Instant, conn: ConnId) {
+        if let Some(tag) = self.connections.lost_client(conn)
+            && self.peers.get(tag).is_some_and(|peer| peer.conn.is_none())
+        {
+            self.forget(now, tag);
+        }
+    }
+
+    /// Closes a connection. Its client, if it has one, is waited for or forgotten by the caller.
+    pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
+        if !self.connections.is_open(conn) {
+            return;
+        }
+        if let Some(tag) = self.connections.remove(conn) {
+            self.peers.handle_lost(tag, conn, now + GONE_WAIT);
+        }
+        self.effects.push_back(Effect::Close { conn, reason });
+        self.idle.handle_connections(now, self.connections.len());
+    }
+
+    /// Removes a client for good: what it was asked has failed, what it asked is withdrawn.
+    pub(super) fn forget(&mut self, now: Instant, tag: PeerTag) {
+        for ask_id in self.asks.received_by(tag) {
+            let answered = self.asks.get(ask_id).is_some_and(|ask| matches!(ask.phase, Phase::Answered(_)));
+            if !answered {
+                self.end_ask(now, ask_id, Ending::PeerGone);
+            }
+        }
+        for ask_id in self.asks.sent_by(tag) {
+            self.end_ask(now, ask_id, Ending::Withdrawn);
+        }
+        self.connections.forget_lost(tag);
+        if let Some(peer) = self.peers.forget(tag) {
+            tracing::info!(peer = peer.sender(), "a client has gone");
+        }
+    }
+}

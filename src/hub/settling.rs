@@ -1,0 +1,113 @@
+//! The first seconds of a hub's life: clients of a former hub are still coming back, so nobody is said to be missing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::ConnId;
+use crate::protocol::{AskId, AskState, ClientMessage, PeerTag};
+
+/// How long a hub waits for the clients of a former one. Clients' longest pause between attempts is shorter.
+pub const SETTLING: Duration = Duration::from_secs(2);
+
+/// A request that waits for the end of the settling.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    /// Who made it.
+    pub(super) tag: PeerTag,
+    /// On which connection.
+    pub(super) conn: ConnId,
+    /// The request.
+    pub(super) message: ClientMessage,
+}
+
+impl Deferred {
+    fn bytes(&self) -> u64 {
+        let text = match &self.message {
+            ClientMessage::Ask(ask) => ask.question.len(),
+            ClientMessage::Broadcast(broadcast) => broadcast.question.len(),
+            ClientMessage::Reply(reply) => reply.text.len(),
+            ClientMessage::Hello(_)
+            | ClientMessage::Peers { .. }
+            | ClientMessage::Status { .. }
+            | ClientMessage::Rename { .. }
+            | ClientMessage::Progress { .. }
+            | ClientMessage::Taken { .. }
+            | ClientMessage::Withdraw { .. }
+            | ClientMessage::Presence(_)
+            | ClientMessage::Bye {} => 0,
+        };
+        text as u64 + 64
+    }
+}
+
+/// What waits for the end of the settling.
+#[derive(Debug)]
+pub(super) struct Settling {
+    until: Option<Instant>,
+    deferred: Vec<Deferred>,
+    bytes: u64,
+    claims: BTreeMap<AskId, (PeerTag, AskState)>,
+}
+
+impl Settling {
+    /// Starts settling.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { until: Some(now + SETTLING), deferred: Vec::new(), bytes: 0, claims: BTreeMap::new() }
+    }
+
+    /// Returns whether clients of a former hub may still be coming back.
+    pub(super) const fn is_on(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Returns when the settling ends.
+    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Returns how many bytes wait.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Lets a request wait.
+    pub(super) fn defer(&mut self, deferred: Deferred) {
+        self.bytes += deferred.bytes();
+        self.deferred.push(deferred);
+    }
+
+    /// Takes the waiting requests that need wait no longer, in their order.
+    pub(super) fn take(&mut self, mut ready: impl FnMut(&ClientMessage) -> bool) -> Vec<Deferred> {
+        let taken: Vec<Deferred> = self.deferred.extract_if(.., |deferred| ready(&deferred.message)).collect();
+        self.bytes -= taken.iter().map(Deferred::bytes).sum::<u64>();
+        taken
+    }
+
+    /// Remembers that a peer has an ask that no asker has told this hub of yet.
+    pub(super) fn claim(&mut self, id: AskId, peer: PeerTag, state: AskState) {
+        self.claims.insert(id, (peer, state));
+    }
+
+    /// Takes the claim of this ask by this peer: how far the ask had come under a former hub.
+    pub(super) fn take_claim(&mut self, id: AskId, peer: PeerTag) -> Option<AskState> {
+        let (holder, state) = *self.claims.get(&id)?;
+        (holder == peer).then(|| {
+            self.claims.remove(&id);
+            state
+        })
+    }
+
+    /// Ends the settling when its time has come, and returns what waited: replies last, since asks make them known.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Vec<Deferred>> {
+        self.until.filter(|until| *until <= now)?;
+        self.until = None;
+        let mut deferred = self.take(|_| true);
+        deferred.sort_by_key(|deferred| matches!(deferred.message, ClientMessage::Reply(_)));
+        Some(deferred)
+    }
+
+    /// Takes the claims that no asker made good.
+    pub(super) fn take_unclaimed(&mut self) -> impl Iterator<Item = (AskId, PeerTag)> + use<> {
+        std::mem::take(&mut self.claims).into_iter().map(|(id, (peer, _))| (id, peer))
+    }
+}

@@ -1,0 +1,45 @@
+//! What the hub shows of itself: the list of peers and its own state.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{ConnId, Hub};
+use crate::protocol::{HubMessage, PeerTag, PeersAnswer, RequestId, StatusAnswer, VERSIONS};
+
+impl Hub {
+    pub(super) fn answer_peers(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId) {
+        let others = self.peers.others(tag);
+        let answer = PeersAnswer {
+            id,
+            you: self.peers.name(tag).cloned(),
+            peers: others.iter().filter_map(|peer| self.peers.view(now, *peer, self.asks.open_of(*peer))).collect(),
+            settling: self.settling.is_on(),
+        };
+        self.send_to(conn, HubMessage::Peers(answer));
+    }
+
+    pub(super) fn answer_status(&mut self, now: Instant, conn: ConnId, id: RequestId) {
+        let mut programs = BTreeMap::new();
+        for peer in self.peers.all() {
+            *programs.entry(peer.program.clone()).or_default() += 1;
+        }
+        let answer = StatusAnswer {
+            id,
+            hub: self.version.to_owned(),
+            versions: VERSIONS,
+            uptime_s: now.saturating_duration_since(self.started).as_secs(),
+            settling: self.settling.is_on(),
+            connections: self.connections.len() as u64,
+            peers: self.peers.n_sessions() as u64,
+            open_asks: self.asks.n_open(),
+            programs,
+        };
+        self.send_to(conn, HubMessage::Status(answer));
+    }
+
+    /// Returns the hub's state in a few words, for the service manager.
+    pub fn headline(&self) -> String {
+        let plural = |n: u64, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
+        format!("{}, {}", plural(self.peers.n_sessions() as u64, "peer"), plural(self.asks.n_open(), "open ask"))
+    }
+}

@@ -4,15 +4,31 @@
 //! It is pure, and the guarantor of the promise that every ask ends in exactly one outcome.
 //! `link` moves its bytes and its time. [`HubClient`] is the handle that the programs hold.
 
+mod backoff;
+pub mod ledger;
+mod link;
+mod received;
+mod refusal;
+mod sent;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use self::ledger::{Answer, Call, Ledger};
+use self::link::{Command, Link};
 use crate::protocol::{
     AskEvent, AskId, AskState, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, PeerKey, PeerName, PeersAnswer,
     Presence, Refusal, StatusAnswer,
 };
+
+pub use self::backoff::RECONNECT_CAP;
+pub use self::received::REPLY_WAIT;
+pub use self::sent::DEADLINE_SLACK;
+
+/// How long a leaving client waits until the hub was told.
+const BYE_WAIT: Duration = Duration::from_millis(100);
 
 /// What a client needs to know to connect and to say who it is.
 #[derive(Debug, Clone)]
@@ -139,14 +155,19 @@ pub struct Tally {
     pub refused: u64,
 }
 
-/// A handle to the hub: cheap to clone; the connection lives as long as one of them.
+/// A handle to the hub: cheap to clone. When the last one is dropped the connection is closed.
 #[derive(Debug, Clone)]
-pub struct HubClient {}
+pub struct HubClient {
+    commands: mpsc::UnboundedSender<Command>,
+}
 
 impl HubClient {
     /// Starts a client on the current thread's `LocalSet`; it connects by itself, and again whenever it must.
-    pub fn start(_config: ClientConfig) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
-        unimplemented!()
+    pub fn start(config: ClientConfig) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (events, outbox) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(Link::new(Ledger::new(config), inbox, events).run());
+        (Self { commands }, outbox)
     }
 
     /// Returns the peers.
@@ -154,7 +175,10 @@ impl HubClient {
     /// # Errors
     /// `hub_unreachable` where no hub answers in time.
     pub async fn peers(&self) -> Result<PeersAnswer, Refusal> {
-        unimplemented!()
+        match self.call(Call::Peers).await? {
+            Answer::Peers(answer) => Ok(answer),
+            other => Err(misplaced(&other)),
+        }
     }
 
     /// Returns the hub's state.
@@ -162,7 +186,10 @@ impl HubClient {
     /// # Errors
     /// `hub_unreachable` where no hub answers in time.
     pub async fn status(&self) -> Result<StatusAnswer, Refusal> {
-        unimplemented!()
+        match self.call(Call::Status).await? {
+            Answer::Status(answer) => Ok(answer),
+            other => Err(misplaced(&other)),
+        }
     }
 
     /// Asks a peer. Returns as soon as the hub has the ask; the outcome comes as [`ClientEvent::Outcome`].
@@ -170,51 +197,81 @@ impl HubClient {
     /// # Errors
     /// The ask was not accepted and will not be: `peer_not_found`, `bad_args`, `too_large`, `rate_limited`, `peer_busy`,
     /// `loop_detected` or `hub_unreachable`.
-    pub async fn ask(&self, _to: String, _question: String, _timeout: Duration) -> Result<Asked, Refusal> {
-        unimplemented!()
+    pub async fn ask(&self, to: String, question: String, timeout: Duration) -> Result<Asked, Refusal> {
+        match self.call(Call::Ask { to, question, timeout }).await? {
+            Answer::Asked(asked) => Ok(asked),
+            other => Err(misplaced(&other)),
+        }
     }
 
     /// Asks every other peer. The outcomes come one by one, then the [`Tally`].
     ///
     /// # Errors
     /// As for [`HubClient::ask`]; nobody there is no error.
-    pub async fn broadcast(&self, _question: String, _timeout: Duration) -> Result<Broadcasted, Refusal> {
-        unimplemented!()
+    pub async fn broadcast(&self, question: String, timeout: Duration) -> Result<Broadcasted, Refusal> {
+        match self.call(Call::Broadcast { question, timeout }).await? {
+            Answer::Broadcasted(broadcasted) => Ok(broadcasted),
+            other => Err(misplaced(&other)),
+        }
     }
 
     /// Answers a received ask. Waits two seconds at most for the asker to take it.
     ///
     /// # Errors
     /// `unknown_ask`, `too_large` or `bad_args`.
-    pub async fn reply(&self, _ask_id: AskId, _text: String) -> Result<Replied, Refusal> {
-        unimplemented!()
+    pub async fn reply(&self, ask_id: AskId, text: String) -> Result<Replied, Refusal> {
+        match self.call(Call::Reply { ask_id, text }).await? {
+            Answer::Replied(replied) => Ok(replied),
+            other => Err(misplaced(&other)),
+        }
     }
 
     /// Renames this session and returns the name that it now has.
     ///
     /// # Errors
     /// `name_taken`, `bad_args` or `hub_unreachable`.
-    pub async fn rename(&self, _name: String) -> Result<PeerName, Refusal> {
-        unimplemented!()
+    pub async fn rename(&self, name: String) -> Result<PeerName, Refusal> {
+        match self.call(Call::Rename { name }).await? {
+            Answer::Renamed(name) => Ok(name),
+            other => Err(misplaced(&other)),
+        }
     }
 
     /// Tells how far a received ask has come; the hub is told again after each reconnect.
-    pub fn progress(&self, _ask_id: AskId, _state: AskState) {
-        unimplemented!()
+    pub fn progress(&self, ask_id: AskId, state: AskState) {
+        self.command(Command::Progress(ask_id, state));
     }
 
     /// Tells what the session does and how it can be woken; the hub is told again after each reconnect.
-    pub fn presence(&self, _presence: Presence) {
-        unimplemented!()
+    pub fn presence(&self, presence: Presence) {
+        self.command(Command::Presence(presence));
     }
 
     /// Ends an own ask without an outcome.
-    pub fn withdraw(&self, _ask_id: AskId) {
-        unimplemented!()
+    pub fn withdraw(&self, ask_id: AskId) {
+        self.command(Command::Withdraw(ask_id));
     }
 
     /// Leaves in order; returns when the hub was told, after a tenth of a second at the latest.
     pub async fn bye(&self) {
-        unimplemented!()
+        let (done, left) = oneshot::channel();
+        self.command(Command::Bye(done));
+        // Elapsed or not, the caller leaves: a hub that reads too slowly sees the connection end.
+        let _elapsed = tokio::time::timeout(BYE_WAIT, left).await;
     }
+
+    async fn call(&self, call: Call) -> Result<Answer, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Call(call, reply));
+        answer.await.unwrap_or_else(|_| Err(refusal::left()))
+    }
+
+    fn command(&self, command: Command) {
+        // The link ends only after a bye; what is wanted after that is answered by the closed reply channel.
+        let _after_bye = self.commands.send(command);
+    }
+}
+
+fn misplaced(answer: &Answer) -> Refusal {
+    Refusal::new(ErrorCode::BadMsg, format!("an answer came to another question: {answer:?}"), "report this as a bug")
 }

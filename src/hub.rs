@@ -16,7 +16,6 @@
 mod asks;
 mod broadcast;
 mod connections;
-mod deadlines;
 mod delivery;
 mod idle;
 pub mod limits;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ConnId;
-use super::deadlines::Deadlines;
+use crate::deadlines::Deadlines;
 use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag, RequestId};
 
 /// How long an ended ask is remembered beyond its deadline, so that what is said again about it meets its end.

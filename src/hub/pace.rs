@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::deadlines::Deadlines;
 use super::limits::{CLIENT_PACE, PAIR_PACE, Pace};
+use crate::deadlines::Deadlines;
 use crate::protocol::PeerTag;
 
 /// Says which pace an ask would break.

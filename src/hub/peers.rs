@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::ConnId;
-use super::deadlines::Deadlines;
+use crate::deadlines::Deadlines;
 use crate::protocol::{
     AskId, ClientKind, Hello, NameError, OpenAsks, PeerKey, PeerName, PeerTag, PeerView, Presence, SHELL, SessionFacts,
 };

@@ -101,7 +101,7 @@ impl Hub {
     pub(super) fn send_answer(&mut self, ask_id: AskId) {
         let Some(ask) = self.asks.get(ask_id) else { return };
         let Phase::Answered(answer) = &ask.phase else { return };
-        let event = ReplyEvent { ask_id, from: answer.from.clone(), text: answer.text.clone() };
+        let event = ReplyEvent { ask_id, from: answer.from.clone(), by: ask.asked, text: answer.text.clone() };
         self.send(ask.asker, HubMessage::Reply(event));
     }
 

@@ -430,6 +430,8 @@ pub struct ReplyEvent {
     pub ask_id: AskId,
     /// Who answers: stamped by the hub, never said by a client.
     pub from: PeerName,
+    /// The tag of the peer that answers, to be said in [`ClientMessage::Taken`].
+    pub by: PeerTag,
     /// The text.
     pub text: String,
 }

@@ -1,0 +1,228 @@
+//! Moves the ledger's bytes and time: connects, reads, writes, and connects again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Instant;
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, sleep_until};
+
+use super::ClientEvent;
+use super::backoff::Backoff;
+use super::ledger::{Answer, Call, CallId, Ledger, Output};
+use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
+use crate::protocol::{AskId, AskState, Presence, Refusal};
+
+/// How many bytes are read at once.
+const READ_BYTES: usize = 8 * 1024;
+
+/// What the handle wants of the link.
+#[derive(Debug)]
+pub(super) enum Command {
+    Call(Call, oneshot::Sender<Result<Answer, Refusal>>),
+    Progress(AskId, AskState),
+    Presence(Presence),
+    Withdraw(AskId),
+    Bye(oneshot::Sender<()>),
+}
+
+/// Why a connection is over.
+enum End {
+    /// It was lost: connect again.
+    Lost,
+    /// The program leaves.
+    Left,
+}
+
+/// The shell around a [`Ledger`].
+#[derive(Debug)]
+pub(super) struct Link {
+    ledger: Ledger,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::UnboundedSender<ClientEvent>,
+    waiting: BTreeMap<CallId, oneshot::Sender<Result<Answer, Refusal>>>,
+    leaving: Option<oneshot::Sender<()>>,
+    next_call: u64,
+}
+
+impl Link {
+    pub(super) const fn new(
+        ledger: Ledger,
+        commands: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::UnboundedSender<ClientEvent>,
+    ) -> Self {
+        Self { ledger, commands, events, waiting: BTreeMap::new(), leaving: None, next_call: 0 }
+    }
+
+    /// Runs until the program says bye or drops its handle.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        while let Some(stream) = self.connect(&mut backoff).await {
+            self.ledger.handle_connected();
+            let mut welcomed = None;
+            let end = self.converse(&stream, &mut welcomed).await;
+            let now = Instant::now();
+            backoff.handle_lost(now, welcomed);
+            self.ledger.handle_disconnected();
+            if matches!(end, End::Left) {
+                break;
+            }
+            tracing::debug!("the connection to the hub was lost");
+        }
+        if let Some(done) = self.leaving {
+            let _nobody_waits = done.send(());
+        }
+    }
+
+    /// Tries until there is a connection; `None` when the program leaves.
+    async fn connect(&mut self, backoff: &mut Backoff) -> Option<UnixStream> {
+        loop {
+            let pause = sleep(backoff.next_pause(getrandom::u32().unwrap_or(0)));
+            tokio::pin!(pause);
+            loop {
+                self.settle();
+                let timer = self.ledger.poll_timeout();
+                tokio::select! {
+                    biased;
+                    command = self.commands.recv() => {
+                        if matches!(self.handle_command(command), Some(End::Left)) {
+                            return None;
+                        }
+                    }
+                    () = &mut pause => break,
+                    () = until(timer) => self.ledger.handle_timeout(Instant::now()),
+                }
+            }
+            match UnixStream::connect(self.ledger.socket()).await {
+                Ok(stream) => {
+                    self.ledger.handle_listener(Instant::now(), false);
+                    return Some(stream);
+                }
+                Err(error) => {
+                    let missing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+                    self.ledger.handle_listener(Instant::now(), missing);
+                    tracing::debug!(%error, "could not connect to the hub");
+                }
+            }
+        }
+    }
+
+    async fn converse(&mut self, stream: &UnixStream, welcomed: &mut Option<Instant>) -> End {
+        let mut input = FrameBuffer::default();
+        let mut output = Vec::new();
+        loop {
+            self.settle();
+            while let Some(message) = self.ledger.poll_message() {
+                encode(&message, &mut output);
+            }
+            if write(stream, &mut output).is_err() {
+                return End::Lost;
+            }
+            if self.leaving.is_some() && output.is_empty() {
+                return End::Left;
+            }
+            let interest = if output.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let timer = self.ledger.poll_timeout();
+            tokio::select! {
+                biased;
+                _ready = stream.ready(interest) => {
+                    if self.read(stream, &mut input).is_err() {
+                        return End::Lost;
+                    }
+                    if welcomed.is_none() && self.ledger.is_up() {
+                        *welcomed = Some(Instant::now());
+                    }
+                }
+                command = self.commands.recv(), if self.leaving.is_none() => {
+                    let dropped = command.is_none();
+                    let leaves = self.handle_command(command).is_some();
+                    if leaves && (dropped || !self.ledger.is_up()) {
+                        return End::Left;
+                    }
+                }
+                () = until(timer) => self.ledger.handle_timeout(Instant::now()),
+            }
+        }
+    }
+
+    /// Reads what is there. The end of the stream is an error as well.
+    fn read(&mut self, stream: &UnixStream, input: &mut FrameBuffer) -> io::Result<()> {
+        let mut bytes = [0; READ_BYTES];
+        loop {
+            match stream.try_read(&mut bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => input.push(&bytes[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            while let Some(frame) = input.next_frame(FRAME_MAX_BYTES) {
+                match frame.and_then(decode) {
+                    Ok(message) => self.ledger.handle_message(Instant::now(), message),
+                    Err(error) if error.is_fatal() => {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                    }
+                    // A message of a newer hub that this client does not know: the rest goes on.
+                    Err(error) => tracing::warn!(%error, "passed over a message of the hub"),
+                }
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Option<Command>) -> Option<End> {
+        match command {
+            Some(Command::Call(call, reply)) => {
+                let id = CallId(self.next_call);
+                self.next_call += 1;
+                self.waiting.insert(id, reply);
+                self.ledger.handle_call(Instant::now(), id, call);
+            }
+            Some(Command::Progress(ask_id, state)) => self.ledger.handle_progress(ask_id, state),
+            Some(Command::Presence(presence)) => self.ledger.handle_presence(presence),
+            Some(Command::Withdraw(ask_id)) => self.ledger.handle_withdraw(ask_id),
+            Some(Command::Bye(done)) => {
+                self.ledger.handle_bye();
+                self.leaving = Some(done);
+                return Some(End::Left);
+            }
+            None => return Some(End::Left),
+        }
+        None
+    }
+
+    /// Hands the ledger's outputs to the program.
+    fn settle(&mut self) {
+        while let Some(output) = self.ledger.poll_output() {
+            match output {
+                Output::Answer { call, result } => {
+                    if let Some(reply) = self.waiting.remove(&call) {
+                        let _caller_has_gone = reply.send(result);
+                    }
+                }
+                Output::Event(event) => {
+                    let _program_leaves = self.events.send(event);
+                }
+            }
+        }
+    }
+}
+
+/// Writes as much as the socket takes.
+fn write(stream: &UnixStream, output: &mut Vec<u8>) -> io::Result<()> {
+    while !output.is_empty() {
+        match stream.try_write(output) {
+            Ok(n) => drop(output.drain(..n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,186 @@
+//! The asked session's end: asks that came in, each shown once, and replies that are kept until they were taken.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::ledger::{Answer, CallId, Outgoing, Purpose};
+use super::{ClientEvent, Replied, refusal};
+use crate::deadlines::Deadlines;
+use crate::protocol::{AskEvent, AskId, AskState, ClientMessage, Refusal, ReplyRequest};
+
+/// How long a reply's call waits for the asker's client to take it.
+pub const REPLY_WAIT: Duration = Duration::from_secs(2);
+
+/// How long an ask that came in is remembered beyond its deadline, so that it is not shown again.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// How long a reply to an ask that this client never saw is kept.
+const STRANGE_REPLY_KEPT: Duration = Duration::from_secs(60);
+
+/// The most replies that are kept for a hub that is away.
+const REPLIES_MAX: usize = 1024;
+
+/// An ask that came in.
+#[derive(Debug)]
+struct ReceivedAsk {
+    from: String,
+    deadline: Instant,
+    state: AskState,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It waits for this session.
+    Open,
+    /// The asker's client has taken this session's reply.
+    Answered,
+    /// Nobody waits for it any more.
+    Closed,
+}
+
+/// A reply that was not taken yet.
+#[derive(Debug)]
+struct PendingReply {
+    text: String,
+    to: String,
+    /// The call that waits for it to be taken.
+    call: Option<CallId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The reply's call has waited long enough.
+    Wait(AskId),
+    /// The reply is given up.
+    Expire(AskId),
+    /// The ask may be forgotten.
+    Forget(AskId),
+}
+
+/// Asks that came in, and replies on their way.
+#[derive(Debug)]
+pub(super) struct Received {
+    asks: BTreeMap<AskId, ReceivedAsk>,
+    replies: BTreeMap<AskId, PendingReply>,
+    timers: Deadlines<Timer>,
+}
+
+impl Received {
+    pub(super) const fn new() -> Self {
+        Self { asks: BTreeMap::new(), replies: BTreeMap::new(), timers: Deadlines::new() }
+    }
+
+    /// Takes an ask that comes in; one that is known already is not told again.
+    pub(super) fn handle_ask(&mut self, now: Instant, event: AskEvent, out: &mut Outgoing) {
+        if let Some(known) = self.asks.get(&event.ask_id) {
+            return out.notice(ClientMessage::Progress { ask_id: event.ask_id, state: known.state });
+        }
+        let deadline = now + Duration::from_millis(event.timeout_ms);
+        let ask = ReceivedAsk { from: event.from.clone(), deadline, state: AskState::Accepted, phase: Phase::Open };
+        self.asks.insert(event.ask_id, ask);
+        self.timers.set(Timer::Forget(event.ask_id), deadline + REMEMBERED);
+        out.event(ClientEvent::Ask(event));
+    }
+
+    pub(super) fn handle_closed(&mut self, ask_id: AskId, out: &mut Outgoing) {
+        if let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| ask.phase == Phase::Open) {
+            ask.phase = Phase::Closed;
+            out.event(ClientEvent::Closed { ask_id });
+        }
+    }
+
+    pub(super) fn advance(&mut self, ask_id: AskId, state: AskState, out: &mut Outgoing) {
+        if let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| state > ask.state) {
+            ask.state = state;
+            if ask.phase == Phase::Open {
+                out.notice(ClientMessage::Progress { ask_id, state });
+            }
+        }
+    }
+
+    pub(super) fn reply(&mut self, now: Instant, call: CallId, ask_id: AskId, text: String, out: &mut Outgoing) {
+        let known = self.asks.get(&ask_id);
+        if known.is_some_and(|ask| ask.phase == Phase::Answered) {
+            return out.answer(call, Err(refusal::answered_before(ask_id, true)));
+        }
+        if self.replies.contains_key(&ask_id) {
+            return out.answer(call, Err(refusal::answered_before(ask_id, false)));
+        }
+        if self.replies.len() >= REPLIES_MAX {
+            return out.answer(call, Err(refusal::too_many_replies(REPLIES_MAX)));
+        }
+        let to = known.map_or_else(|| "the asker".to_owned(), |ask| ask.from.clone());
+        // Beyond the asker's own slack nobody can take it any more.
+        let expires = known.map_or(now + STRANGE_REPLY_KEPT, |ask| ask.deadline.max(now) + REPLY_WAIT * 2);
+        let reply = PendingReply { text, to, call: Some(call) };
+        self.timers.set(Timer::Wait(ask_id), now + REPLY_WAIT);
+        self.timers.set(Timer::Expire(ask_id), expires);
+        say_reply(ask_id, &reply, out);
+        self.replies.insert(ask_id, reply);
+    }
+
+    pub(super) fn handle_replied(&mut self, ask_id: AskId, to: String, out: &mut Outgoing) {
+        if let Some(ask) = self.asks.get_mut(&ask_id) {
+            ask.phase = Phase::Answered;
+            ask.state = AskState::Shown;
+        }
+        if let Some(PendingReply { call: Some(call), .. }) = self.drop_reply(ask_id) {
+            out.answer(call, Ok(Answer::Replied(Replied { ask_id, to, taken: true })));
+        }
+    }
+
+    pub(super) fn handle_reply_refused(&mut self, ask_id: AskId, error: Refusal, out: &mut Outgoing) {
+        if let Some(reply) = self.drop_reply(ask_id) {
+            match reply.call {
+                Some(call) => out.answer(call, Err(error)),
+                None => out.event(ClientEvent::ReplyFailed { ask_id, to: reply.to, error }),
+            }
+        }
+    }
+
+    fn drop_reply(&mut self, ask_id: AskId) -> Option<PendingReply> {
+        self.timers.clear(&Timer::Wait(ask_id));
+        self.timers.clear(&Timer::Expire(ask_id));
+        self.replies.remove(&ask_id)
+    }
+
+    /// Says everything again to a hub that may know nothing of it.
+    pub(super) fn say_again(&self, out: &mut Outgoing) {
+        for (ask_id, ask) in self.asks.iter().filter(|(_, ask)| ask.phase == Phase::Open) {
+            out.notice(ClientMessage::Progress { ask_id: *ask_id, state: ask.state });
+        }
+        for (ask_id, reply) in &self.replies {
+            say_reply(*ask_id, reply, out);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, unreachable: &Refusal, out: &mut Outgoing) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Wait(ask_id) => {
+                    if let Some(reply) = self.replies.get_mut(&ask_id)
+                        && let Some(call) = reply.call.take()
+                    {
+                        let replied = Replied { ask_id, to: reply.to.clone(), taken: false };
+                        out.answer(call, Ok(Answer::Replied(replied)));
+                    }
+                }
+                Timer::Expire(ask_id) => self.handle_reply_refused(ask_id, unreachable.clone(), out),
+                Timer::Forget(ask_id) => {
+                    self.asks.remove(&ask_id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}
+
+fn say_reply(ask_id: AskId, reply: &PendingReply, out: &mut Outgoing) {
+    out.request(Purpose::Reply(ask_id), |id| {
+        ClientMessage::Reply(ReplyRequest { id, ask_id, text: reply.text.clone() })
+    });
+}

@@ -1,0 +1,45 @@
+//! The words of the refusals that a client makes by itself.
+
+use std::path::Path;
+
+use crate::protocol::{AskId, ErrorCode, Refusal};
+
+/// No hub answers at the socket.
+pub(super) fn hub_unreachable(socket: &Path, listener_missing: bool) -> Refusal {
+    let (message, next) = if listener_missing {
+        (
+            format!("no hub listens at {}", socket.display()),
+            "run: relayctl install-service (or relay-hub in the foreground), then try again",
+        )
+    } else {
+        (
+            format!("the hub at {} does not answer", socket.display()),
+            "run: relayctl status; if it hangs as well, restart the hub: systemctl --user restart relay.service",
+        )
+    };
+    Refusal::new(ErrorCode::HubUnreachable, message, next)
+}
+
+/// The session has answered this ask before, or is about to.
+pub(super) fn answered_before(ask_id: AskId, taken: bool) -> Refusal {
+    let message = if taken {
+        format!("this session has answered the ask {ask_id} before; an ask takes one answer")
+    } else {
+        format!("an answer of this session to the ask {ask_id} is on its way already")
+    };
+    Refusal::new(ErrorCode::UnknownAsk, message, "to say more, ask that session a question of your own")
+}
+
+/// More replies wait for the hub than are kept.
+pub(super) fn too_many_replies(limit: usize) -> Refusal {
+    Refusal::new(
+        ErrorCode::RateLimited,
+        format!("{limit} answers of this session wait for the hub and that is the limit"),
+        "run: relayctl status, and answer again when the hub is back",
+    )
+}
+
+/// The client has said bye.
+pub(super) fn left() -> Refusal {
+    Refusal::new(ErrorCode::HubUnreachable, "this client has left the hub", "start it again")
+}

@@ -1,0 +1,400 @@
+//! The asker's end: open asks and broadcasts, and the one outcome of each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::ledger::{Answer, CallId, Outgoing, Purpose};
+use super::{Asked, Broadcasted, ClientEvent, End, Outcome, Tally};
+use crate::deadlines::Deadlines;
+use crate::protocol::{
+    Accepted, AskId, AskRequest, AskState, BroadcastAccepted, BroadcastId, BroadcastRequest, ClientMessage, ErrorCode,
+    FailedEvent, PeerName, PeerTag, Refusal, ReplyEvent,
+};
+
+/// How long after an ask's deadline its asker waits for the hub to say how far it came, before it ends the ask itself.
+pub const DEADLINE_SLACK: Duration = Duration::from_millis(500);
+
+/// How long an ended ask is remembered beyond its deadline.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// The most ended asks that are remembered.
+const REMEMBERED_MAX: usize = 4096;
+
+/// How long a taken reply is told again to a hub that comes up. A hub that lived longer has told the replier.
+const TAKEN_AGAIN: Duration = Duration::from_secs(10);
+
+/// An own ask without an outcome.
+#[derive(Debug)]
+struct OpenAsk {
+    to: String,
+    question: Rc<str>,
+    started: Instant,
+    deadline: Instant,
+    broadcast: Option<BroadcastId>,
+    /// Whom a hub has accepted it for.
+    bound: Option<PeerTag>,
+    state: AskState,
+    /// The call that waits for its acceptance.
+    call: Option<CallId>,
+}
+
+/// An own ask that has ended.
+#[derive(Debug, Clone, Copy)]
+struct EndedAsk {
+    /// Whose reply was taken, and when.
+    taken: Option<(PeerTag, Instant)>,
+}
+
+/// An own broadcast: until its acceptance it is said again, then its tally is counted.
+#[derive(Debug)]
+struct OpenBroadcast {
+    question: Rc<str>,
+    started: Instant,
+    deadline: Instant,
+    call: Option<CallId>,
+    tally: Tally,
+    open: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Nobody has accepted the ask.
+    AskPatience(AskId),
+    /// Nobody has accepted the broadcast.
+    BroadcastPatience(BroadcastId),
+    /// The ask is over.
+    Deadline(AskId),
+    /// The ended ask may be forgotten.
+    Forget(AskId),
+}
+
+/// Own asks and broadcasts. Invariant: an ask is in `asks` until the one outcome that its program is told.
+#[derive(Debug)]
+pub(super) struct Sent {
+    asks: BTreeMap<AskId, OpenAsk>,
+    ended: BTreeMap<AskId, EndedAsk>,
+    /// The ended asks in the order of their ends.
+    ended_order: VecDeque<AskId>,
+    broadcasts: BTreeMap<BroadcastId, OpenBroadcast>,
+    timers: Deadlines<Timer>,
+}
+
+impl Sent {
+    pub(super) const fn new() -> Self {
+        Self {
+            asks: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            ended_order: VecDeque::new(),
+            broadcasts: BTreeMap::new(),
+            timers: Deadlines::new(),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        to: String,
+        question: String,
+        timeout: Duration,
+        patience: Duration,
+        out: &mut Outgoing,
+    ) {
+        let id = AskId::random();
+        let ask = OpenAsk {
+            to,
+            question: question.into(),
+            started: now,
+            deadline: now + timeout,
+            broadcast: None,
+            bound: None,
+            state: AskState::Accepted,
+            call: Some(call),
+        };
+        self.timers.set(Timer::AskPatience(id), now + patience);
+        self.timers.set(Timer::Deadline(id), ask.deadline + DEADLINE_SLACK);
+        say_ask(now, id, &ask, out);
+        self.asks.insert(id, ask);
+    }
+
+    pub(super) fn broadcast(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        question: String,
+        timeout: Duration,
+        patience: Duration,
+        out: &mut Outgoing,
+    ) {
+        let id = BroadcastId::random();
+        let broadcast = OpenBroadcast {
+            question: question.into(),
+            started: now,
+            deadline: now + timeout,
+            call: Some(call),
+            tally: Tally { broadcast_id: id, asked: 0, replied: 0, timed_out: 0, gone: 0, refused: 0 },
+            open: 0,
+        };
+        self.timers.set(Timer::BroadcastPatience(id), now + patience);
+        say_broadcast(now, id, &broadcast, out);
+        self.broadcasts.insert(id, broadcast);
+    }
+
+    /// Says everything again to a hub that may know nothing of it.
+    pub(super) fn say_again(&mut self, now: Instant, out: &mut Outgoing) {
+        for (id, ended) in &self.ended {
+            if let Some((by, at)) = ended.taken
+                && now.saturating_duration_since(at) <= TAKEN_AGAIN
+            {
+                out.notice(ClientMessage::Taken { ask_id: *id, by });
+            }
+        }
+        for (id, ask) in &self.asks {
+            say_ask(now, *id, ask, out);
+        }
+        for (id, broadcast) in &self.broadcasts {
+            if broadcast.call.is_some() {
+                say_broadcast(now, *id, broadcast, out);
+            }
+        }
+    }
+
+    pub(super) fn set_patience(&mut self, now: Instant, patience: Duration) {
+        for (id, ask) in self.asks.iter().filter(|(_, ask)| ask.call.is_some()) {
+            self.timers.set(Timer::AskPatience(*id), (ask.started + patience).max(now));
+        }
+        for (id, broadcast) in self.broadcasts.iter().filter(|(_, broadcast)| broadcast.call.is_some()) {
+            self.timers.set(Timer::BroadcastPatience(*id), (broadcast.started + patience).max(now));
+        }
+    }
+
+    pub(super) fn handle_accepted(&mut self, accepted: Accepted, out: &mut Outgoing) {
+        let Some(ask) = self.asks.get_mut(&accepted.ask_id) else {
+            if !self.ended.contains_key(&accepted.ask_id) {
+                // Its caller was told that it failed: nobody may be made to answer it.
+                out.notice(ClientMessage::Withdraw { ask_id: accepted.ask_id });
+            }
+            return;
+        };
+        ask.bound = Some(accepted.tag);
+        ask.state = ask.state.max(accepted.state);
+        ask.to = accepted.to.to_string();
+        self.timers.clear(&Timer::AskPatience(accepted.ask_id));
+        if let Some(call) = ask.call.take() {
+            let asked = Asked { ask_id: accepted.ask_id, to: accepted.to, state: accepted.state };
+            out.answer(call, Ok(Answer::Asked(asked)));
+        }
+    }
+
+    pub(super) fn handle_broadcast_accepted(&mut self, now: Instant, accepted: BroadcastAccepted, out: &mut Outgoing) {
+        let id = accepted.broadcast_id;
+        self.timers.clear(&Timer::BroadcastPatience(id));
+        let Some(broadcast) = self.broadcasts.get_mut(&id) else {
+            for ask in &accepted.asks {
+                out.notice(ClientMessage::Withdraw { ask_id: ask.ask_id });
+            }
+            return;
+        };
+        let Some(call) = broadcast.call.take() else { return };
+        let asks: Vec<Asked> = accepted
+            .asks
+            .iter()
+            .map(|ask| Asked { ask_id: ask.ask_id, to: ask.to.clone(), state: ask.state })
+            .collect();
+        broadcast.open = asks.len() as u64;
+        broadcast.tally.refused = accepted.refused.len() as u64;
+        broadcast.tally.asked = broadcast.open + broadcast.tally.refused;
+        for ask in accepted.asks {
+            let open = OpenAsk {
+                to: ask.to.to_string(),
+                question: Rc::clone(&broadcast.question),
+                started: now,
+                deadline: broadcast.deadline,
+                broadcast: Some(id),
+                bound: Some(ask.tag),
+                state: ask.state,
+                call: None,
+            };
+            self.timers.set(Timer::Deadline(ask.ask_id), open.deadline + DEADLINE_SLACK);
+            self.asks.insert(ask.ask_id, open);
+        }
+        let broadcasted = Broadcasted { broadcast_id: id, asks, refused: accepted.refused };
+        out.answer(call, Ok(Answer::Broadcasted(broadcasted)));
+        self.close_broadcast(id, out);
+    }
+
+    pub(super) fn handle_ask_refused(&mut self, now: Instant, id: AskId, error: Refusal, out: &mut Outgoing) {
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        if let Some(call) = ask.call.take() {
+            self.drop_ask(id);
+            return out.answer(call, Err(error));
+        }
+        // A hub that did not know it: only what ends it counts. For all else its deadline will.
+        if matches!(error.code, ErrorCode::PeerGone | ErrorCode::Timeout) {
+            let state = ask.state;
+            self.end(now, id, End::Failed { code: error.code, state }, None, out);
+        }
+    }
+
+    pub(super) fn handle_broadcast_refused(&mut self, id: BroadcastId, error: Refusal, out: &mut Outgoing) {
+        self.timers.clear(&Timer::BroadcastPatience(id));
+        if let Some(OpenBroadcast { call: Some(call), .. }) = self.broadcasts.remove(&id) {
+            out.answer(call, Err(error));
+        }
+    }
+
+    pub(super) fn handle_reply(&mut self, now: Instant, reply: ReplyEvent, out: &mut Outgoing) {
+        let ReplyEvent { ask_id, from, by, text } = reply;
+        if self.asks.contains_key(&ask_id) {
+            out.notice(ClientMessage::Taken { ask_id, by });
+            self.end(now, ask_id, End::Reply { from, text }, Some(by), out);
+        } else if self.ended.get(&ask_id).is_some_and(|ended| ended.taken.is_some()) {
+            out.notice(ClientMessage::Taken { ask_id, by });
+        } else if !self.broadcasts.values().any(|broadcast| broadcast.call.is_some()) {
+            // It came too late, and the answering session must not believe otherwise. While a broadcast is being said
+            // again the ask may be one of its own: the hub tells the reply once more behind its acceptance.
+            out.notice(ClientMessage::Withdraw { ask_id });
+        }
+    }
+
+    pub(super) fn handle_failed(&mut self, now: Instant, failed: &FailedEvent, out: &mut Outgoing) {
+        let FailedEvent { ask_id, code, state } = *failed;
+        self.end(now, ask_id, End::Failed { code, state }, None, out);
+    }
+
+    /// Ends an ask with its outcome: the only place that tells one.
+    fn end(&mut self, now: Instant, id: AskId, end: End, taken_by: Option<PeerTag>, out: &mut Outgoing) {
+        let Some(ask) = self.drop_ask(id) else { return };
+        let to = PeerName::parse(&ask.to).unwrap_or_else(|_| PeerName::of_folder(&ask.to));
+        if let Some(call) = ask.call {
+            let asked = Asked { ask_id: id, to: to.clone(), state: ask.state };
+            out.answer(call, Ok(Answer::Asked(asked)));
+        }
+        self.ended.insert(id, EndedAsk { taken: taken_by.map(|by| (by, now)) });
+        self.ended_order.push_back(id);
+        self.timers.set(Timer::Forget(id), ask.deadline.max(now) + REMEMBERED);
+        if self.ended_order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
+            self.timers.clear(&Timer::Forget(oldest));
+        }
+        let replied = matches!(end, End::Reply { .. });
+        let gone = matches!(end, End::Failed { code: ErrorCode::PeerGone, .. });
+        out.event(ClientEvent::Outcome(Outcome { ask_id: id, to, broadcast_id: ask.broadcast, end }));
+        if let Some(broadcast_id) = ask.broadcast
+            && let Some(broadcast) = self.broadcasts.get_mut(&broadcast_id)
+        {
+            broadcast.open -= 1;
+            match (replied, gone) {
+                (true, _) => broadcast.tally.replied += 1,
+                (false, true) => broadcast.tally.gone += 1,
+                (false, false) => broadcast.tally.timed_out += 1,
+            }
+            self.close_broadcast(broadcast_id, out);
+        }
+    }
+
+    /// Tells a broadcast's tally once nothing of it is open. Where nobody was asked there is nothing to tell.
+    fn close_broadcast(&mut self, id: BroadcastId, out: &mut Outgoing) {
+        if self.broadcasts.get(&id).is_some_and(|broadcast| broadcast.call.is_none() && broadcast.open == 0)
+            && let Some(broadcast) = self.broadcasts.remove(&id)
+            && broadcast.tally.asked > 0
+        {
+            out.event(ClientEvent::Tally(broadcast.tally));
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, id: AskId, out: &mut Outgoing) {
+        let Some(ask) = self.drop_ask(id) else { return };
+        out.notice(ClientMessage::Withdraw { ask_id: id });
+        if let Some(broadcast_id) = ask.broadcast
+            && let Some(broadcast) = self.broadcasts.get_mut(&broadcast_id)
+        {
+            broadcast.open -= 1;
+            broadcast.tally.asked -= 1;
+            self.close_broadcast(broadcast_id, out);
+        }
+    }
+
+    fn drop_ask(&mut self, id: AskId) -> Option<OpenAsk> {
+        self.timers.clear(&Timer::AskPatience(id));
+        self.timers.clear(&Timer::Deadline(id));
+        self.asks.remove(&id)
+    }
+
+    /// Answers every call that waits for an acceptance with this refusal.
+    pub(super) fn refuse_calls(&mut self, now: Instant, error: &Refusal, out: &mut Outgoing) {
+        let asks: Vec<AskId> = self.asks.iter().filter(|(_, ask)| ask.call.is_some()).map(|(id, _)| *id).collect();
+        for id in asks {
+            self.handle_ask_refused(now, id, error.clone(), out);
+        }
+        let waiting: Vec<BroadcastId> =
+            self.broadcasts.iter().filter(|(_, broadcast)| broadcast.call.is_some()).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.handle_broadcast_refused(id, error.clone(), out);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, unreachable: &Refusal, out: &mut Outgoing) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::AskPatience(id) => self.give_up(now, id, unreachable, out),
+                Timer::BroadcastPatience(id) => self.handle_broadcast_refused(id, unreachable.clone(), out),
+                Timer::Deadline(id) => {
+                    self.give_up(now, id, unreachable, out);
+                    if let Some(state) = self.asks.get(&id).map(|ask| ask.state) {
+                        out.notice(ClientMessage::Withdraw { ask_id: id });
+                        self.end(now, id, End::Failed { code: ErrorCode::Timeout, state }, None, out);
+                    }
+                }
+                Timer::Forget(id) => {
+                    self.ended.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Fails an ask that no hub has accepted. It is never said again.
+    fn give_up(&mut self, now: Instant, id: AskId, unreachable: &Refusal, out: &mut Outgoing) {
+        if self.asks.get(&id).is_some_and(|ask| ask.call.is_some()) {
+            out.notice(ClientMessage::Withdraw { ask_id: id });
+            self.handle_ask_refused(now, id, unreachable.clone(), out);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}
+
+fn say_ask(now: Instant, ask_id: AskId, ask: &OpenAsk, out: &mut Outgoing) {
+    out.request(Purpose::Ask(ask_id), |id| {
+        ClientMessage::Ask(AskRequest {
+            id,
+            ask_id,
+            to: ask.to.clone(),
+            question: ask.question.to_string(),
+            timeout_ms: millis_left(now, ask.deadline),
+            bound: ask.bound,
+            broadcast_id: ask.broadcast,
+        })
+    });
+}
+
+fn say_broadcast(now: Instant, broadcast_id: BroadcastId, broadcast: &OpenBroadcast, out: &mut Outgoing) {
+    out.request(Purpose::Broadcast(broadcast_id), |id| {
+        ClientMessage::Broadcast(BroadcastRequest {
+            id,
+            broadcast_id,
+            question: broadcast.question.to_string(),
+            timeout_ms: millis_left(now, broadcast.deadline),
+        })
+    });
+}
+
+fn millis_left(now: Instant, deadline: Instant) -> u64 {
+    u64::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,285 @@
+//! The hub's shell: one task owns the [`Hub`] and everything that it does to the world. No lock, no second owner.
+//!
+//! The loop takes one [`Event`] at a time, hands it to the rules, performs the effects, and writes. What is read comes
+//! from one task a connection; how much it may read ahead is bounded by the queue between them, which is how a client
+//! that talks faster than the hub listens is slowed down.
+//!
+//! # Invariant
+//! A connection that was accepted is served. The hub leaves only when it has none, and whoever connects meanwhile waits
+//! in the listener's backlog, which the service manager keeps: the next hub serves it.
+
+mod connection;
+mod outbox;
+mod readiness;
+mod signals;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, sleep_until};
+
+use self::connection::{Credentials, reader};
+use self::outbox::Outbox;
+use self::readiness::Readiness;
+use self::signals::Signals;
+use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits};
+
+/// How many events may wait for the owner: what readers may read ahead.
+const EVENTS_MAX: usize = 256;
+
+/// The longest pause after a failed accept.
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a leaving hub tries to write what is still to be written.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// How a hub is to run.
+#[derive(Debug, Clone)]
+pub struct DaemonConfig {
+    /// Its limits.
+    pub limits: Limits,
+    /// After how long without a connection it leaves; never without.
+    pub idle_timeout: Option<Duration>,
+    /// What clients are told of the program's version.
+    pub version: &'static str,
+}
+
+/// Something that the owner has to deal with.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Something for the rules.
+    Input(Input),
+    /// A connection takes bytes again.
+    Writable(ConnId),
+}
+
+/// A connection as the owner sees it.
+#[derive(Debug)]
+struct Connection {
+    outbox: Outbox,
+    reader: AbortHandle,
+    credentials: Credentials,
+}
+
+/// Runs a hub on this listener until it is idle or told to end.
+///
+/// # Errors
+/// The listener or the signals cannot be used.
+pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
+    let signals = Signals::new()?;
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let queued_bytes = usize::try_from(config.limits.queued_bytes).unwrap_or(usize::MAX);
+    let daemon = Daemon {
+        hub: Hub::new(Instant::now(), config.limits, config.idle_timeout, config.version),
+        connections: BTreeMap::new(),
+        dirty: BTreeSet::new(),
+        events,
+        readiness: Readiness::new(),
+        queued_bytes,
+        next_conn: 0,
+        exiting: false,
+    };
+    daemon.serve(listener, signals, inbox).await;
+    Ok(())
+}
+
+struct Daemon {
+    hub: Hub,
+    connections: BTreeMap<ConnId, Connection>,
+    /// The connections that something was queued for in this turn.
+    dirty: BTreeSet<ConnId>,
+    events: mpsc::Sender<Event>,
+    readiness: Readiness,
+    queued_bytes: usize,
+    next_conn: u64,
+    exiting: bool,
+}
+
+impl Daemon {
+    async fn serve(mut self, listener: UnixListener, mut signals: Signals, mut inbox: mpsc::Receiver<Event>) {
+        let mut accept_pause = Duration::ZERO;
+        let mut accept_after = None;
+        self.readiness.ready(&self.hub.headline());
+        while !self.exiting {
+            let timer = self.hub.poll_timeout().map(|(at, _)| at);
+            let watchdog = self.readiness.next_ping();
+            tokio::select! {
+                Some(event) = inbox.recv() => self.handle_event(event),
+                accepted = accept(&listener, accept_after) => match accepted {
+                    Ok(stream) => {
+                        (accept_pause, accept_after) = (Duration::ZERO, None);
+                        self.handle_accepted(stream);
+                    }
+                    Err(error) => {
+                        // Without a pause a hub that is out of descriptors would spin.
+                        accept_pause = (accept_pause * 2).clamp(Duration::from_millis(10), ACCEPT_PAUSE_MAX);
+                        accept_after = Some(Instant::now() + accept_pause);
+                        tracing::error!(%error, "could not accept a connection");
+                    }
+                },
+                () = until(timer) => self.hub.handle_timeout(Instant::now()),
+                () = until(watchdog) => self.readiness.ping(),
+                name = signals.next() => {
+                    tracing::info!(signal = name, "told to end");
+                    break;
+                }
+            }
+            // What has come in meanwhile goes into the same turn: one write a connection then carries it all.
+            for _ in 0..EVENTS_MAX {
+                let Ok(event) = inbox.try_recv() else { break };
+                self.handle_event(event);
+            }
+            self.perform();
+        }
+        self.readiness.stopping();
+        self.farewell().await;
+    }
+
+    fn handle_accepted(&mut self, stream: UnixStream) {
+        let credentials = match Credentials::of(&stream) {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                tracing::warn!(%error, "turned a connection away");
+                return;
+            }
+        };
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let stream = Rc::new(stream);
+        let reading = tokio::task::spawn_local(reader(conn, Rc::clone(&stream), self.events.clone()));
+        let connection = Connection { outbox: Outbox::new(conn, stream), reader: reading.abort_handle(), credentials };
+        tracing::debug!(conn = conn.0, pid = credentials.pid, "accepted a connection");
+        self.connections.insert(conn, connection);
+        self.hub.handle(Instant::now(), Input::Connected { conn });
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Input(input) => {
+                if let Input::Disconnected { conn } = input {
+                    self.drop_connection(conn);
+                }
+                if let Input::Malformed { conn, error } = &input {
+                    tracing::warn!(conn = conn.0, %error, "a client sent what is no message");
+                }
+                self.hub.handle(Instant::now(), input);
+            }
+            Event::Writable(conn) => {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.outbox.handle_writable();
+                    self.dirty.insert(conn);
+                }
+            }
+        }
+        self.take_effects();
+    }
+
+    /// Performs what the rules want done, until nothing is left to do.
+    fn perform(&mut self) {
+        loop {
+            self.take_effects();
+            let dirty = std::mem::take(&mut self.dirty);
+            if dirty.is_empty() {
+                break;
+            }
+            for conn in dirty {
+                self.flush(conn);
+            }
+        }
+        self.readiness.status(&self.hub.headline());
+    }
+
+    fn take_effects(&mut self) {
+        while let Some(effect) = self.hub.poll_effect() {
+            match effect {
+                Effect::Send { conn, message } => {
+                    if let Some(connection) = self.connections.get_mut(&conn) {
+                        connection.outbox.push(&message);
+                        self.dirty.insert(conn);
+                    }
+                }
+                Effect::Close { conn, reason } => self.close(conn, reason),
+                Effect::Exit => self.exiting = true,
+            }
+        }
+    }
+
+    fn flush(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let lost = match connection.outbox.flush(&self.events) {
+            Ok(()) if connection.outbox.queued() > self.queued_bytes => {
+                tracing::warn!(
+                    conn = conn.0,
+                    queued = connection.outbox.queued(),
+                    limit = self.queued_bytes,
+                    "cut a connection: its reader is too slow"
+                );
+                true
+            }
+            Ok(()) => false,
+            Err(error) => {
+                tracing::debug!(conn = conn.0, %error, "a connection cannot be written to");
+                true
+            }
+        };
+        if lost {
+            self.drop_connection(conn);
+            self.hub.handle(Instant::now(), Input::Disconnected { conn });
+            self.take_effects();
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        let level_bad = !matches!(reason, CloseReason::Bye | CloseReason::Superseded);
+        if let Some(mut connection) = self.connections.remove(&conn) {
+            connection.reader.abort();
+            // One try: a client that is being closed cannot make the hub wait for it.
+            let _unwritten = connection.outbox.flush(&self.events);
+            if level_bad {
+                tracing::warn!(conn = conn.0, pid = connection.credentials.pid, ?reason, "closed a connection");
+            }
+        }
+    }
+
+    /// Forgets a connection that is over, and watches for the end of its process.
+    fn drop_connection(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.remove(&conn) {
+            connection.reader.abort();
+            connection::watch_process(conn, connection.credentials, self.events.clone());
+        }
+    }
+
+    /// Writes what is still to be written, as far as the clients take it.
+    async fn farewell(&mut self) {
+        let end = Instant::now() + FAREWELL;
+        while self.connections.values().any(|connection| connection.outbox.queued() > 0) && Instant::now() < end {
+            for connection in self.connections.values_mut() {
+                connection.outbox.handle_writable();
+                let _lost = connection.outbox.flush(&self.events);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn accept(listener: &UnixListener, after: Option<Instant>) -> io::Result<UnixStream> {
+    if let Some(after) = after {
+        sleep_until(after.into()).await;
+    }
+    listener.accept().await.map(|(stream, _)| stream)
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

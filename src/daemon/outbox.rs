@@ -1,0 +1,84 @@
+//! What is still to be written to one connection.
+
+use std::io;
+use std::rc::Rc;
+
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use super::Event;
+use crate::hub::ConnId;
+use crate::protocol::HubMessage;
+use crate::protocol::codec::encode;
+
+/// The most bytes of a buffer that are kept when it runs empty.
+const KEPT_BYTES: usize = 4 * 1024;
+
+/// A connection's bytes on their way out.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    conn: ConnId,
+    stream: Rc<UnixStream>,
+    bytes: Vec<u8>,
+    /// How many of `bytes` were written.
+    written: usize,
+    /// Whether a task waits until the socket takes bytes again.
+    waiting: bool,
+}
+
+impl Outbox {
+    pub(super) const fn new(conn: ConnId, stream: Rc<UnixStream>) -> Self {
+        Self { conn, stream, bytes: Vec::new(), written: 0, waiting: false }
+    }
+
+    /// Queues a message.
+    pub(super) fn push(&mut self, message: &HubMessage) {
+        encode(message, &mut self.bytes);
+    }
+
+    /// Returns how many bytes wait.
+    pub(super) const fn queued(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Takes note that the socket takes bytes again.
+    pub(super) const fn handle_writable(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Writes as much as the socket takes, and sees to it that the owner hears when it takes more.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(super) fn flush(&mut self, events: &mpsc::Sender<Event>) -> io::Result<()> {
+        if self.waiting {
+            return Ok(());
+        }
+        while self.queued() > 0 {
+            match self.stream.try_write(&self.bytes[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(events.clone());
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.bytes.drain(..self.written);
+        self.written = 0;
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: mpsc::Sender<Event>) {
+        self.waiting = true;
+        let (conn, stream) = (self.conn, Rc::clone(&self.stream));
+        tokio::task::spawn_local(async move {
+            // A broken socket is writable as well: the next write tells.
+            let _ready = stream.writable().await;
+            let _owner_left = events.send(Event::Writable(conn)).await;
+        });
+    }
+}

@@ -4,3 +4,4 @@ pub mod activation;
 pub mod client;
 pub mod paths;
 pub mod protocol;
+pub mod service;

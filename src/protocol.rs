@@ -1,4 +1,88 @@
 //! The wire protocol between the hub and its clients. This page is its specification.
+//!
+//! # Transport
+//!
+//! A Unix stream socket of the user's own: `$XDG_RUNTIME_DIR/relay/hub.sock` on Linux,
+//! `~/Library/Application Support/relay/hub.sock` on macOS, or where `RELAY_SOCKET` says ([`crate::paths`]). The hub reads
+//! nothing of a connection whose process belongs to another user, root included.
+//!
+//! # Frames
+//!
+//! One JSON object a line, UTF-8, ended by `\n`, at most [`codec::FRAME_MAX_BYTES`] bytes; the first frame, which can only
+//! be a `hello`, at most [`codec::HELLO_MAX_BYTES`]. The member `type` names the message. Unknown members are ignored. An
+//! object that is no known message is answered with `bad_msg` and the connection goes on; a line that is no JSON object,
+//! no UTF-8 or too long is answered and the connection closed, since nothing after it can be trusted.
+//!
+//! # Conversation
+//!
+//! A client says [`hello`](ClientMessage::Hello) first, within five seconds, and is answered
+//! [`welcome`](HubMessage::Welcome). From then on both sides speak when they like:
+//!
+//! - *Requests* (`hello`, `peers`, `status`, `ask`, `broadcast`, `reply`, `rename`) have an `id`, a number of the
+//!   client's choice, and get exactly one answer with the same `id`: the one named in [`ClientMessage`], or
+//!   [`error`](HubMessage::Error). Answers may come in another order than their requests.
+//! - *Notices* (`progress`, `taken`, `withdraw`, `presence`, `bye`) get no answer.
+//! - *Events* (`ask`, `reply`, `failed`, `closed`, and `renamed` without an `id`) come from the hub without a request.
+//!
+//! What one client says is handled in its order. Between clients, the order is that in which the hub read them.
+//!
+//! ```text
+//! → {"type":"hello","id":1,"versions":{"min":1,"max":1},"key":"6f1d…","program":"demo 1","kind":"control"}
+//! ← {"type":"welcome","id":1,"version":1,"hub":"0.1.0","settling":false}
+//! → {"type":"ask","id":2,"ask_id":"k3v9-x2mq-7bd4","to":"backend","question":"Is the build green?","timeout_ms":60000}
+//! ← {"type":"accepted","id":2,"ask_id":"k3v9-x2mq-7bd4","to":"backend","tag":"0ae66e95bac60b0a","state":"accepted"}
+//! ← {"type":"reply","ask_id":"k3v9-x2mq-7bd4","from":"backend","by":"0ae66e95bac60b0a","text":"Yes."}
+//! → {"type":"taken","ask_id":"k3v9-x2mq-7bd4","by":"0ae66e95bac60b0a"}
+//! → {"type":"bye"}
+//! ```
+//!
+//! # Who a client is
+//!
+//! `key` is 128 random bits in hex that the client makes once and says in every `hello`, and nowhere else. It is what lets
+//! a client come back after its connection or the hub was lost. A second connection with the same key takes the place of
+//! the first. `kind` is `channel` for a session, which becomes a peer with a name and can be asked, or `control` for a
+//! person's tool, which can only ask and whose messages are from [`SHELL`]. Senders' names are stamped by the hub.
+//!
+//! Names and addresses are slugs ([`PeerName`]): `Backend API` addresses `backend-api`. A name that is held gets a suffix,
+//! `-2`, `-3`. [`RESERVED_NAMES`] name no peer.
+//!
+//! # The way of an ask
+//!
+//! 1. The asker's client makes the `ask_id`, at random, and says `ask`. Once the hub has it, it answers `accepted`, with
+//!    the `tag` of the peer that it found. The id is the ask's idempotency key: saying the ask again is harmless.
+//! 2. The hub sends the event `ask` to the asked session. That client tells by `progress` how far it has come:
+//!    [`AskState`]. A client must pass over an ask that it has seen before, and tell its progress again.
+//! 3. The asked session says `reply`. The hub sends the event `reply` to the asker, whose client says `taken` if the ask is
+//!    open, or `withdraw` if it is not; only then is the replier's request answered, with `replied` or `unknown_ask`.
+//! 4. An ask that is not answered ends with the event `failed`: `timeout` at its deadline, `peer_gone` when its session has
+//!    gone. The asked session is told `closed`. The asker's client ends an ask by itself half a second after its deadline.
+//!
+//! A `broadcast` becomes an ask for every other peer. Its asks' ids are derived ([`AskId::of_broadcast`]), so that it may be
+//! said again as well. Its tally is counted by the asker's client.
+//!
+//! # When the hub is lost
+//!
+//! The hub keeps nothing that its clients cannot say again. After `welcome` on a new connection a client says, in this
+//! order: `progress` for each ask that it received and that is open; each `reply` that was not answered; `taken` for the
+//! replies that it took in the last ten seconds; each own ask without an outcome, with the time that it has left and, if a
+//! hub had accepted it, the peer's tag in `bound`; each broadcast and other request without an answer.
+//!
+//! A hub that has just started settles for two seconds ([`crate::hub::SETTLING`]), and says so in `welcome` and `peers`: it
+//! serves everybody at once, but lets an ask to a peer that it does not know, a reply to an ask that it does not know, and
+//! every broadcast wait. Names that are brought back in `hello` win over names that newcomers were given meanwhile.
+//!
+//! A client whose connection is lost without `bye` is waited for until its process has ended, two seconds at most.
+//!
+//! # Refusals
+//!
+//! Every [`error`](HubMessage::Error) has a [`code`](ErrorCode), a sentence for people and what to do next. Limits are
+//! options of the hub ([`crate::hub::Limits`]); a refusal names the limit and the amount. The size limits always hold.
+//!
+//! # Versions
+//!
+//! `hello` says which versions the client speaks; the hub takes the newest that it speaks as well, and answers
+//! `protocol_mismatch` where there is none. A hub speaks the newest version and the one before. Members are only ever
+//! added, and old samples must still parse.
 
 pub mod codec;
 mod error;

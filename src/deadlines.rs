@@ -51,6 +51,7 @@ impl<K: Ord + Copy> Deadlines<K> {
     }
 
     /// Returns how many keys have a deadline.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }

@@ -49,6 +49,7 @@ impl Paces {
     }
 
     /// Returns how many keys are held: those that were used lately.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.arrivals.len()
     }

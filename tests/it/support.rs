@@ -1,3 +1,4 @@
 //! What several tests stand on.
 
+pub mod hub_process;
 pub mod user_manager;

@@ -77,7 +77,9 @@ impl UserManager {
         if !rustix::process::geteuid().is_root() {
             return Self::own();
         }
-        for program in ["unshare", "nsenter", "setpriv", "systemctl", "/lib/systemd/systemd", "/lib/systemd/systemd-journald"] {
+        for program in
+            ["unshare", "nsenter", "setpriv", "systemctl", "/lib/systemd/systemd", "/lib/systemd/systemd-journald"]
+        {
             let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).stdout(Stdio::null()).status()?;
             if !found.success() {
                 return Err(Unavailable(format!("{program} is missing (Debian packages systemd and util-linux)")));
@@ -92,8 +94,14 @@ impl UserManager {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         }
         fs::write(directory.join("script"), SCRIPT)?;
-        let mut manager =
-            Self { uid, directory, home, runtime_dir: format!("/run/user/{uid}").into(), supervisor: None, _claim: Some(claim) };
+        let mut manager = Self {
+            uid,
+            directory,
+            home,
+            runtime_dir: format!("/run/user/{uid}").into(),
+            supervisor: None,
+            _claim: Some(claim),
+        };
         manager.supervise()?;
         Ok(manager)
     }
@@ -123,7 +131,8 @@ impl UserManager {
             }
             if Instant::now() > deadline {
                 let log = fs::read_to_string(self.directory.join("manager.log")).unwrap_or_default();
-                let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+                let said =
+                    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
                 return Err(Unavailable(format!("the private user manager does not answer: {said}{log}")));
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -21,19 +21,19 @@ join() { # GROUP: moves this process into a control group of the slice
     done
 }
 
-pids() {
+pids() { # [GROUP]: every process of the slice but those of GROUP
     for root in $roots; do
         [ -d "$root/$slice" ] || continue
-        find "$root/$slice" -name cgroup.procs -exec cat {} + 2>/dev/null || true
-    done | sort -u | grep -vx "${1:-none}" || true
+        find "$root/$slice" -name cgroup.procs -not -path "*/${1:-none}/*" -exec cat {} + 2>/dev/null || true
+    done | sort -u
 }
 
-kill_all() { # [PID]: ends every process of the slice but PID
-    for _ in $(seq 100); do
+kill_all() { # [GROUP]: ends every process of the slice but those of GROUP
+    for _ in $(seq 200); do
         left=$(pids "${1:-}")
         [ -n "$left" ] || return 0
         kill -KILL $left 2>/dev/null || true
-        sleep 0.02
+        sleep 0.01
     done
     echo "processes of $name do not end:" $left >&2
     return 1
@@ -66,7 +66,7 @@ start() {
     echo ready
     # Ends when the test drops its end of the pipe, or dies.
     read -r _ || true
-    kill_all $$
+    kill_all supervisor.scope
 }
 
 journal() {

@@ -1,0 +1,3 @@
+//! The channel.
+pub mod neutralise;
+pub mod notification;

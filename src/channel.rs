@@ -1,3 +1,5 @@
 //! The channel.
+pub mod inbox;
 pub mod neutralise;
 pub mod notification;
+pub mod session;

@@ -100,16 +100,20 @@ impl Surroundings {
         self.entrypoint.as_deref().is_some_and(|entrypoint| entrypoint.starts_with("sdk"))
     }
 
+    /// Returns the best route into the session.
+    pub fn wakes_by(&self) -> Wake {
+        if self.takes_channel_events() { Wake::Channel } else { Wake::NextPrompt }
+    }
+
     /// Returns what the hub is told. `client` is the MCP client and its version.
     pub fn facts(&self, client: Option<String>) -> SessionFacts {
-        let wakes_by = if self.takes_channel_events() { Wake::Channel } else { Wake::NextPrompt };
         SessionFacts {
             name: None,
             cwd: self.cwd.to_string_lossy().into_owned(),
             branch: self.branch.clone(),
             pid: if self.entrypoint.is_some() { self.parent_pid } else { self.own_pid },
             client,
-            presence: Presence { status: Activity::Unknown, wakes_by },
+            presence: Presence { status: Activity::Unknown, wakes_by: self.wakes_by() },
         }
     }
 }

@@ -1,0 +1,276 @@
+//! The channel of one session: an MCP server on stdio that is a peer of the hub.
+//!
+//! One task owns everything: what the MCP client says, what the hub's client tells, and signals arrive in one place and
+//! are handled in turn. Nothing here waits; what takes time runs in a task of its own and comes back as an event. The
+//! channel never starts anything, never ends because the hub is away, and leaves at once when its client does.
+
+pub mod inbox;
+pub mod neutralise;
+pub mod notification;
+pub mod server;
+pub mod session;
+pub mod stdio;
+pub mod tools;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rmcp::ServiceExt;
+use rmcp::model::{CustomNotification, RequestId, ServerNotification};
+use rmcp::service::{Peer, RoleServer};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use self::inbox::{CallId, Inbox};
+use self::server::{Event, Server, ToolResult};
+use self::session::Surroundings;
+use self::stdio::Stdio;
+use self::tools::arguments::Call;
+use self::tools::result::{Answer, render};
+use crate::client::{ClientConfig, ClientEvent, HubClient};
+use crate::protocol::{ClientKind, PeerKey, Refusal, Wake};
+
+/// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
+///
+/// `socket` is where the hub listens, or why that is not known: then every tool answers so.
+///
+/// # Errors
+/// Stdin or stdout is closed, or the runtime cannot be built.
+pub fn run(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(socket))
+}
+
+async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
+    let (mut interrupt, mut terminate, mut hangup) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let (events, mut incoming) = unbounded_channel();
+    let stdio = Stdio::of_process(events.clone())?;
+    let mut channel = Channel::new(socket, Surroundings::of_process(), events.clone());
+    tokio::task::spawn_local(speak_mcp(stdio, events));
+    let reason = loop {
+        let timer = channel.inbox.poll_timeout(Instant::now());
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => break "SIGINT",
+            _ = terminate.recv() => break "SIGTERM",
+            _ = hangup.recv() => break "SIGHUP",
+            Some(event) = incoming.recv() => {
+                if matches!(event, Event::Ended) {
+                    break "end of input";
+                }
+                channel.handle(event);
+            }
+            Some(event) = next_of(&mut channel.from_hub) => channel.handle_client(event),
+            () = sleep_until(timer) => {}
+        }
+        channel.flush();
+    };
+    tracing::info!(reason, "leaving");
+    if let Some(hub) = channel.hub.take() {
+        hub.bye().await;
+    }
+    Ok(())
+}
+
+/// Runs rmcp until it cannot go on, which only a client that takes no bytes any more can bring about.
+async fn speak_mcp(stdio: Stdio, events: UnboundedSender<Event>) {
+    match Server::new(events.clone()).serve(stdio).await {
+        Ok(running) => {
+            running.waiting().await.ok();
+        }
+        Err(error) => tracing::warn!(%error, "the MCP handshake failed"),
+    }
+    events.send(Event::Ended).ok();
+}
+
+async fn next_of(events: &mut Option<UnboundedReceiver<ClientEvent>>) -> Option<ClientEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A tool call whose result is not yet known.
+struct Running {
+    answer: oneshot::Sender<ToolResult>,
+    /// The client does not wait for it any more.
+    cancelled: bool,
+}
+
+struct Channel {
+    socket: Result<PathBuf, Refusal>,
+    session: Surroundings,
+    wakes_by: Wake,
+    key: PeerKey,
+    hub: Option<HubClient>,
+    from_hub: Option<UnboundedReceiver<ClientEvent>>,
+    peer: Option<Peer<RoleServer>>,
+    inbox: Inbox,
+    running: BTreeMap<CallId, Running>,
+    events: UnboundedSender<Event>,
+}
+
+impl Channel {
+    fn new(socket: Result<PathBuf, Refusal>, session: Surroundings, events: UnboundedSender<Event>) -> Self {
+        Self {
+            socket,
+            wakes_by: session.wakes_by(),
+            inbox: Inbox::new(session.takes_channel_events()),
+            session,
+            key: PeerKey::random(),
+            hub: None,
+            from_hub: None,
+            peer: None,
+            running: BTreeMap::new(),
+            events,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Initialized { peer, client } => {
+                self.peer = Some(peer);
+                self.inbox.handle_initialized(Instant::now());
+                if !self.session.is_headless() {
+                    self.connect(client).ok();
+                }
+            }
+            Event::ToolsListed => self.inbox.handle_tools_listed(Instant::now()),
+            Event::Called { id, call, answer, client } => {
+                self.running.insert(call_id(&id), Running { answer, cancelled: false });
+                self.start(id, call, client);
+            }
+            Event::Done { id, answer } => self.finish(&id, answer),
+            Event::Cancelled(id) => {
+                let id = call_id(&id);
+                match self.running.get_mut(&id) {
+                    Some(call) => call.cancelled = true,
+                    None => self.inbox.handle_call_cancelled(&id),
+                }
+            }
+            Event::Answered(id) => self.inbox.handle_call_written(&call_id(&id)),
+            Event::EventWritten(written) => self.inbox.handle_channel_written(written),
+            Event::Ended => {}
+        }
+    }
+
+    fn handle_client(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Ask(ask) => self.inbox.handle_ask(ask.ask_id, notification::ask(&ask)),
+            ClientEvent::Closed { ask_id } => self.inbox.handle_closed(ask_id),
+            ClientEvent::Outcome(outcome) => self.inbox.handle_news(notification::outcome(&outcome)),
+            ClientEvent::Tally(tally) => self.inbox.handle_news(notification::tally(&tally)),
+            ClientEvent::ReplyFailed { ask_id, to, error } => {
+                self.inbox.handle_news(notification::reply_failed(ask_id, &to, &error));
+            }
+            ClientEvent::Renamed { name } => tracing::info!(%name, "this session has another name"),
+        }
+    }
+
+    /// Hands over what can be handed over now, and tells the hub how far asks have come.
+    fn flush(&mut self) {
+        if let Some(peer) = &self.peer
+            && let Some(message) = self.inbox.take_for_channel(Instant::now())
+        {
+            let (peer, events) = (peer.clone(), self.events.clone());
+            tokio::task::spawn_local(async move {
+                let event = CustomNotification::new(notification::METHOD, Some(message.into_params()));
+                let written = peer.send_notification(ServerNotification::CustomNotification(event)).await.is_ok();
+                events.send(Event::EventWritten(written)).ok();
+            });
+        }
+        while let Some((ask_id, state)) = self.inbox.poll_progress() {
+            if let Some(hub) = &self.hub {
+                hub.progress(ask_id, state);
+            }
+        }
+    }
+
+    /// Returns the hub's client, which connects by itself from the first time on.
+    fn connect(&mut self, client: Option<String>) -> Result<HubClient, Refusal> {
+        if let Some(hub) = &self.hub {
+            return Ok(hub.clone());
+        }
+        let (hub, events) = HubClient::start(ClientConfig {
+            socket: self.socket.clone()?,
+            key: self.key,
+            program: concat!("relay-channel ", env!("CARGO_PKG_VERSION")).to_owned(),
+            kind: ClientKind::Channel(self.session.facts(client)),
+        });
+        self.from_hub = Some(events);
+        Ok(self.hub.insert(hub).clone())
+    }
+
+    fn start(&mut self, id: RequestId, call: Result<Call, Refusal>, client: Option<String>) {
+        let ready = call.and_then(|call| Ok((call, self.connect(client)?)));
+        let (call, hub) = match ready {
+            Ok(ready) => ready,
+            Err(refusal) => return self.finish(&id, Err(refusal)),
+        };
+        if let Call::Reply { ask_id, .. } = &call {
+            self.inbox.handle_answered(*ask_id);
+        }
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let answer = perform(&hub, call).await;
+            events.send(Event::Done { id, answer }).ok();
+        });
+    }
+
+    fn finish(&mut self, id: &RequestId, answer: Result<Answer, Refusal>) {
+        let id = call_id(id);
+        let Some(call) = self.running.remove(&id) else { return };
+        if call.cancelled {
+            self.withdraw(&answer);
+            return;
+        }
+        if let Ok(Answer::Replied(replied)) = &answer
+            && replied.taken
+        {
+            self.inbox.handle_closed(replied.ask_id);
+        }
+        let is_error = answer.is_err();
+        let json = render(answer, self.wakes_by, self.inbox.take_for_call(id.clone()));
+        if call.answer.send(ToolResult { json, is_error }).is_err() {
+            self.inbox.handle_call_cancelled(&id);
+        }
+    }
+
+    /// Takes back an ask whose call was cancelled: its model will never learn of it.
+    fn withdraw(&self, answer: &Result<Answer, Refusal>) {
+        let Some(hub) = &self.hub else { return };
+        match answer {
+            Ok(Answer::Asked(asked, _)) => hub.withdraw(asked.ask_id),
+            Ok(Answer::Broadcasted(broadcast, _)) => broadcast.asks.iter().for_each(|asked| hub.withdraw(asked.ask_id)),
+            Ok(Answer::Peers(_) | Answer::Replied(_) | Answer::Renamed(_)) | Err(_) => {}
+        }
+    }
+}
+
+async fn perform(hub: &HubClient, call: Call) -> Result<Answer, Refusal> {
+    Ok(match call {
+        Call::Peers => Answer::Peers(hub.peers().await?),
+        Call::Ask { to, question, timeout } => Answer::Asked(hub.ask(to, question, timeout).await?, timeout.as_secs()),
+        Call::Reply { ask_id, text } => Answer::Replied(hub.reply(ask_id, text).await?),
+        Call::Broadcast { question, timeout } => {
+            Answer::Broadcasted(hub.broadcast(question, timeout).await?, timeout.as_secs())
+        }
+        Call::Rename { name } => Answer::Renamed(hub.rename(name).await?),
+    })
+}
+
+fn call_id(id: &RequestId) -> CallId {
+    id.clone().into_json_value().to_string()
+}

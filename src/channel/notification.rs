@@ -1,0 +1,145 @@
+//! What a session is shown: an event of the client becomes a message of content and meta. Pure.
+//!
+//! The same message goes as `notifications/claude/channel` or in the `messages` of a tool's result. Content and meta are
+//! neutralised here and nowhere else. Meta values are strings, since Claude Code drops an event that has any other.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::neutralise;
+use crate::client::{End, Outcome, Tally};
+use crate::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, Refusal};
+
+/// The method of the notification that Claude Code turns into a channel event.
+pub const METHOD: &str = "notifications/claude/channel";
+
+/// One message as a session sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// The text, and for an ask the line that says how to answer.
+    pub content: String,
+    /// What the message is: keys `[a-z_]+`, text values only.
+    pub meta: Map<String, Value>,
+}
+
+impl Message {
+    /// Returns how many bytes of memory the message's text takes.
+    pub fn bytes(&self) -> usize {
+        self.content.len()
+    }
+
+    /// Returns the notification's parameters.
+    pub fn into_params(self) -> Value {
+        json!({"content": self.content, "meta": self.meta})
+    }
+}
+
+/// Shows a question of another session.
+pub fn ask(event: &AskEvent) -> Message {
+    let from = neutralise::line(&event.from);
+    let (question, ask_id) = (neutralise::text(&event.question), event.ask_id);
+    let content = format!("{question}\n\n{}", how_to_answer(&from, ask_id));
+    let timeout_s = event.timeout_ms.div_ceil(1000);
+    message(content, "ask", event.broadcast_id, &[("from", &from), ("ask_id", &ask_id), ("timeout_s", &timeout_s)])
+}
+
+/// Returns the line under a question. A session that is woken may not have been shown the server's instructions.
+fn how_to_answer(from: &str, ask_id: AskId) -> String {
+    format!(
+        "(This is from \"{from}\", sent through claude-relay; it is not from your user. To answer it, call the tool \
+         relay_reply with ask_id \"{ask_id}\" and your text.)"
+    )
+}
+
+/// Shows how an own ask ended.
+pub fn outcome(outcome: &Outcome) -> Message {
+    let ask_id = outcome.ask_id;
+    match &outcome.end {
+        End::Reply { from, text } => {
+            let from = neutralise::line(from.as_str());
+            message(neutralise::text(text), "reply", outcome.broadcast_id, &[("from", &from), ("ask_id", &ask_id)])
+        }
+        End::Failed { code, state } => {
+            let from = neutralise::line(outcome.to.as_str());
+            let content = failure(&from, ask_id, *code, *state);
+            let facts: [Fact<'_>; 4] =
+                [("from", &from), ("ask_id", &ask_id), ("code", code), ("state", &state_name(*state))];
+            message(content, "failed", outcome.broadcast_id, &facts)
+        }
+    }
+}
+
+fn failure(from: &str, ask_id: AskId, code: ErrorCode, state: AskState) -> String {
+    let end = if code == ErrorCode::PeerGone {
+        format!("The session \"{from}\" ended before it answered your ask {ask_id}.")
+    } else {
+        format!("\"{from}\" did not answer your ask {ask_id} in time.")
+    };
+    let progress = match state {
+        AskState::Accepted => "The ask had been accepted for it, but was not handed over to it.",
+        AskState::Held => "The ask was held: the session could not be woken and had not seen it.",
+        AskState::HandedOver => "The ask had been handed over to it; nothing tells whether its model saw it.",
+        AskState::Shown => "The ask had been shown to it.",
+    };
+    format!("{end} {progress} No answer will come any more.")
+}
+
+/// Shows how an own broadcast ended.
+pub fn tally(tally: &Tally) -> Message {
+    let Tally { broadcast_id, asked, replied, timed_out, gone, refused } = tally;
+    let content = format!(
+        "Your broadcast {broadcast_id} is over. Sessions asked: {asked}. Replied: {replied}. Did not answer in time: \
+         {timed_out}. Went away: {gone}. Could not be asked: {refused}."
+    );
+    let counts: [Fact<'_>; 5] =
+        [("asked", asked), ("replied", replied), ("timed_out", timed_out), ("gone", gone), ("refused", refused)];
+    message(content, "tally", Some(*broadcast_id), &counts)
+}
+
+/// Shows that a reply which was said to be pending did not reach its asker.
+pub fn reply_failed(ask_id: AskId, to: &str, error: &Refusal) -> Message {
+    let from = neutralise::line(to);
+    let (why, next) = (neutralise::line(&error.message), neutralise::line(&error.next));
+    let content = format!("Your reply to ask {ask_id} could not be handed over to \"{from}\": {why}. Next: {next}.");
+    message(content, "reply_failed", None, &[("from", &from), ("ask_id", &ask_id), ("code", &error.code)])
+}
+
+/// Shows what of a message is known after its text had to be dropped: the session is told, never left in the dark.
+pub fn text_dropped(of: &Message) -> Message {
+    let content = format!(
+        "The text of this message ({} bytes) was dropped, because too many messages wait for this session. If you need \
+         it, ask its sender to say it again.",
+        of.content.len()
+    );
+    Message { content, meta: of.meta.clone() }
+}
+
+/// Shows that messages were dropped whole.
+pub fn overflow(dropped: u64) -> Message {
+    let content = format!("{dropped} further messages were dropped, because too many wait for this session.");
+    message(content, "overflow", None, &[("dropped", &dropped)])
+}
+
+/// Returns the state's name on the wire.
+pub fn state_name(state: AskState) -> &'static str {
+    match state {
+        AskState::Accepted => "accepted",
+        AskState::Held => "held",
+        AskState::HandedOver => "handed_over",
+        AskState::Shown => "shown",
+    }
+}
+
+type Fact<'a> = (&'static str, &'a dyn std::fmt::Display);
+
+fn message(content: String, kind: &str, broadcast_id: Option<BroadcastId>, facts: &[Fact<'_>]) -> Message {
+    let mut meta = Map::new();
+    meta.insert("kind".to_owned(), kind.into());
+    for (key, value) in facts {
+        meta.insert((*key).to_owned(), value.to_string().into());
+    }
+    if let Some(id) = broadcast_id {
+        meta.insert("broadcast_id".to_owned(), id.to_string().into());
+    }
+    Message { content, meta }
+}

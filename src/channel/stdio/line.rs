@@ -1,0 +1,266 @@
+//! What an incoming line is: a message, something that is answered on the spot, or nothing. Pure.
+
+use rmcp::model::{ClientRequest, JsonRpcMessage};
+use rmcp::service::{RoleServer, RxJsonRpcMessage};
+use serde_json::{Value, json};
+
+/// The longest line, in bytes. A question of 64 KiB fits, however its characters are escaped.
+pub const LINE_MAX_BYTES: usize = 1024 * 1024;
+
+/// How much of a longer line is kept from either end, to find its request's id.
+const ENDS_BYTES: usize = 256;
+
+// JSON-RPC 2.0, section 5.1.
+const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
+const INVALID_PARAMS: i32 = -32602;
+
+/// A line, whole or too long to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// The bytes without the newline.
+    Whole(Vec<u8>),
+    /// Its two ends, which may hold the id of the request that it was.
+    TooLong {
+        /// The first bytes.
+        head: Vec<u8>,
+        /// The last bytes.
+        tail: Vec<u8>,
+    },
+}
+
+/// Cuts a byte stream into lines and keeps at most one line in memory, and no more than its limit.
+#[derive(Debug, Default)]
+pub struct Lines {
+    bytes: Vec<u8>,
+    /// Up to where `bytes` is known to hold no newline.
+    searched: usize,
+    /// The head of the line that is being skipped, since it is too long.
+    skipped: Option<Vec<u8>>,
+}
+
+impl Lines {
+    /// Returns the buffer that read bytes are appended to, with room for `room` of them.
+    pub fn buffer(&mut self, room: usize) -> &mut Vec<u8> {
+        self.bytes.reserve(room);
+        &mut self.bytes
+    }
+
+    /// Takes the next line; `None` where more bytes are needed.
+    pub fn next_line(&mut self) -> Option<Line> {
+        let Some(offset) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.bytes.len();
+            if self.skipped.is_some() || self.searched > LINE_MAX_BYTES {
+                let tail = self.bytes.split_off(self.bytes.len().saturating_sub(ENDS_BYTES));
+                let head = std::mem::replace(&mut self.bytes, tail);
+                self.skipped.get_or_insert_with(|| head[..ENDS_BYTES.min(head.len())].to_vec());
+                self.searched = self.bytes.len();
+            }
+            return None;
+        };
+        let rest = self.bytes.split_off(self.searched + offset + 1);
+        let mut line = std::mem::replace(&mut self.bytes, rest);
+        self.searched = 0;
+        line.pop();
+        if let Some(head) = self.skipped.take() {
+            let tail = line.split_off(line.len().saturating_sub(ENDS_BYTES));
+            return Some(Line::TooLong { head, tail });
+        }
+        if line.len() > LINE_MAX_BYTES {
+            let tail = line.split_off(line.len() - ENDS_BYTES);
+            line.truncate(ENDS_BYTES);
+            return Some(Line::TooLong { head: line, tail });
+        }
+        Some(Line::Whole(line))
+    }
+}
+
+/// What an incoming line is.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A message for rmcp; the first of them is `initialize`.
+    Message(Box<RxJsonRpcMessage<RoleServer>>),
+    /// A `ping`, which may come before `initialize`.
+    Ping(Box<RxJsonRpcMessage<RoleServer>>),
+    /// Answered at once, with these JSON-RPC messages.
+    Answer(Vec<Value>),
+    /// Nobody waits for an answer.
+    Dropped(&'static str),
+}
+
+/// Reads a line. `initialized` tells whether `initialize` has come.
+///
+/// `server/discover` is unknown here: a client that met the newer lifecycle would have no channels, since that has no
+/// place for unasked notifications. Claude Code 2.1.330 probes with it before `initialize`.
+pub fn read(line: &Line, initialized: bool) -> Incoming {
+    let bytes = match line {
+        Line::Whole(bytes) => bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii(),
+        Line::TooLong { head, tail } => {
+            let Some(id) = id_of_ends(head, tail) else { return Incoming::Dropped("too long") };
+            let limit =
+                format!("a message has at most {LINE_MAX_BYTES} bytes; put the text into a file and send its path");
+            return Incoming::Answer(vec![error(&id, INVALID_REQUEST, &limit)]);
+        }
+    };
+    if bytes.is_empty() {
+        return Incoming::Dropped("empty");
+    }
+    let Ok(message) = serde_json::from_slice::<RxJsonRpcMessage<RoleServer>>(bytes) else { return malformed(bytes) };
+    let JsonRpcMessage::Request(request) = &message else {
+        return if initialized { Incoming::Message(Box::new(message)) } else { Incoming::Dropped("before initialize") };
+    };
+    let id = request.id.clone().into_json_value();
+    let refused = |code, message: &str| Incoming::Answer(vec![error(&id, code, message)]);
+    match &request.request {
+        ClientRequest::PingRequest(_) => Incoming::Ping(Box::new(message)),
+        ClientRequest::DiscoverRequest(_) => refused(METHOD_NOT_FOUND, "server/discover"),
+        ClientRequest::CustomRequest(custom) if custom.method == "server/discover" => {
+            refused(METHOD_NOT_FOUND, "server/discover")
+        }
+        // A known method is read as a custom one when its parameters are not what they should be.
+        ClientRequest::CustomRequest(custom) if matches!(custom.method.as_str(), "initialize" | "tools/call") => {
+            refused(INVALID_PARAMS, &format!("the parameters of {} are malformed", custom.method))
+        }
+        ClientRequest::InitializeRequest(_) => Incoming::Message(Box::new(message)),
+        _ if initialized => Incoming::Message(Box::new(message)),
+        _ => refused(INVALID_REQUEST, "the first request is initialize"),
+    }
+}
+
+/// Answers every request that can be recognised in JSON that is no message.
+fn malformed(bytes: &[u8]) -> Incoming {
+    let requests = match serde_json::from_slice::<Value>(bytes) {
+        Ok(Value::Array(batch)) => batch,
+        Ok(value) => vec![value],
+        Err(_) => return Incoming::Dropped("not JSON"),
+    };
+    let is_id = |id: &&Value| id.is_string() || id.is_number();
+    let answers: Vec<Value> = requests
+        .iter()
+        .filter(|request| request.get("method").is_some())
+        .filter_map(|request| request.get("id").filter(is_id))
+        .map(|id| error(id, INVALID_REQUEST, "not a JSON-RPC 2.0 request on a line of its own"))
+        .collect();
+    if answers.is_empty() { Incoming::Dropped("not a JSON-RPC message") } else { Incoming::Answer(answers) }
+}
+
+fn error(id: &Value, code: i32, message: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
+}
+
+/// Finds a request's id in the ends of its line, where clients write it: behind the version, or last.
+///
+/// Quotes inside a JSON text are escaped, so peer text cannot look like a key with its quotes.
+fn id_of_ends(head: &[u8], tail: &[u8]) -> Option<Value> {
+    let (head, tail) = (String::from_utf8_lossy(head), String::from_utf8_lossy(tail));
+    let value = |text: &str| serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok();
+    let last = tail.rfind("\"id\":").filter(|at| *at == 0 || !tail[..*at].ends_with('\\')).and_then(|at| {
+        let rest = tail[at + 5..].trim_end().strip_suffix('}')?;
+        serde_json::from_str::<Value>(rest).ok()
+    });
+    let first = || {
+        let object = head.trim_start().strip_prefix('{')?.trim_start();
+        let object = object.strip_prefix("\"jsonrpc\":\"2.0\",").unwrap_or(object);
+        value(object.strip_prefix("\"id\":")?)
+    };
+    last.or_else(first).filter(|id| id.is_string() || id.is_number())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer(text: &str, initialized: bool) -> Vec<(Value, i64)> {
+        match read(&Line::Whole(text.as_bytes().to_vec()), initialized) {
+            Incoming::Answer(answers) => {
+                answers.iter().map(|answer| (answer["id"].clone(), answer["error"]["code"].as_i64().unwrap())).collect()
+            }
+            other => panic!("not answered: {other:?}"),
+        }
+    }
+
+    fn is_dropped(text: &str, initialized: bool) -> bool {
+        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Incoming::Dropped(_))
+    }
+
+    fn is_message(text: &str, initialized: bool) -> bool {
+        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Incoming::Message(_))
+    }
+
+    const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+
+    #[test]
+    fn nothing_before_initialize_ends_the_server() {
+        assert!(is_dropped("garbage", false));
+        assert!(is_dropped("", false));
+        assert!(is_dropped("\u{feff}", false));
+        assert!(is_dropped(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, false));
+        assert!(is_dropped(r#"{"jsonrpc":"2.0","id":4,"result":{}}"#, false));
+        assert_eq!(answer(r#"{"jsonrpc":"2.0","id":4,"method":"tools/list"}"#, false), [(json!(4), -32600)]);
+        assert!(is_message(INITIALIZE, false));
+        assert!(is_message(&format!("\u{feff}{INITIALIZE}\r"), false));
+    }
+
+    #[test]
+    fn discovery_is_an_unknown_method_at_any_time() {
+        let probe = r#"{"jsonrpc":"2.0","id":"server-discover-probe-1","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"claude-code","version":"2.1.330"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+        for text in [probe, r#"{"jsonrpc":"2.0","id":"server-discover-probe-1","method":"server/discover"}"#] {
+            for initialized in [false, true] {
+                assert_eq!(answer(text, initialized), [(json!("server-discover-probe-1"), -32601)]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_malformed_request_is_answered_by_its_id() {
+        assert_eq!(answer(r#"{"id":7,"method":"tools/list"}"#, true), [(json!(7), -32600)]);
+        assert_eq!(answer(r#"{"jsonrpc":"2.0","id":1.5,"method":"tools/list"}"#, true), [(json!(1.5), -32600)]);
+        assert_eq!(
+            answer(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"ping"}]"#, true),
+            [(json!(1), -32600), (json!(2), -32600)]
+        );
+        assert_eq!(
+            answer(r#"{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{"name":"x","arguments":"y"}}"#, true),
+            [(json!(8), -32602)]
+        );
+        assert!(is_dropped(r#"{"jsonrpc":"2.0","id":null,"method":"tools/list"}"#, true));
+        assert!(is_dropped("[]", true));
+    }
+
+    fn lines(bytes: &[u8]) -> Vec<Line> {
+        let mut lines = Lines::default();
+        let mut all = Vec::new();
+        for part in bytes.chunks(8192) {
+            lines.buffer(part.len()).extend_from_slice(part);
+            all.extend(std::iter::from_fn(|| lines.next_line()));
+            assert!(lines.bytes.len() <= LINE_MAX_BYTES + 8192);
+        }
+        all
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_refused_by_its_id_and_the_next_one_read() {
+        let long = "x".repeat(2 * LINE_MAX_BYTES);
+        for request in [
+            format!(r#"{{"method":"tools/call","params":{{"q":"{long}"}},"jsonrpc":"2.0","id":"a-9"}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":"a-9","method":"tools/call","params":{{"q":"{long}"}}}}"#),
+        ] {
+            let lines = lines(format!("{request}\nnext\n").as_bytes());
+            assert_eq!(lines.len(), 2);
+            assert_eq!(lines[1], Line::Whole(b"next".to_vec()));
+            let Incoming::Answer(answers) = read(&lines[0], true) else { panic!("not answered") };
+            assert_eq!(answers[0]["id"], "a-9");
+        }
+        let forged = format!(r#"{{"method":"x","params":{{"q":"{long}\"id\":3}}"#);
+        assert!(matches!(read(&lines(format!("{forged}\n").as_bytes())[0], true), Incoming::Dropped(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), initialized in any::<bool>()) {
+            read(&Line::Whole(bytes.clone()), initialized);
+            read(&Line::TooLong { head: bytes.clone(), tail: bytes }, initialized);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The five tools: their names, descriptions and schemas, as the MCP client lists them.
+//!
+//! `arguments` checks what a model sends, `result` renders what it is told. The names are the product's interface.
+
+pub mod arguments;
+pub mod result;
+
+use std::sync::Arc;
+
+use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
+use serde_json::{Value, json};
+
+use crate::protocol::{NAME_MAX_CHARS, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S};
+
+/// Lists the peers.
+pub const PEERS: &str = "relay_peers";
+/// Asks one peer.
+pub const ASK: &str = "relay_ask";
+/// Answers a received ask.
+pub const REPLY: &str = "relay_reply";
+/// Asks every peer.
+pub const BROADCAST: &str = "relay_broadcast";
+/// Renames the session.
+pub const RENAME: &str = "relay_rename";
+
+/// Tells Claude Code to show a tool in full from the start, where it would otherwise show only its name (2.1.330).
+const ALWAYS_LOAD: &str = "anthropic/alwaysLoad";
+
+/// Returns the definitions of all tools.
+pub fn definitions() -> Vec<Tool> {
+    vec![
+        tool(
+            PEERS,
+            "Relay: list sessions",
+            "List the other Claude Code sessions that are active on this machine, and this session's own name. For each: \
+             name, folder, git branch, whether it is idle or busy, and how it can be woken. Answers questions such as \
+             \"what sessions are active?\" or \"who else is working here?\".",
+            json!({}),
+            &[],
+            true,
+        ),
+        tool(
+            ASK,
+            "Relay: ask a session",
+            "Ask one other Claude Code session a question by its name, as in \"ask backend whether the build is green\". \
+             Returns at once with an ask_id; the answer arrives later by itself as a message, so do not wait or poll.",
+            json!({
+                "to": {"type": "string", "description": "Name of the session to ask, as relay_peers lists it."},
+                "question": {"type": "string", "description": "The question, with all the context that the other session needs. At most 64 KiB; put more into a file and send its path."},
+                "timeout_seconds": timeout_schema(),
+            }),
+            &["to", "question"],
+            false,
+        ),
+        tool(
+            REPLY,
+            "Relay: answer a session",
+            "Answer a question that another session asked this one. Needs the ask_id that came with the question.",
+            json!({
+                "ask_id": {"type": "string", "description": "The ask_id that came with the question, such as k3v9-x2mq-7bd4."},
+                "text": {"type": "string", "description": "The answer. At most 64 KiB; put more into a file and send its path."},
+            }),
+            &["ask_id", "text"],
+            false,
+        ),
+        tool(
+            BROADCAST,
+            "Relay: ask every session",
+            "Ask all other Claude Code sessions the same question, as in \"ask everyone what they are working on\". \
+             Returns at once; the answers arrive one by one by themselves, then one tally that closes the broadcast.",
+            json!({
+                "question": {"type": "string", "description": "The question, with all the context that the other sessions need. At most 64 KiB."},
+                "timeout_seconds": timeout_schema(),
+            }),
+            &["question"],
+            false,
+        ),
+        tool(
+            RENAME,
+            "Relay: rename this session",
+            "Give this session another name, under which the other sessions can ask it, as in \"call yourself api\". \
+             Returns the name that it now has.",
+            json!({
+                "name": {"type": "string", "description": format!("The wanted name; lower-case letters, digits and hyphens are kept, at most {NAME_MAX_CHARS} characters.")},
+            }),
+            &["name"],
+            false,
+        ),
+    ]
+}
+
+fn timeout_schema() -> Value {
+    json!({
+        "type": "integer",
+        "minimum": 1,
+        "maximum": TIMEOUT_MAX_S,
+        "default": TIMEOUT_DEFAULT_S,
+        "description": "How long to wait for an answer, in seconds.",
+    })
+}
+
+fn tool(
+    name: &'static str,
+    title: &str,
+    description: &'static str,
+    properties: Value,
+    required: &[&str],
+    reads: bool,
+) -> Tool {
+    let schema = json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    });
+    let mut meta = JsonObject::new();
+    meta.insert(ALWAYS_LOAD.to_owned(), true.into());
+    let annotations = ToolAnnotations::new().read_only(reads).destructive(false).open_world(false);
+    Tool::new(name, description, Arc::new(object(schema)))
+        .with_title(title)
+        .with_annotations(annotations)
+        .with_meta(MetaObject(meta))
+}
+
+fn object(value: Value) -> JsonObject {
+    if let Value::Object(object) = value { object } else { JsonObject::new() }
+}

@@ -1,0 +1,278 @@
+//! What a model sends with a tool call, checked in one place. Pure.
+//!
+//! A refusal names the argument, what was there and its bounds, so that the model's next try is right.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::{ASK, BROADCAST, PEERS, RENAME, REPLY};
+use crate::protocol::{AskId, BODY_MAX_BYTES, ErrorCode, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S};
+
+/// A tool call with good arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// `relay_peers`
+    Peers,
+    /// `relay_ask`
+    Ask {
+        /// The address.
+        to: String,
+        /// The text.
+        question: String,
+        /// How long the ask stays open.
+        timeout: Duration,
+    },
+    /// `relay_reply`
+    Reply {
+        /// The ask that is answered.
+        ask_id: AskId,
+        /// The text.
+        text: String,
+    },
+    /// `relay_broadcast`
+    Broadcast {
+        /// The text.
+        question: String,
+        /// How long its asks stay open.
+        timeout: Duration,
+    },
+    /// `relay_rename`
+    Rename {
+        /// The wanted name.
+        name: String,
+    },
+}
+
+/// Says why a tool call cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No tool has this name: a mistake of the MCP client, not of the model.
+    #[error("unknown tool: {0}")]
+    UnknownTool(String),
+    /// The arguments are wrong.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// Reads a tool call.
+///
+/// # Errors
+/// No tool has this name, or an argument is missing, unknown, of a wrong type or out of its bounds.
+pub fn parse(tool: &str, arguments: Map<String, Value>) -> Result<Call, CallError> {
+    let mut arguments = Arguments { tool, given: arguments };
+    let call = match tool {
+        PEERS => Call::Peers,
+        ASK => Call::Ask {
+            to: arguments.address("to")?,
+            question: arguments.body("question")?,
+            timeout: arguments.timeout("timeout_seconds")?,
+        },
+        REPLY => Call::Reply { ask_id: arguments.ask_id("ask_id")?, text: arguments.body("text")? },
+        BROADCAST => {
+            Call::Broadcast { question: arguments.body("question")?, timeout: arguments.timeout("timeout_seconds")? }
+        }
+        RENAME => Call::Rename { name: arguments.name("name")? },
+        _ => return Err(CallError::UnknownTool(tool.to_owned())),
+    };
+    arguments.none_left()?;
+    Ok(call)
+}
+
+struct Arguments<'a> {
+    tool: &'a str,
+    given: Map<String, Value>,
+}
+
+impl Arguments<'_> {
+    fn text(&mut self, argument: &str) -> Result<String, Refusal> {
+        let text = match self.given.remove(argument) {
+            None => return Err(self.bad(argument, "is missing", "a non-empty text")),
+            Some(Value::String(text)) => text,
+            Some(other) => return Err(self.bad(argument, &format!("is {}", kind(&other)), "a non-empty text")),
+        };
+        if text.trim().is_empty() {
+            return Err(self.bad(argument, "is empty", "a non-empty text"));
+        }
+        Ok(text)
+    }
+
+    fn body(&mut self, argument: &str) -> Result<String, Refusal> {
+        let text = self.text(argument)?;
+        if text.len() > BODY_MAX_BYTES {
+            return Err(Refusal::new(
+                ErrorCode::TooLarge,
+                format!("{argument} has {} bytes; the limit is {BODY_MAX_BYTES}", text.len()),
+                "put the text into a file and send its path: all sessions are on this machine",
+            ));
+        }
+        Ok(text)
+    }
+
+    fn address(&mut self, argument: &str) -> Result<String, Refusal> {
+        let to = self.text(argument)?;
+        match to.trim().to_lowercase().as_str() {
+            "all" | "everyone" | "everybody" => {
+                let problem = format!("{argument} is {to:?}, which is no session");
+                Err(Refusal::new(ErrorCode::BadArgs, problem, "call relay_broadcast to ask every session"))
+            }
+            SHELL => {
+                let problem = format!("{argument} is \"shell\", a command line, which cannot be asked");
+                Err(Refusal::new(ErrorCode::BadArgs, problem, "call relay_peers to see who can be asked"))
+            }
+            _ => Ok(to),
+        }
+    }
+
+    fn name(&mut self, argument: &str) -> Result<String, Refusal> {
+        let name = self.text(argument)?;
+        match PeerName::parse(&name) {
+            Ok(_) => Ok(name),
+            Err(error) => Err(self.bad(argument, &format!("is {name:?}: {error}"), "letters and digits, not reserved")),
+        }
+    }
+
+    /// A malformed id is an ask that nobody knows: the model has mistyped it.
+    fn ask_id(&mut self, argument: &str) -> Result<AskId, Refusal> {
+        let text = self.text(argument)?;
+        text.parse().map_err(|error| {
+            Refusal::new(
+                ErrorCode::UnknownAsk,
+                format!("no ask has the id {text:?}: {error}"),
+                "copy the ask_id from the question that you answer and call relay_reply again",
+            )
+        })
+    }
+
+    fn timeout(&mut self, argument: &str) -> Result<Duration, Refusal> {
+        let wanted = format!("a whole number of seconds from 1 to {TIMEOUT_MAX_S}; without it, {TIMEOUT_DEFAULT_S}");
+        let seconds = match self.given.remove(argument) {
+            None | Some(Value::Null) => TIMEOUT_DEFAULT_S,
+            Some(value) => {
+                let seconds = value.as_u64().filter(|seconds| (1..=TIMEOUT_MAX_S).contains(seconds));
+                seconds.ok_or_else(|| self.bad(argument, &format!("is {}", shown(&value)), &wanted))?
+            }
+        };
+        Ok(Duration::from_secs(seconds))
+    }
+
+    fn none_left(&self) -> Result<(), Refusal> {
+        let Some(argument) = self.given.keys().next() else { return Ok(()) };
+        let takes = match self.tool {
+            ASK => "to, question and timeout_seconds",
+            REPLY => "ask_id and text",
+            BROADCAST => "question and timeout_seconds",
+            RENAME => "name",
+            _ => "no arguments",
+        };
+        let problem = format!("{} has no argument {argument:?}; it takes {takes}", self.tool);
+        Err(Refusal::new(ErrorCode::BadArgs, problem, format!("call {} again without it", self.tool)))
+    }
+
+    fn bad(&self, argument: &str, problem: &str, wanted: &str) -> Refusal {
+        Refusal::new(
+            ErrorCode::BadArgs,
+            format!("{argument} {problem}; it must be {wanted}"),
+            format!("call {} again with a good {argument}", self.tool),
+        )
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => kind(value).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parsed(tool: &str, arguments: Value) -> Result<Call, CallError> {
+        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+        parse(tool, arguments)
+    }
+
+    fn refusal(tool: &str, arguments: Value) -> Refusal {
+        match parsed(tool, arguments) {
+            Err(CallError::Refused(refusal)) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn good_arguments_make_a_call() {
+        assert_eq!(parsed(PEERS, json!({})), Ok(Call::Peers));
+        assert_eq!(
+            parsed(ASK, json!({"to": "Backend API", "question": "ok?"})),
+            Ok(Call::Ask { to: "Backend API".into(), question: "ok?".into(), timeout: Duration::from_secs(600) })
+        );
+        assert_eq!(
+            parsed(BROADCAST, json!({"question": "ok?", "timeout_seconds": 86400})),
+            Ok(Call::Broadcast { question: "ok?".into(), timeout: Duration::from_secs(86400) })
+        );
+        assert_eq!(
+            parsed(REPLY, json!({"ask_id": "0000-0000-0001", "text": "yes"})),
+            Ok(Call::Reply { ask_id: AskId::from_bits(1), text: "yes".into() })
+        );
+        assert_eq!(parsed(RENAME, json!({"name": "API"})), Ok(Call::Rename { name: "API".into() }));
+    }
+
+    #[test]
+    fn a_bad_argument_is_named_with_its_bounds() {
+        let cases = [
+            (ASK, json!({"question": "x"}), "to is missing; it must be a non-empty text"),
+            (ASK, json!({"to": 7, "question": "x"}), "to is a number; it must be a non-empty text"),
+            (ASK, json!({"to": "b", "question": " \n"}), "question is empty; it must be a non-empty text"),
+            (REPLY, json!({"ask_id": "0000-0000-0001", "text": ""}), "text is empty; it must be a non-empty text"),
+            (PEERS, json!({"all": true}), "relay_peers has no argument \"all\"; it takes no arguments"),
+            (RENAME, json!({"name": "you"}), "this name is reserved"),
+            (RENAME, json!({"name": "--"}), "at least one letter or digit"),
+            (ASK, json!({"to": "Everyone", "question": "x"}), "to is \"Everyone\", which is no session"),
+        ];
+        for (tool, arguments, message) in cases {
+            let refusal = refusal(tool, arguments);
+            assert_eq!(refusal.code, ErrorCode::BadArgs);
+            assert!(refusal.message.contains(message), "{}", refusal.message);
+        }
+        for timeout in [json!(0), json!(86401), json!(-1), json!(1.5), json!("60")] {
+            let refusal = refusal(BROADCAST, json!({"question": "x", "timeout_seconds": timeout}));
+            assert_eq!(refusal.code, ErrorCode::BadArgs);
+            assert!(refusal.message.contains("from 1 to 86400"), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_too_large_with_both_numbers_and_the_way_out() {
+        let refusal = refusal(BROADCAST, json!({"question": "x".repeat(65537)}));
+        assert_eq!(refusal.code, ErrorCode::TooLarge);
+        assert!(refusal.message.contains("65537") && refusal.message.contains("65536"), "{}", refusal.message);
+        assert!(refusal.next.contains("file"));
+        assert!(parsed(BROADCAST, json!({"question": "x".repeat(65536)})).is_ok());
+    }
+
+    #[test]
+    fn a_mistyped_id_is_an_unknown_ask() {
+        let refusal = refusal(REPLY, json!({"ask_id": "k3v9-x2mq", "text": "yes"}));
+        assert_eq!(refusal.code, ErrorCode::UnknownAsk);
+        assert!(refusal.next.contains("copy the ask_id"));
+    }
+
+    #[test]
+    fn an_unknown_tool_is_the_clients_mistake() {
+        assert_eq!(parsed("relay_shout", json!({})), Err(CallError::UnknownTool("relay_shout".into())));
+    }
+}

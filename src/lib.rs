@@ -1,4 +1,6 @@
 //! Lets the Claude Code sessions on a machine, the person's shell, scripts and CI talk to each other.
 
+pub mod cli;
 pub mod client;
+pub mod paths;
 pub mod protocol;

@@ -1,0 +1,143 @@
+//! `relayctl status`: whether a hub answers, judged by connecting, and what it has to do.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::error::{CliError, Exit};
+use super::output::{Format, Line};
+use super::{Context, wording};
+use crate::protocol::{StatusAnswer, VersionRange};
+
+/// Show the hub and what is connected to it
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    format: Format,
+}
+
+impl StatusArgs {
+    /// Prints the hub's state. Connecting starts a hub that the service manager holds ready.
+    ///
+    /// # Errors
+    /// No hub answers.
+    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+        context.out.use_json(self.format.json);
+        let socket = context.socket()?;
+        let (hub, _events) = context.connect()?;
+        let status = hub.status().await;
+        hub.bye().await;
+        let status = status?;
+        if context.out.is_json() {
+            context.out.print_json("status", &StatusView::of(&socket, &status))?;
+        } else {
+            context.out.print(&text(&socket, &status))?;
+            if let Some(warning) = other_version(&status.hub) {
+                context.out.say(&warning);
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn text(socket: &Path, status: &StatusAnswer) -> Line {
+    let VersionRange { min, max } = status.versions;
+    let versions = if min == max { max.to_string() } else { format!("{min} to {max}") };
+    let uptime = wording::exact(Duration::from_secs(status.uptime_s));
+    let settling = if status.settling { ", just started: not every session may be back yet" } else { "" };
+    let programs: Vec<String> = status.programs.iter().map(|(program, n)| format!("{n} {program}")).collect();
+    let rows = [
+        ("hub", format!("{}, up {uptime}, process {}, protocol {versions}{settling}", status.hub, status.pid)),
+        ("socket", socket.display().to_string()),
+        ("peers", status.peers.to_string()),
+        ("open asks", status.open_asks.to_string()),
+        ("connected", format!("{}: {}", status.connections, programs.join(", "))),
+    ];
+    Line::of(&rows.map(|(label, value)| format!("{label:<11}{value}")).join("\n"))
+}
+
+/// Warns where the hub is of another version than this program: a hub in the foreground does not replace itself.
+fn other_version(hub: &str) -> Option<Line> {
+    let own = env!("CARGO_PKG_VERSION");
+    let theirs = hub.split_whitespace().last()?;
+    (theirs != own).then(|| {
+        Line::of(&format!(
+            "warning: the hub has version {theirs} and relayctl has {own}\n\
+             next: restart the hub, or install both from the same package"
+        ))
+    })
+}
+
+/// The hub's state as JSON.
+#[derive(Serialize)]
+struct StatusView<'a> {
+    socket: String,
+    hub: &'a str,
+    versions: VersionRange,
+    pid: u32,
+    uptime_s: u64,
+    settling: bool,
+    connections: u64,
+    peers: u64,
+    open_asks: u64,
+    programs: &'a std::collections::BTreeMap<String, u64>,
+}
+
+impl<'a> StatusView<'a> {
+    fn of(socket: &Path, status: &'a StatusAnswer) -> Self {
+        Self {
+            socket: socket.display().to_string(),
+            hub: &status.hub,
+            versions: status.versions,
+            pid: status.pid,
+            uptime_s: status.uptime_s,
+            settling: status.settling,
+            connections: status.connections,
+            peers: status.peers,
+            open_asks: status.open_asks,
+            programs: &status.programs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::capture;
+
+    fn status() -> StatusAnswer {
+        StatusAnswer {
+            id: 1,
+            hub: "0.1.0".into(),
+            versions: VersionRange { min: 1, max: 1 },
+            pid: 4711,
+            uptime_s: 200,
+            settling: false,
+            connections: 3,
+            peers: 2,
+            open_asks: 1,
+            programs: [("relay-channel 0.1.0".to_owned(), 2), ("relayctl 0.1.0".to_owned(), 1)].into(),
+        }
+    }
+
+    #[test]
+    fn the_state_is_one_fact_a_line() {
+        insta::assert_snapshot!(text(Path::new("/run/user/1000/relay/hub.sock"), &status()).as_str(), @"");
+    }
+
+    #[test]
+    fn the_state_has_its_json() {
+        let (mut out, captured) = capture::output(true);
+        out.print_json("status", &StatusView::of(Path::new("/run/hub.sock"), &status())).unwrap();
+        insta::assert_snapshot!(captured.text(), @"");
+    }
+
+    #[test]
+    fn a_hub_of_another_version_is_worth_a_warning() {
+        assert_eq!(other_version(env!("CARGO_PKG_VERSION")), None);
+        assert_eq!(other_version(concat!("relay-hub ", env!("CARGO_PKG_VERSION"))), None);
+        assert!(other_version("0.0.9").unwrap().as_str().contains("the hub has version 0.0.9"));
+    }
+}

@@ -16,7 +16,7 @@ use crate::protocol::{ClientKind, PeerKey};
 
 mod ask;
 mod broadcast;
-//MODDEMO
+mod demo;
 mod error;
 mod interrupt;
 mod output;
@@ -71,7 +71,7 @@ macro_rules! commands {
 }
 
 commands! {
-    //DEMO
+    Demo(demo::DemoArgs),
     Status(status::StatusArgs),
     Peers(peers::PeersArgs),
     Ask(ask::AskArgs),

@@ -159,7 +159,13 @@ mod tests {
         ] {
             out.print_json("outcome", &OutcomeView::of(&outcome(1, end))).unwrap();
         }
-        insta::assert_snapshot!(captured.text(), @"");
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"backend","outcome":"reply","from":"api","text":"two\nlines"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"backend","outcome":"timeout","state":"handed_over"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"backend","outcome":"peer_gone","state":"handed_over"}
+        --- stderr
+        "#);
     }
 
     #[test]

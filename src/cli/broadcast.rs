@@ -218,12 +218,27 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_data_and_the_rest_is_talk() {
-        insta::assert_snapshot!(mixed(false).await, @"");
+        insta::assert_snapshot!(mixed(false).await, @"
+        --- stdout
+        api: tests
+          web: fake
+        --- stderr
+        web was not asked: web has 16 open asks and may have 16
+        ops went away before it answered: the hub had the question and the session had not taken it
+        docs did not answer within 2m: the question was shown to it
+        ");
     }
 
     #[tokio::test]
     async fn every_outcome_is_one_json_object() {
-        insta::assert_snapshot!(mixed(true).await, @"");
+        insta::assert_snapshot!(mixed(true).await, @r#"
+        --- stdout
+        {"schema":1,"type":"refused","to":"web","error":{"code":"peer_busy","message":"web has 16 open asks and may have 16","next":"ask later"}}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"api","outcome":"reply","from":"api","text":"tests\nweb: fake"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0003","to":"ops","outcome":"peer_gone","state":"accepted"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0002","to":"docs","outcome":"timeout","state":"shown"}
+        --- stderr
+        "#);
     }
 
     #[test]

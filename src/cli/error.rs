@@ -225,7 +225,23 @@ mod tests {
     #[test]
     fn every_refusal_has_its_documented_exit_code() {
         let exits: Vec<String> = ErrorCode::ALL.map(|code| format!("{code} {}", Exit::from(code) as u8)).into();
-        insta::assert_snapshot!(exits.join("\n"), @"");
+        insta::assert_snapshot!(exits.join("\n"), @"
+        peer_not_found 6
+        peer_gone 5
+        timeout 4
+        name_taken 1
+        not_registered 1
+        already_registered 1
+        unknown_ask 1
+        bad_msg 1
+        hub_unreachable 3
+        bad_args 1
+        protocol_mismatch 1
+        too_large 1
+        rate_limited 1
+        peer_busy 1
+        loop_detected 1
+        ");
     }
 
     #[test]
@@ -246,7 +262,12 @@ mod tests {
             told(ErrorCode::Timeout, AskState::HandedOver),
             told(ErrorCode::PeerGone, AskState::Shown),
         ];
-        insta::assert_snapshot!(said.concat(), @"");
+        insta::assert_snapshot!(said.concat(), @"
+        backend did not answer within 2m: the hub had the question and the session had not taken it [4]
+        backend did not answer within 2m: the session could not be woken and has not seen the question [4]
+        backend did not answer within 2m: the question was handed over and nothing says that it was seen [4]
+        backend went away before it answered: the question was shown to it [5]
+        ");
     }
 
     #[test]

@@ -294,7 +294,10 @@ mod tests {
     #[test]
     fn a_peers_text_cannot_command_the_terminal() {
         let shown = Line::of(HOSTILE);
-        insta::assert_snapshot!(shown.as_str(), @"");
+        insta::assert_snapshot!(shown.as_str(), @r#"
+        a\u{1b}]52;c;cm0=\u{7}b\rc\u{9b}2Jd\u{202e}e\u{2028}f	g
+        h
+        "#);
         assert!(!visible_line(HOSTILE).contains(['\t', '\n']));
     }
 
@@ -309,7 +312,11 @@ mod tests {
         let (mut out, captured) = capture::output(true);
         out.print_json("outcome", &serde_json::json!({ "text": HOSTILE })).unwrap();
         let text = captured.text();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        --- stdout
+        {"schema":1,"type":"outcome","text":"a\u001b]52;c;cm0=\u0007b\rc\u009b2Jd\u202ee\u2028f\tg\nh"}
+        --- stderr
+        "#);
         let line = text.lines().nth(1).unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(line).unwrap()["text"], HOSTILE);
     }
@@ -325,14 +332,25 @@ mod tests {
         let (mut out, captured) = capture::output(false);
         let refusal = Refusal::new(ErrorCode::HubUnreachable, "no hub answers", "relayctl\ninstall-service");
         assert_eq!(out.fail(&refusal.into()), Exit::HubUnreachable);
-        insta::assert_snapshot!(captured.text(), @"");
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        --- stderr
+        error: no hub answers (hub_unreachable)
+        next: relayctl\ninstall-service
+        "#);
     }
 
     #[test]
     fn an_error_is_data_as_well_where_the_data_is_json() {
         let (mut out, captured) = capture::output(true);
         out.fail(&Refusal::new(ErrorCode::HubUnreachable, "no hub answers", "relayctl install-service").into());
-        insta::assert_snapshot!(captured.text(), @"");
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"error","error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl install-service"}}
+        --- stderr
+        error: no hub answers (hub_unreachable)
+        next: relayctl install-service
+        "#);
     }
 
     #[test]

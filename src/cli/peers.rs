@@ -137,14 +137,23 @@ mod tests {
 
     #[test]
     fn sessions_are_rows() {
-        insta::assert_snapshot!(table(&peers(), Some(Path::new("/home/ada")), None), @"");
+        insta::assert_snapshot!(table(&peers(), Some(Path::new("/home/ada")), None), @r#"
+        NAME          FOLDER                    BRANCH  STATUS  WAKES BY     OPEN ASKS           SINCE
+        backend       ~/src/backend             main    busy    channel      1 sent, 2 received  2h
+        プロジェクト  /srv/evil\n\u{1b}[2Jname  -       idle    next prompt  -                   40s
+        "#);
     }
 
     #[test]
     fn a_narrow_terminal_gets_a_narrow_table() {
         let deep = peer("web", "/home/ada/a/very/deep/folder/that/does/not/fit/into/a/terminal/of/eighty/columns");
         let text = table(&[deep], Some(Path::new("/home/ada")), Some(80));
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        NAME  FOLDER                     BRANCH  STATUS  WAKES BY     OPEN ASKS  SINCE
+        web   ~/a/very/deep/folder/that  -       idle    next prompt  -          40s
+              /does/not/fit/into/a/term
+              inal/of/eighty/columns
+        ");
         assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
 
@@ -152,6 +161,10 @@ mod tests {
     fn sessions_have_their_json() {
         let (mut out, captured) = capture::output(true);
         out.print_json("peers", &PeersView { settling: false, peers: &peers()[..1] }).unwrap();
-        insta::assert_snapshot!(captured.text(), @"");
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"peers","settling":false,"peers":[{"name":"backend","cwd":"/home/ada/src/backend","branch":"main","pid":4711,"client":"claude-code 2.1.330","status":"busy","wakes_by":"channel","connected_s":7300,"open_asks":{"sent":1,"received":2}}]}
+        --- stderr
+        "#);
     }
 }

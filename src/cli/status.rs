@@ -124,14 +124,24 @@ mod tests {
 
     #[test]
     fn the_state_is_one_fact_a_line() {
-        insta::assert_snapshot!(text(Path::new("/run/user/1000/relay/hub.sock"), &status()).as_str(), @"");
+        insta::assert_snapshot!(text(Path::new("/run/user/1000/relay/hub.sock"), &status()).as_str(), @"
+        hub        0.1.0, up 3m 20s, process 4711, protocol 1
+        socket     /run/user/1000/relay/hub.sock
+        peers      2
+        open asks  1
+        connected  3: 2 relay-channel 0.1.0, 1 relayctl 0.1.0
+        ");
     }
 
     #[test]
     fn the_state_has_its_json() {
         let (mut out, captured) = capture::output(true);
         out.print_json("status", &StatusView::of(Path::new("/run/hub.sock"), &status())).unwrap();
-        insta::assert_snapshot!(captured.text(), @"");
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"status","socket":"/run/hub.sock","hub":"0.1.0","versions":{"min":1,"max":1},"pid":4711,"uptime_s":200,"settling":false,"connections":3,"peers":2,"open_asks":1,"programs":{"relay-channel 0.1.0":2,"relayctl 0.1.0":1}}
+        --- stderr
+        "#);
     }
 
     #[test]

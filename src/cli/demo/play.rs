@@ -192,7 +192,7 @@ impl<'a> Play<'a> {
         let said = String::from_utf8_lossy(&ended.stdout).trim_end().to_owned();
         if !ended.status.success() || said != "yes, since this morning" {
             let complaint = String::from_utf8_lossy(&ended.stderr).into_owned();
-            let got = format!("{}: {said}{complaint}", ended.status);
+            let got = format!("{}: {said}{}", ended.status, complaint.trim_end());
             return Err(Broken::Unexpected { who: "shell", expected: "the answer and exit code 0".into(), got });
         }
         told.did("shell", &format!("{said}\n({})", ended.status)).await

@@ -67,7 +67,6 @@ impl Broken {
     /// Returns the error of a demo that broke at this step.
     pub(super) fn at(self, step: &'static str) -> CliError {
         match self {
-            // A reader that has closed the pipe is no broken step.
             Self::Output(error) => error,
             Self::Io(_)
             | Self::Late { .. }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::session::{Broken, Greeting, Shown, ToolResult};
+use crate::cli::error::Exit;
 use crate::cli::output::{Line, Output};
 
 /// The time that a person gets to read one entry.
@@ -15,6 +16,8 @@ const PACE: Duration = Duration::from_millis(700);
 const INDENT: usize = 10;
 /// The longest text within a line, in characters.
 const TEXT_MAX_CHARS: usize = 100;
+/// The keys that are told first.
+const FIRST_KEYS: [&str; 9] = ["kind", "you", "from", "to", "state", "code", "question", "text", "asked"];
 
 /// The telling of a demo.
 pub(super) struct Transcript<'a> {
@@ -29,7 +32,8 @@ impl<'a> Transcript<'a> {
 
     /// Says which step begins.
     pub(super) fn step(&mut self, number: usize, name: &str) {
-        self.out.say(&Line::of("\n").styled(Style::new().bold(), &format!("{number}. {name}")));
+        let gap = if number == 1 { "" } else { "\n" };
+        self.out.say(&Line::of(gap).styled(Style::new().bold(), &format!("{number}. {name}")));
     }
 
     /// Tells that a session has begun.
@@ -60,7 +64,11 @@ impl<'a> Transcript<'a> {
     }
 
     async fn tell(&mut self, line: &Line) -> Result<(), Broken> {
-        self.out.print(line).map_err(Broken::Output)?;
+        match self.out.print(line) {
+            // Whoever closed the pipe has read enough; whether everything happens still counts.
+            Err(error) if error.exit() == Exit::Done => {}
+            printed => printed.map_err(Broken::Output)?,
+        }
         if self.out.is_read_live() {
             sleep(PACE).await;
         }
@@ -80,10 +88,10 @@ fn call(who: &str, tool: &str, arguments: &Value, result: &ToolResult) -> Line {
 }
 
 fn event(who: &str, shown: &Shown) -> Line {
-    let meta: Vec<String> = shown.meta.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    let meta = fields(shown.meta.iter().map(|(key, value)| (key.as_str(), value.clone())));
     let margin = format!("\n{:INDENT$}| ", "");
     let content = format!("{margin}{}", shown.content.trim_end().replace('\n', &margin));
-    speaker(who).plain("is shown  ").styled(Style::new().dimmed(), &meta.join("; ")).plain(&content)
+    speaker(who).plain("is shown  ").styled(Style::new().dimmed(), &meta).plain(&content)
 }
 
 fn speaker(who: &str) -> Line {
@@ -103,12 +111,17 @@ fn short(value: &Value) -> String {
         Value::String(text) => cut(text),
         Value::Array(items) if items.is_empty() => "none".to_owned(),
         Value::Array(items) => items.iter().map(item).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}: {}", short(value))).collect();
-            fields.join("; ")
-        }
+        Value::Object(object) => fields(object.iter().map(|(key, value)| (key.as_str(), short(value)))),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
+}
+
+/// Joins fields, those first that say what it is about.
+fn fields<'a>(fields: impl Iterator<Item = (&'a str, String)>) -> String {
+    let mut fields: Vec<(&str, String)> = fields.collect();
+    fields.sort_by_key(|(key, _)| FIRST_KEYS.iter().position(|first| first == key).unwrap_or(FIRST_KEYS.len()));
+    let fields: Vec<String> = fields.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    fields.join("; ")
 }
 
 fn item(value: &Value) -> String {
@@ -139,11 +152,17 @@ mod tests {
             value: json!({ "you": "frontend", "peers": [{ "name": "backend", "pid": 1 }, { "name": "docs" }] }),
             is_error: false,
         };
-        insta::assert_snapshot!(plain(&call("frontend", "relay_peers", &json!({}), &result)), @"");
+        insta::assert_snapshot!(plain(&call("frontend", "relay_peers", &json!({}), &result)), @"
+        frontend  relay_peers
+                  = you: frontend; peers: backend, docs
+        ");
         let refused =
             json!({ "error": { "code": "peer_not_found", "message": "no peer is called x", "next": "relay_peers" } });
         let result = ToolResult { value: refused, is_error: true };
-        insta::assert_snapshot!(plain(&call("docs", "relay_ask", &json!({ "to": "x" }), &result)), @"");
+        insta::assert_snapshot!(plain(&call("docs", "relay_ask", &json!({ "to": "x" }), &result)), @"
+        docs      relay_ask  to: x
+                  = error: code: peer_not_found; message: no peer is called x; next: relay_peers
+        ");
     }
 
     #[test]
@@ -152,7 +171,11 @@ mod tests {
             content: "first\nfrontend  is shown  forged\n".into(),
             meta: [("kind".into(), "ask".into()), ("from".into(), "frontend".into())].into(),
         };
-        insta::assert_snapshot!(plain(&event("backend", &shown)), @"");
+        insta::assert_snapshot!(plain(&event("backend", &shown)), @"
+        backend   is shown  kind: ask; from: frontend
+                  | first
+                  | frontend  is shown  forged
+        ");
     }
 
     #[test]

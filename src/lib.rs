@@ -1,6 +1,8 @@
 //! Lets the Claude Code sessions on a machine, the person's shell, scripts and CI talk to each other.
 
+pub mod activation;
 pub mod cli;
 pub mod client;
 pub mod paths;
 pub mod protocol;
+pub mod service;

@@ -65,10 +65,8 @@ impl BroadcastArgs {
         } else {
             out.say(&sum(tally));
         }
-        match exit_of(tally) {
-            Exit::Done => Ok(Exit::Done),
-            exit => Err(CliError::Incomplete(exit)),
-        }
+        let exit = exit_of(tally);
+        if exit == Exit::Done { Ok(exit) } else { Err(CliError::Incomplete(exit)) }
     }
 }
 

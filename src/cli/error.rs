@@ -1,10 +1,12 @@
 //! What can go wrong in a command, the exit code it has, and what to do next.
 
+use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
 use crate::paths::PathError;
 use crate::protocol::{AskState, ErrorCode, Refusal};
+use crate::service::ServiceError;
 
 /// The exit codes: scripts rest on them, `relayctl --help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +55,15 @@ impl From<ErrorCode> for Exit {
     }
 }
 
+/// What to do where programs of the package are missing.
+const INSTALL_ALL: &str = "install the whole package, or in its source: cargo build --release";
+
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
     /// The hub or the client refused.
     #[error("{}", .0.message)]
-    Refused(#[from] Refusal),
+    Refused(Refusal),
     /// An own ask ended without a reply.
     #[error("{}", unanswered(to, *code, *state, waited))]
     Unanswered {
@@ -86,6 +91,9 @@ pub(super) enum CliError {
     /// There is no place for the socket.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The service manager did not do as it was told.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// A relative path means nothing here.
     #[error("the current directory is not known: {0}")]
     CurrentDirectory(#[source] io::Error),
@@ -125,7 +133,27 @@ pub(super) enum CliError {
     Interrupted,
 }
 
+impl From<Refusal> for CliError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 impl CliError {
+    /// Returns what went wrong, with the causes that it does not name itself.
+    pub(super) fn message(&self) -> String {
+        let mut message = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !message.contains(&said) {
+                message = format!("{message}: {said}");
+            }
+            cause = error.source();
+        }
+        message
+    }
+
     /// Returns the exit code. Whoever closed the pipe has read enough: a broken one is success.
     pub(super) fn exit(&self) -> Exit {
         match self {
@@ -137,6 +165,7 @@ impl CliError {
             Self::Withdrawn
             | Self::ClientEnded
             | Self::Path(_)
+            | Self::Service(_)
             | Self::CurrentDirectory(_)
             | Self::Input(_)
             | Self::InputNotText
@@ -164,6 +193,7 @@ impl CliError {
             | Self::Withdrawn
             | Self::ClientEnded
             | Self::Path(_)
+            | Self::Service(_)
             | Self::CurrentDirectory(_)
             | Self::Input(_)
             | Self::InputNotText
@@ -187,19 +217,36 @@ impl CliError {
             Self::NobodyThere => "start claude in a project that has the relay plugin",
             Self::Withdrawn => "ask again when you can wait",
             Self::ClientEnded => "relayctl status",
-            Self::Path(PathError::NoHome) => "set HOME",
-            Self::Path(_) => {
-                "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter"
-            }
+            Self::Path(error) => next_for_path(error),
+            Self::Service(error) => next_for_service(error),
             Self::CurrentDirectory(_) => "cd to a directory that exists",
             Self::Input(_) => "give the question as an argument, in quotes",
             Self::InputNotText => "put the data into a file and ask with its path",
             Self::Output(_) | Self::Json(_) => "check where the output goes",
             Self::Runtime(_) => "check the limits on processes and open files: ulimit -a",
-            Self::ProgramMissing { .. } => "install the whole package, or in its source: cargo build --release",
+            Self::ProgramMissing { .. } => INSTALL_ALL,
             Self::Demo { .. } => "RELAY_LOG=debug relayctl demo",
             Self::Interrupted => "relayctl demo",
         }
+    }
+}
+
+const fn next_for_path(error: &PathError) -> &'static str {
+    match error {
+        PathError::NoHome => "set HOME",
+        PathError::NotAbsolute { .. } | PathError::NoRuntimeDir { .. } | PathError::TooLong { .. } => {
+            "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter"
+        }
+    }
+}
+
+const fn next_for_service(error: &ServiceError) -> &'static str {
+    match error {
+        ServiceError::Path(error) => next_for_path(error),
+        ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL,
+        ServiceError::Unnameable { .. } => "install the programs in a directory with a plain name",
+        ServiceError::NoManager { .. } => "RELAY_SOCKET=PATH relay-hub",
+        ServiceError::Plan(_) | ServiceError::Plist(_) => "relayctl install-service --dry-run",
     }
 }
 
@@ -268,6 +315,15 @@ mod tests {
         backend did not answer within 2m: the question was handed over and nothing says that it was seen [4]
         backend went away before it answered: the question was shown to it [5]
         ");
+    }
+
+    #[test]
+    fn a_message_names_each_cause_once() {
+        let source = io::Error::other("no such device");
+        assert_eq!(CliError::Input(source).message(), "standard input cannot be read: no such device");
+        let source = io::Error::other("permission denied");
+        let error = ServiceError::Program { path: "relayctl".into(), source };
+        assert_eq!(CliError::from(error).message(), "could not find out where relayctl is: permission denied");
     }
 
     #[test]

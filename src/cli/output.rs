@@ -14,7 +14,7 @@
 //! | type | printed by | keys |
 //! | --- | --- | --- |
 //! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers` |
-//! | `status` | `status` | `socket`, `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count) |
+//! | `status` | `status` | `socket`, `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`) |
 //! | `outcome` | `ask`, `broadcast` | `ask_id`, `to`, `outcome` (`reply`, `timeout` or `peer_gone`); of a reply `from` and `text`, else `state` (`accepted`, `held`, `handed_over` or `shown`) |
 //! | `refused` | `broadcast` | `to`, `error`: a peer that could not be asked |
 //! | `tally` | `broadcast` | `asked`, `replied`, `timed_out`, `gone`, `refused`: the last line |
@@ -167,7 +167,7 @@ impl Output {
         if exit == Exit::Done {
             return exit;
         }
-        let (message, next) = (error.to_string(), visible_line(error.next()));
+        let (message, next) = (error.message(), visible_line(error.next()));
         if self.json && !error.is_told_as_data() {
             let body = Failure { error: FailureBody { code: error.code(), message: &message, next: error.next() } };
             // The exit code and stderr still tell where stdout is gone.

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod channel;
+pub mod cli;
 pub mod client;
 pub mod daemon;
 mod deadlines;

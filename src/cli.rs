@@ -1,0 +1,164 @@
+//! `relayctl`: what a person, a script or a CI job says to the sessions, and how it hears back.
+//!
+//! One file a subcommand: its arguments, whose comments are its help, and its `run`. `output` is the only place that
+//! prints and documents the JSON; `error` is the only place that chooses exit codes and words what to do next.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::sync::mpsc;
+
+use crate::client::{ClientConfig, ClientEvent, HubClient};
+use crate::paths::Environment;
+use crate::protocol::{ClientKind, PeerKey};
+
+mod ask;
+mod broadcast;
+mod demo;
+mod error;
+mod install;
+mod interrupt;
+mod output;
+mod peers;
+mod question;
+mod status;
+mod wording;
+
+use error::{CliError, Exit};
+use output::{Line, Output};
+
+/// The program and its version, as the hub shows them to people.
+const PROGRAM: &str = concat!("relayctl ", env!("CARGO_PKG_VERSION"));
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for ask: answered; for broadcast: everybody answered
+  1  failed or refused
+  2  wrong usage
+  3  hub not reachable
+  4  timed out
+  5  the peer went away
+  6  no such peer, or nobody there";
+
+/// Talk to the Claude Code sessions on this machine
+#[derive(Debug, Parser)]
+#[command(name = "relayctl", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Cli {
+    /// Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Lists the subcommands: a new one is its file, its `mod` line and its line here.
+macro_rules! commands {
+    ($($variant:ident($args:path),)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($variant($args),)*
+        }
+
+        impl Command {
+            async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+                match self {
+                    $(Self::$variant(args) => args.run(context).await,)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Demo(demo::DemoArgs),
+    InstallService(install::InstallArgs),
+    UninstallService(install::UninstallArgs),
+    Status(status::StatusArgs),
+    Peers(peers::PeersArgs),
+    Ask(ask::AskArgs),
+    Broadcast(broadcast::BroadcastArgs),
+}
+
+/// What every subcommand is given.
+struct Context {
+    /// The socket that the user named, if any.
+    socket: Option<PathBuf>,
+    out: Output,
+}
+
+impl Context {
+    /// Returns where the hub listens.
+    ///
+    /// # Errors
+    /// There is no such place.
+    fn socket(&self) -> Result<PathBuf, CliError> {
+        let mut environment = Environment::of_process();
+        if let Some(path) = &self.socket {
+            environment.relay_socket = Some(std::path::absolute(path).map_err(CliError::CurrentDirectory)?);
+        }
+        Ok(environment.socket()?)
+    }
+
+    /// Starts a client of the hub; it connects by itself.
+    ///
+    /// # Errors
+    /// There is no place where the hub could listen.
+    fn connect(&self) -> Result<(HubClient, mpsc::UnboundedReceiver<ClientEvent>), CliError> {
+        Ok(HubClient::start(ClientConfig {
+            socket: self.socket()?,
+            key: PeerKey::random(),
+            program: PROGRAM.to_owned(),
+            kind: ClientKind::Control {},
+        }))
+    }
+}
+
+/// Runs `relayctl` with the arguments of this process and returns its exit code.
+pub fn main() -> ExitCode {
+    let mut out = Output::standard();
+    let exit = match Cli::try_parse() {
+        Ok(cli) => {
+            let mut context = Context { socket: cli.socket, out };
+            perform(cli.command, &mut context).unwrap_or_else(|error| context.out.fail(&error))
+        }
+        Err(error) => explain_usage(&error, std::env::args_os().skip(1), &mut out),
+    };
+    exit.into()
+}
+
+/// Runs a subcommand on this thread, with room for tasks that stay on it.
+fn perform(command: Command, context: &mut Context) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+    tokio::task::LocalSet::new().block_on(&runtime, command.run(context))
+}
+
+/// Prints what clap has to say: help and version are data, wrong usage is an error with a next step.
+fn explain_usage(error: &clap::Error, args: impl Iterator<Item = OsString>, out: &mut Output) -> Exit {
+    if !error.use_stderr() {
+        return out.help(&error.render()).map_or_else(|error| out.fail(&error), |()| Exit::Done);
+    }
+    let text = error.render().to_string();
+    let said = text.trim_end().trim_end_matches("For more information, try '--help'.").trim_end();
+    out.say(&Line::of(said));
+    out.say(&Line::of(&format!("next: {}", next_after_wrong_usage(args))));
+    Exit::Usage
+}
+
+/// Returns the command whose output says how the wrongly used command is used.
+fn next_after_wrong_usage(args: impl Iterator<Item = OsString>) -> String {
+    let command = Cli::command();
+    let mut args = args.peekable();
+    if args.peek().is_none() {
+        return "relayctl demo".to_owned();
+    }
+    let subcommand = args.filter_map(|arg| arg.into_string().ok()).find(|arg| command.find_subcommand(arg).is_some());
+    match subcommand {
+        Some(name) => format!("relayctl {name} --help"),
+        None => "relayctl --help".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

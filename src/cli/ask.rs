@@ -1,0 +1,178 @@
+//! `relayctl ask`: one question to one session, and the wait for its one outcome.
+
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::error::{CliError, Exit};
+use super::interrupt::Interrupt;
+use super::output::{Format, Line, Output};
+use super::question::QuestionArgs;
+use super::{Context, wording};
+use crate::client::{Asked, ClientEvent, End, HubClient, Outcome};
+use crate::protocol::{AskId, AskState};
+
+/// Ask a session and wait for its answer
+#[derive(Debug, Args)]
+pub(super) struct AskArgs {
+    /// Ask the session with this name, as relayctl peers shows it
+    name: String,
+    #[command(flatten)]
+    question: QuestionArgs,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl AskArgs {
+    /// Prints the answer.
+    ///
+    /// # Errors
+    /// The ask was refused, withdrawn, or ended without a reply.
+    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+        context.out.use_json(self.format.json);
+        // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
+        let text = self.question.text(std::io::stdin())?;
+        let mut interrupt = Interrupt::listen()?;
+        let (hub, mut events) = context.connect()?;
+        let result = tokio::select! {
+            result = self.exchange(&hub, text, &mut events, &mut context.out) => result,
+            () = interrupt.wait() => Err(CliError::Withdrawn),
+        };
+        // Leaving in order withdraws what is still open.
+        hub.bye().await;
+        result
+    }
+
+    async fn exchange(
+        &self,
+        hub: &HubClient,
+        text: String,
+        events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+        out: &mut Output,
+    ) -> Result<Exit, CliError> {
+        let asked = hub.ask(self.name.clone(), text, self.question.timeout).await?;
+        let waited = wording::exact(self.question.timeout);
+        out.say_progress(&waiting(&asked, &waited));
+        let outcome = outcome_of(asked.ask_id, events).await?;
+        if out.is_json() {
+            out.print_json("outcome", &OutcomeView::of(&outcome))?;
+        }
+        match outcome.end {
+            End::Reply { text, .. } => {
+                if !out.is_json() {
+                    out.print(&Line::of(&text))?;
+                }
+                Ok(Exit::Done)
+            }
+            End::Failed { code, state } => {
+                Err(CliError::Unanswered { to: outcome.to.to_string(), code, state, waited })
+            }
+        }
+    }
+}
+
+/// Returns the outcome of an ask, whatever else happens before it.
+async fn outcome_of(ask: AskId, events: &mut mpsc::UnboundedReceiver<ClientEvent>) -> Result<Outcome, CliError> {
+    while let Some(event) = events.recv().await {
+        if let ClientEvent::Outcome(outcome) = event
+            && outcome.ask_id == ask
+        {
+            return Ok(outcome);
+        }
+    }
+    Err(CliError::ClientEnded)
+}
+
+fn waiting(asked: &Asked, waited: &str) -> Line {
+    let held = if asked.state == AskState::Held { ", it sees this at its next prompt" } else { "" };
+    Line::of(&format!("asked {}{held}, waiting ({waited})…", asked.to))
+}
+
+/// An outcome as JSON.
+#[derive(Serialize)]
+pub(super) struct OutcomeView<'a> {
+    ask_id: AskId,
+    to: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<AskState>,
+}
+
+impl<'a> OutcomeView<'a> {
+    /// Returns the view of an outcome.
+    pub(super) fn of(outcome: &'a Outcome) -> Self {
+        let (ask_id, to) = (outcome.ask_id, outcome.to.as_str());
+        match &outcome.end {
+            End::Reply { from, text } => {
+                Self { ask_id, to, outcome: "reply", from: Some(from.as_str()), text: Some(text), state: None }
+            }
+            End::Failed { code, state } => {
+                Self { ask_id, to, outcome: code.as_str(), from: None, text: None, state: Some(*state) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::capture;
+    use crate::protocol::{ErrorCode, PeerName};
+
+    fn name(text: &str) -> PeerName {
+        PeerName::parse(text).unwrap()
+    }
+
+    fn outcome(ask: u64, end: End) -> Outcome {
+        Outcome { ask_id: AskId::from_bits(ask), to: name("backend"), broadcast_id: None, end }
+    }
+
+    #[tokio::test]
+    async fn the_outcome_of_the_own_ask_is_found_among_other_events() {
+        let (tell, mut events) = mpsc::unbounded_channel();
+        let answered = outcome(2, End::Reply { from: name("api"), text: "green".into() });
+        tell.send(ClientEvent::Closed { ask_id: AskId::from_bits(2) }).unwrap();
+        tell.send(ClientEvent::Outcome(outcome(1, answered.end.clone()))).unwrap();
+        tell.send(ClientEvent::Outcome(answered.clone())).unwrap();
+        assert_eq!(outcome_of(answered.ask_id, &mut events).await.unwrap(), answered);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_ends_is_an_error_and_not_an_endless_wait() {
+        let (_, mut events) = mpsc::unbounded_channel();
+        let error = outcome_of(AskId::from_bits(1), &mut events).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn each_outcome_has_its_json() {
+        let (mut out, captured) = capture::output(true);
+        let failed = |code| End::Failed { code, state: AskState::HandedOver };
+        for end in [
+            End::Reply { from: name("api"), text: "two\nlines".into() },
+            failed(ErrorCode::Timeout),
+            failed(ErrorCode::PeerGone),
+        ] {
+            out.print_json("outcome", &OutcomeView::of(&outcome(1, end))).unwrap();
+        }
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"backend","outcome":"reply","from":"api","text":"two\nlines"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"backend","outcome":"timeout","state":"handed_over"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"backend","outcome":"peer_gone","state":"handed_over"}
+        --- stderr
+        "#);
+    }
+
+    #[test]
+    fn a_held_ask_says_why_it_takes_long() {
+        let asked = Asked { ask_id: AskId::from_bits(1), to: name("backend"), state: AskState::Accepted };
+        assert_eq!(waiting(&asked, "2m").as_str(), "asked backend, waiting (2m)…");
+        let asked = Asked { state: AskState::Held, ..asked };
+        assert_eq!(waiting(&asked, "2m").as_str(), "asked backend, it sees this at its next prompt, waiting (2m)…");
+    }
+}

@@ -1,0 +1,255 @@
+//! `relayctl broadcast`: one question to every session; the answers as they come, then the tally.
+
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::ask::OutcomeView;
+use super::error::{CliError, Exit};
+use super::interrupt::Interrupt;
+use super::output::{Format, Line, Output};
+use super::question::QuestionArgs;
+use super::wording;
+use crate::client::{Broadcasted, ClientEvent, End, HubClient, Outcome, Tally};
+use crate::protocol::BroadcastRefusal;
+
+/// Ask every session and print the answers as they come
+#[derive(Debug, Args)]
+pub(super) struct BroadcastArgs {
+    #[command(flatten)]
+    question: QuestionArgs,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl BroadcastArgs {
+    /// Prints the answers.
+    ///
+    /// # Errors
+    /// The broadcast was refused or withdrawn, found nobody, or was not answered by everybody.
+    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+        context.out.use_json(self.format.json);
+        // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
+        let text = self.question.text(std::io::stdin())?;
+        let mut interrupt = Interrupt::listen()?;
+        let (hub, mut events) = context.connect()?;
+        let result = tokio::select! {
+            result = self.exchange(&hub, text, &mut events, &mut context.out) => result,
+            () = interrupt.wait() => Err(CliError::Withdrawn),
+        };
+        // Leaving in order withdraws what is still open.
+        hub.bye().await;
+        result
+    }
+
+    async fn exchange(
+        &self,
+        hub: &HubClient,
+        text: String,
+        events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+        out: &mut Output,
+    ) -> Result<Exit, CliError> {
+        let broadcast = hub.broadcast(text, self.question.timeout).await?;
+        if broadcast.asks.is_empty() && broadcast.refused.is_empty() {
+            return Err(CliError::NobodyThere);
+        }
+        let waited = wording::exact(self.question.timeout);
+        let names: Vec<&str> = broadcast.asks.iter().map(|asked| asked.to.as_str()).collect();
+        if !names.is_empty() {
+            out.say_progress(&Line::of(&format!("asked {}, waiting ({waited})…", names.join(", "))));
+        }
+        let tally = report(&broadcast, events, &waited, out).await?;
+        if out.is_json() {
+            out.print_json("tally", &TallyView::of(tally))?;
+        } else {
+            out.say(&sum(tally));
+        }
+        let exit = exit_of(tally);
+        if exit == Exit::Done { Ok(exit) } else { Err(CliError::Incomplete(exit)) }
+    }
+}
+
+/// Prints who could not be asked and each outcome as it comes. Returns the tally.
+async fn report(
+    broadcast: &Broadcasted,
+    events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+    waited: &str,
+    out: &mut Output,
+) -> Result<Tally, CliError> {
+    for refused in &broadcast.refused {
+        if out.is_json() {
+            out.print_json("refused", refused)?;
+        } else {
+            out.say(&refusal(refused));
+        }
+    }
+    if broadcast.asks.is_empty() {
+        return Ok(all_refused(broadcast));
+    }
+    while let Some(event) = events.recv().await {
+        match event {
+            ClientEvent::Outcome(outcome) if outcome.broadcast_id == Some(broadcast.broadcast_id) => {
+                print_outcome(&outcome, waited, out)?;
+            }
+            ClientEvent::Tally(tally) if tally.broadcast_id == broadcast.broadcast_id => return Ok(tally),
+            ClientEvent::Ask(_)
+            | ClientEvent::Closed { .. }
+            | ClientEvent::Outcome(_)
+            | ClientEvent::Tally(_)
+            | ClientEvent::ReplyFailed { .. }
+            | ClientEvent::Renamed { .. } => {}
+        }
+    }
+    Err(CliError::ClientEnded)
+}
+
+fn print_outcome(outcome: &Outcome, waited: &str, out: &mut Output) -> Result<(), CliError> {
+    if out.is_json() {
+        return out.print_json("outcome", &OutcomeView::of(outcome));
+    }
+    match &outcome.end {
+        End::Reply { from, text } => out.print(&Line::of(&format!("{from}: ")).indented(text, 2)),
+        End::Failed { code, state } => {
+            let (to, waited) = (outcome.to.to_string(), waited.to_owned());
+            let unanswered = CliError::Unanswered { to, code: *code, state: *state, waited };
+            out.say(&Line::of(&unanswered.to_string()));
+            Ok(())
+        }
+    }
+}
+
+fn refusal(refused: &BroadcastRefusal) -> Line {
+    Line::of(&format!("{} was not asked: {}", refused.to, refused.error.message))
+}
+
+/// Where no ask was accepted nothing is left to end, so the tally is known at once.
+fn all_refused(broadcast: &Broadcasted) -> Tally {
+    let refused = broadcast.refused.len() as u64;
+    Tally { broadcast_id: broadcast.broadcast_id, asked: refused, replied: 0, timed_out: 0, gone: 0, refused }
+}
+
+/// Chooses the exit code of mixed outcomes.
+const fn exit_of(tally: Tally) -> Exit {
+    match tally {
+        Tally { timed_out: 1.., .. } => Exit::TimedOut,
+        Tally { gone: 1.., .. } => Exit::PeerGone,
+        Tally { refused: 1.., .. } => Exit::Failed,
+        Tally { .. } => Exit::Done,
+    }
+}
+
+fn sum(tally: Tally) -> Line {
+    let parts = [
+        (tally.replied, "answered"),
+        (tally.timed_out, "timed out"),
+        (tally.gone, "went away"),
+        (tally.refused, "refused"),
+    ];
+    let counted: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, outcome)| format!("{n} {outcome}")).collect();
+    Line::of(&format!("{} asked: {}", tally.asked, counted.join(", ")))
+}
+
+/// A tally as JSON.
+#[derive(Serialize)]
+struct TallyView {
+    asked: u64,
+    replied: u64,
+    timed_out: u64,
+    gone: u64,
+    refused: u64,
+}
+
+impl TallyView {
+    const fn of(tally: Tally) -> Self {
+        let Tally { asked, replied, timed_out, gone, refused, .. } = tally;
+        Self { asked, replied, timed_out, gone, refused }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::capture;
+    use crate::client::Asked;
+    use crate::protocol::{AskId, AskState, BroadcastId, ErrorCode, PeerName, Refusal};
+
+    const BROADCAST: BroadcastId = BroadcastId::from_bits(9);
+
+    fn name(text: &str) -> PeerName {
+        PeerName::parse(text).unwrap()
+    }
+
+    fn tally(replied: u64, timed_out: u64, gone: u64, refused: u64) -> Tally {
+        let asked = replied + timed_out + gone + refused;
+        Tally { broadcast_id: BROADCAST, asked, replied, timed_out, gone, refused }
+    }
+
+    fn outcome(ask: u64, to: &str, end: End) -> ClientEvent {
+        let ask_id = AskId::from_bits(ask);
+        ClientEvent::Outcome(Outcome { ask_id, to: name(to), broadcast_id: Some(BROADCAST), end })
+    }
+
+    /// A broadcast to four: one answers on two lines, one is silent, one leaves, one is busy.
+    async fn mixed(json: bool) -> String {
+        let (mut out, captured) = capture::output(json);
+        let asked = |ask, to| Asked { ask_id: AskId::from_bits(ask), to: name(to), state: AskState::Accepted };
+        let busy = Refusal::new(ErrorCode::PeerBusy, "web has 16 open asks and may have 16", "ask later");
+        let broadcast = Broadcasted {
+            broadcast_id: BROADCAST,
+            asks: vec![asked(1, "api"), asked(2, "docs"), asked(3, "ops")],
+            refused: vec![BroadcastRefusal { to: name("web"), error: busy }],
+        };
+        let (tell, mut events) = mpsc::unbounded_channel();
+        for event in [
+            outcome(1, "api", End::Reply { from: name("api"), text: "tests\nweb: fake".into() }),
+            outcome(3, "ops", End::Failed { code: ErrorCode::PeerGone, state: AskState::Accepted }),
+            outcome(2, "docs", End::Failed { code: ErrorCode::Timeout, state: AskState::Shown }),
+            ClientEvent::Tally(tally(1, 1, 1, 1)),
+        ] {
+            tell.send(event).unwrap();
+        }
+        assert_eq!(report(&broadcast, &mut events, "2m", &mut out).await.unwrap(), tally(1, 1, 1, 1));
+        captured.text()
+    }
+
+    #[tokio::test]
+    async fn answers_are_data_and_the_rest_is_talk() {
+        insta::assert_snapshot!(mixed(false).await, @"
+        --- stdout
+        api: tests
+          web: fake
+        --- stderr
+        web was not asked: web has 16 open asks and may have 16
+        ops went away before it answered: the hub had the question and the session had not taken it
+        docs did not answer within 2m: the question was shown to it
+        ");
+    }
+
+    #[tokio::test]
+    async fn every_outcome_is_one_json_object() {
+        insta::assert_snapshot!(mixed(true).await, @r#"
+        --- stdout
+        {"schema":1,"type":"refused","to":"web","error":{"code":"peer_busy","message":"web has 16 open asks and may have 16","next":"ask later"}}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0001","to":"api","outcome":"reply","from":"api","text":"tests\nweb: fake"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0003","to":"ops","outcome":"peer_gone","state":"accepted"}
+        {"schema":1,"type":"outcome","ask_id":"0000-0000-0002","to":"docs","outcome":"timeout","state":"shown"}
+        --- stderr
+        "#);
+    }
+
+    #[test]
+    fn mixed_outcomes_exit_with_the_gravest() {
+        assert_eq!(exit_of(tally(3, 0, 0, 0)), Exit::Done);
+        assert_eq!(exit_of(tally(1, 1, 1, 1)), Exit::TimedOut);
+        assert_eq!(exit_of(tally(1, 0, 1, 1)), Exit::PeerGone);
+        assert_eq!(exit_of(tally(1, 0, 0, 1)), Exit::Failed);
+    }
+
+    #[test]
+    fn the_sum_names_what_there_was() {
+        assert_eq!(sum(tally(2, 0, 0, 0)).as_str(), "2 asked: 2 answered");
+        assert_eq!(sum(tally(2, 1, 1, 1)).as_str(), "5 asked: 2 answered, 1 timed out, 1 went away, 1 refused");
+    }
+}

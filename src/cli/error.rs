@@ -1,0 +1,334 @@
+//! What can go wrong in a command, the exit code it has, and what to do next.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use crate::paths::PathError;
+use crate::protocol::{AskState, ErrorCode, Refusal};
+use crate::service::ServiceError;
+
+/// The exit codes: scripts rest on them, `relayctl --help` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Done; for an ask answered; for a broadcast answered by everybody.
+    Done = 0,
+    /// Failed or refused.
+    Failed = 1,
+    /// Wrong usage.
+    Usage = 2,
+    /// No hub answers.
+    HubUnreachable = 3,
+    /// The deadline passed without an answer.
+    TimedOut = 4,
+    /// The asked session ended.
+    PeerGone = 5,
+    /// No session has this name, or there is none at all.
+    NobodyThere = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<ErrorCode> for Exit {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::HubUnreachable => Self::HubUnreachable,
+            ErrorCode::Timeout => Self::TimedOut,
+            ErrorCode::PeerGone => Self::PeerGone,
+            ErrorCode::PeerNotFound => Self::NobodyThere,
+            ErrorCode::NameTaken
+            | ErrorCode::NotRegistered
+            | ErrorCode::AlreadyRegistered
+            | ErrorCode::UnknownAsk
+            | ErrorCode::BadMsg
+            | ErrorCode::BadArgs
+            | ErrorCode::ProtocolMismatch
+            | ErrorCode::TooLarge
+            | ErrorCode::RateLimited
+            | ErrorCode::PeerBusy
+            | ErrorCode::LoopDetected => Self::Failed,
+        }
+    }
+}
+
+/// What to do where programs of the package are missing.
+const INSTALL_ALL: &str = "install the whole package, or in its source: cargo build --release";
+
+/// Why a command did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The hub or the client refused.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// An own ask ended without a reply.
+    #[error("{}", unanswered(to, *code, *state, waited))]
+    Unanswered {
+        /// Whom it had been asked.
+        to: String,
+        /// `timeout` or `peer_gone`.
+        code: ErrorCode,
+        /// How far it had come.
+        state: AskState,
+        /// The time that it had, for people.
+        waited: String,
+    },
+    /// A broadcast was not answered by everybody; who did not answer was said before.
+    #[error("not everybody answered")]
+    Incomplete(Exit),
+    /// A broadcast found no session.
+    #[error("nobody is connected")]
+    NobodyThere,
+    /// The user gave up waiting.
+    #[error("withdrawn")]
+    Withdrawn,
+    /// The hub's client ended before the outcome.
+    #[error("the connection to the hub ended for good")]
+    ClientEnded,
+    /// There is no place for the socket.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The service manager did not do as it was told.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A relative path means nothing here.
+    #[error("the current directory is not known: {0}")]
+    CurrentDirectory(#[source] io::Error),
+    /// The question could not be read.
+    #[error("standard input cannot be read: {0}")]
+    Input(#[source] io::Error),
+    /// The question is no text.
+    #[error("standard input is not UTF-8 text")]
+    InputNotText,
+    /// What was found could not be written.
+    #[error("standard output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    /// What was found has no JSON form.
+    #[error("the result cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The system gave no event loop or signal.
+    #[error("the program cannot run here: {0}")]
+    Runtime(#[source] io::Error),
+    /// A program of this package is not beside this one.
+    #[error("{program} is not in {directory}, where relayctl is")]
+    ProgramMissing {
+        /// The program's file name.
+        program: &'static str,
+        /// The directory that was looked at.
+        directory: String,
+    },
+    /// The demo found something that does not work.
+    #[error("the demo failed at the step \"{step}\": {reason}")]
+    Demo {
+        /// The step's name.
+        step: &'static str,
+        /// What was there instead of what had to come.
+        reason: String,
+    },
+    /// The user ended the demo.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<Refusal> for CliError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl CliError {
+    /// Returns what went wrong, with the causes that it does not name itself.
+    pub(super) fn message(&self) -> String {
+        let mut message = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !message.contains(&said) {
+                message = format!("{message}: {said}");
+            }
+            cause = error.source();
+        }
+        message
+    }
+
+    /// Returns the exit code. Whoever closed the pipe has read enough: a broken one is success.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(refusal) => refusal.code.into(),
+            Self::Unanswered { code, .. } => (*code).into(),
+            Self::Incomplete(exit) => *exit,
+            Self::NobodyThere => Exit::NobodyThere,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Withdrawn
+            | Self::ClientEnded
+            | Self::Path(_)
+            | Self::Service(_)
+            | Self::CurrentDirectory(_)
+            | Self::Input(_)
+            | Self::InputNotText
+            | Self::Output(_)
+            | Self::Json(_)
+            | Self::Runtime(_)
+            | Self::ProgramMissing { .. }
+            | Self::Demo { .. }
+            | Self::Interrupted => Exit::Failed,
+        }
+    }
+
+    /// Returns whether the JSON that was printed before says everything about it.
+    pub(super) const fn is_told_as_data(&self) -> bool {
+        matches!(self, Self::Unanswered { .. } | Self::Incomplete(_))
+    }
+
+    /// Returns the stable code for programs, where there is one.
+    pub(super) const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.code),
+            Self::Unanswered { code, .. } => Some(*code),
+            Self::NobodyThere => Some(ErrorCode::PeerNotFound),
+            Self::Incomplete(_)
+            | Self::Withdrawn
+            | Self::ClientEnded
+            | Self::Path(_)
+            | Self::Service(_)
+            | Self::CurrentDirectory(_)
+            | Self::Input(_)
+            | Self::InputNotText
+            | Self::Output(_)
+            | Self::Json(_)
+            | Self::Runtime(_)
+            | Self::ProgramMissing { .. }
+            | Self::Demo { .. }
+            | Self::Interrupted => None,
+        }
+    }
+
+    /// Returns what to do now: a command where there is one. The hub's own advice speaks to a model as well as to a
+    /// person; where a command of `relayctl` helps more, it stands here.
+    pub(super) fn next(&self) -> &str {
+        match self {
+            Self::Refused(refusal) if refusal.code == ErrorCode::PeerNotFound => "relayctl peers",
+            Self::Refused(refusal) => &refusal.next,
+            Self::Unanswered { code: ErrorCode::Timeout, .. } => "ask again with a longer --timeout",
+            Self::Unanswered { .. } | Self::Incomplete(_) => "relayctl peers",
+            Self::NobodyThere => "start claude in a project that has the relay plugin",
+            Self::Withdrawn => "ask again when you can wait",
+            Self::ClientEnded => "relayctl status",
+            Self::Path(error) => next_for_path(error),
+            Self::Service(error) => next_for_service(error),
+            Self::CurrentDirectory(_) => "cd to a directory that exists",
+            Self::Input(_) => "give the question as an argument, in quotes",
+            Self::InputNotText => "put the data into a file and ask with its path",
+            Self::Output(_) | Self::Json(_) => "check where the output goes",
+            Self::Runtime(_) => "check the limits on processes and open files: ulimit -a",
+            Self::ProgramMissing { .. } => INSTALL_ALL,
+            Self::Demo { .. } => "RELAY_LOG=debug relayctl demo",
+            Self::Interrupted => "relayctl demo",
+        }
+    }
+}
+
+const fn next_for_path(error: &PathError) -> &'static str {
+    match error {
+        PathError::NoHome => "set HOME",
+        PathError::NotAbsolute { .. } | PathError::NoRuntimeDir { .. } | PathError::TooLong { .. } => {
+            "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter"
+        }
+    }
+}
+
+const fn next_for_service(error: &ServiceError) -> &'static str {
+    match error {
+        ServiceError::Path(error) => next_for_path(error),
+        ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL,
+        ServiceError::Unnameable { .. } => "install the programs in a directory with a plain name",
+        ServiceError::NoManager { .. } => "RELAY_SOCKET=PATH relay-hub",
+        ServiceError::Plan(_) | ServiceError::Plist(_) => "relayctl install-service --dry-run",
+    }
+}
+
+/// Says how an ask failed and how far it had come.
+fn unanswered(to: &str, code: ErrorCode, state: AskState, waited: &str) -> String {
+    let far = match state {
+        AskState::Accepted => "the hub had the question and the session had not taken it",
+        AskState::Held => "the session could not be woken and has not seen the question",
+        AskState::HandedOver => "the question was handed over and nothing says that it was seen",
+        AskState::Shown => "the question was shown to it",
+    };
+    if code == ErrorCode::PeerGone {
+        format!("{to} went away before it answered: {far}")
+    } else {
+        format!("{to} did not answer within {waited}: {far}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_documented_exit_code() {
+        let exits: Vec<String> = ErrorCode::ALL.map(|code| format!("{code} {}", Exit::from(code) as u8)).into();
+        insta::assert_snapshot!(exits.join("\n"), @"
+        peer_not_found 6
+        peer_gone 5
+        timeout 4
+        name_taken 1
+        not_registered 1
+        already_registered 1
+        unknown_ask 1
+        bad_msg 1
+        hub_unreachable 3
+        bad_args 1
+        protocol_mismatch 1
+        too_large 1
+        rate_limited 1
+        peer_busy 1
+        loop_detected 1
+        ");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_success_and_a_full_disk_is_not() {
+        assert_eq!(CliError::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
+        assert_eq!(CliError::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn an_unanswered_ask_says_how_far_it_came() {
+        let told = |code, state| {
+            let error = CliError::Unanswered { to: "backend".into(), code, state, waited: "2m".into() };
+            format!("{error} [{}]\n", error.exit() as u8)
+        };
+        let said = [
+            told(ErrorCode::Timeout, AskState::Accepted),
+            told(ErrorCode::Timeout, AskState::Held),
+            told(ErrorCode::Timeout, AskState::HandedOver),
+            told(ErrorCode::PeerGone, AskState::Shown),
+        ];
+        insta::assert_snapshot!(said.concat(), @"
+        backend did not answer within 2m: the hub had the question and the session had not taken it [4]
+        backend did not answer within 2m: the session could not be woken and has not seen the question [4]
+        backend did not answer within 2m: the question was handed over and nothing says that it was seen [4]
+        backend went away before it answered: the question was shown to it [5]
+        ");
+    }
+
+    #[test]
+    fn a_message_names_each_cause_once() {
+        let source = io::Error::other("no such device");
+        assert_eq!(CliError::Input(source).message(), "standard input cannot be read: no such device");
+        let source = io::Error::other("permission denied");
+        let error = ServiceError::Program { path: "relayctl".into(), source };
+        assert_eq!(CliError::from(error).message(), "could not find out where relayctl is: permission denied");
+    }
+
+    #[test]
+    fn an_unknown_name_leads_to_the_list_of_names() {
+        let error = CliError::from(Refusal::new(ErrorCode::PeerNotFound, "no peer is called web", "call relay_peers"));
+        assert_eq!((error.exit(), error.next()), (Exit::NobodyThere, "relayctl peers"));
+    }
+}

@@ -1,0 +1,39 @@
+//! Ctrl-C and its relatives: what a waiting command selects on, so that it withdraws before it ends.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::error::CliError;
+
+/// The signals that ask the program to end: SIGINT, SIGTERM and SIGHUP.
+///
+/// From its making on they no longer kill the process by themselves: make it only when something selects on it.
+#[derive(Debug)]
+pub(super) struct Interrupt {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Interrupt {
+    /// Begins to listen for the signals.
+    ///
+    /// # Errors
+    /// The system refuses a signal handler.
+    pub(super) fn listen() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(CliError::Runtime);
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when one of the signals has come.
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `relayctl peers`: the sessions that can be asked.
+
+use std::path::Path;
+
+use clap::Args;
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use serde::Serialize;
+
+use super::error::{CliError, Exit};
+use super::output::{Format, Line, visible_line};
+use super::{Context, wording};
+use crate::paths::Environment;
+use crate::protocol::{Activity, OpenAsks, PeerView, Wake};
+
+/// List the sessions that can be asked
+#[derive(Debug, Args)]
+pub(super) struct PeersArgs {
+    #[command(flatten)]
+    format: Format,
+}
+
+impl PeersArgs {
+    /// Prints the sessions. None there is no failure.
+    ///
+    /// # Errors
+    /// No hub answers.
+    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+        context.out.use_json(self.format.json);
+        let (hub, _events) = context.connect()?;
+        let answer = hub.peers().await;
+        hub.bye().await;
+        let answer = answer?;
+        let out = &mut context.out;
+        if out.is_json() {
+            out.print_json("peers", &PeersView { settling: answer.settling, peers: &answer.peers })?;
+            return Ok(Exit::Done);
+        }
+        if answer.peers.is_empty() {
+            out.say(&Line::of("nobody is connected; sessions of claude that have the relay plugin appear here"));
+        } else {
+            let home = Environment::of_process().home;
+            out.print(&Line::of(&table(&answer.peers, home.as_deref(), out.width())))?;
+        }
+        if answer.settling {
+            out.say(&Line::of("the hub has just started: more sessions may appear in a moment"));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The sessions as JSON.
+#[derive(Serialize)]
+struct PeersView<'a> {
+    settling: bool,
+    peers: &'a [PeerView],
+}
+
+/// Returns a table of at most `width` columns, which grows downwards where the folders are long.
+fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(["NAME", "FOLDER", "BRANCH", "STATUS", "WAKES BY", "OPEN ASKS", "SINCE"]);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    for peer in peers {
+        table.add_row([
+            peer.name.to_string(),
+            visible_line(&wording::folder(&peer.cwd, home)),
+            peer.branch.as_deref().map_or_else(|| "-".to_owned(), visible_line),
+            status(peer.presence.status).to_owned(),
+            wakes_by(peer.presence.wakes_by).to_owned(),
+            open_asks(peer.open_asks),
+            wording::rough(peer.connected_s),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+const fn status(status: Activity) -> &'static str {
+    match status {
+        Activity::Idle => "idle",
+        Activity::Busy => "busy",
+        Activity::Unknown => "unknown",
+    }
+}
+
+const fn wakes_by(wake: Wake) -> &'static str {
+    match wake {
+        Wake::Channel => "channel",
+        Wake::Waiter => "waiter",
+        Wake::NextPrompt => "next prompt",
+    }
+}
+
+fn open_asks(open: OpenAsks) -> String {
+    match (open.sent, open.received) {
+        (0, 0) => "-".to_owned(),
+        (sent, 0) => format!("{sent} sent"),
+        (0, received) => format!("{received} received"),
+        (sent, received) => format!("{sent} sent, {received} received"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::capture;
+    use crate::protocol::{PeerName, Presence};
+
+    fn peer(name: &str, cwd: &str) -> PeerView {
+        PeerView {
+            name: PeerName::parse(name).unwrap(),
+            cwd: cwd.into(),
+            branch: None,
+            pid: 4711,
+            client: Some("claude-code 2.1.330".into()),
+            presence: Presence { status: Activity::Idle, wakes_by: Wake::NextPrompt },
+            connected_s: 40,
+            open_asks: OpenAsks::default(),
+        }
+    }
+
+    fn peers() -> Vec<PeerView> {
+        let busy = PeerView {
+            branch: Some("main".into()),
+            presence: Presence { status: Activity::Busy, wakes_by: Wake::Channel },
+            connected_s: 7_300,
+            open_asks: OpenAsks { sent: 1, received: 2 },
+            ..peer("backend", "/home/ada/src/backend")
+        };
+        vec![busy, peer("プロジェクト", "/srv/evil\n\x1b[2Jname")]
+    }
+
+    #[test]
+    fn sessions_are_rows() {
+        insta::assert_snapshot!(table(&peers(), Some(Path::new("/home/ada")), None), @r#"
+        NAME          FOLDER                    BRANCH  STATUS  WAKES BY     OPEN ASKS           SINCE
+        backend       ~/src/backend             main    busy    channel      1 sent, 2 received  2h
+        プロジェクト  /srv/evil\n\u{1b}[2Jname  -       idle    next prompt  -                   40s
+        "#);
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_a_narrow_table() {
+        let deep = peer("web", "/home/ada/a/very/deep/folder/that/does/not/fit/into/a/terminal/of/eighty/columns");
+        let text = table(&[deep], Some(Path::new("/home/ada")), Some(80));
+        insta::assert_snapshot!(text, @"
+        NAME  FOLDER                     BRANCH  STATUS  WAKES BY     OPEN ASKS  SINCE
+        web   ~/a/very/deep/folder/that  -       idle    next prompt  -          40s
+              /does/not/fit/into/a/term
+              inal/of/eighty/columns
+        ");
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn sessions_have_their_json() {
+        let (mut out, captured) = capture::output(true);
+        out.print_json("peers", &PeersView { settling: false, peers: &peers()[..1] }).unwrap();
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"peers","settling":false,"peers":[{"name":"backend","cwd":"/home/ada/src/backend","branch":"main","pid":4711,"client":"claude-code 2.1.330","status":"busy","wakes_by":"channel","connected_s":7300,"open_asks":{"sent":1,"received":2}}]}
+        --- stderr
+        "#);
+    }
+}

@@ -1,0 +1,117 @@
+//! The arguments that asks and broadcasts share: the question's text and how long to wait.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::error::CliError;
+use crate::protocol::{BODY_MAX_BYTES, ErrorCode, Refusal, TIMEOUT_MAX_S};
+
+/// How long a question from the shell waits where nothing else is said.
+const TIMEOUT_DEFAULT: &str = "120s";
+
+/// How much of a text that is too large is read only to say how large it is, in bytes: it may never end.
+const COUNTED_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What is asked and how long its answer may take.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(super) struct QuestionArgs {
+    /// Say this; with - read it from standard input
+    #[arg(value_name = "QUESTION")]
+    question: String,
+    /// Wait this long for the answer: 90s, 5m, 2h; a plain number is seconds; at most 1day
+    #[arg(long, value_name = "DURATION", default_value = TIMEOUT_DEFAULT, value_parser = parse_timeout)]
+    pub(super) timeout: Duration,
+}
+
+impl QuestionArgs {
+    /// Returns the question's text, read from `input` where the argument is `-`.
+    ///
+    /// # Errors
+    /// The input cannot be read, is no text, or is over [`BODY_MAX_BYTES`].
+    pub(super) fn text(&self, input: impl Read) -> Result<String, CliError> {
+        if self.question == "-" { read_text(input) } else { Ok(self.question.clone()) }
+    }
+}
+
+/// Reads a text whose size is bounded; the newline that ends it is not part of it.
+fn read_text(mut input: impl Read) -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    input.by_ref().take(BODY_MAX_BYTES as u64 + 2).read_to_end(&mut bytes).map_err(CliError::Input)?;
+    if bytes.len() > BODY_MAX_BYTES + 1 {
+        let rest = io::copy(&mut input.take(COUNTED_BYTES), &mut io::sink()).map_err(CliError::Input)?;
+        return Err(too_large(bytes.len() as u64 + rest, rest == COUNTED_BYTES).into());
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    if bytes.len() > BODY_MAX_BYTES {
+        return Err(too_large(bytes.len() as u64, false).into());
+    }
+    String::from_utf8(bytes).map_err(|_| CliError::InputNotText)
+}
+
+fn too_large(bytes: u64, and_more: bool) -> Refusal {
+    let amount = if and_more { "more than " } else { "" };
+    Refusal::new(
+        ErrorCode::TooLarge,
+        format!("the question has {amount}{bytes} bytes and may have {BODY_MAX_BYTES}"),
+        "put the text into a file and ask with its path",
+    )
+}
+
+/// Reads a duration with a unit, or a plain number of seconds.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(TIMEOUT_MAX_S);
+    if bounds.contains(&timeout) { Ok(timeout) } else { Err("it has to be from 1s to 1day".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_has_a_unit_or_is_in_seconds() {
+        assert_eq!(parse_timeout("120s"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_timeout("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_timeout("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_timeout("86400"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["", "soon", "0", "999ms", "86401", "2days", "-5s"] {
+            assert!(parse_timeout(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    fn question(text: &str) -> QuestionArgs {
+        QuestionArgs { question: text.to_owned(), timeout: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn only_a_hyphen_reads_standard_input() {
+        assert_eq!(question("is it green?").text(&b"ignored"[..]).unwrap(), "is it green?");
+        assert_eq!(question("-").text(&b"is it green?\n"[..]).unwrap(), "is it green?");
+        assert_eq!(question("-").text(&b"two\nlines\n\n"[..]).unwrap(), "two\nlines\n");
+    }
+
+    #[test]
+    fn standard_input_is_bounded_and_the_refusal_names_both_numbers() {
+        let longest = [b'x'; BODY_MAX_BYTES];
+        assert_eq!(question("-").text(&longest[..]).unwrap().len(), BODY_MAX_BYTES);
+        let with_newline = [&longest[..], b"\n"].concat();
+        assert_eq!(question("-").text(&with_newline[..]).unwrap().len(), BODY_MAX_BYTES);
+        let error = question("-").text(&vec![b'x'; 100_000][..]).unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::TooLarge));
+        assert_eq!(error.to_string(), "the question has 100000 bytes and may have 65536");
+        let error = question("-").text(io::repeat(b'x')).unwrap_err();
+        assert!(error.to_string().starts_with("the question has more than 16"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        assert!(matches!(question("-").text(&[0xff, 0xfe][..]), Err(CliError::InputNotText)));
+    }
+}

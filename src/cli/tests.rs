@@ -1,0 +1,253 @@
+//! What the command line takes, refuses and documents.
+
+use super::*;
+use output::capture;
+
+/// Runs a wrong command line as far as clap lets it.
+fn usage(args: &[&str]) -> String {
+    let (mut out, captured) = capture::output(false);
+    let error = Cli::try_parse_from([&["relayctl"], args].concat()).unwrap_err();
+    let exit = explain_usage(&error, args.iter().map(Into::into), &mut out);
+    format!("{}--- exit {}\n", captured.text(), exit as u8)
+}
+
+fn parse(args: &[&str]) -> Cli {
+    Cli::try_parse_from([&["relayctl"], args].concat()).unwrap()
+}
+
+#[test]
+fn the_help_of_every_subcommand_is_this() {
+    let mut command = Cli::command().term_width(100);
+    let mut reference = command.render_long_help().to_string();
+    command.build();
+    for subcommand in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+        let help = subcommand.render_long_help();
+        reference += &format!("\n=== {}\n{help}", subcommand.get_name());
+    }
+    insta::assert_snapshot!(reference, @"
+    Talk to the Claude Code sessions on this machine
+
+    Usage: relayctl [OPTIONS] <COMMAND>
+
+    Commands:
+      demo               Show three sessions talking, on a private hub that leaves nothing behind
+      install-service    Let the service manager start the hub whenever somebody connects
+      uninstall-service  Undo install-service
+      status             Show the hub and what is connected to it
+      peers              List the sessions that can be asked
+      ask                Ask a session and wait for its answer
+      broadcast          Ask every session and print the answers as they come
+      help               Print this message or the help of the given subcommand(s)
+
+    Options:
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+      -h, --help
+              Print help
+
+      -V, --version
+              Print version
+
+    Exit codes:
+      0  done; for ask: answered; for broadcast: everybody answered
+      1  failed or refused
+      2  wrong usage
+      3  hub not reachable
+      4  timed out
+      5  the peer went away
+      6  no such peer, or nobody there
+
+    === demo
+    Show three sessions talking, on a private hub that leaves nothing behind
+
+    Usage: relayctl demo [OPTIONS]
+
+    Options:
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+      -h, --help
+              Print help
+
+    === install-service
+    Let the service manager start the hub whenever somebody connects
+
+    Usage: relayctl install-service [OPTIONS]
+
+    Options:
+          --dry-run
+              Print what would be done, and do nothing
+
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+      -h, --help
+              Print help
+
+    === uninstall-service
+    Undo install-service
+
+    Usage: relayctl uninstall-service [OPTIONS]
+
+    Options:
+          --dry-run
+              Print what would be done, and do nothing
+
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+      -h, --help
+              Print help
+
+    === status
+    Show the hub and what is connected to it
+
+    Usage: relayctl status [OPTIONS]
+
+    Options:
+          --json
+              Print JSON, one object a line
+
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+      -h, --help
+              Print help
+
+    === peers
+    List the sessions that can be asked
+
+    Usage: relayctl peers [OPTIONS]
+
+    Options:
+          --json
+              Print JSON, one object a line
+
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+      -h, --help
+              Print help
+
+    === ask
+    Ask a session and wait for its answer
+
+    Usage: relayctl ask [OPTIONS] <NAME> <QUESTION>
+
+    Arguments:
+      <NAME>
+              Ask the session with this name, as relayctl peers shows it
+
+      <QUESTION>
+              Say this; with - read it from standard input
+
+    Options:
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+          --timeout <DURATION>
+              Wait this long for the answer: 90s, 5m, 2h; a plain number is seconds; at most 1day
+
+              [default: 120s]
+
+          --json
+              Print JSON, one object a line
+
+      -h, --help
+              Print help
+
+    === broadcast
+    Ask every session and print the answers as they come
+
+    Usage: relayctl broadcast [OPTIONS] <QUESTION>
+
+    Arguments:
+      <QUESTION>
+              Say this; with - read it from standard input
+
+    Options:
+          --socket <PATH>
+              Use the hub at this socket instead of the usual one [env: RELAY_SOCKET]
+
+          --timeout <DURATION>
+              Wait this long for the answer: 90s, 5m, 2h; a plain number is seconds; at most 1day
+
+              [default: 120s]
+
+          --json
+              Print JSON, one object a line
+
+      -h, --help
+              Print help
+    ");
+}
+
+#[test]
+fn the_commands_agree_with_themselves() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_socket_may_be_named_before_or_after_the_subcommand() {
+    for args in [["--socket", "/run/x.sock", "peers"], ["peers", "--socket", "/run/x.sock"]] {
+        assert_eq!(parse(&args).socket.as_deref(), Some("/run/x.sock".as_ref()));
+    }
+}
+
+#[test]
+fn a_named_socket_wins_and_is_taken_from_the_current_directory() {
+    let (out, _) = capture::output(false);
+    let context = Context { socket: Some("x.sock".into()), out };
+    assert_eq!(context.socket().unwrap(), std::env::current_dir().unwrap().join("x.sock"));
+}
+
+#[test]
+fn a_lone_hyphen_is_a_question_and_other_hyphens_are_options() {
+    assert!(matches!(parse(&["ask", "backend", "-"]).command, Command::Ask(_)));
+    assert!(matches!(parse(&["ask", "backend", "--", "--why?"]).command, Command::Ask(_)));
+    assert!(Cli::try_parse_from(["relayctl", "ask", "backend", "--why?"]).is_err());
+}
+
+#[test]
+fn wrong_usage_leads_to_the_help_of_the_command() {
+    insta::assert_snapshot!(usage(&["ask", "backend"]), @"
+    --- stdout
+    --- stderr
+    error: the following required arguments were not provided:
+      <QUESTION>
+
+    Usage: relayctl ask <NAME> <QUESTION>
+    next: relayctl ask --help
+    --- exit 2
+    ");
+    insta::assert_snapshot!(usage(&["broadcast", "hello", "--timeout", "2days"]), @"
+    --- stdout
+    --- stderr
+    error: invalid value '2days' for '--timeout <DURATION>': it has to be from 1s to 1day
+    next: relayctl broadcast --help
+    --- exit 2
+    ");
+    insta::assert_snapshot!(usage(&["--socket", "/x", "gossip"]), @"
+    --- stdout
+    --- stderr
+    error: unrecognized subcommand 'gossip'
+
+    Usage: relayctl [OPTIONS] <COMMAND>
+    next: relayctl --help
+    --- exit 2
+    ");
+}
+
+#[test]
+fn no_arguments_lead_to_the_demo() {
+    let text = usage(&[]);
+    assert!(text.starts_with("--- stdout\n--- stderr\nTalk to"), "{text}");
+    assert!(text.ends_with("next: relayctl demo\n--- exit 2\n"), "{text}");
+}
+
+#[test]
+fn help_and_version_are_data() {
+    let text = usage(&["--version"]);
+    assert_eq!(text, format!("--- stdout\n{PROGRAM}\n--- stderr\n--- exit 0\n"));
+}

@@ -28,7 +28,7 @@ use self::connection::{Credentials, reader};
 use self::outbox::Outbox;
 use self::readiness::Readiness;
 use self::signals::Signals;
-use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits};
+use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program};
 
 /// How many events may wait for the owner: what readers may read ahead.
 const EVENTS_MAX: usize = 256;
@@ -46,8 +46,8 @@ pub struct DaemonConfig {
     pub limits: Limits,
     /// After how long without a connection it leaves; never without.
     pub idle_timeout: Option<Duration>,
-    /// What clients are told of the program's version.
-    pub version: &'static str,
+    /// What clients are told of the program.
+    pub program: Program,
 }
 
 /// Something that the owner has to deal with.
@@ -78,7 +78,7 @@ pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let queued_bytes = usize::try_from(config.limits.queued_bytes).unwrap_or(usize::MAX);
     let daemon = Daemon {
-        hub: Hub::new(Instant::now(), config.limits, config.idle_timeout, config.version),
+        hub: Hub::new(Instant::now(), config.limits, config.idle_timeout, config.program),
         connections: BTreeMap::new(),
         dirty: BTreeSet::new(),
         events,

@@ -121,11 +121,20 @@ pub enum CloseReason {
     TooManyConnections,
 }
 
+/// What clients are told of the program that a hub runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    /// Its version.
+    pub version: &'static str,
+    /// Its process id.
+    pub pid: u32,
+}
+
 /// The hub's state and rules.
 #[derive(Debug)]
 pub struct Hub {
     limits: Limits,
-    version: &'static str,
+    program: Program,
     started: Instant,
     connections: Connections,
     peers: Peers,
@@ -137,11 +146,11 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts a hub that nobody is connected to. `version` is what clients are told of the program.
-    pub fn new(now: Instant, limits: Limits, idle_timeout: Option<Duration>, version: &'static str) -> Self {
+    /// Starts a hub that nobody is connected to. Without an idle timeout it never leaves by itself.
+    pub fn new(now: Instant, limits: Limits, idle_timeout: Option<Duration>, program: Program) -> Self {
         Self {
             limits,
-            version,
+            program,
             started: now,
             connections: Connections::new(),
             peers: Peers::new(),

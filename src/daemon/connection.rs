@@ -2,14 +2,19 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::Event;
 use crate::hub::{ConnId, GONE_WAIT, Input};
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, HELLO_MAX_BYTES, decode};
+
+/// How often is looked whether the process behind a lost connection still runs.
+const PROCESS_LOOK: Duration = Duration::from_millis(20);
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -87,33 +92,18 @@ fn read_once(stream: &UnixStream, buffer: &mut FrameBuffer) -> io::Result<Option
 }
 
 /// Tells the owner when the process behind a lost connection has ended, if it does while its client is waited for.
+///
+/// A pid that is used again in that time only makes the wait as long as it may be.
 pub(super) fn watch_process(conn: ConnId, credentials: Credentials, events: mpsc::Sender<Event>) {
     let Some(pid) = credentials.pid.and_then(Pid::from_raw) else { return };
     tokio::task::spawn_local(async move {
-        if matches!(tokio::time::timeout(GONE_WAIT, ended(pid)).await, Ok(true)) {
+        let ended = async {
+            while test_kill_process(pid) != Err(Errno::SRCH) {
+                tokio::time::sleep(PROCESS_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(GONE_WAIT, ended).await.is_ok() {
             let _owner_left = events.send(Event::Input(Input::ProcessEnded { conn })).await;
         }
     });
-}
-
-/// Waits for a process's end; `false` where that cannot be seen.
-#[cfg(target_os = "linux")]
-async fn ended(pid: Pid) -> bool {
-    use rustix::process::{PidfdFlags, pidfd_open};
-    use tokio::io::unix::AsyncFd;
-
-    match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-        // A pidfd is readable once its process has ended: pidfd_open(2).
-        Ok(fd) => match AsyncFd::new(fd) {
-            Ok(fd) => fd.readable().await.is_ok(),
-            Err(_) => false,
-        },
-        Err(error) => error == rustix::io::Errno::SRCH,
-    }
-}
-
-/// Waits for a process's end; `false` where that cannot be seen: there the client is waited for as long as may be.
-#[cfg(not(target_os = "linux"))]
-async fn ended(_pid: Pid) -> bool {
-    std::future::pending().await
 }

@@ -25,7 +25,8 @@ impl Hub {
         }
         let answer = StatusAnswer {
             id,
-            hub: self.version.to_owned(),
+            hub: self.program.version.to_owned(),
+            pid: self.program.pid,
             versions: VERSIONS,
             uptime_s: now.saturating_duration_since(self.started).as_secs(),
             settling: self.settling.is_on(),

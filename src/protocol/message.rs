@@ -341,6 +341,8 @@ pub struct StatusAnswer {
     pub id: RequestId,
     /// The hub's program version.
     pub hub: String,
+    /// The hub's process id.
+    pub pid: u32,
     /// The protocol versions that the hub speaks.
     pub versions: VersionRange,
     /// Since when the hub runs, in seconds.

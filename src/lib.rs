@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod client;
+pub mod logging;
 pub mod paths;
 pub mod protocol;
 pub mod service;

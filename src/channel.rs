@@ -32,7 +32,8 @@ use self::stdio::Stdio;
 use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
 use crate::client::{ClientConfig, ClientEvent, HubClient};
-use crate::protocol::{ClientKind, PeerKey, Refusal, Wake};
+use crate::paths::PathError;
+use crate::protocol::{ClientKind, ErrorCode, PeerKey, Refusal, Wake};
 
 /// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
 ///
@@ -40,7 +41,11 @@ use crate::protocol::{ClientKind, PeerKey, Refusal, Wake};
 ///
 /// # Errors
 /// Stdin or stdout is closed, or the runtime cannot be built.
-pub fn run(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
+pub fn run(socket: Result<PathBuf, PathError>) -> io::Result<()> {
+    let socket = socket.map_err(|error| {
+        let next = "set RELAY_SOCKET to the hub's socket for this session's client, and start it again";
+        Refusal::new(ErrorCode::HubUnreachable, error.to_string(), next)
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, serve(socket))
 }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod daemon;
 mod deadlines;
 pub mod hub;
+pub mod logging;
 pub mod paths;
 pub mod protocol;
 pub mod service;

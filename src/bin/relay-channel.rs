@@ -1,11 +1,12 @@
 //! The MCP server that one Claude Code session starts: `relay::channel` on stdin and stdout.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use relay::channel;
-use relay::protocol::{ErrorCode, Refusal};
+use relay::logging::{self, Program};
+use relay::paths::Environment;
 
 /// Connects one Claude Code session to claude-relay. Started by Claude Code as an MCP server on stdin and stdout
 #[derive(Debug, Parser)]
@@ -14,19 +15,15 @@ struct Arguments {}
 
 fn main() -> ExitCode {
     Arguments::parse();
-    match channel::run(socket()) {
+    if let Err(error) = logging::init(Program::Channel) {
+        // A wrong filter is no reason to leave a session without its tools.
+        let _nobody_reads = writeln!(io::stderr(), "relay-channel: {error}");
+    }
+    match channel::run(Environment::of_process().socket()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot serve");
             ExitCode::FAILURE
         }
     }
-}
-
-/// Returns where the hub listens.
-fn socket() -> Result<PathBuf, Refusal> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("RELAY_SOCKET").or_else(|| set("XDG_RUNTIME_DIR").map(|runtime| runtime.join("relay/hub.sock"))).ok_or_else(
-        || Refusal::new(ErrorCode::HubUnreachable, "it is not known where the hub listens", "set RELAY_SOCKET"),
-    )
 }

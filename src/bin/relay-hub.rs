@@ -1,5 +1,6 @@
 //! The hub: takes its socket over or binds it, and serves until it is idle or told to end.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use clap::Parser;
 use relay::activation::{self, Listener};
 use relay::daemon::{self, DaemonConfig};
 use relay::hub::{self, Limits};
+use relay::logging::{self, Program};
 use relay::paths::Environment;
 
 /// How long a socket-activated hub stays without a connection.
@@ -34,16 +36,23 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments) {
+    // Before the log, which may start a thread: taking sockets over needs the process to have only one.
+    let place = arguments.socket.clone();
+    let listener = activation::acquire(|| place.map_or_else(|| Environment::of_process().socket(), Ok));
+    if let Err(error) = logging::init(Program::Hub) {
+        let _nobody_reads = writeln!(io::stderr(), "relay-hub: {error}");
+        return ExitCode::FAILURE;
+    }
+    match listener.context("no socket to listen on").and_then(|listener| run(&arguments, listener)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}"); panic!("{error:#}");
+            tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, listener: Listener) -> anyhow::Result<()> {
     let mut limits = Limits::default();
     if let Ok(list) = std::env::var("RELAY_LIMITS") {
         limits.set_all(&list).context("RELAY_LIMITS")?;
@@ -51,8 +60,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     for pair in &arguments.limits {
         limits.set(pair).context("--limit")?;
     }
-    let place = arguments.socket;
-    let listener = activation::acquire(|| place.map_or_else(|| Environment::of_process().socket(), Ok))?;
     let default_timeout = listener.is_inherited().then_some(IDLE_TIMEOUT);
     let idle_timeout = arguments.idle_timeout.or(default_timeout);
     tracing::info!(

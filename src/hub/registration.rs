@@ -62,7 +62,10 @@ impl Hub {
         self.connections.forget_lost(tag);
         let name = self.peers.name(tag).cloned();
         tracing::info!(conn = conn.0, peer = name.as_ref().map(PeerName::as_str), resumed, "a client has come");
-        self.send_to(conn, HubMessage::Welcome(Welcome { id, version, name, hub: self.program.version.to_owned(), settling }));
+        self.send_to(
+            conn,
+            HubMessage::Welcome(Welcome { id, version, name, hub: self.program.version.to_owned(), settling }),
+        );
         if let Some((other, name)) = displaced {
             self.send(other, HubMessage::Renamed { id: None, name });
         }

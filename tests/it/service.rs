@@ -202,9 +202,9 @@ fn an_install_repairs_a_socket_that_was_stopped_disabled_or_edited() {
 }
 
 #[test]
-fn a_folder_with_blanks_quotes_and_percent_signs_can_hold_the_programs() {
+fn a_folder_with_blanks_dollar_and_percent_signs_can_hold_the_programs() {
     let manager = user_manager!();
-    let bindir = manager.home().join("50% \"of\" $HOME\\é");
+    let bindir = manager.home().join("50% of $HOME é");
     fs::create_dir(&bindir).unwrap();
     fs::copy(HUB, bindir.join("relay-hub")).unwrap();
     AsUser(&manager).install(&bindir);

@@ -1,0 +1,254 @@
+//! Where a program logs, and what.
+//!
+//! `RELAY_LOG` is the filter, in the syntax of tracing-subscriber's `EnvFilter`; by default `info`. What rmcp logs has
+//! the bodies of messages in it, so `rmcp=warn` holds unless the filter names rmcp.
+//!
+//! | program | goes to |
+//! | --- | --- |
+//! | `relay-hub` | the journal if its standard error is the journal's (`JOURNAL_STREAM`); on macOS, where it has no terminal, a file a day; else JSON lines to standard error |
+//! | `relay-channel` | a file a day, `$CLAUDE_PLUGIN_DATA/logs/relay-YYYY-MM-DD.log`, if that variable is set; else warnings to standard error |
+//! | `relayctl` | standard error, and only if `RELAY_LOG` is set |
+//!
+//! A file has the local date in its name, as `date +%Y-%m-%d` prints it; the times in it are UTC. The newest seven are kept.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use tracing::Subscriber;
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+mod daily;
+#[cfg(target_os = "linux")]
+mod journal;
+
+use daily::DailyFile;
+
+/// The variable with the filter.
+const FILTER_VARIABLE: &str = "RELAY_LOG";
+
+/// The programs, by what their logs are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `relay-hub`: the operator reads it.
+    Hub,
+    /// `relay-channel`: nobody sees its standard error unless they look for it.
+    Channel,
+    /// `relayctl`: the person sees its standard error.
+    Control,
+}
+
+/// Where the lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Journal,
+    Files(PathBuf),
+    StandardError,
+    Nowhere,
+}
+
+/// What decides where a program logs.
+#[derive(Debug, Clone, Default)]
+struct Circumstances {
+    filter: Option<String>,
+    stderr_is_the_journal: bool,
+    stderr_is_a_terminal: bool,
+    plugin_data: Option<PathBuf>,
+    /// The directory for the hub's files, on macOS.
+    hub_logs: Option<PathBuf>,
+}
+
+/// Starts the log of this process. To be called once, at the start, before a runtime.
+///
+/// # Errors
+/// `RELAY_LOG` is not a filter, or a log was started before. A place that cannot be written to is no error: then
+/// standard error has the lines.
+pub fn init(program: Program) -> Result<(), LoggingError> {
+    let circumstances = Circumstances::of_process();
+    let target = circumstances.target(program);
+    let filter = circumstances.filter(&target, program)?;
+    match target {
+        Target::Nowhere => return Ok(()),
+        #[cfg(target_os = "linux")]
+        Target::Journal => {
+            if let Ok(layer) = journal::layer(program.name()) {
+                return Ok(tracing_subscriber::registry().with(filter).with(layer).try_init()?);
+            }
+        }
+        Target::Files(directory) => {
+            if let Ok(file) = DailyFile::open(&directory) {
+                return Ok(json(filter, file).try_init()?);
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        Target::Journal => {}
+        Target::StandardError => {}
+    }
+    Ok(json(filter, io::stderr).try_init()?)
+}
+
+impl Program {
+    #[cfg(target_os = "linux")]
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hub => "relay-hub",
+            Self::Channel => "relay-channel",
+            Self::Control => "relayctl",
+        }
+    }
+}
+
+impl Circumstances {
+    fn of_process() -> Self {
+        let paths = crate::paths::Environment::of_process();
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            filter: variable(FILTER_VARIABLE).and_then(|value| OsString::into_string(value).ok()),
+            stderr_is_the_journal: stderr_is_the_journal(variable("JOURNAL_STREAM")),
+            stderr_is_a_terminal: io::IsTerminal::is_terminal(&io::stderr()),
+            plugin_data: variable("CLAUDE_PLUGIN_DATA").map(PathBuf::from),
+            hub_logs: if cfg!(target_os = "macos") { paths.log_dir().ok() } else { None },
+        }
+    }
+
+    fn target(&self, program: Program) -> Target {
+        match program {
+            Program::Hub if self.stderr_is_the_journal => Target::Journal,
+            Program::Hub => match &self.hub_logs {
+                Some(logs) if !self.stderr_is_a_terminal => Target::Files(logs.clone()),
+                _ => Target::StandardError,
+            },
+            Program::Channel => {
+                self.plugin_data.as_ref().map_or(Target::StandardError, |data| Target::Files(data.join("logs")))
+            }
+            Program::Control if self.filter.is_none() => Target::Nowhere,
+            Program::Control => Target::StandardError,
+        }
+    }
+
+    fn filter(&self, target: &Target, program: Program) -> Result<EnvFilter, LoggingError> {
+        let default = match (program, target) {
+            (Program::Channel, Target::StandardError) => "warn",
+            _ => "info",
+        };
+        let wanted = self.filter.as_deref().unwrap_or(default);
+        let is_named = wanted.split(',').any(|directive| {
+            directive.strip_prefix("rmcp").is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
+        });
+        let directives = if is_named { wanted.to_owned() } else { format!("{wanted},rmcp=warn") };
+        directives.parse().map_err(|source| LoggingError::Filter { filter: wanted.to_owned(), source })
+    }
+}
+
+/// Returns a subscriber that writes one JSON object a line.
+fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync + 'static
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    tracing_subscriber::registry().with(filter).with(lines.with_writer(writer))
+}
+
+/// Whether standard error leads to the journal: `JOURNAL_STREAM` is `DEVICE:INODE` of the stream that systemd made,
+/// which is inherited by children whose standard error leads elsewhere (systemd.exec(5)).
+fn stderr_is_the_journal(journal_stream: Option<OsString>) -> bool {
+    let Some((device, inode)) = journal_stream.as_ref().and_then(|value| value.to_str()?.split_once(':')) else {
+        return false;
+    };
+    rustix::fs::fstat(rustix::stdio::stderr())
+        .is_ok_and(|found| device.parse() == Ok(found.st_dev) && inode.parse() == Ok(found.st_ino))
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// `RELAY_LOG` cannot be read.
+    #[error("RELAY_LOG is no filter: \"{filter}\"; an example is RELAY_LOG=debug")]
+    Filter {
+        /// What it is.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// A log was started before.
+    #[error("the log was started before")]
+    Twice(#[from] TryInitError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn filter_of(filter: Option<&str>, program: Program) -> String {
+        let circumstances = Circumstances { filter: filter.map(str::to_owned), ..Circumstances::default() };
+        let target = circumstances.target(program);
+        circumstances.filter(&target, program).unwrap().to_string()
+    }
+
+    #[test]
+    fn rmcp_which_logs_message_bodies_is_quiet_unless_it_is_named() {
+        assert!(filter_of(None, Program::Hub).contains("rmcp=warn"));
+        assert!(filter_of(Some("trace"), Program::Channel).contains("rmcp=warn"));
+        assert!(filter_of(Some("relay=debug,rmcpx=info"), Program::Channel).contains("rmcp=warn"));
+        for named in ["rmcp=debug", "info,rmcp=debug", "warn,rmcp::service=debug"] {
+            assert!(!filter_of(Some(named), Program::Channel).contains("rmcp=warn"), "{named}");
+        }
+    }
+
+    #[test]
+    fn a_channel_without_a_place_for_its_log_only_warns() {
+        assert!(filter_of(None, Program::Channel).contains("warn"));
+        assert!(!filter_of(None, Program::Channel).contains("info"));
+        assert!(filter_of(Some("debug"), Program::Channel).contains("debug"));
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_named() {
+        let circumstances = Circumstances { filter: Some("relay=loud".to_owned()), ..Circumstances::default() };
+        let error = circumstances.filter(&Target::StandardError, Program::Hub).unwrap_err();
+        assert!(error.to_string().contains("relay=loud"), "{error}");
+    }
+
+    #[test]
+    fn each_program_logs_where_its_reader_looks() {
+        let nothing = Circumstances::default();
+        assert_eq!(nothing.target(Program::Hub), Target::StandardError);
+        assert_eq!(nothing.target(Program::Channel), Target::StandardError);
+        assert_eq!(nothing.target(Program::Control), Target::Nowhere);
+
+        let all = Circumstances {
+            filter: Some("debug".to_owned()),
+            stderr_is_the_journal: true,
+            plugin_data: Some("/data".into()),
+            ..Circumstances::default()
+        };
+        assert_eq!(all.target(Program::Hub), Target::Journal);
+        assert_eq!(all.target(Program::Channel), Target::Files("/data/logs".into()));
+        assert_eq!(all.target(Program::Control), Target::StandardError);
+    }
+
+    #[test]
+    fn on_macos_the_hub_logs_to_files_unless_somebody_looks() {
+        let mac = Circumstances { hub_logs: Some("/logs".into()), ..Circumstances::default() };
+        assert_eq!(mac.target(Program::Hub), Target::Files("/logs".into()));
+        let in_a_terminal = Circumstances { stderr_is_a_terminal: true, ..mac };
+        assert_eq!(in_a_terminal.target(Program::Hub), Target::StandardError);
+    }
+
+    #[test]
+    fn an_inherited_journal_stream_of_somebody_else_is_not_ours() {
+        let own = rustix::fs::fstat(rustix::stdio::stderr().as_fd()).unwrap();
+        let stream = |device: u64, inode: u64| Some(OsString::from(format!("{device}:{inode}")));
+        assert!(stderr_is_the_journal(stream(own.st_dev, own.st_ino)));
+        assert!(!stderr_is_the_journal(stream(own.st_dev, own.st_ino + 1)));
+        assert!(!stderr_is_the_journal(Some("nonsense".into())));
+        assert!(!stderr_is_the_journal(None));
+    }
+}

@@ -182,8 +182,6 @@ pub enum LoggingError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
 
     fn filter_of(filter: Option<&str>, program: Program) -> String {
@@ -244,10 +242,10 @@ mod tests {
 
     #[test]
     fn an_inherited_journal_stream_of_somebody_else_is_not_ours() {
-        let own = rustix::fs::fstat(rustix::stdio::stderr().as_fd()).unwrap();
-        let stream = |device: u64, inode: u64| Some(OsString::from(format!("{device}:{inode}")));
-        assert!(stderr_is_the_journal(stream(own.st_dev, own.st_ino)));
-        assert!(!stderr_is_the_journal(stream(own.st_dev, own.st_ino + 1)));
+        let own = rustix::fs::fstat(rustix::stdio::stderr()).unwrap();
+        let (device, inode) = (own.st_dev, own.st_ino);
+        assert!(stderr_is_the_journal(Some(format!("{device}:{inode}").into())));
+        assert!(!stderr_is_the_journal(Some(format!("{device}:{}", inode + 1).into())));
         assert!(!stderr_is_the_journal(Some("nonsense".into())));
         assert!(!stderr_is_the_journal(None));
     }

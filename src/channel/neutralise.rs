@@ -220,7 +220,8 @@ const fn is_opening_bracket(c: char) -> bool {
 fn opens_forbidden_tag(rest: &str) -> bool {
     let mut name = String::new();
     for c in rest.chars() {
-        if is_combining_mark(c) || is_variation_selector(c) {
+        // Variation selectors are among them.
+        if is_combining_mark(c) {
             continue;
         }
         if c.is_whitespace() || is_tag_separator(c) {

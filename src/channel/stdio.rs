@@ -7,12 +7,14 @@
 
 pub mod line;
 
+use std::fs::File;
 use std::future::pending;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rmcp::model::JsonRpcMessage;
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
@@ -46,13 +48,13 @@ pub struct Stdio {
 impl Stdio {
     /// Returns the transport over this process's stdin and stdout.
     ///
-    /// Socket pairs and pipes are read and written as they are. A terminal or a file gets a thread that copies it.
+    /// Socket pairs and pipes are read and written as they are. A terminal or a file is read by a thread and written directly.
     ///
     /// # Errors
     /// A stream is closed or cannot be made non-blocking.
     pub fn of_process(events: UnboundedSender<Event>) -> io::Result<Self> {
-        let reader = open_reader(std::io::stdin().as_fd())?;
-        let writer = open_writer(std::io::stdout().as_fd())?;
+        let reader = open_reader(io::stdin().as_fd())?;
+        let writer = open_writer(io::stdout().as_fd())?;
         Ok(Self::new(reader, writer, events))
     }
 
@@ -148,30 +150,46 @@ impl Transport<RoleServer> for Stdio {
 
 fn open_reader(fd: BorrowedFd<'_>) -> io::Result<Reader> {
     let owned = fd.try_clone_to_owned()?;
-    Ok(match kind_of(&owned)? {
-        FileType::Socket => Box::pin(socket(owned)?),
-        FileType::Fifo => Box::pin(pipe::Receiver::from_owned_fd(owned)?),
-        _ => {
-            let (ours, mut theirs) = StdUnixStream::pair()?;
-            let mut file = std::fs::File::from(owned);
-            std::thread::Builder::new().name("stdin".into()).spawn(move || io::copy(&mut file, &mut theirs))?;
-            Box::pin(socket(ours.into())?)
-        }
+    let kind = kind_of(&owned)?;
+    Ok(if kind == FileType::Socket {
+        Box::pin(socket(owned)?)
+    } else if kind == FileType::Fifo {
+        Box::pin(pipe::Receiver::from_owned_fd(owned)?)
+    } else {
+        let (ours, mut theirs) = StdUnixStream::pair()?;
+        let mut file = File::from(owned);
+        std::thread::Builder::new().name("stdin".into()).spawn(move || io::copy(&mut file, &mut theirs))?;
+        Box::pin(socket(ours.into())?)
     })
 }
 
 fn open_writer(fd: BorrowedFd<'_>) -> io::Result<Writer> {
     let owned = fd.try_clone_to_owned()?;
-    Ok(match kind_of(&owned)? {
-        FileType::Socket => Box::pin(socket(owned)?),
-        FileType::Fifo => Box::pin(pipe::Sender::from_owned_fd(owned)?),
-        _ => {
-            let (ours, mut theirs) = StdUnixStream::pair()?;
-            let mut file = std::fs::File::from(owned);
-            std::thread::Builder::new().name("stdout".into()).spawn(move || io::copy(&mut theirs, &mut file))?;
-            Box::pin(socket(ours.into())?)
-        }
+    let kind = kind_of(&owned)?;
+    Ok(if kind == FileType::Socket {
+        Box::pin(socket(owned)?)
+    } else if kind == FileType::Fifo {
+        Box::pin(pipe::Sender::from_owned_fd(owned)?)
+    } else {
+        Box::pin(Blocking(File::from(owned)))
     })
+}
+
+/// A terminal or a file, which cannot be waited for and takes what is written at once.
+struct Blocking(File);
+
+impl AsyncWrite for Blocking {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.0.write(bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.flush())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
 }
 
 fn kind_of(fd: &OwnedFd) -> io::Result<FileType> {

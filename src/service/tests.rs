@@ -158,11 +158,13 @@ fn what_the_installer_writes_for_launchd_reads_back_as_the_same_job() {
     let manager = Manager::Launchd { domain: "gui/501".to_owned() };
     let bindir = Path::new("/opt/a & b/<bin>");
     let plan = install(&manager, &home.environment, bindir).unwrap();
-    let content = plan.steps.iter().find_map(|step| match step {
-        Step::WriteFile { content, mode: 0o644, .. } => Some(content.clone()),
-        _ => None,
-    });
-    let read: plist::Value = plist::from_bytes(content.unwrap().as_bytes()).unwrap();
+    let contents: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| if let Step::WriteFile { content, .. } = step { Some(content) } else { None })
+        .collect();
+    let [content] = contents[..] else { panic!("one file") };
+    let read: plist::Value = plist::from_bytes(content.as_bytes()).unwrap();
     let (socket, logs) = (home.environment.socket().unwrap(), home.environment.log_dir().unwrap());
     assert_eq!(read, launchd::job(bindir, &socket, &logs).unwrap());
 }

@@ -1,5 +1,11 @@
 //! The integration tests: one binary, one module for each part of the product.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(unreachable_pub, reason = "one binary: what a module offers is for the others")]
 
+mod channel_alone;
+mod mcp_wire;
 mod service;
 mod support;
+#[cfg(target_os = "linux")]
+mod units;
 mod wire;

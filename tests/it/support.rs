@@ -1,4 +1,6 @@
 //! What several tests stand on.
 
 pub mod hub_process;
+pub mod mcp;
+#[cfg(target_os = "linux")]
 pub mod user_manager;

@@ -10,6 +10,8 @@ pub const LINE_MAX_BYTES: usize = 1024 * 1024;
 /// How much of a longer line is kept from either end, to find its request's id.
 const ENDS_BYTES: usize = 256;
 
+const DISCOVER: &str = "server/discover";
+
 // JSON-RPC 2.0, section 5.1.
 const INVALID_REQUEST: i32 = -32600;
 const METHOD_NOT_FOUND: i32 = -32601;
@@ -111,19 +113,18 @@ pub fn read(line: &Line, initialized: bool) -> Incoming {
     };
     let id = request.id.clone().into_json_value();
     let refused = |code, message: &str| Incoming::Answer(vec![error(&id, code, message)]);
-    match &request.request {
-        ClientRequest::PingRequest(_) => Incoming::Ping(Box::new(message)),
-        ClientRequest::DiscoverRequest(_) => refused(METHOD_NOT_FOUND, "server/discover"),
-        ClientRequest::CustomRequest(custom) if custom.method == "server/discover" => {
-            refused(METHOD_NOT_FOUND, "server/discover")
-        }
-        // A known method is read as a custom one when its parameters are not what they should be.
-        ClientRequest::CustomRequest(custom) if matches!(custom.method.as_str(), "initialize" | "tools/call") => {
-            refused(INVALID_PARAMS, &format!("the parameters of {} are malformed", custom.method))
-        }
-        ClientRequest::InitializeRequest(_) => Incoming::Message(Box::new(message)),
-        _ if initialized => Incoming::Message(Box::new(message)),
-        _ => refused(INVALID_REQUEST, "the first request is initialize"),
+    // A known method is read as a custom one when its parameters are not what they should be.
+    let custom = if let ClientRequest::CustomRequest(custom) = &request.request { custom.method.as_str() } else { "" };
+    if matches!(request.request, ClientRequest::PingRequest(_)) {
+        Incoming::Ping(Box::new(message))
+    } else if matches!(request.request, ClientRequest::DiscoverRequest(_)) || custom == DISCOVER {
+        refused(METHOD_NOT_FOUND, DISCOVER)
+    } else if matches!(custom, "initialize" | "tools/call") {
+        refused(INVALID_PARAMS, &format!("the parameters of {custom} are malformed"))
+    } else if initialized || matches!(request.request, ClientRequest::InitializeRequest(_)) {
+        Incoming::Message(Box::new(message))
+    } else {
+        refused(INVALID_REQUEST, "the first request is initialize")
     }
 }
 
@@ -172,12 +173,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn answer(text: &str, initialized: bool) -> Vec<(Value, i64)> {
-        match read(&Line::Whole(text.as_bytes().to_vec()), initialized) {
-            Incoming::Answer(answers) => {
-                answers.iter().map(|answer| (answer["id"].clone(), answer["error"]["code"].as_i64().unwrap())).collect()
-            }
-            other => panic!("not answered: {other:?}"),
-        }
+        let incoming = read(&Line::Whole(text.as_bytes().to_vec()), initialized);
+        let Incoming::Answer(answers) = incoming else { panic!("not answered: {incoming:?}") };
+        answers.iter().map(|answer| (answer["id"].clone(), answer["error"]["code"].as_i64().unwrap())).collect()
     }
 
     fn is_dropped(text: &str, initialized: bool) -> bool {

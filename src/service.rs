@@ -150,7 +150,9 @@ pub enum ServiceError {
         source: std::io::Error,
     },
     /// The manager's files cannot name this path.
-    #[error("a service cannot name the path {path:?}: it is not UTF-8 or has a control character")]
+    #[error(
+        "a service cannot name the path {path:?}: it is not UTF-8, or has a control character, a quote or a backslash"
+    )]
     Unnameable {
         /// The path.
         path: PathBuf,

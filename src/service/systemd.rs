@@ -22,7 +22,7 @@ pub(super) fn install(environment: &Environment, bindir: &Path) -> Result<Plan, 
     let units = environment.unit_dir()?;
     // The manager would fail later, and say less.
     environment.service_socket()?;
-    let service = SERVICE_TEMPLATE.replace("@bindir@", &quotable(nameable(bindir)?));
+    let service = SERVICE_TEMPLATE.replace("@bindir@", &executable(bindir)?);
     let write = |name: &str, content: String| Step::WriteFile { path: units.join(name), content, mode: 0o644 };
     let checks = vec![
         words("systemctl --user is-enabled --quiet relay.socket"),
@@ -121,8 +121,13 @@ fn run(line: &str, when: When) -> Step {
     Step::Run(Run { argv: words(line), when, tolerated: Vec::new(), retried: Vec::new() })
 }
 
-/// Returns the path as it stands between double quotes in `ExecStart=`: C escapes, and `%` begins a specifier
-/// (systemd.syntax(7), systemd.unit(5)). `$` means nothing in the program's own path.
-fn quotable(path: &str) -> String {
-    path.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%")
+/// Returns the path as it stands between double quotes in `ExecStart=`, where `%` begins a specifier (systemd.unit(5))
+/// and `$` means nothing, since it is the program's own path. systemd refuses quotes and backslashes in it, escaped or
+/// not ("Executable name contains special characters").
+fn executable(path: &Path) -> Result<String, ServiceError> {
+    let text = nameable(path)?;
+    if text.contains(['"', '\'', '\\']) {
+        return Err(ServiceError::Unnameable { path: path.to_owned() });
+    }
+    Ok(text.replace('%', "%%"))
 }

@@ -242,6 +242,7 @@ const fn next_for_path(error: &PathError) -> &'static str {
 
 const fn next_for_service(error: &ServiceError) -> &'static str {
     match error {
+        ServiceError::Path(PathError::NoRuntimeDir { .. }) => "log in, so that XDG_RUNTIME_DIR is set, and do it again",
         ServiceError::Path(error) => next_for_path(error),
         ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL,
         ServiceError::Unnameable { .. } => "install the programs in a directory with a plain name",

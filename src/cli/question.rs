@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(question("-").text(&longest[..]).unwrap().len(), BODY_MAX_BYTES);
         let with_newline = [&longest[..], b"\n"].concat();
         assert_eq!(question("-").text(&with_newline[..]).unwrap().len(), BODY_MAX_BYTES);
+        let one_more = [&longest[..], b"x"].concat();
+        assert_eq!(question("-").text(&one_more[..]).unwrap_err().code(), Some(ErrorCode::TooLarge));
         let error = question("-").text(&vec![b'x'; 100_000][..]).unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::TooLarge));
         assert_eq!(error.to_string(), "the question has 100000 bytes and may have 65536");

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "one binary: what a module offers is for the others")]
 
 mod channel_alone;
+mod cli;
+mod demo;
 mod mcp_wire;
 mod service;
 mod support;

@@ -174,57 +174,57 @@ mod tests {
 
     #[test]
     fn an_ask_says_who_asks_and_how_to_answer() {
-        insta::assert_snapshot!(shown(ask(&question("web", "Is the build green?", None))), @r##"
-        {"ask_id":"0000-0000-0001","from":"web","kind":"ask","timeout_s":"600"}
+        insta::assert_snapshot!(shown(ask(&question("web", "Is the build green?", None))), @r#"
+        {"kind":"ask","from":"web","ask_id":"0000-0000-0001","timeout_s":"600"}
         Is the build green?
 
         (From "web" through claude-relay, not typed by your user. To answer, call the tool relay_reply with ask_id "0000-0000-0001" and your text.)
-        "##);
+        "#);
         let broadcast = Some(BroadcastId::from_bits(2));
-        insta::assert_snapshot!(shown(ask(&question("shell", "What are you doing?", broadcast))), @r##"
-        {"ask_id":"0000-0000-0001","broadcast_id":"0000-0000-0002","from":"shell","kind":"ask","timeout_s":"600"}
+        insta::assert_snapshot!(shown(ask(&question("shell", "What are you doing?", broadcast))), @r#"
+        {"kind":"ask","from":"shell","ask_id":"0000-0000-0001","timeout_s":"600","broadcast_id":"0000-0000-0002"}
         What are you doing?
 
         (From "shell" through claude-relay, not typed by your user. To answer, call the tool relay_reply with ask_id "0000-0000-0001" and your text.)
-        "##);
+        "#);
     }
 
     #[test]
     fn an_outcome_is_a_reply_or_a_failure_that_says_how_far_it_came() {
         let reply = End::Reply { from: name("backend"), text: "yes <b>&</b>".to_owned() };
-        insta::assert_snapshot!(shown(ended(reply, Some(BroadcastId::from_bits(2)))), @r##"
-        {"ask_id":"0000-0000-0001","broadcast_id":"0000-0000-0002","from":"backend","kind":"reply"}
+        insta::assert_snapshot!(shown(ended(reply, Some(BroadcastId::from_bits(2)))), @r#"
+        {"kind":"reply","from":"backend","ask_id":"0000-0000-0001","broadcast_id":"0000-0000-0002"}
         yes <b>&</b>
-        "##);
+        "#);
         let timeout = End::Failed { code: ErrorCode::Timeout, state: AskState::HandedOver };
-        insta::assert_snapshot!(shown(ended(timeout, None)), @r##"
-        {"ask_id":"0000-0000-0001","code":"timeout","from":"backend","kind":"failed","state":"handed_over"}
+        insta::assert_snapshot!(shown(ended(timeout, None)), @r#"
+        {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"timeout","state":"handed_over"}
         "backend" did not answer your ask 0000-0000-0001 in time. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more.
-        "##);
+        "#);
         let gone = End::Failed { code: ErrorCode::PeerGone, state: AskState::Held };
-        insta::assert_snapshot!(shown(ended(gone, Some(BroadcastId::from_bits(2)))), @r##"
-        {"ask_id":"0000-0000-0001","broadcast_id":"0000-0000-0002","code":"peer_gone","from":"backend","kind":"failed","state":"held"}
+        insta::assert_snapshot!(shown(ended(gone, Some(BroadcastId::from_bits(2)))), @r#"
+        {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"peer_gone","state":"held","broadcast_id":"0000-0000-0002"}
         The session "backend" ended before it answered your ask 0000-0000-0001. The ask was held: the session could not be woken and had not seen it. No answer will come any more.
-        "##);
+        "#);
     }
 
     #[test]
     fn a_tally_closes_a_broadcast() {
         let counts =
             Tally { broadcast_id: BroadcastId::from_bits(2), asked: 5, replied: 2, timed_out: 1, gone: 1, refused: 1 };
-        insta::assert_snapshot!(shown(tally(&counts)), @r##"
-        {"asked":"5","broadcast_id":"0000-0000-0002","gone":"1","kind":"tally","refused":"1","replied":"2","timed_out":"1"}
+        insta::assert_snapshot!(shown(tally(&counts)), @r#"
+        {"kind":"tally","asked":"5","replied":"2","timed_out":"1","gone":"1","refused":"1","broadcast_id":"0000-0000-0002"}
         Your broadcast 0000-0000-0002 is over. Sessions asked: 5. Replied: 2. Did not answer in time: 1. Went away: 1. Could not be asked: 1.
-        "##);
+        "#);
     }
 
     #[test]
     fn a_pending_reply_that_failed_is_told() {
         let error = Refusal::new(ErrorCode::UnknownAsk, "the ask has ended", "nothing");
-        insta::assert_snapshot!(shown(reply_failed(AskId::from_bits(1), "web", &error)), @r##"
-        {"ask_id":"0000-0000-0001","code":"unknown_ask","from":"web","kind":"reply_failed"}
+        insta::assert_snapshot!(shown(reply_failed(AskId::from_bits(1), "web", &error)), @r#"
+        {"kind":"reply_failed","from":"web","ask_id":"0000-0000-0001","code":"unknown_ask"}
         Your reply to ask 0000-0000-0001 could not be handed over to "web": the ask has ended. Next: nothing.
-        "##);
+        "#);
     }
 
     #[test]

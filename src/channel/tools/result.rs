@@ -157,13 +157,13 @@ mod tests {
             open_asks: OpenAsks { sent: 0, received: 1 },
         };
         let answer = PeersAnswer { id: 1, you: Some(name("web")), peers: vec![peer], settling: false };
-        insta::assert_snapshot!(rendered(Ok(Answer::Peers(answer))), @r##"{"peers":[{"branch":"main","client":"claude-code 2.1.330","connected_s":12,"cwd":"/srv/backend","name":"backend","open_asks":{"received":1,"sent":0},"pid":4711,"status":"idle","wakes_by":"channel"}],"you":"web"}"##);
+        insta::assert_snapshot!(rendered(Ok(Answer::Peers(answer))), @r#"{"you":"web","peers":[{"name":"backend","cwd":"/srv/backend","branch":"main","pid":4711,"client":"claude-code 2.1.330","status":"idle","wakes_by":"channel","connected_s":12,"open_asks":{"sent":0,"received":1}}]}"#);
     }
 
     #[test]
     fn an_ask_is_accepted_or_held() {
-        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Shown), 600))), @r##"{"ask_id":"0000-0000-0001","deadline_seconds":600,"state":"accepted","to":"backend"}"##);
-        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Held), 5))), @r##"{"ask_id":"0000-0000-0001","deadline_seconds":5,"note":"held: the session cannot be woken now and sees the question at its next prompt or relay tool call; its user can type anything there","state":"held","to":"backend"}"##);
+        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Shown), 600))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"accepted","deadline_seconds":600}"#);
+        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Held), 5))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"held","deadline_seconds":5,"note":"held: the session cannot be woken now and sees the question at its next prompt or relay tool call; its user can type anything there"}"#);
     }
 
     #[test]
@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn a_reply_is_taken_or_kept() {
         let replied = |taken| Replied { ask_id: AskId::from_bits(1), to: "shell".to_owned(), taken };
-        insta::assert_snapshot!(rendered(Ok(Answer::Replied(replied(true)))), @r##"{"ask_id":"0000-0000-0001","state":"accepted","to":"shell"}"##);
-        insta::assert_snapshot!(rendered(Ok(Answer::Replied(replied(false)))), @r##"{"ask_id":"0000-0000-0001","note":"the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed","state":"pending","to":"shell"}"##);
+        insta::assert_snapshot!(rendered(Ok(Answer::Replied(replied(true)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"accepted"}"#);
+        insta::assert_snapshot!(rendered(Ok(Answer::Replied(replied(false)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"pending","note":"the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed"}"#);
     }
 
     #[test]
@@ -187,9 +187,9 @@ mod tests {
             asks: vec![asked("backend", AskState::HandedOver)],
             refused: vec![BroadcastRefusal { to: name("docs"), error: busy }],
         };
-        insta::assert_snapshot!(rendered(Ok(Answer::Broadcasted(broadcast, 600))), @r##"{"asks":[{"ask_id":"0000-0000-0001","state":"accepted","to":"backend"}],"broadcast_id":"0000-0000-0002","deadline_seconds":600,"refused":[{"error":{"code":"peer_busy","message":"it has 1024 open asks","next":"ask later"},"to":"docs"}]}"##);
+        insta::assert_snapshot!(rendered(Ok(Answer::Broadcasted(broadcast, 600))), @r#"{"broadcast_id":"0000-0000-0002","asks":[{"to":"backend","ask_id":"0000-0000-0001","state":"accepted"}],"refused":[{"to":"docs","error":{"code":"peer_busy","message":"it has 1024 open asks","next":"ask later"}}],"deadline_seconds":600}"#);
         let nobody = Broadcasted { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
-        insta::assert_snapshot!(rendered(Ok(Answer::Broadcasted(nobody, 600))), @r##"{"asks":[],"broadcast_id":"0000-0000-0002","deadline_seconds":600,"note":"nobody was asked: no other session is there","refused":[]}"##);
+        insta::assert_snapshot!(rendered(Ok(Answer::Broadcasted(nobody, 600))), @r#"{"broadcast_id":"0000-0000-0002","asks":[],"refused":[],"deadline_seconds":600,"note":"nobody was asked: no other session is there"}"#);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl HubProcess {
         let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
         Command::new(env!("CARGO_BIN_EXE_relay-hub"))
             .arg("--socket")
-            .arg(directory.join("hub.sock"))
+            .arg(directory.join("run/hub.sock"))
             .args(arguments)
             .env_remove("RELAY_SOCKET")
             .env_remove("RELAY_LIMITS")
@@ -64,7 +64,7 @@ impl HubProcess {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.path().join("hub.sock")
+        self.directory.path().join("run/hub.sock")
     }
 
     /// Returns what the hub has logged.

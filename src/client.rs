@@ -175,10 +175,8 @@ impl HubClient {
     /// # Errors
     /// `hub_unreachable` where no hub answers in time.
     pub async fn peers(&self) -> Result<PeersAnswer, Refusal> {
-        match self.call(Call::Peers).await? {
-            Answer::Peers(answer) => Ok(answer),
-            other => Err(misplaced(&other)),
-        }
+        let Answer::Peers(answer) = self.call(Call::Peers).await? else { return Err(misplaced()) };
+        Ok(answer)
     }
 
     /// Returns the hub's state.
@@ -186,10 +184,8 @@ impl HubClient {
     /// # Errors
     /// `hub_unreachable` where no hub answers in time.
     pub async fn status(&self) -> Result<StatusAnswer, Refusal> {
-        match self.call(Call::Status).await? {
-            Answer::Status(answer) => Ok(answer),
-            other => Err(misplaced(&other)),
-        }
+        let Answer::Status(answer) = self.call(Call::Status).await? else { return Err(misplaced()) };
+        Ok(answer)
     }
 
     /// Asks a peer. Returns as soon as the hub has the ask; the outcome comes as [`ClientEvent::Outcome`].
@@ -198,10 +194,10 @@ impl HubClient {
     /// The ask was not accepted and will not be: `peer_not_found`, `bad_args`, `too_large`, `rate_limited`, `peer_busy`,
     /// `loop_detected` or `hub_unreachable`.
     pub async fn ask(&self, to: String, question: String, timeout: Duration) -> Result<Asked, Refusal> {
-        match self.call(Call::Ask { to, question, timeout }).await? {
-            Answer::Asked(asked) => Ok(asked),
-            other => Err(misplaced(&other)),
-        }
+        let Answer::Asked(asked) = self.call(Call::Ask { to, question, timeout }).await? else {
+            return Err(misplaced());
+        };
+        Ok(asked)
     }
 
     /// Asks every other peer. The outcomes come one by one, then the [`Tally`].
@@ -209,10 +205,10 @@ impl HubClient {
     /// # Errors
     /// As for [`HubClient::ask`]; nobody there is no error.
     pub async fn broadcast(&self, question: String, timeout: Duration) -> Result<Broadcasted, Refusal> {
-        match self.call(Call::Broadcast { question, timeout }).await? {
-            Answer::Broadcasted(broadcasted) => Ok(broadcasted),
-            other => Err(misplaced(&other)),
-        }
+        let Answer::Broadcasted(broadcasted) = self.call(Call::Broadcast { question, timeout }).await? else {
+            return Err(misplaced());
+        };
+        Ok(broadcasted)
     }
 
     /// Answers a received ask. Waits two seconds at most for the asker to take it.
@@ -220,10 +216,8 @@ impl HubClient {
     /// # Errors
     /// `unknown_ask`, `too_large` or `bad_args`.
     pub async fn reply(&self, ask_id: AskId, text: String) -> Result<Replied, Refusal> {
-        match self.call(Call::Reply { ask_id, text }).await? {
-            Answer::Replied(replied) => Ok(replied),
-            other => Err(misplaced(&other)),
-        }
+        let Answer::Replied(replied) = self.call(Call::Reply { ask_id, text }).await? else { return Err(misplaced()) };
+        Ok(replied)
     }
 
     /// Renames this session and returns the name that it now has.
@@ -231,10 +225,8 @@ impl HubClient {
     /// # Errors
     /// `name_taken`, `bad_args` or `hub_unreachable`.
     pub async fn rename(&self, name: String) -> Result<PeerName, Refusal> {
-        match self.call(Call::Rename { name }).await? {
-            Answer::Renamed(name) => Ok(name),
-            other => Err(misplaced(&other)),
-        }
+        let Answer::Renamed(name) = self.call(Call::Rename { name }).await? else { return Err(misplaced()) };
+        Ok(name)
     }
 
     /// Tells how far a received ask has come; the hub is told again after each reconnect.
@@ -272,6 +264,7 @@ impl HubClient {
     }
 }
 
-fn misplaced(answer: &Answer) -> Refusal {
-    Refusal::new(ErrorCode::BadMsg, format!("an answer came to another question: {answer:?}"), "report this as a bug")
+/// The ledger answers each call in its kind; were it otherwise the caller must not be left waiting.
+fn misplaced() -> Refusal {
+    Refusal::new(ErrorCode::BadMsg, "the answer to another question came", "report this as a bug of claude-relay")
 }

@@ -1,4 +1,37 @@
 //! Lets the Claude Code sessions on a machine, the person's shell, scripts and CI talk to each other.
+//!
+//! # Map
+//!
+//! Directories are layers, files are nouns of the domain, and the same verb names a file in each layer.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`protocol`] | the wire specification: messages, ids, names, errors, framing; types without behaviour |
+//! | [`hub`] | the pure rules: who is there, who asks whom, how each ask ends |
+//! | [`client`] | the client's pure rules (`ledger`) and the shell around them; shared by the channel and `relayctl` |
+//! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
+//! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
+//! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
+//! | [`cli`] | `relayctl`, one file a subcommand; the only place that prints and that chooses exit codes |
+//! | [`service`] | installing and removing the service, as pure plans |
+//! | [`paths`], [`logging`] | where things are, and where logs go |
+//!
+//! # The dependency rule
+//!
+//! ```text
+//! bin → daemon | channel | cli → hub | client | service → protocol
+//! ```
+//!
+//! `hub` and the client's ledger know no runtime, no clock, no socket and no file, and nothing in them fails: what went
+//! wrong in the world comes in as a value like everything else. A test reads the `use` lines and enforces this.
+//!
+//! # Invariants
+//!
+//! - The truth about an ask lives at its two ends; the hub holds only what its clients can say again.
+//! - An ask ends in exactly one outcome, and its asker's client is the one that decides it.
+//! - A session is shown a message once.
+//! - Whatever a client can make another process hold is bounded and counted.
+//! - Nothing starts a process but the service manager; `relayctl` runs the service manager's own tools.
 
 pub mod activation;
 pub mod channel;

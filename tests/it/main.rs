@@ -8,6 +8,7 @@ mod demo;
 mod mcp_wire;
 mod service;
 mod support;
+mod tidy;
 #[cfg(target_os = "linux")]
 mod units;
 mod wire;

@@ -198,7 +198,7 @@ impl HubClient {
     /// The ask was not accepted and will not be: `peer_not_found`, `bad_args`, `too_large`, `rate_limited`, `peer_busy`,
     /// `loop_detected` or `hub_unreachable`.
     pub async fn ask(&self, to: String, question: String, timeout: Duration) -> Result<Asked, Refusal> {
-        match self.call(Call::Ask { to, question, timeout }).await? {
+        match self.call(Call::Ask { ask_id: AskId::random(), to, question, timeout }).await? {
             Answer::Asked(asked) => Ok(asked),
             other => Err(misplaced(&other)),
         }
@@ -209,7 +209,7 @@ impl HubClient {
     /// # Errors
     /// As for [`HubClient::ask`]; nobody there is no error.
     pub async fn broadcast(&self, question: String, timeout: Duration) -> Result<Broadcasted, Refusal> {
-        match self.call(Call::Broadcast { question, timeout }).await? {
+        match self.call(Call::Broadcast { broadcast_id: BroadcastId::random(), question, timeout }).await? {
             Answer::Broadcasted(broadcasted) => Ok(broadcasted),
             other => Err(misplaced(&other)),
         }

@@ -37,6 +37,8 @@ pub enum Call {
     Status,
     /// An ask.
     Ask {
+        /// Its id, random and new: chance comes in as an argument, as time does.
+        ask_id: AskId,
         /// The address.
         to: String,
         /// The text.
@@ -46,6 +48,8 @@ pub enum Call {
     },
     /// A broadcast.
     Broadcast {
+        /// Its id, random and new.
+        broadcast_id: BroadcastId,
         /// The text.
         question: String,
         /// How long its asks stay open.
@@ -201,11 +205,11 @@ impl Ledger {
         }
         let patience = self.patience();
         match call {
-            Call::Ask { to, question, timeout } => {
-                self.sent.ask(now, id, to, question, timeout, patience, &mut self.out);
+            Call::Ask { ask_id, to, question, timeout } => {
+                self.sent.ask(now, id, ask_id, to, question, timeout, patience, &mut self.out);
             }
-            Call::Broadcast { question, timeout } => {
-                self.sent.broadcast(now, id, question, timeout, patience, &mut self.out);
+            Call::Broadcast { broadcast_id, question, timeout } => {
+                self.sent.broadcast(now, id, broadcast_id, question, timeout, patience, &mut self.out);
             }
             Call::Reply { ask_id, text } => self.received.reply(now, id, ask_id, text, &mut self.out),
             Call::Peers | Call::Status | Call::Rename { .. } => {

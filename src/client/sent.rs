@@ -91,18 +91,18 @@ impl Sent {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
+    #[expect(clippy::too_many_arguments, reason = "a call's four parts, its time and where its messages go")]
     pub(super) fn ask(
         &mut self,
         now: Instant,
         call: CallId,
+        id: AskId,
         to: String,
         question: String,
         timeout: Duration,
         patience: Duration,
         out: &mut Outgoing,
     ) {
-        let id = AskId::random();
         let ask = OpenAsk {
             to,
             question: question.into(),
@@ -119,16 +119,17 @@ impl Sent {
         self.asks.insert(id, ask);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
     pub(super) fn broadcast(
         &mut self,
         now: Instant,
         call: CallId,
+        id: BroadcastId,
         question: String,
         timeout: Duration,
         patience: Duration,
         out: &mut Outgoing,
     ) {
-        let id = BroadcastId::random();
         let broadcast = OpenBroadcast {
             question: question.into(),
             started: now,

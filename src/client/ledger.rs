@@ -282,8 +282,12 @@ impl Ledger {
         self.sent.set_patience(now, patience);
     }
 
-    /// Takes a message of the hub.
+    /// Takes a message of the hub, after what was due before it came.
+    ///
+    /// A reply that lay in the pipe while this process did not run is late for an ask whose time was up meanwhile: the
+    /// hub has told its sender so.
     pub fn handle_message(&mut self, now: Instant, message: HubMessage) {
+        self.handle_timeout(now);
         match message {
             HubMessage::Welcome(welcome) => self.handle_welcome(now, welcome),
             HubMessage::Peers(answer) => self.answer_plain(answer.id, Answer::Peers(answer)),

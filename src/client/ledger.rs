@@ -262,11 +262,12 @@ impl Ledger {
     }
 
     /// Takes note of the connection's end.
-    pub fn handle_disconnected(&mut self) {
+    pub fn handle_disconnected(&mut self, now: Instant) {
         self.link = Link::Down;
         self.out.up = false;
         self.out.messages.clear();
         self.out.purposes.clear();
+        self.sent.handle_disconnected(now);
     }
 
     /// Takes note of whether anybody listens at the socket: nobody is waited for long where nobody does.

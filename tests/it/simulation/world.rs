@@ -357,7 +357,7 @@ impl World {
                 let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
                 if self.clients[client].conn == Some(conn) {
                     self.clients[client].conn = None;
-                    self.clients[client].ledger.handle_disconnected();
+                    self.clients[client].ledger.handle_disconnected(self.now);
                     self.retry(client);
                 }
             }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use relay::client::ledger::Call;
 use relay::protocol::{AskId, AskState, BroadcastId};
 
-use self::checker::Counts;
+use self::checker::{Counts, Fate};
 use self::world::{Step, World};
 
-const DEFAULT_SEEDS: u64 = 3000;
+const DEFAULT_SEEDS: u64 = 2000;
 
 /// How long things are asked and faults happen.
 const LIVELY: Duration = Duration::from_secs(20);
@@ -233,7 +233,9 @@ fn simulate(seed: u64, prints: bool, keeps_history: bool) -> (Counts, Vec<String
     world.run(quiet_by, &mut |world, step| run.perform(world, step));
 
     let alive: Vec<bool> = world.clients.iter().map(|client| client.alive).collect();
-    world.checker.finish(&alive, gentle, &world.missed, world.hub_was_paused);
+    let World { missed, hub_was_paused, hub_overslept, .. } = &world;
+    let fate = Fate { alive: &alive, gentle, missed, hub_was_paused: *hub_was_paused, hub_overslept: *hub_overslept };
+    world.checker.finish(&fate);
     for client in (0..alive.len()).filter(|client| alive[*client]) {
         world.end_client(client, true);
     }

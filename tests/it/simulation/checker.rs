@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use relay::client::ledger::{Answer, Call, CallId, Output};
 use relay::client::{ClientEvent, End, Outcome, Tally};
-use relay::protocol::{AskEvent, AskId, BroadcastId, ErrorCode, PeerTag, Refusal};
+use relay::protocol::{AskEvent, AskId, BroadcastId, ErrorCode, Refusal};
 
 /// How long after its deadline an ask may end at the latest.
 const SLACK: Duration = Duration::from_secs(1);
@@ -53,6 +53,21 @@ struct WatchedReply {
     told: Option<bool>,
 }
 
+/// What befell a run as a whole.
+#[derive(Debug)]
+pub(crate) struct Fate<'a> {
+    /// Which clients live at the end.
+    pub(crate) alive: &'a [bool],
+    /// Whether only hubs were killed and connections cut, so that every session was there all the time.
+    pub(crate) gentle: bool,
+    /// The clients that were killed, left, or were paused.
+    pub(crate) missed: &'a BTreeSet<usize>,
+    /// Whether a hub was paused, and may have taken waiting clients for gone.
+    pub(crate) hub_was_paused: bool,
+    /// Whether a hub was paused while it settled.
+    pub(crate) hub_overslept: bool,
+}
+
 /// The history of one run, as far as the promises speak of it.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
@@ -64,7 +79,7 @@ pub(crate) struct Checker {
     replies: BTreeMap<String, WatchedReply>,
     names: BTreeMap<usize, BTreeSet<String>>,
     /// For whom the hubs have accepted an ask.
-    bound: BTreeMap<AskId, BTreeSet<PeerTag>>,
+    bound: BTreeMap<AskId, BTreeSet<usize>>,
     /// Since when each client has run without a pause.
     running_since: BTreeMap<usize, Instant>,
     pub(crate) counts: Counts,
@@ -83,8 +98,8 @@ impl Checker {
         self.names.entry(client).or_default().insert(name.to_owned());
     }
 
-    pub(crate) fn saw_bound(&mut self, ask: AskId, tag: PeerTag) {
-        self.bound.entry(ask).or_default().insert(tag);
+    pub(crate) fn saw_bound(&mut self, ask: AskId, asked: usize) {
+        self.bound.entry(ask).or_default().insert(asked);
     }
 
     pub(crate) fn saw_call(&mut self, now: Instant, client: usize, id: CallId, call: Call) {
@@ -250,9 +265,9 @@ impl Checker {
         self.count("tally");
     }
 
-    /// Checks what must have happened by the end of a run. `alive` says which clients live; `gentle` that no client
-    /// was killed, left or paused, so that every session was there all the time. `dead` are those that are not.
-    pub(crate) fn finish(&self, alive: &[bool], gentle: bool, dead_tags: &BTreeSet<PeerTag>, hub_was_paused: bool) {
+    /// Checks what must have happened by the end of a run.
+    pub(crate) fn finish(&self, run: &Fate<'_>) {
+        let alive = run.alive;
         for watched in self.calls.values().filter(|watched| alive[watched.client]) {
             assert!(watched.answered, "a call was never answered: {watched:?}");
         }
@@ -260,8 +275,8 @@ impl Checker {
             let open = ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn && alive[ask.asker];
             assert!(!open, "an ask has no outcome: {id} {ask:?}");
             if let Some(End::Failed { code: ErrorCode::PeerGone, .. }) = ask.end {
-                let one_is_dead = self.bound.get(id).is_some_and(|tags| !tags.is_disjoint(dead_tags));
-                assert!(one_is_dead || hub_was_paused, "nobody was gone: {id} {ask:?}");
+                let one_is_dead = self.bound.get(id).is_some_and(|bound| !bound.is_disjoint(run.missed));
+                assert!(one_is_dead || run.hub_was_paused, "nobody was gone: {id} {ask:?}");
             }
         }
         for (id, broadcast) in &self.broadcasts {
@@ -271,16 +286,17 @@ impl Checker {
             assert!(told || !to_tell, "a broadcast has no tally: {id} {broadcast:?}");
         }
         for (text, reply) in &self.replies {
-            self.check_reply(text, reply, alive, gentle);
+            self.check_reply(text, reply, run);
         }
     }
 
-    fn check_reply(&self, text: &str, reply: &WatchedReply, alive: &[bool], gentle: bool) {
+    fn check_reply(&self, text: &str, reply: &WatchedReply, run: &Fate<'_>) {
         let Some(ask) = self.asks.get(&reply.ask) else { return };
         let was_outcome = matches!(&ask.end, Some(End::Reply { text: told, .. }) if told == text);
         match reply.told {
             Some(true) => assert!(was_outcome, "a reply was told as taken and was not: {reply:?} {ask:?}"),
-            Some(false) if alive[ask.asker] => {
+            // An asker that did not run when the hub died can tell the next one too late that it took the reply.
+            Some(false) if !run.missed.contains(&ask.asker) && !run.hub_overslept => {
                 assert!(!was_outcome, "a reply was told as failed and was taken: {reply:?} {ask:?}");
             }
             Some(false) | None => {}
@@ -289,7 +305,7 @@ impl Checker {
         let first = self.replies.values().all(|other| other.ask != reply.ask || other.number >= reply.number);
         let asked = self.shown.contains(&(reply.by, reply.ask));
         let in_time = reply.at + Duration::from_secs(30) <= ask.deadline;
-        if gentle && first && asked && in_time && !ask.withdrawn && ask.accepted.is_some() {
+        if run.gentle && first && asked && in_time && !ask.withdrawn && ask.accepted.is_some() {
             assert!(was_outcome, "a reply was lost: {reply:?} {ask:?}");
         }
     }

@@ -1,4 +1,5 @@
 //! The integration tests, in one binary.
 
+mod hub_model;
 mod simulation;
 mod support;

@@ -27,7 +27,6 @@ pub(crate) struct Client {
     pub(crate) ledger: Ledger,
     /// The name that its hub gave it; none for a person's tool.
     pub(crate) name: Option<PeerName>,
-    pub(crate) is_session: bool,
     pub(crate) alive: bool,
     conn: Option<ConnId>,
     paused_until: Instant,
@@ -171,7 +170,6 @@ impl World {
             key,
             ledger: Ledger::new(config),
             name: None,
-            is_session: folder.is_some(),
             alive: true,
             conn: None,
             paused_until: self.now,

@@ -194,7 +194,8 @@ impl HubClient {
     /// The ask was not accepted and will not be: `peer_not_found`, `bad_args`, `too_large`, `rate_limited`, `peer_busy`,
     /// `loop_detected` or `hub_unreachable`.
     pub async fn ask(&self, to: String, question: String, timeout: Duration) -> Result<Asked, Refusal> {
-        let Answer::Asked(asked) = self.call(Call::Ask { to, question, timeout }).await? else {
+        let Answer::Asked(asked) = self.call(Call::Ask { ask_id: AskId::random(), to, question, timeout }).await?
+        else {
             return Err(misplaced());
         };
         Ok(asked)
@@ -205,7 +206,9 @@ impl HubClient {
     /// # Errors
     /// As for [`HubClient::ask`]; nobody there is no error.
     pub async fn broadcast(&self, question: String, timeout: Duration) -> Result<Broadcasted, Refusal> {
-        let Answer::Broadcasted(broadcasted) = self.call(Call::Broadcast { question, timeout }).await? else {
+        let Answer::Broadcasted(broadcasted) =
+            self.call(Call::Broadcast { broadcast_id: BroadcastId::random(), question, timeout }).await?
+        else {
             return Err(misplaced());
         };
         Ok(broadcasted)

@@ -254,20 +254,21 @@ impl Hub {
 
     /// Handles requests again that waited, where the connection that they came on is still their client's.
     fn retry(&mut self, now: Instant, deferred: Vec<Deferred>) {
-        for Deferred { tag, conn, message } in deferred {
+        for waiting in deferred {
+            let Deferred { tag, conn, .. } = waiting;
             if self.peers.conn(tag) == Some(conn) {
-                self.handle_message(now, conn, message);
+                self.handle_message(now, conn, waiting.aged(now));
             }
         }
     }
 
     /// Lets a request wait for the end of the settling, as far as there is room.
-    fn defer(&mut self, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
+    fn defer(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
         let held = self.settling.bytes() + self.asks.held_bytes();
         if held > self.limits.held_bytes {
             return self.refuse(conn, id, refusal::hub_full(held, &self.limits));
         }
-        self.settling.defer(Deferred { tag, conn, message });
+        self.settling.defer(Deferred { tag, conn, since: now, message });
     }
 
     fn send_to(&mut self, conn: ConnId, message: HubMessage) {

@@ -37,6 +37,8 @@ pub enum Call {
     Status,
     /// An ask.
     Ask {
+        /// Its id, random and new: chance comes in as an argument, as time does.
+        ask_id: AskId,
         /// The address.
         to: String,
         /// The text.
@@ -46,6 +48,8 @@ pub enum Call {
     },
     /// A broadcast.
     Broadcast {
+        /// Its id, random and new.
+        broadcast_id: BroadcastId,
         /// The text.
         question: String,
         /// How long its asks stay open.
@@ -201,11 +205,11 @@ impl Ledger {
         }
         let patience = self.patience();
         match call {
-            Call::Ask { to, question, timeout } => {
-                self.sent.ask(now, id, to, question, timeout, patience, &mut self.out);
+            Call::Ask { ask_id, to, question, timeout } => {
+                self.sent.ask(now, id, ask_id, to, question, timeout, patience, &mut self.out);
             }
-            Call::Broadcast { question, timeout } => {
-                self.sent.broadcast(now, id, question, timeout, patience, &mut self.out);
+            Call::Broadcast { broadcast_id, question, timeout } => {
+                self.sent.broadcast(now, id, broadcast_id, question, timeout, patience, &mut self.out);
             }
             Call::Reply { ask_id, text } => self.received.reply(now, id, ask_id, text, &mut self.out),
             Call::Peers | Call::Status | Call::Rename { .. } => {
@@ -258,11 +262,12 @@ impl Ledger {
     }
 
     /// Takes note of the connection's end.
-    pub fn handle_disconnected(&mut self) {
+    pub fn handle_disconnected(&mut self, now: Instant) {
         self.link = Link::Down;
         self.out.up = false;
         self.out.messages.clear();
         self.out.purposes.clear();
+        self.sent.handle_disconnected(now);
     }
 
     /// Takes note of whether anybody listens at the socket: nobody is waited for long where nobody does.
@@ -278,8 +283,12 @@ impl Ledger {
         self.sent.set_patience(now, patience);
     }
 
-    /// Takes a message of the hub.
+    /// Takes a message of the hub, after what was due before it came.
+    ///
+    /// A reply that lay in the pipe while this process did not run is late for an ask whose time was up meanwhile: the
+    /// hub has told its sender so.
     pub fn handle_message(&mut self, now: Instant, message: HubMessage) {
+        self.handle_timeout(now);
         match message {
             HubMessage::Welcome(welcome) => self.handle_welcome(now, welcome),
             HubMessage::Peers(answer) => self.answer_plain(answer.id, Answer::Peers(answer)),

@@ -65,7 +65,7 @@ impl Link {
             let end = self.converse(&stream, &mut welcomed).await;
             let now = Instant::now();
             backoff.handle_lost(now, welcomed);
-            self.ledger.handle_disconnected();
+            self.ledger.handle_disconnected(now);
             if matches!(end, End::Left) {
                 break;
             }

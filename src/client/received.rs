@@ -111,8 +111,9 @@ impl Received {
             return out.answer(call, Err(refusal::too_many_replies(REPLIES_MAX)));
         }
         let to = known.map_or_else(|| "the asker".to_owned(), |ask| ask.from.clone());
-        // Beyond the asker's own slack nobody can take it any more.
-        let expires = known.map_or(now + STRANGE_REPLY_KEPT, |ask| ask.deadline.max(now) + REPLY_WAIT * 2);
+        // It may have been taken in time, and the hub died before it could say so: as long as the asker's client remembers,
+        // the next hub will know. A hub that is there tells the end soon after the deadline.
+        let expires = known.map_or(now + STRANGE_REPLY_KEPT, |ask| ask.deadline.max(now) + REMEMBERED);
         let reply = PendingReply { text, to, call: Some(call) };
         self.timers.set(Timer::Wait(ask_id), now + REPLY_WAIT);
         self.timers.set(Timer::Expire(ask_id), expires);

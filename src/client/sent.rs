@@ -21,8 +21,9 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// The most ended asks that are remembered.
 const REMEMBERED_MAX: usize = 4096;
 
-/// How long a taken reply is told again to a hub that comes up. A hub that lived longer has told the replier.
-const TAKEN_AGAIN: Duration = Duration::from_secs(10);
+/// How long a hub must live after it heard that a reply was taken, until its replier surely knows. Before, every hub that
+/// comes up is told again, however long none was there.
+const TAKEN_KNOWN: Duration = Duration::from_secs(10);
 
 /// An own ask without an outcome.
 #[derive(Debug)]
@@ -42,8 +43,19 @@ struct OpenAsk {
 /// An own ask that has ended.
 #[derive(Debug, Clone, Copy)]
 struct EndedAsk {
-    /// Whose reply was taken, and when.
-    taken: Option<(PeerTag, Instant)>,
+    /// The reply that was taken, if that was its end.
+    taken: Option<Taken>,
+}
+
+/// A reply that was taken.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    /// Whose.
+    by: PeerTag,
+    /// When a hub was told last.
+    said: Instant,
+    /// Whether its replier surely knows.
+    known: bool,
 }
 
 /// An own broadcast: until its acceptance it is said again, then its tally is counted.
@@ -91,18 +103,18 @@ impl Sent {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
+    #[expect(clippy::too_many_arguments, reason = "a call's four parts, its time and where its messages go")]
     pub(super) fn ask(
         &mut self,
         now: Instant,
         call: CallId,
+        id: AskId,
         to: String,
         question: String,
         timeout: Duration,
         patience: Duration,
         out: &mut Outgoing,
     ) {
-        let id = AskId::random();
         let ask = OpenAsk {
             to,
             question: question.into(),
@@ -119,16 +131,17 @@ impl Sent {
         self.asks.insert(id, ask);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
     pub(super) fn broadcast(
         &mut self,
         now: Instant,
         call: CallId,
+        id: BroadcastId,
         question: String,
         timeout: Duration,
         patience: Duration,
         out: &mut Outgoing,
     ) {
-        let id = BroadcastId::random();
         let broadcast = OpenBroadcast {
             question: question.into(),
             started: now,
@@ -144,12 +157,9 @@ impl Sent {
 
     /// Says everything again to a hub that may know nothing of it.
     pub(super) fn say_again(&mut self, now: Instant, out: &mut Outgoing) {
-        for (id, ended) in &self.ended {
-            if let Some((by, at)) = ended.taken
-                && now.saturating_duration_since(at) <= TAKEN_AGAIN
-            {
-                out.notice(ClientMessage::Taken { ask_id: *id, by });
-            }
+        for (id, taken) in self.taken().filter(|(_, taken)| !taken.known) {
+            taken.said = now;
+            out.notice(ClientMessage::Taken { ask_id: *id, by: taken.by });
         }
         for (id, ask) in &self.asks {
             say_ask(now, *id, ask, out);
@@ -159,6 +169,17 @@ impl Sent {
                 say_broadcast(now, *id, broadcast, out);
             }
         }
+    }
+
+    /// Takes note of the connection's end: which taken replies the next hub must be told of.
+    pub(super) fn handle_disconnected(&mut self, now: Instant) {
+        for (_, taken) in self.taken() {
+            taken.known |= now.saturating_duration_since(taken.said) >= TAKEN_KNOWN;
+        }
+    }
+
+    fn taken(&mut self) -> impl Iterator<Item = (&AskId, &mut Taken)> {
+        self.ended.iter_mut().filter_map(|(id, ended)| Some((id, ended.taken.as_mut()?)))
     }
 
     pub(super) fn set_patience(&mut self, now: Instant, patience: Duration) {
@@ -272,7 +293,7 @@ impl Sent {
             let asked = Asked { ask_id: id, to: to.clone(), state: ask.state };
             out.answer(call, Ok(Answer::Asked(asked)));
         }
-        self.ended.insert(id, EndedAsk { taken: taken_by.map(|by| (by, now)) });
+        self.ended.insert(id, EndedAsk { taken: taken_by.map(|by| Taken { by, said: now, known: false }) });
         self.ended_order.push_back(id);
         self.timers.set(Timer::Forget(id), ask.deadline.max(now) + REMEMBERED);
         if self.ended_order.len() > REMEMBERED_MAX

@@ -18,7 +18,7 @@ impl Hub {
             return self.refuse(conn, broadcast.id, error);
         }
         if self.settling.is_on() {
-            return self.defer(conn, tag, broadcast.id, ClientMessage::Broadcast(broadcast));
+            return self.defer(now, conn, tag, broadcast.id, ClientMessage::Broadcast(broadcast));
         }
         let mut asks = Vec::new();
         let mut refused = Vec::new();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::asks::{Answer, Ask, Ending, Phase};
+use super::settling::Deferred;
 use super::{ConnId, Hub, loops, refusal};
 use crate::protocol::{
     Accepted, AskId, AskRequest, AskState, BODY_MAX_BYTES, BroadcastId, ClientMessage, ErrorCode, FailedEvent,
@@ -44,7 +45,7 @@ impl Hub {
             }
             Some(asked) => asked,
             None if self.settling.is_on() && addresses_a_peer(&ask) => {
-                return self.defer(conn, tag, ask.id, ClientMessage::Ask(ask));
+                return self.defer(now, conn, tag, ask.id, ClientMessage::Ask(ask));
             }
             None if ask.bound.is_some() => return self.refuse(conn, ask.id, refusal::peer_gone(&ask.to)),
             None => return self.refuse(conn, ask.id, refusal::peer_not_found(&ask.to)),
@@ -194,7 +195,7 @@ impl Hub {
         let held = self.asks.held_bytes() + self.settling.bytes() + reply.text.len() as u64;
         let known = self.asks.get(reply.ask_id);
         if known.is_none() && self.settling.is_on() {
-            return self.defer(conn, tag, reply.id, ClientMessage::Reply(reply));
+            return self.defer(now, conn, tag, reply.id, ClientMessage::Reply(reply));
         }
         let Some(ask) = known.filter(|ask| ask.asked == tag) else {
             return self.refuse(conn, reply.id, refusal::unknown_ask(reply.ask_id, None, now));
@@ -241,8 +242,14 @@ impl Hub {
         if self.asks.get(ask_id).is_some_and(|ask| ask.asker == tag) {
             self.end_ask(now, ask_id, Ending::Withdrawn);
         }
-        let own_ask = |message: &ClientMessage| matches!(message, ClientMessage::Ask(ask) if ask.ask_id == ask_id);
-        drop(self.settling.take(own_ask));
+        let own_ask = |deferred: &Deferred| {
+            deferred.tag == tag && matches!(&deferred.message, ClientMessage::Ask(ask) if ask.ask_id == ask_id)
+        };
+        for Deferred { conn, message, .. } in self.settling.take(own_ask) {
+            if let ClientMessage::Ask(ask) = message {
+                self.refuse(conn, ask.id, refusal::unknown_ask(ask_id, Some((Ending::Withdrawn, now)), now));
+            }
+        }
     }
 
     pub(super) fn handle_progress(&mut self, tag: PeerTag, ask_id: AskId, state: AskState) {
@@ -251,7 +258,7 @@ impl Hub {
                 Phase::Open { .. } | Phase::Answered(_) => self.asks.advance(ask_id, state),
                 Phase::Ended { .. } => self.send(tag, HubMessage::Closed { ask_id }),
             },
-            None if self.settling.is_on() => self.settling.claim(ask_id, tag, state),
+            None if self.settling.is_on() => self.settling.claim(ask_id, tag, state, &self.limits),
             Some(_) | None => self.send(tag, HubMessage::Closed { ask_id }),
         }
     }
@@ -259,8 +266,7 @@ impl Hub {
     /// Handles replies again that waited for this ask to become known.
     fn retry_about(&mut self, now: Instant, ask_id: AskId) {
         if self.settling.is_on() {
-            let about =
-                |message: &ClientMessage| matches!(message, ClientMessage::Reply(reply) if reply.ask_id == ask_id);
+            let about = |deferred: &Deferred| matches!(&deferred.message, ClientMessage::Reply(reply) if reply.ask_id == ask_id);
             let ready = self.settling.take(about);
             self.retry(now, ready);
         }

@@ -111,7 +111,7 @@ impl Hub {
     /// Handles asks again that waited for this peer to come.
     fn retry_for_newcomer(&mut self, now: Instant, tag: PeerTag) {
         let Some(name) = self.peers.name(tag).cloned().filter(|_| self.settling.is_on()) else { return };
-        let ready = self.settling.take(|message| match message {
+        let ready = self.settling.take(|deferred| match &deferred.message {
             ClientMessage::Ask(ask) => match ask.bound {
                 Some(bound) => bound == tag,
                 None => PeerName::parse(&ask.to).is_ok_and(|to| to == name),

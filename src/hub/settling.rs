@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::ConnId;
-use crate::protocol::{AskId, AskState, ClientMessage, PeerTag};
+use super::{ConnId, Limits};
+use crate::protocol::{AskId, AskRequest, AskState, BroadcastRequest, ClientMessage, PeerTag};
 
 /// How long a hub waits for the clients of a former one. Clients' longest pause between attempts is shorter.
 pub const SETTLING: Duration = Duration::from_secs(2);
@@ -16,11 +16,25 @@ pub(super) struct Deferred {
     pub(super) tag: PeerTag,
     /// On which connection.
     pub(super) conn: ConnId,
+    /// Since when it waits.
+    pub(super) since: Instant,
     /// The request.
     pub(super) message: ClientMessage,
 }
 
 impl Deferred {
+    /// Returns the request as it stands now: the time that it waited is not given to it again.
+    pub(super) fn aged(self, now: Instant) -> ClientMessage {
+        let waited = u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+        let mut message = self.message;
+        if let ClientMessage::Ask(AskRequest { timeout_ms, .. })
+        | ClientMessage::Broadcast(BroadcastRequest { timeout_ms, .. }) = &mut message
+        {
+            *timeout_ms = timeout_ms.saturating_sub(waited).max(1);
+        }
+        message
+    }
+
     fn bytes(&self) -> u64 {
         let text = match &self.message {
             ClientMessage::Ask(ask) => ask.question.len(),
@@ -46,7 +60,7 @@ pub(super) struct Settling {
     until: Option<Instant>,
     deferred: Vec<Deferred>,
     bytes: u64,
-    claims: BTreeMap<AskId, (PeerTag, AskState)>,
+    claims: BTreeMap<PeerTag, BTreeMap<AskId, AskState>>,
 }
 
 impl Settling {
@@ -77,24 +91,23 @@ impl Settling {
     }
 
     /// Takes the waiting requests that need wait no longer, in their order.
-    pub(super) fn take(&mut self, mut ready: impl FnMut(&ClientMessage) -> bool) -> Vec<Deferred> {
-        let taken: Vec<Deferred> = self.deferred.extract_if(.., |deferred| ready(&deferred.message)).collect();
+    pub(super) fn take(&mut self, mut ready: impl FnMut(&Deferred) -> bool) -> Vec<Deferred> {
+        let taken: Vec<Deferred> = self.deferred.extract_if(.., |deferred| ready(deferred)).collect();
         self.bytes -= taken.iter().map(Deferred::bytes).sum::<u64>();
         taken
     }
 
-    /// Remembers that a peer has an ask that no asker has told this hub of yet.
-    pub(super) fn claim(&mut self, id: AskId, peer: PeerTag, state: AskState) {
-        self.claims.insert(id, (peer, state));
+    /// Remembers that a peer has an ask that no asker has told this hub of yet, of as many as a peer may have open.
+    pub(super) fn claim(&mut self, id: AskId, peer: PeerTag, state: AskState, limits: &Limits) {
+        let claims = self.claims.entry(peer).or_default();
+        if (claims.len() as u64) < limits.open_asks || claims.contains_key(&id) {
+            claims.insert(id, state);
+        }
     }
 
     /// Takes the claim of this ask by this peer: how far the ask had come under a former hub.
     pub(super) fn take_claim(&mut self, id: AskId, peer: PeerTag) -> Option<AskState> {
-        let (holder, state) = *self.claims.get(&id)?;
-        (holder == peer).then(|| {
-            self.claims.remove(&id);
-            state
-        })
+        self.claims.get_mut(&peer)?.remove(&id)
     }
 
     /// Ends the settling when its time has come, and returns what waited: replies last, since asks make them known.
@@ -108,6 +121,7 @@ impl Settling {
 
     /// Takes the claims that no asker made good.
     pub(super) fn take_unclaimed(&mut self) -> impl Iterator<Item = (AskId, PeerTag)> + use<> {
-        std::mem::take(&mut self.claims).into_iter().map(|(id, (peer, _))| (id, peer))
+        let claims = std::mem::take(&mut self.claims);
+        claims.into_iter().flat_map(|(peer, asks)| asks.into_keys().map(move |id| (id, peer)))
     }
 }

@@ -5,8 +5,11 @@
 mod channel_alone;
 mod cli;
 mod demo;
+mod hub_model;
+mod hub_scenarios;
 mod mcp_wire;
 mod service;
+mod simulation;
 mod support;
 mod tidy;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,314 @@
+//! The hub against a naive model of its rules, under random inputs: the same messages to the same connections, always.
+//!
+//! `PROPTEST_CASES=n` runs so many sequences.
+
+mod naive;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program};
+use relay::protocol::codec::FrameError;
+use relay::protocol::{
+    Activity, AskId, AskRequest, AskState, BODY_MAX_BYTES, BroadcastId, BroadcastRequest, ClientKind, ClientMessage,
+    Hello, HubMessage, PeerKey, PeerName, PeerTag, Presence, Refusal, ReplyRequest, SessionFacts, VersionRange, Wake,
+};
+
+use self::naive::{Naive, Out};
+
+const DEFAULT_CASES: u32 = 1500;
+const STEPS: usize = 120;
+const CLIENTS: u8 = 5;
+const MAX_OPEN: u64 = 3;
+const MAX_CONNECTIONS: u64 = 7;
+
+/// One thing that happens. Connections are counted back from the newest.
+#[derive(Debug, Clone)]
+enum Op {
+    Connect,
+    Hello {
+        back: usize,
+        client: u8,
+        versions: u32,
+        named: Option<&'static str>,
+        wakes_by: Wake,
+    },
+    Say {
+        back: usize,
+        message: ClientMessage,
+    },
+    /// The last message of any connection comes again, on this one.
+    Again {
+        back: usize,
+    },
+    Garbage {
+        back: usize,
+        error: FrameError,
+    },
+    Disconnect {
+        back: usize,
+    },
+    ProcessEnd {
+        back: usize,
+    },
+    Pass(Duration),
+}
+
+fn key(client: u8) -> PeerKey {
+    PeerKey::from_bytes([client + 1; 16])
+}
+
+fn client_keys() -> impl Strategy<Value = PeerTag> {
+    (0..CLIENTS).prop_map(|client| key(client).tag())
+}
+
+fn broadcasts() -> impl Strategy<Value = BroadcastId> {
+    (0u64..2).prop_map(BroadcastId::from_bits)
+}
+
+/// Few ids, so that they meet: plain ones, and those that a broadcast's asks have.
+fn asks() -> impl Strategy<Value = AskId> {
+    let of_broadcast = (broadcasts(), 0..CLIENTS).prop_map(|(id, client)| AskId::of_broadcast(id, &key(client)));
+    prop_oneof![3 => (0u64..6).prop_map(AskId::from_bits), 1 => of_broadcast]
+}
+
+fn states() -> impl Strategy<Value = AskState> {
+    select(vec![AskState::Accepted, AskState::Held, AskState::HandedOver, AskState::Shown])
+}
+
+fn wakes() -> impl Strategy<Value = Wake> {
+    select(vec![Wake::Channel, Wake::Waiter, Wake::NextPrompt])
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        30 => "[a-c]{1,3}",
+        1 => Just(" ".to_owned()),
+        1 => Just("x".repeat(BODY_MAX_BYTES)),
+        1 => Just("x".repeat(BODY_MAX_BYTES + 1)),
+    ]
+}
+
+fn timeouts() -> impl Strategy<Value = u64> {
+    prop_oneof![1 => Just(0), 1 => Just(86_400_001), 10 => 1u64..4000, 10 => 10_000u64..30_000]
+}
+
+fn addresses() -> impl Strategy<Value = &'static str> {
+    select(vec!["api", "API ", "api-2", "web", "new", "nobody", "all", "shell", "--"])
+}
+
+fn messages() -> impl Strategy<Value = ClientMessage> {
+    let bound = proptest::option::weighted(0.2, client_keys());
+    let ask = (1u64..9, asks(), addresses(), texts(), timeouts(), bound, proptest::option::weighted(0.1, broadcasts()))
+        .prop_map(|(id, ask_id, to, question, timeout_ms, bound, broadcast_id)| {
+            let to = to.to_owned();
+            ClientMessage::Ask(AskRequest { id, ask_id, to, question, timeout_ms, bound, broadcast_id })
+        });
+    let broadcast =
+        (1u64..9, broadcasts(), texts(), timeouts()).prop_map(|(id, broadcast_id, question, timeout_ms)| {
+            ClientMessage::Broadcast(BroadcastRequest { id, broadcast_id, question, timeout_ms })
+        });
+    let reply = (1u64..9, asks(), texts())
+        .prop_map(|(id, ask_id, text)| ClientMessage::Reply(ReplyRequest { id, ask_id, text }));
+    let rename = (1u64..9, addresses()).prop_map(|(id, name)| ClientMessage::Rename { id, name: name.to_owned() });
+    let presence = wakes().prop_map(|wakes_by| Presence { status: Activity::Busy, wakes_by });
+    prop_oneof![
+        12 => ask,
+        3 => broadcast,
+        9 => reply,
+        6 => (asks(), states()).prop_map(|(ask_id, state)| ClientMessage::Progress { ask_id, state }),
+        6 => (asks(), client_keys()).prop_map(|(ask_id, by)| ClientMessage::Taken { ask_id, by }),
+        2 => asks().prop_map(|ask_id| ClientMessage::Withdraw { ask_id }),
+        2 => rename,
+        2 => (1u64..9).prop_map(|id| ClientMessage::Peers { id }),
+        1 => presence.prop_map(ClientMessage::Presence),
+        1 => Just(ClientMessage::Bye {}),
+    ]
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let back = || 0usize..8;
+    let named = proptest::option::weighted(0.3, select(vec!["api", "web", "api-2"]));
+    let hello = (back(), 0..CLIENTS, prop_oneof![20 => Just(1u32), 1 => Just(0), 1 => Just(2)], named, wakes());
+    let error = select(vec![
+        FrameError::TooLong { limit: 9 },
+        FrameError::NotUtf8,
+        FrameError::NotAMessage { id: Some(4), reason: "what".to_owned() },
+        FrameError::NotAMessage { id: None, reason: "what".to_owned() },
+    ]);
+    let times = prop_oneof![0u64..30, 100u64..2500, 4000u64..20_000, Just(70_000)];
+    prop_oneof![
+        4 => Just(Op::Connect),
+        7 => hello.prop_map(|(back, client, versions, named, wakes_by)| Op::Hello { back, client, versions, named, wakes_by }),
+        30 => (back(), messages()).prop_map(|(back, message)| Op::Say { back, message }),
+        3 => back().prop_map(|back| Op::Again { back }),
+        1 => (back(), error).prop_map(|(back, error)| Op::Garbage { back, error }),
+        2 => back().prop_map(|back| Op::Disconnect { back }),
+        1 => back().prop_map(|back| Op::ProcessEnd { back }),
+        5 => times.prop_map(|ms| Op::Pass(Duration::from_millis(ms))),
+    ]
+}
+
+/// The hub, its model, and a second hub that must do the same as the first.
+struct Trial {
+    now: Instant,
+    hub: Hub,
+    twin: Hub,
+    model: Naive,
+    open: BTreeSet<ConnId>,
+    made: u64,
+    last: ClientMessage,
+}
+
+impl Trial {
+    fn new() -> Self {
+        let now = Instant::now();
+        let limits = Limits {
+            open_asks: MAX_OPEN,
+            connections: MAX_CONNECTIONS,
+            rate: false,
+            loops: false,
+            ..Limits::default()
+        };
+        let hub = || Hub::new(now, limits.clone(), None, Program { version: "m", pid: 1 });
+        let model = Naive::new(now, MAX_OPEN, MAX_CONNECTIONS);
+        Self { now, hub: hub(), twin: hub(), model, open: BTreeSet::new(), made: 0, last: ClientMessage::Bye {} }
+    }
+
+    fn conn(&self, back: usize) -> ConnId {
+        ConnId(self.made.saturating_sub(back as u64))
+    }
+
+    fn perform(&mut self, op: Op) {
+        let input = match op {
+            Op::Connect => {
+                self.made += 1;
+                let conn = ConnId(self.made);
+                self.open.insert(conn);
+                Input::Connected { conn }
+            }
+            Op::Hello { back, client, versions, named, wakes_by } => {
+                let facts = SessionFacts {
+                    name: named.map(|name| PeerName::parse(name).unwrap()),
+                    cwd: if client < 3 { "/w/api" } else { "/w/web" }.to_owned(),
+                    branch: None,
+                    pid: client.into(),
+                    client: None,
+                    presence: Presence { status: Activity::Idle, wakes_by },
+                };
+                let kind = if client == 0 { ClientKind::Control {} } else { ClientKind::Channel(facts) };
+                let versions = VersionRange { min: versions, max: versions };
+                let hello = Hello { id: 1, versions, key: key(client), program: "p".to_owned(), kind };
+                Input::Received { conn: self.conn(back), message: ClientMessage::Hello(Box::new(hello)) }
+            }
+            Op::Say { back, message } => {
+                self.last = message.clone();
+                Input::Received { conn: self.conn(back), message }
+            }
+            Op::Again { back } => Input::Received { conn: self.conn(back), message: self.last.clone() },
+            Op::Garbage { back, error } => Input::Malformed { conn: self.conn(back), error },
+            Op::Disconnect { back } => {
+                self.open.remove(&self.conn(back));
+                Input::Disconnected { conn: self.conn(back) }
+            }
+            Op::ProcessEnd { back } => Input::ProcessEnded { conn: self.conn(back) },
+            Op::Pass(time) => return self.pass(time),
+        };
+        self.hub.handle(self.now, input.clone());
+        self.twin.handle(self.now, input.clone());
+        self.model.handle(self.now, input.clone());
+        self.compare(&input);
+    }
+
+    /// Lets time pass, with every timeout at its time.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some((at, what)) = self.hub.poll_timeout().filter(|(at, _)| *at <= until) {
+            assert!(self.model.due().is_none_or(|due| at <= due), "the hub would sleep too long");
+            self.now = at;
+            self.hub.handle_timeout(at);
+            self.twin.handle_timeout(at);
+            self.model.handle_timeout(at);
+            self.compare(&what);
+            assert!(self.hub.poll_timeout().is_none_or(|(next, _)| next > at), "{what} spins");
+        }
+        self.now = until;
+    }
+
+    /// Checks that the hub and its model did the same for each connection, and that nothing names a closed one.
+    fn compare(&mut self, cause: &dyn std::fmt::Debug) {
+        let mut done = Vec::new();
+        while let Some(effect) = self.hub.poll_effect() {
+            assert_eq!(self.twin.poll_effect().as_ref(), Some(&effect), "the same inputs, other effects");
+            match effect {
+                Effect::Send { conn, message } => done.push((conn, Ok(without_words(message)))),
+                Effect::Close { conn, reason } => done.push((conn, Err(reason))),
+                Effect::Exit => panic!("nobody told this hub to leave"),
+            }
+        }
+        assert_eq!(self.twin.poll_effect(), None, "the same inputs, other effects");
+        for (conn, what) in &done {
+            assert!(self.open.contains(conn), "{conn:?} is closed and {what:?} goes there");
+            if what.is_err() {
+                self.open.remove(conn);
+            }
+        }
+        let mut wanted = std::mem::take(&mut self.model.out);
+        let by_connection = |out: &Out| out.0;
+        done.sort_by_key(by_connection);
+        wanted.sort_by_key(by_connection);
+        assert_eq!(done, wanted, "hub (left) and model (right) after {cause:?}");
+    }
+
+    /// Lets everybody leave in one way or another.
+    fn end(mut self) {
+        for conn in self.open.clone() {
+            self.perform(match conn.0 % 3 {
+                0 => Op::Say { back: (self.made - conn.0) as usize, message: ClientMessage::Bye {} },
+                1 => Op::Garbage { back: (self.made - conn.0) as usize, error: FrameError::NotUtf8 },
+                _ => Op::Disconnect { back: (self.made - conn.0) as usize },
+            });
+        }
+        assert!(self.open.is_empty());
+        self.pass(Duration::from_secs(100));
+        assert!(self.hub.is_quiet(), "something is left: {:?}", self.hub);
+        assert_eq!(self.hub.poll_timeout(), None);
+    }
+}
+
+/// The model knows codes, not words.
+fn without_words(mut message: HubMessage) -> HubMessage {
+    let silence = |error: &mut Refusal| *error = Refusal::new(error.code, "", "");
+    match &mut message {
+        HubMessage::Error { error, .. } => silence(error),
+        HubMessage::BroadcastAccepted(accepted) => accepted.refused.iter_mut().for_each(|r| silence(&mut r.error)),
+        _ => {}
+    }
+    message
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").map_or(DEFAULT_CASES, |n| n.parse().expect("a number")),
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_hub_does_what_its_model_does(ops in vec(ops(), 1..STEPS)) {
+        let mut trial = Trial::new();
+        // Somebody is there from the start, or little would happen.
+        for client in 0..4 {
+            trial.perform(Op::Connect);
+            trial.perform(Op::Hello { back: 0, client, versions: 1, named: None, wakes_by: Wake::Channel });
+        }
+        for op in ops {
+            trial.perform(op);
+        }
+        trial.end();
+    }
+}

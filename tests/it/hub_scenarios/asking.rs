@@ -1,0 +1,242 @@
+//! The way of an ask: from its acceptance to its one end.
+
+use std::time::Duration;
+
+use relay::hub::{CloseReason, GONE_WAIT, Input};
+use relay::protocol::{Activity, AskId, AskState, BroadcastId, ClientMessage, Presence, Wake};
+
+use crate::support::hub::{Actor, Stage, ask, channel, id};
+
+const NONE: [&str; 0] = [];
+
+/// A stage with an asker `web` and an asked `api`.
+fn pair() -> (Stage, Actor, Actor) {
+    let mut stage = Stage::new();
+    let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
+    stage.hush();
+    (stage, web, api)
+}
+
+#[test]
+fn an_ask_is_answered_and_its_reply_taken() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    assert_eq!(stage.heard(web), ["accepted for api: Accepted"]);
+    assert_eq!(stage.heard(api), ["web asks: ready? (60 s)"]);
+    stage.reply(api, id(1), "yes");
+    assert_eq!(stage.heard(web), ["api answers: yes"]);
+    assert_eq!(stage.heard(api), NONE, "nobody says accepted before the asker has it");
+    stage.taken(web, id(1), api);
+    assert_eq!(stage.heard(api), ["web has the reply"]);
+    stage.pass(Duration::from_secs(200));
+    assert_eq!((stage.heard(web), stage.heard(api)), (vec![], vec![]));
+}
+
+#[test]
+fn a_question_from_the_shell_says_so() {
+    let mut stage = Stage::new();
+    let (tool, api) = (stage.tool(), stage.session("/w/api"));
+    stage.hush();
+    stage.ask(tool, 1, "api", "ready?");
+    assert_eq!(stage.heard(api), ["shell asks: ready? (60 s)"]);
+}
+
+#[test]
+fn how_far_an_ask_came_is_told_when_it_times_out() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
+    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::HandedOver });
+    stage.hush();
+    stage.pass(Duration::from_millis(59_999));
+    assert_eq!(stage.heard(web), NONE);
+    stage.pass(Duration::from_millis(1));
+    assert_eq!(stage.heard(web), ["failed: timeout after Shown"]);
+    assert_eq!(stage.heard(api), ["closed"]);
+}
+
+#[test]
+fn an_ask_to_a_session_that_cannot_be_woken_is_held() {
+    let (mut stage, web, api) = pair();
+    stage.say(api.conn, ClientMessage::Presence(Presence { status: Activity::Idle, wakes_by: Wake::NextPrompt }));
+    stage.ask(web, 1, "api", "ready?");
+    assert_eq!(stage.heard(web), ["accepted for api: Held"]);
+}
+
+#[test]
+fn a_late_reply_is_refused_and_not_delivered() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.pass(Duration::from_secs(60));
+    stage.hush();
+    stage.reply(api, id(1), "yes");
+    assert_eq!(stage.heard(api), ["refused: unknown_ask"]);
+    assert_eq!(stage.heard(web), NONE);
+}
+
+#[test]
+fn a_reply_that_nobody_takes_is_refused_in_the_end() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.pass(Duration::from_secs(59));
+    stage.reply(api, id(1), "yes");
+    stage.hush();
+    stage.pass(Duration::from_secs(2));
+    assert_eq!(stage.heard(api), NONE, "its asker decides whether it came in time");
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(stage.heard(api), ["refused: unknown_ask"]);
+    assert_eq!(stage.heard(web), ["failed: timeout after Shown"]);
+}
+
+#[test]
+fn nobody_answers_for_another_session() {
+    let (mut stage, web, _api) = pair();
+    let (db, tool) = (stage.session("/w/db"), stage.tool());
+    stage.ask(web, 1, "api", "ready?");
+    stage.hush();
+    stage.reply(db, id(1), "yes");
+    stage.reply(web, id(1), "yes");
+    stage.reply(tool, id(1), "yes");
+    assert_eq!(stage.heard(db), ["refused: unknown_ask"]);
+    assert_eq!(stage.heard(web), ["refused: unknown_ask"]);
+    assert_eq!(stage.heard(tool), ["refused: not_registered"]);
+}
+
+#[test]
+fn a_session_that_says_bye_is_gone_at_once() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.ask(api, 2, "web", "and you?");
+    stage.hush();
+    stage.say(api.conn, ClientMessage::Bye {});
+    assert_eq!(stage.closed(api.conn), Some(CloseReason::Bye));
+    assert_eq!(stage.heard(web), ["failed: peer_gone after Accepted", "closed"]);
+}
+
+#[test]
+fn a_lost_session_is_gone_after_a_wait_or_when_its_process_has_ended() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.hush();
+    stage.pass(GONE_WAIT - Duration::from_millis(1));
+    assert_eq!(stage.heard(web), NONE);
+    stage.pass(Duration::from_millis(1));
+    assert_eq!(stage.heard(web), ["failed: peer_gone after Accepted"]);
+
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.hush();
+    stage.tell(Input::ProcessEnded { conn: api.conn });
+    assert_eq!(stage.heard(web), ["failed: peer_gone after Accepted"]);
+}
+
+#[test]
+fn a_session_that_comes_back_in_time_is_told_what_it_missed() {
+    let (mut stage, web, api) = pair();
+    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.ask(web, 1, "api", "ready?");
+    stage.pass(GONE_WAIT / 2);
+    let back = stage.hello(api.key, channel("/w/api", Some("api")));
+    assert_eq!(stage.heard(back), ["welcome, api", "web asks: ready? (59 s)"]);
+    stage.tell(Input::ProcessEnded { conn: api.conn });
+    stage.pass(GONE_WAIT);
+    stage.tell(Input::Disconnected { conn: web.conn });
+    stage.reply(back, id(1), "yes");
+    let web = stage.hello(web.key, channel("/w/web", Some("web")));
+    assert_eq!(stage.heard(web), ["welcome, web", "api answers: yes"]);
+}
+
+#[test]
+fn a_withdrawn_ask_takes_no_reply() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.ask(web, 2, "api", "sure?");
+    stage.reply(api, id(2), "yes");
+    stage.hush();
+    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(1) });
+    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(2) });
+    stage.reply(api, id(1), "yes");
+    assert_eq!(stage.heard(api), ["closed", "refused: unknown_ask", "refused: unknown_ask"]);
+    assert_eq!(stage.heard(web), NONE);
+}
+
+#[test]
+fn an_ask_said_again_meets_itself() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.ask(web, 1, "api", "ready?");
+    assert_eq!(stage.heard(web), ["accepted for api: Accepted", "accepted for api: Accepted"]);
+    assert_eq!(stage.heard(api), ["web asks: ready? (60 s)"], "asked once");
+    stage.reply(api, id(1), "yes");
+    stage.ask(web, 1, "api", "ready?");
+    assert_eq!(stage.heard(web), ["api answers: yes", "accepted for api: Shown", "api answers: yes"]);
+    stage.taken(web, id(1), api);
+    stage.ask(web, 1, "api", "ready?");
+    assert_eq!(stage.heard(web), ["refused: unknown_ask"]);
+    stage.ask(api, 1, "web", "mine?");
+    assert_eq!(stage.heard(api), ["web has the reply", "refused: bad_args"]);
+}
+
+#[test]
+fn an_ask_said_again_after_its_end_meets_its_end() {
+    let (mut stage, web, _api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.pass(Duration::from_secs(60));
+    stage.hush();
+    stage.ask(web, 1, "api", "ready?");
+    assert_eq!(stage.heard(web), ["accepted for api: Accepted", "failed: timeout after Accepted"]);
+}
+
+#[test]
+fn a_reply_said_again_is_answered_alike() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.reply(api, id(1), "yes");
+    stage.taken(web, id(1), api);
+    stage.hush();
+    stage.reply(api, id(1), "yes");
+    assert_eq!(stage.heard(api), ["web has the reply"]);
+    assert_eq!(stage.heard(web), NONE);
+}
+
+#[test]
+fn a_broadcast_asks_everybody_else_once_under_ids_of_its_own() {
+    let (mut stage, web, api) = pair();
+    let (db, tool) = (stage.session("/w/db"), stage.tool());
+    stage.hush();
+    stage.broadcast(web, 1, "who is there?");
+    stage.broadcast(web, 1, "who is there?");
+    assert_eq!(stage.heard(web), ["broadcast to: api, db", "broadcast to: api, db"]);
+    assert_eq!(stage.heard(api), ["web asks: who is there? (60 s)"]);
+    assert_eq!(stage.heard(db), ["web asks: who is there? (60 s)"]);
+    assert_eq!(stage.heard(tool), NONE);
+    let of = |actor: Actor| AskId::of_broadcast(BroadcastId::from_bits(1), &actor.key);
+    stage.reply(db, of(db), "me");
+    stage.reply(api, of(db), "me");
+    assert_eq!(stage.heard(web), ["db answers: me"]);
+    assert_eq!(stage.heard(api), ["refused: unknown_ask"]);
+}
+
+#[test]
+fn a_broadcast_to_nobody_is_accepted() {
+    let mut stage = Stage::new();
+    let web = stage.session("/w/web");
+    stage.hush();
+    stage.broadcast(web, 1, "who is there?");
+    assert_eq!(stage.heard(web), ["broadcast to: "]);
+}
+
+#[test]
+fn a_second_connection_of_a_client_takes_the_place_of_the_first() {
+    let (mut stage, web, api) = pair();
+    let again = stage.hello(api.key, channel("/w/api", Some("api")));
+    assert_eq!(stage.closed(api.conn), Some(CloseReason::Superseded));
+    stage.say(web.conn, ask(1, "api", "ready?", 60_000));
+    assert_eq!(stage.heard(api), NONE);
+    assert_eq!(stage.heard(again), ["welcome, api", "web asks: ready? (60 s)"]);
+    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.pass(GONE_WAIT * 2);
+    assert_eq!(stage.heard(web), ["accepted for api: Accepted"], "nobody is gone");
+}

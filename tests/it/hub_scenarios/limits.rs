@@ -1,0 +1,149 @@
+//! What stops a storm, a ring, a slow or silent client; and what must not be stopped.
+
+use std::time::Duration;
+
+use relay::hub::{CloseReason, HELLO_WAIT, Limits};
+use relay::protocol::{ClientMessage, HubMessage};
+
+use crate::support::hub::{Actor, Stage, ask, id};
+
+/// The most messages that a ring may make: what the interface promises.
+const STORM_MAX: u64 = 60;
+
+fn accepted(stage: &mut Stage, asker: Actor) -> bool {
+    stage.messages(asker.conn).iter().any(|message| matches!(message, HubMessage::Accepted(_)))
+}
+
+/// Lets sessions ask each other in a ring, each as soon as it was asked, and returns how many asks were accepted.
+fn ring(size: usize, pause: Duration, answers: bool) -> u64 {
+    let mut stage = Stage::new();
+    let folders: Vec<String> = (0..size).map(|n| format!("/w/s{n}")).collect();
+    let sessions: Vec<Actor> = folders.iter().map(|folder| stage.session(folder)).collect();
+    stage.hush();
+    for n in 0..10_000 {
+        let (asker, asked) = (n as usize % size, (n as usize + 1) % size);
+        stage.say(sessions[asker].conn, ask(n, &format!("s{asked}"), "and you?", 3_600_000));
+        if !accepted(&mut stage, sessions[asker]) {
+            return n;
+        }
+        if answers {
+            stage.reply(sessions[asked], id(n), "fine");
+            stage.taken(sessions[asker], id(n), sessions[asked]);
+        }
+        stage.pass(pause);
+    }
+    panic!("a ring of {size} is never stopped");
+}
+
+#[test]
+fn sessions_that_ask_round_and_round_are_stopped() {
+    for size in [2, 3, 5] {
+        for pause in [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)] {
+            let made = ring(size, pause, false);
+            assert!((1..=STORM_MAX).contains(&made), "{size} sessions, {pause:?}: {made} asks");
+        }
+        for pause in [Duration::ZERO, Duration::from_secs(5)] {
+            let made = ring(size, pause, true);
+            assert!((1..=STORM_MAX).contains(&made), "{size} sessions that answer, {pause:?}: {made} asks");
+        }
+    }
+}
+
+#[test]
+fn a_pair_may_ask_in_a_burst_and_then_at_its_pace() {
+    let mut stage = Stage::new();
+    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
+    stage.hush();
+    let mut made = 0;
+    while {
+        stage.ask(web, made, "api", "ready?");
+        accepted(&mut stage, web)
+    } {
+        made += 1;
+    }
+    assert_eq!(made, 40);
+    stage.pass(Duration::from_millis(400));
+    stage.ask(web, 100, "api", "ready?");
+    assert!(accepted(&mut stage, web));
+    stage.ask(web, 101, "api", "ready?");
+    assert!(!accepted(&mut stage, web));
+}
+
+#[test]
+fn ordinary_use_meets_no_limit() {
+    let mut stage = Stage::new();
+    let sessions: Vec<Actor> = (0..10).map(|n| stage.session(&format!("/w/s{n}"))).collect();
+    stage.hush();
+    let mut n = 0;
+    for second in 0..120u64 {
+        for (own, asker) in sessions.iter().enumerate() {
+            if second % 2 == 0 {
+                // Chains four deep: whoever was asked asks the next one, and answers come back.
+                let other = (own + 1 + (second as usize / 2) % 4) % 10;
+                n += 1;
+                stage.say(asker.conn, ask(n, &format!("s{other}"), "ready?", 60_000));
+                assert!(accepted(&mut stage, *asker), "second {second}, session {own}");
+                stage.reply(sessions[other], id(n), "yes");
+                stage.taken(*asker, id(n), sessions[other]);
+            }
+            if second % 10 == own as u64 {
+                stage.broadcast(*asker, second, "what are you doing?");
+                let refused = stage.messages(asker.conn).into_iter().find_map(|message| match message {
+                    HubMessage::BroadcastAccepted(accepted) => Some(accepted.refused),
+                    _ => None,
+                });
+                assert_eq!(refused.map(|refused| refused.len()), Some(0), "second {second}, session {own}");
+            }
+        }
+        stage.hush();
+        stage.pass(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed() {
+    let mut stage = Stage::new();
+    let conn = stage.connect();
+    stage.say(conn, ClientMessage::Peers { id: 1 });
+    stage.pass(HELLO_WAIT - Duration::from_millis(1));
+    assert_eq!(stage.closed(conn), None);
+    stage.pass(Duration::from_millis(1));
+    assert_eq!(stage.closed(conn), Some(CloseReason::NoHello));
+}
+
+#[test]
+fn a_hub_leaves_when_nobody_has_been_there_for_its_idle_timeout() {
+    let idle = Duration::from_secs(300);
+    let mut stage = Stage::settling(Limits::default(), Some(idle));
+    stage.pass(idle - Duration::from_secs(1));
+    let web = stage.session("/w/web");
+    stage.pass(idle * 3);
+    assert!(!stage.has_left, "somebody is there");
+    stage.say(web.conn, ClientMessage::Bye {});
+    stage.pass(idle - Duration::from_millis(1));
+    assert!(!stage.has_left);
+    stage.pass(Duration::from_millis(1));
+    assert!(stage.has_left);
+
+    let mut unused = Stage::settling(Limits::default(), Some(idle));
+    unused.pass(idle);
+    assert!(unused.has_left, "a hub that nobody ever greets leaves as well");
+    let mut foreground = Stage::settling(Limits::default(), None);
+    foreground.pass(idle * 100);
+    assert!(!foreground.has_left);
+}
+
+#[test]
+fn what_sleeps_long_wakes_once() {
+    let mut stage = Stage::settling(Limits::default(), Some(Duration::from_secs(10)));
+    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
+    for n in 0..20 {
+        stage.say(web.conn, ask(n, "api", "ready?", 100 + n));
+    }
+    let _silent = stage.connect();
+    // All of it is due at once: one call does it, and nothing is due again at the same time.
+    stage.now += Duration::from_secs(3600);
+    stage.hub.handle_timeout(stage.now);
+    let next = stage.hub.poll_timeout();
+    assert!(next.is_none_or(|(at, _)| at > stage.now), "{next:?} spins");
+}

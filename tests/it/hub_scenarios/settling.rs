@@ -1,0 +1,177 @@
+//! The first seconds of a hub's life, in which the clients of a former one come back.
+
+use std::time::Duration;
+
+use relay::hub::{Limits, SETTLING};
+use relay::protocol::{AskState, ClientMessage};
+
+use crate::support::hub::{Actor, Stage, ask, ask_again, channel, id};
+
+const NONE: [&str; 0] = [];
+
+fn start() -> (Stage, Actor) {
+    let mut stage = Stage::settling(Limits::default(), None);
+    let web = stage.named("/w/web", "web");
+    stage.hush();
+    (stage, web)
+}
+
+#[test]
+fn an_ask_to_an_unknown_name_is_delivered_the_moment_its_peer_comes() {
+    let (mut stage, web) = start();
+    stage.ask(web, 1, "API", "ready?");
+    stage.pass(SETTLING / 2);
+    assert_eq!(stage.heard(web), NONE);
+    let api = stage.session("/w/api");
+    assert_eq!(stage.heard(web), ["accepted for api: Accepted"]);
+    assert_eq!(stage.heard(api), ["welcome, api", "web asks: ready? (59 s)"], "its time runs from its request");
+}
+
+#[test]
+fn an_ask_to_a_name_that_never_comes_is_refused_at_the_end() {
+    let (mut stage, web) = start();
+    stage.ask(web, 1, "api", "ready?");
+    stage.pass(SETTLING - Duration::from_millis(1));
+    assert_eq!(stage.heard(web), NONE);
+    stage.pass(Duration::from_millis(1));
+    assert_eq!(stage.heard(web), ["refused: peer_not_found"]);
+    assert!(!stage.hub.is_settling());
+}
+
+#[test]
+fn an_address_that_can_be_nobodys_is_refused_at_once() {
+    let (mut stage, web) = start();
+    stage.ask(web, 1, "everyone", "ready?");
+    stage.ask(web, 2, "?", "ready?");
+    assert_eq!(stage.heard(web), ["refused: peer_not_found", "refused: peer_not_found"]);
+}
+
+#[test]
+fn a_broadcast_waits_for_those_who_come_back() {
+    let (mut stage, web) = start();
+    stage.broadcast(web, 1, "who is there?");
+    stage.pass(SETTLING / 2);
+    let api = stage.session("/w/api");
+    assert_eq!(stage.heard(web), NONE);
+    stage.pass(SETTLING / 2);
+    assert_eq!(stage.heard(web), ["broadcast to: api"]);
+    assert_eq!(stage.heard(api), ["welcome, api", "web asks: who is there? (58 s)"]);
+}
+
+#[test]
+fn a_name_that_is_brought_back_wins_over_a_newcomers() {
+    let (mut stage, _web) = start();
+    let newcomer = stage.session("/x/api");
+    assert_eq!(stage.heard(newcomer), ["welcome, api"]);
+    let api = stage.named("/w/api", "api");
+    assert_eq!(stage.heard(api), ["welcome, api"]);
+    assert_eq!(stage.heard(newcomer), ["renamed api-2"]);
+    let third = stage.named("/y/api", "api");
+    assert_eq!(stage.heard(third), ["welcome, api-3"], "between two that bring it the first one wins");
+}
+
+#[test]
+fn after_the_settling_nobody_loses_a_name() {
+    let mut stage = Stage::new();
+    let newcomer = stage.session("/x/api");
+    let late = stage.named("/w/api", "api");
+    assert_eq!(stage.heard(late), ["welcome, api-2"]);
+    assert_eq!(stage.heard(newcomer), ["welcome, api"]);
+}
+
+#[test]
+fn an_ask_that_its_session_has_already_is_not_sent_again() {
+    let (mut stage, web) = start();
+    let api = stage.named("/w/api", "api");
+    stage.hush();
+    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
+    stage.say(web.conn, ask_again(1, api, "ready?"));
+    assert_eq!(stage.heard(web), ["accepted for api: Shown"]);
+    assert_eq!(stage.heard(api), NONE);
+    stage.reply(api, id(1), "yes");
+    assert_eq!(stage.heard(web), ["api answers: yes"]);
+}
+
+#[test]
+fn an_ask_that_nobody_asks_any_more_is_closed_at_the_end() {
+    let (mut stage, web) = start();
+    let api = stage.named("/w/api", "api");
+    stage.hush();
+    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
+    stage.say(web.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Held });
+    stage.pass(SETTLING);
+    assert_eq!(stage.heard(api), ["closed"]);
+    assert_eq!(stage.heard(web), ["closed"]);
+}
+
+#[test]
+fn an_accepted_ask_goes_to_its_session_whatever_that_is_called_now() {
+    let (mut stage, web) = start();
+    let api = Actor::away();
+    stage.say(web.conn, ask_again(1, api, "ready?"));
+    let impostor = stage.session("/w/whoever");
+    let back = stage.hello(api.key, channel("/w/api", Some("backend")));
+    assert_eq!(stage.heard(impostor), ["welcome, whoever"]);
+    assert_eq!(stage.heard(back), ["welcome, backend", "web asks: ready? (60 s)"]);
+    assert_eq!(stage.heard(web), ["accepted for backend: Accepted"]);
+}
+
+#[test]
+fn an_accepted_ask_whose_session_does_not_come_back_is_gone() {
+    let (mut stage, web) = start();
+    let api = Actor::away();
+    stage.say(web.conn, ask_again(1, api, "ready?"));
+    stage.pass(SETTLING);
+    assert_eq!(stage.heard(web), ["refused: peer_gone"]);
+}
+
+#[test]
+fn a_reply_waits_until_its_ask_is_known_again() {
+    let (mut stage, web) = start();
+    let api = stage.named("/w/api", "api");
+    stage.hush();
+    stage.reply(api, id(1), "yes");
+    assert_eq!(stage.heard(api), NONE);
+    stage.say(web.conn, ask_again(1, api, "ready?"));
+    assert_eq!(stage.heard(web), ["accepted for api: Accepted", "api answers: yes"]);
+}
+
+#[test]
+fn a_reply_that_was_taken_from_a_former_hub_is_told_as_taken() {
+    let (mut stage, web) = start();
+    let api = stage.named("/w/api", "api");
+    stage.hush();
+    stage.reply(api, id(1), "yes");
+    stage.taken(web, id(1), api);
+    stage.reply(api, id(2), "yes");
+    assert_eq!(stage.heard(api), ["web has the reply"]);
+    stage.pass(SETTLING);
+    assert_eq!(stage.heard(api), ["refused: unknown_ask"], "nobody knows the other");
+    assert_eq!(stage.heard(web), NONE);
+}
+
+#[test]
+fn a_waiting_ask_is_withdrawn_by_its_asker_only() {
+    let (mut stage, web) = start();
+    let db = stage.session("/w/db");
+    stage.hush();
+    stage.ask(web, 1, "api", "ready?");
+    stage.say(db.conn, ClientMessage::Withdraw { ask_id: id(1) });
+    assert_eq!(stage.heard(web), NONE);
+    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(1) });
+    assert_eq!(stage.heard(web), ["refused: unknown_ask"], "a request has one answer");
+    let api = stage.session("/w/api");
+    assert_eq!(stage.heard(api), ["welcome, api"]);
+}
+
+#[test]
+fn the_time_that_an_ask_waits_is_its_own() {
+    let (mut stage, web) = start();
+    stage.say(web.conn, ask(1, "api", "ready?", 1500));
+    stage.pass(Duration::from_secs(1));
+    let api = stage.session("/w/api");
+    stage.hush();
+    stage.pass(Duration::from_millis(500));
+    assert_eq!(stage.heard(web), ["failed: timeout after Accepted"]);
+    assert_eq!(stage.heard(api), ["closed"]);
+}

@@ -1,0 +1,312 @@
+//! Watches what the programs of a simulated run are told, and knows which of it would break a promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use relay::client::ledger::{Answer, Call, CallId, Output};
+use relay::client::{ClientEvent, End, Outcome, Tally};
+use relay::protocol::{AskEvent, AskId, BroadcastId, ErrorCode, Refusal};
+
+/// How long after its deadline an ask may end at the latest.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// How much earlier than its asker's clock the hub's may end an ask: times travel in whole milliseconds.
+const EARLY: Duration = Duration::from_millis(2);
+
+/// How often each fault, action and outcome was met.
+pub(crate) type Counts = BTreeMap<&'static str, u64>;
+
+#[derive(Debug)]
+struct WatchedCall {
+    client: usize,
+    call: Call,
+    at: Instant,
+    answered: bool,
+}
+
+#[derive(Debug)]
+struct WatchedAsk {
+    asker: usize,
+    question: String,
+    deadline: Instant,
+    accepted: Option<Instant>,
+    withdrawn: bool,
+    broadcast: Option<BroadcastId>,
+    end: Option<End>,
+}
+
+#[derive(Debug, Default)]
+struct WatchedBroadcast {
+    asked: u64,
+    refused: u64,
+    tally: Option<Tally>,
+}
+
+/// What a session said in answer to an ask.
+#[derive(Debug)]
+struct WatchedReply {
+    number: usize,
+    at: Instant,
+    by: usize,
+    ask: AskId,
+    /// What the session was told of it: taken, refused, or nothing yet.
+    told: Option<bool>,
+}
+
+/// What befell a run as a whole.
+#[derive(Debug)]
+pub(crate) struct Fate<'a> {
+    /// Which clients live at the end.
+    pub(crate) alive: &'a [bool],
+    /// Whether only hubs were killed and connections cut, so that every session was there all the time.
+    pub(crate) gentle: bool,
+    /// The clients that were killed, left, or were paused.
+    pub(crate) missed: &'a BTreeSet<usize>,
+    /// Whether a hub was paused, and may have taken waiting clients for gone.
+    pub(crate) hub_was_paused: bool,
+    /// Whether a hub was paused while it settled.
+    pub(crate) hub_overslept: bool,
+}
+
+/// The history of one run, as far as the promises speak of it.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    calls: BTreeMap<(usize, CallId), WatchedCall>,
+    asks: BTreeMap<AskId, WatchedAsk>,
+    broadcasts: BTreeMap<BroadcastId, WatchedBroadcast>,
+    shown: BTreeSet<(usize, AskId)>,
+    /// By their texts, each of which is said once.
+    replies: BTreeMap<String, WatchedReply>,
+    names: BTreeMap<usize, BTreeSet<String>>,
+    /// For whom the hubs have accepted an ask.
+    bound: BTreeMap<AskId, BTreeSet<usize>>,
+    /// Since when each client has run without a pause.
+    running_since: BTreeMap<usize, Instant>,
+    pub(crate) counts: Counts,
+}
+
+impl Checker {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn saw_resume(&mut self, now: Instant, client: usize) {
+        self.running_since.insert(client, now);
+    }
+
+    pub(crate) fn saw_name(&mut self, client: usize, name: &str) {
+        self.names.entry(client).or_default().insert(name.to_owned());
+    }
+
+    pub(crate) fn saw_bound(&mut self, ask: AskId, asked: usize) {
+        self.bound.entry(ask).or_default().insert(asked);
+    }
+
+    pub(crate) fn saw_call(&mut self, now: Instant, client: usize, id: CallId, call: Call) {
+        match &call {
+            Call::Ask { ask_id, question, timeout, .. } => {
+                self.watch(client, *ask_id, question.clone(), now + *timeout, None);
+            }
+            Call::Reply { ask_id, text } => {
+                let number = self.replies.len();
+                let reply = WatchedReply { number, at: now, by: client, ask: *ask_id, told: None };
+                assert!(self.replies.insert(text.clone(), reply).is_none(), "a text is said once");
+            }
+            Call::Broadcast { .. } | Call::Peers | Call::Status | Call::Rename { .. } => {}
+        }
+        self.calls.insert((client, id), WatchedCall { client, call, at: now, answered: false });
+    }
+
+    fn watch(&mut self, asker: usize, id: AskId, question: String, deadline: Instant, broadcast: Option<BroadcastId>) {
+        let ask = WatchedAsk { asker, question, deadline, accepted: None, withdrawn: false, broadcast, end: None };
+        assert!(self.asks.insert(id, ask).is_none(), "an id names one ask");
+    }
+
+    pub(crate) fn saw_withdraw(&mut self, ask: AskId) {
+        self.asks.get_mut(&ask).unwrap().withdrawn = true;
+    }
+
+    /// Returns the accepted asks of a client that have no outcome yet.
+    pub(crate) fn open_of(&self, client: usize) -> Vec<AskId> {
+        let open =
+            |ask: &&WatchedAsk| ask.asker == client && ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn;
+        self.asks.iter().filter(|(_, ask)| open(ask)).map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn saw_output(&mut self, now: Instant, client: usize, output: &Output) {
+        match output {
+            Output::Answer { call, result } => self.saw_answer(now, client, *call, result),
+            Output::Event(ClientEvent::Ask(event)) => self.saw_ask(client, event),
+            Output::Event(ClientEvent::Outcome(outcome)) => self.saw_outcome(now, client, outcome),
+            Output::Event(ClientEvent::Tally(tally)) => self.saw_tally(*tally),
+            Output::Event(ClientEvent::ReplyFailed { ask_id, error, .. }) => {
+                self.count("reply failed after it was pending");
+                let told =
+                    |reply: &&mut WatchedReply| reply.by == client && reply.ask == *ask_id && reply.told.is_none();
+                let reply = self.replies.values_mut().find(told).unwrap_or_else(|| panic!("no such reply: {error}"));
+                reply.told = Some(false);
+            }
+            Output::Event(ClientEvent::Renamed { .. }) => {}
+            Output::Event(ClientEvent::Closed { ask_id }) => {
+                assert!(self.shown.contains(&(client, *ask_id)), "an ask was closed that was never shown");
+                self.count("closed");
+            }
+        }
+    }
+
+    fn saw_answer(&mut self, now: Instant, client: usize, id: CallId, result: &Result<Answer, Refusal>) {
+        let watched = self.calls.get_mut(&(client, id)).unwrap();
+        assert_eq!(watched.client, client);
+        assert!(!watched.answered, "a call was answered twice: {watched:?}");
+        watched.answered = true;
+        let at = watched.at;
+        match (watched.call.clone(), result) {
+            (Call::Ask { ask_id, .. }, Ok(Answer::Asked(asked))) => {
+                assert_eq!(asked.ask_id, ask_id);
+                self.asks.get_mut(&ask_id).unwrap().accepted = Some(now);
+                self.count("ask accepted");
+            }
+            (Call::Broadcast { broadcast_id, question, timeout }, Ok(Answer::Broadcasted(broadcasted))) => {
+                let asked = (broadcasted.asks.len() + broadcasted.refused.len()) as u64;
+                let refused = broadcasted.refused.len() as u64;
+                self.broadcasts.insert(broadcast_id, WatchedBroadcast { asked, refused, tally: None });
+                for ask in &broadcasted.asks {
+                    self.watch(client, ask.ask_id, question.clone(), at + timeout, Some(broadcast_id));
+                    self.asks.get_mut(&ask.ask_id).unwrap().accepted = Some(now);
+                }
+                self.count("broadcast accepted");
+            }
+            (Call::Reply { text, .. }, Ok(Answer::Replied(replied))) => {
+                if replied.taken {
+                    self.replies.get_mut(&text).unwrap().told = Some(true);
+                }
+                self.count(if replied.taken { "reply taken" } else { "reply pending" });
+            }
+            (Call::Reply { text, .. }, Err(error)) => {
+                self.replies.get_mut(&text).unwrap().told = Some(false);
+                let tells = [ErrorCode::UnknownAsk, ErrorCode::HubUnreachable, ErrorCode::NotRegistered];
+                assert!(tells.contains(&error.code), "{error}");
+                self.count("reply refused");
+            }
+            (Call::Peers, Ok(Answer::Peers(answer))) => {
+                let mut names: Vec<_> = answer.peers.iter().map(|peer| &peer.name).chain(&answer.you).collect();
+                let n = names.len();
+                names.sort();
+                names.dedup();
+                assert_eq!(names.len(), n, "two peers have one name: {answer:?}");
+            }
+            (Call::Rename { .. }, Ok(Answer::Renamed(_))) => self.count("renamed"),
+            (Call::Status, Ok(Answer::Status(_))) => {}
+            (_, Err(error)) => self.count(error.code.as_str()),
+            (call, result) => panic!("{call:?} was answered {result:?}"),
+        }
+    }
+
+    fn saw_ask(&mut self, client: usize, event: &AskEvent) {
+        assert!(self.shown.insert((client, event.ask_id)), "an ask was shown twice: {event:?}");
+        self.count("ask shown");
+        // The asks of a broadcast may be shown before their asker knows of them.
+        if let Some(ask) = self.asks.get(&event.ask_id) {
+            assert_ne!(ask.asker, client, "a session was asked by itself");
+            assert_eq!(ask.question, event.question);
+            assert_eq!(ask.broadcast, event.broadcast_id);
+            let is_its_name = |names: &BTreeSet<String>| names.contains(&event.from);
+            assert!(self.names.get(&ask.asker).is_some_and(is_its_name), "{event:?} is not from {}", ask.asker);
+        }
+    }
+
+    fn saw_outcome(&mut self, now: Instant, client: usize, outcome: &Outcome) {
+        let running_since = self.running_since[&client];
+        let ask = self.asks.get_mut(&outcome.ask_id).unwrap();
+        assert_eq!(ask.asker, client, "an outcome was told to another client");
+        let accepted = ask.accepted.unwrap_or_else(|| panic!("an outcome came before its acceptance: {outcome:?}"));
+        assert!(!ask.withdrawn, "a withdrawn ask had an outcome: {outcome:?}");
+        assert!(ask.end.is_none(), "an ask ended twice: {:?} and {outcome:?}", ask.end);
+        assert_eq!(ask.broadcast, outcome.broadcast_id);
+        let latest = ask.deadline.max(accepted).max(running_since) + SLACK;
+        assert!(now <= latest, "an outcome came {:?} too late: {outcome:?}", now - latest);
+        ask.end = Some(outcome.end.clone());
+        let what = match &outcome.end {
+            End::Reply { text, .. } => {
+                let reply = self.replies.get(text).unwrap_or_else(|| panic!("nobody said {text}"));
+                assert_eq!(reply.ask, outcome.ask_id, "a reply to another ask");
+                assert!(self.shown.contains(&(reply.by, reply.ask)), "a reply of a session that was not asked");
+                "outcome reply"
+            }
+            End::Failed { code: ErrorCode::Timeout, .. } => {
+                let early = now + EARLY < ask.deadline;
+                assert!(!early, "a timeout came too early: {outcome:?}");
+                "outcome timeout"
+            }
+            End::Failed { code: ErrorCode::PeerGone, .. } => "outcome peer_gone",
+            End::Failed { code, .. } => panic!("{code} is no outcome"),
+        };
+        self.count(what);
+    }
+
+    fn saw_tally(&mut self, tally: Tally) {
+        let Tally { broadcast_id, asked, replied, timed_out, gone, refused } = tally;
+        assert_eq!(asked, replied + timed_out + gone + refused, "{tally:?}");
+        let broadcast = self.broadcasts.get_mut(&broadcast_id).unwrap();
+        assert!(broadcast.tally.is_none(), "a second tally: {tally:?}");
+        broadcast.tally = Some(tally);
+        let mut own = [0; 4];
+        for ask in self.asks.values().filter(|ask| ask.broadcast == Some(broadcast_id)) {
+            own[match &ask.end {
+                Some(End::Reply { .. }) => 0,
+                Some(End::Failed { code: ErrorCode::Timeout, .. }) => 1,
+                Some(End::Failed { .. }) => 2,
+                None if ask.withdrawn => 3,
+                None => panic!("a tally came before the outcome of {ask:?}"),
+            }] += 1;
+        }
+        assert_eq!([replied, timed_out, gone, refused], [own[0], own[1], own[2], broadcast.refused], "{tally:?}");
+        assert_eq!(asked, broadcast.asked - own[3], "{tally:?}");
+        self.count("tally");
+    }
+
+    /// Checks what must have happened by the end of a run.
+    pub(crate) fn finish(&self, run: &Fate<'_>) {
+        let alive = run.alive;
+        for watched in self.calls.values().filter(|watched| alive[watched.client]) {
+            assert!(watched.answered, "a call was never answered: {watched:?}");
+        }
+        for (id, ask) in &self.asks {
+            let open = ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn && alive[ask.asker];
+            assert!(!open, "an ask has no outcome: {id} {ask:?}");
+            if let Some(End::Failed { code: ErrorCode::PeerGone, .. }) = ask.end {
+                let one_is_dead = self.bound.get(id).is_some_and(|bound| !bound.is_disjoint(run.missed));
+                assert!(one_is_dead || run.hub_was_paused, "nobody was gone: {id} {ask:?}");
+            }
+        }
+        for (id, broadcast) in &self.broadcasts {
+            let mut asks = self.asks.values().filter(|ask| ask.broadcast == Some(*id));
+            let told = broadcast.tally.is_some();
+            let to_tell = broadcast.refused > 0 || asks.any(|ask| alive[ask.asker] && !ask.withdrawn);
+            assert!(told || !to_tell, "a broadcast has no tally: {id} {broadcast:?}");
+        }
+        for (text, reply) in &self.replies {
+            self.check_reply(text, reply, run);
+        }
+    }
+
+    fn check_reply(&self, text: &str, reply: &WatchedReply, run: &Fate<'_>) {
+        let Some(ask) = self.asks.get(&reply.ask) else { return };
+        let was_outcome = matches!(&ask.end, Some(End::Reply { text: told, .. }) if told == text);
+        match reply.told {
+            Some(true) => assert!(was_outcome, "a reply was told as taken and was not: {reply:?} {ask:?}"),
+            // An asker that did not run when the hub died can tell the next one too late that it took the reply.
+            Some(false) if !run.missed.contains(&ask.asker) && !run.hub_overslept => {
+                assert!(!was_outcome, "a reply was told as failed and was taken: {reply:?} {ask:?}");
+            }
+            Some(false) | None => {}
+        }
+        // The first answer of a session that was asked, in time by far, where nobody was ever missing.
+        let first = self.replies.values().all(|other| other.ask != reply.ask || other.number >= reply.number);
+        let asked = self.shown.contains(&(reply.by, reply.ask));
+        let in_time = reply.at + Duration::from_secs(30) <= ask.deadline;
+        if run.gentle && first && asked && in_time && !ask.withdrawn && ask.accepted.is_some() {
+            assert!(was_outcome, "a reply was lost: {reply:?} {ask:?}");
+        }
+    }
+}

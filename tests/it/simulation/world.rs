@@ -1,0 +1,560 @@
+//! One hub, its clients, the pipes between them, and the faults: everything that a run consists of, on one clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use relay::client::ledger::{Call, CallId, Ledger, Output};
+use relay::client::{ClientConfig, ClientEvent, RECONNECT_CAP};
+use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program};
+use relay::protocol::codec::{FrameBuffer, decode, encode};
+use relay::protocol::{
+    Activity, AskEvent, AskId, AskState, ClientKind, ClientMessage, HubMessage, PeerKey, PeerName, PeerTag, Presence,
+    SHELL, SessionFacts, Wake,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::checker::Checker;
+use crate::support::random::Random;
+
+/// After so many steps without time passing something spins.
+const STEPS_WITHOUT_TIME: u32 = 10_000;
+
+/// One client: a session's channel or a person's tool, with its ledger.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) key: PeerKey,
+    pub(crate) ledger: Ledger,
+    /// The name that its hub gave it; none for a person's tool.
+    pub(crate) name: Option<PeerName>,
+    pub(crate) alive: bool,
+    conn: Option<ConnId>,
+    paused_until: Instant,
+    next_call: u64,
+}
+
+/// A connection, and which of its two ends still believes in it.
+#[derive(Debug)]
+struct Pipe {
+    client: usize,
+    hub_open: bool,
+    to_hub_at: Instant,
+    to_client_at: Instant,
+    /// The name that the client brought with its hello.
+    brought: Option<PeerName>,
+}
+
+/// Something that happens at its time.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Connect(usize),
+    ToHub(ConnId, ClientMessage),
+    ToClient(ConnId, HubMessage),
+    HubEnd(ConnId),
+    ClientEnd(ConnId),
+    ProcessEnd(ConnId),
+    /// The script acts for a client.
+    Act(usize),
+    /// A session does something with an ask that it was shown.
+    Handle(usize, AskId),
+    Fault,
+}
+
+/// What is known of the present hub.
+#[derive(Debug)]
+struct Running {
+    hub: Hub,
+    /// Names that were brought to this hub or wished of it, and whose they are.
+    claimed: BTreeMap<PeerName, usize>,
+    /// What this hub called each of its clients last.
+    called: BTreeMap<usize, PeerName>,
+}
+
+/// The whole of a run.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) now: Instant,
+    start: Instant,
+    agenda: BTreeMap<(Instant, u64), Step>,
+    next_number: u64,
+    running: Option<Running>,
+    hub_may_start: Instant,
+    hub_paused_until: Instant,
+    pub(crate) hub_was_paused: bool,
+    pub(crate) hub_overslept: bool,
+    pipes: BTreeMap<ConnId, Pipe>,
+    next_conn: u64,
+    pub(crate) clients: Vec<Client>,
+    /// Clients that were killed, left, or were paused: they may be called gone.
+    pub(crate) missed: BTreeSet<usize>,
+    pub(crate) checker: Checker,
+    /// Whether messages travel as bytes.
+    encoded: bool,
+    prints: bool,
+    /// What happened, if a test wants to compare two runs.
+    pub(crate) history: Option<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, prints: bool) -> Self {
+        let start = Instant::now();
+        Self {
+            random: Random::new(seed),
+            now: start,
+            start,
+            agenda: BTreeMap::new(),
+            next_number: 0,
+            running: None,
+            hub_may_start: start,
+            hub_paused_until: start,
+            hub_was_paused: false,
+            hub_overslept: false,
+            pipes: BTreeMap::new(),
+            next_conn: 0,
+            clients: Vec::new(),
+            missed: BTreeSet::new(),
+            checker: Checker::default(),
+            encoded: seed.is_multiple_of(16),
+            prints,
+            history: None,
+        }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.prints || self.history.is_some() {
+            let line = format!("{:>9.3} {}", self.elapsed().as_secs_f64(), what());
+            if self.prints {
+                println!("{line}");
+            }
+            self.history.iter_mut().for_each(|history| history.push(line.clone()));
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, at: Instant, step: Step) {
+        self.next_number += 1;
+        self.agenda.insert((at.max(self.now), self.next_number), step);
+    }
+
+    pub(crate) fn schedule_in(&mut self, range: std::ops::Range<u64>, step: Step) {
+        let at = self.now + self.random.millis(range);
+        self.schedule(at, step);
+    }
+
+    /// Adds a client that connects at once.
+    pub(crate) fn add_client(&mut self, folder: Option<&str>) -> usize {
+        let index = self.clients.len();
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.random.next().to_le_bytes());
+        bytes[8] = index as u8;
+        let key = PeerKey::from_bytes(bytes);
+        let presence =
+            Presence { status: Activity::Unknown, wakes_by: *self.random.pick(&[Wake::Channel, Wake::NextPrompt]) };
+        let kind = match folder {
+            None => ClientKind::Control {},
+            Some(cwd) => ClientKind::Channel(SessionFacts {
+                name: None,
+                cwd: cwd.to_owned(),
+                branch: None,
+                pid: 1000 + index as u32,
+                client: None,
+                presence,
+            }),
+        };
+        let config = ClientConfig { socket: PathBuf::from("/run/hub.sock"), key, program: "simulated 1".into(), kind };
+        self.clients.push(Client {
+            key,
+            ledger: Ledger::new(config),
+            name: None,
+            alive: true,
+            conn: None,
+            paused_until: self.now,
+            next_call: 0,
+        });
+        self.checker.saw_resume(self.now, index);
+        if folder.is_none() {
+            self.checker.saw_name(index, SHELL);
+        }
+        self.schedule_in(0..50, Step::Connect(index));
+        index
+    }
+
+    pub(crate) fn call(&mut self, client: usize, call: Call) {
+        self.note(|| format!("{client} calls {call:?}"));
+        let id = CallId(self.clients[client].next_call);
+        self.clients[client].next_call += 1;
+        self.checker.saw_call(self.now, client, id, call.clone());
+        self.clients[client].ledger.handle_call(self.now, id, call);
+    }
+
+    pub(crate) fn is_paused(&self, client: usize) -> bool {
+        self.clients[client].paused_until > self.now
+    }
+
+    /// Cuts the connection of a client, with what is on its way in it.
+    pub(crate) fn cut(&mut self, client: usize) {
+        let Some(conn) = self.clients[client].conn else { return };
+        self.checker.count("fault: connection cut");
+        self.note(|| format!("the connection of {client} is cut"));
+        self.lose(conn);
+        self.schedule_in(0..100, Step::HubEnd(conn));
+        self.schedule_in(0..100, Step::ClientEnd(conn));
+    }
+
+    /// Loses what is on its way in a connection, from some moment on.
+    fn lose(&mut self, conn: ConnId) {
+        let until = self.now + self.random.millis(0..60);
+        let lost = |at: Instant, step: &Step| {
+            at > until && matches!(step, Step::ToHub(c, _) | Step::ToClient(c, _) if *c == conn)
+        };
+        self.agenda.retain(|(at, _), step| !lost(*at, step));
+    }
+
+    /// Kills the hub; the next one can start after `down`.
+    pub(crate) fn kill_hub(&mut self, down: Duration) {
+        if self.running.take().is_none() {
+            return;
+        }
+        self.checker.count("fault: hub killed");
+        self.note(|| format!("the hub is killed, down for {down:?}"));
+        self.hub_may_start = self.now + down;
+        self.hub_paused_until = self.now;
+        let pipes = std::mem::take(&mut self.pipes);
+        self.agenda.retain(|_, step| !matches!(step, Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_)));
+        for (conn, mut pipe) in pipes {
+            self.lose(conn);
+            pipe.hub_open = false;
+            if self.clients[pipe.client].conn == Some(conn) {
+                let at = pipe.to_client_at.max(self.now) + self.random.millis(0..50);
+                self.schedule(at, Step::ClientEnd(conn));
+                self.pipes.insert(conn, pipe);
+            }
+        }
+    }
+
+    pub(crate) fn pause_hub(&mut self, pause: Duration) {
+        let Some(running) = &self.running else { return };
+        // A hub that sleeps through its settling takes those who came meanwhile for missing.
+        self.hub_overslept |= running.hub.is_settling();
+        self.checker.count("fault: hub paused");
+        self.note(|| format!("the hub is paused for {pause:?}"));
+        self.hub_paused_until = self.now + pause;
+        self.hub_was_paused = true;
+    }
+
+    pub(crate) fn pause_client(&mut self, client: usize, pause: Duration) {
+        self.checker.count("fault: client paused");
+        self.note(|| format!("{client} is paused for {pause:?}"));
+        self.clients[client].paused_until = self.now + pause;
+        self.checker.saw_resume(self.now + pause, client);
+        self.missed.insert(client);
+    }
+
+    /// Ends a client: in order, or by killing it, whereupon its process's end may be seen.
+    pub(crate) fn end_client(&mut self, client: usize, orderly: bool) {
+        self.checker.count(if orderly { "fault: client left" } else { "fault: client killed" });
+        self.note(|| format!("{client} {}", if orderly { "leaves" } else { "is killed" }));
+        if orderly {
+            self.clients[client].ledger.handle_bye();
+            self.pump();
+        }
+        self.missed.insert(client);
+        self.clients[client].alive = false;
+        if let Some(conn) = self.clients[client].conn.take() {
+            if !orderly {
+                self.lose(conn);
+            }
+            let end = self.pipes[&conn].to_hub_at.max(self.now) + self.random.millis(0..20);
+            self.schedule(end, Step::HubEnd(conn));
+            if !orderly && self.random.chance(50) {
+                self.checker.count("process end seen");
+                let at = end + self.random.millis(0..500);
+                self.schedule(at, Step::ProcessEnd(conn));
+            }
+        }
+    }
+
+    /// Runs until `end` or until nothing is left to happen. The script answers what concerns it.
+    pub(crate) fn run(&mut self, end: Instant, script: &mut impl FnMut(&mut Self, Step)) {
+        let mut still = 0;
+        self.pump();
+        while let Some(at) = self.next_time().filter(|at| *at <= end) {
+            still = if at > self.now { 0 } else { still + 1 };
+            assert!(still < STEPS_WITHOUT_TIME, "something spins at {:?}", self.elapsed());
+            self.now = self.now.max(at);
+            self.step(script);
+            self.pump();
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        let agenda = self.agenda.keys().next().map(|(at, _)| *at);
+        let hub = self.running.as_ref().and_then(|running| running.hub.poll_timeout());
+        let hub = hub.map(|(at, _)| at.max(self.hub_paused_until));
+        let clients = self.clients.iter().filter(|client| client.alive);
+        let ledgers = clients.filter_map(|client| Some(client.ledger.poll_timeout()?.max(client.paused_until)));
+        agenda.into_iter().chain(hub).chain(ledgers).min()
+    }
+
+    fn step(&mut self, script: &mut impl FnMut(&mut Self, Step)) {
+        let now = self.now;
+        if let Some((_, step)) = self.agenda.first_key_value().filter(|((at, _), _)| *at <= now) {
+            let step = step.clone();
+            self.agenda.pop_first();
+            if let Some(resume) = self.held_until(&step).filter(|at| *at > now) {
+                return self.schedule(resume, step);
+            }
+            return match step {
+                Step::Act(_) | Step::Handle(..) | Step::Fault => script(self, step),
+                step => self.perform(step),
+            };
+        }
+        if let Some(running) = &mut self.running
+            && self.hub_paused_until <= now
+            && running.hub.poll_timeout().is_some_and(|(at, _)| at <= now)
+        {
+            running.hub.handle_timeout(now);
+            assert!(running.hub.poll_timeout().is_none_or(|(at, _)| at > now), "the hub's timeouts spin");
+        }
+        for client in self.clients.iter_mut().filter(|client| client.alive && client.paused_until <= now) {
+            if client.ledger.poll_timeout().is_some_and(|at| at <= now) {
+                client.ledger.handle_timeout(now);
+                assert!(client.ledger.poll_timeout().is_none_or(|at| at > now), "a ledger's timeouts spin");
+            }
+        }
+    }
+
+    /// Returns until when the one that a step concerns is paused.
+    fn held_until(&self, step: &Step) -> Option<Instant> {
+        match step {
+            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) => Some(self.hub_paused_until),
+            Step::ToClient(conn, _) | Step::ClientEnd(conn) => {
+                Some(self.clients[self.pipes.get(conn)?.client].paused_until)
+            }
+            Step::Connect(client) | Step::Act(client) | Step::Handle(client, _) => {
+                Some(self.clients[*client].paused_until)
+            }
+            Step::Fault => None,
+        }
+    }
+
+    fn perform(&mut self, step: Step) {
+        match step {
+            Step::Connect(client) => self.connect(client),
+            Step::ToHub(conn, message) => self.to_hub(conn, message),
+            Step::ToClient(conn, message) => self.to_client(conn, message),
+            Step::HubEnd(conn) => {
+                if let Some(pipe) = self.pipes.get_mut(&conn)
+                    && std::mem::take(&mut pipe.hub_open)
+                {
+                    self.tell_hub(Input::Disconnected { conn });
+                }
+            }
+            Step::ProcessEnd(conn) => self.tell_hub(Input::ProcessEnded { conn }),
+            Step::ClientEnd(conn) => {
+                let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
+                if self.clients[client].conn == Some(conn) {
+                    self.clients[client].conn = None;
+                    self.clients[client].ledger.handle_disconnected(self.now);
+                    self.retry(client);
+                }
+            }
+            Step::Act(_) | Step::Handle(..) | Step::Fault => unreachable!("the script's own"),
+        }
+    }
+
+    fn tell_hub(&mut self, input: Input) {
+        if let Some(running) = &mut self.running {
+            running.hub.handle(self.now, input);
+        }
+    }
+
+    /// Lets a client connect again after its pause. Some come at once, some are as slow as they may be.
+    fn retry(&mut self, client: usize) {
+        let longest = *self.random.pick(&[1, 40, RECONNECT_CAP.as_millis() as u64]);
+        self.schedule_in(0..longest, Step::Connect(client));
+    }
+
+    fn connect(&mut self, client: usize) {
+        if !self.clients[client].alive || self.clients[client].conn.is_some() {
+            return;
+        }
+        if self.running.is_none() && self.now < self.hub_may_start {
+            let missing = self.random.chance(50);
+            self.clients[client].ledger.handle_listener(self.now, missing);
+            return self.retry(client);
+        }
+        if self.running.is_none() {
+            self.note(|| "a hub starts".to_owned());
+            let idle = self.random.chance(50).then(|| self.random.millis(500..5000));
+            let limits = Limits { rate: false, loops: false, ..Limits::default() };
+            let hub = Hub::new(self.now, limits, idle, Program { version: "simulated", pid: 1 });
+            self.running = Some(Running { hub, claimed: BTreeMap::new(), called: BTreeMap::new() });
+        }
+        self.next_conn += 1;
+        let conn = ConnId(self.next_conn);
+        self.note(|| format!("{client} connects as {}", conn.0));
+        let pipe = Pipe { client, hub_open: true, to_hub_at: self.now, to_client_at: self.now, brought: None };
+        self.pipes.insert(conn, pipe);
+        self.clients[client].conn = Some(conn);
+        self.tell_hub(Input::Connected { conn });
+        self.clients[client].ledger.handle_listener(self.now, false);
+        self.clients[client].ledger.handle_connected();
+    }
+
+    fn to_hub(&mut self, conn: ConnId, message: ClientMessage) {
+        let Some(pipe) = self.pipes.get_mut(&conn).filter(|pipe| pipe.hub_open) else { return };
+        let client = pipe.client;
+        if let ClientMessage::Hello(hello) = &message
+            && let ClientKind::Channel(facts) = &hello.kind
+        {
+            pipe.brought = facts.name.clone();
+        }
+        self.note(|| format!("{client} -> {message:?}"));
+        self.tell_hub(Input::Received { conn, message });
+    }
+
+    fn to_client(&mut self, conn: ConnId, message: HubMessage) {
+        let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
+        if self.clients[client].conn == Some(conn) {
+            self.note(|| format!("{client} <- {message:?}"));
+            self.clients[client].ledger.handle_message(self.now, message);
+        }
+    }
+
+    /// Moves everything that the hub and the ledgers want moved.
+    fn pump(&mut self) {
+        while let Some(effect) = self.running.as_mut().and_then(|running| running.hub.poll_effect()) {
+            self.perform_effect(effect);
+        }
+        for client in 0..self.clients.len() {
+            while let Some(output) =
+                self.clients[client].alive.then(|| self.clients[client].ledger.poll_output()).flatten()
+            {
+                self.note(|| format!("{client} is told {output:?}"));
+                self.checker.saw_output(self.now, client, &output);
+                match output {
+                    Output::Event(ClientEvent::Renamed { name }) => self.clients[client].name = Some(name),
+                    Output::Event(ClientEvent::Ask(AskEvent { ask_id, .. })) => {
+                        self.schedule_in(0..3000, Step::Handle(client, ask_id));
+                    }
+                    Output::Event(_) | Output::Answer { .. } => {}
+                }
+            }
+            while let Some(message) = self.clients[client].ledger.poll_message() {
+                let Some(conn) = self.clients[client].conn else { continue };
+                let delay = self.random.millis(0..20);
+                let Some(pipe) = self.pipes.get_mut(&conn) else { continue };
+                pipe.to_hub_at = pipe.to_hub_at.max(self.now + delay);
+                let (at, message) = (pipe.to_hub_at, self.travel(message));
+                self.schedule(at, Step::ToHub(conn, message));
+            }
+        }
+    }
+
+    fn perform_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { conn, message } => {
+                let open = self.pipes.get(&conn).is_some_and(|pipe| pipe.hub_open);
+                assert!(open, "an effect names a connection that is over: {conn:?} {message:?}");
+                self.watch_names(conn, &message);
+                let delay = self.random.millis(0..20);
+                let at = self.pipes[&conn].to_client_at.max(self.now + delay);
+                self.pipes.get_mut(&conn).unwrap().to_client_at = at;
+                let message = self.travel(message);
+                self.schedule(at, Step::ToClient(conn, message));
+            }
+            Effect::Close { conn, reason } => {
+                self.note(|| format!("the hub closes {}: {reason:?}", conn.0));
+                let pipe = self.pipes.get_mut(&conn).unwrap();
+                assert!(std::mem::take(&mut pipe.hub_open), "a connection is closed twice");
+                let at = pipe.to_client_at;
+                self.schedule(at, Step::ClientEnd(conn));
+            }
+            Effect::Exit => {
+                self.checker.count("idle exit");
+                self.note(|| "the hub leaves".to_owned());
+                assert!(self.pipes.values().all(|pipe| !pipe.hub_open), "the hub left somebody");
+                self.running = None;
+            }
+        }
+    }
+
+    /// Checks that a restart changes no name, and notes whom an ask was accepted for.
+    fn watch_names(&mut self, conn: ConnId, message: &HubMessage) {
+        let pipe = &self.pipes[&conn];
+        let client = pipe.client;
+        let running = self.running.as_mut().unwrap();
+        match message {
+            HubMessage::Welcome(welcome) => {
+                let Some(name) = &welcome.name else { return };
+                self.checker.saw_name(client, name.as_str());
+                if let Some(called) = running.called.get(&client) {
+                    let kept = called == name || self.missed.contains(&client);
+                    assert!(kept, "{client} was {called} and is {name} with the same hub");
+                } else if let Some(brought) = &pipe.brought {
+                    let disputed = running.claimed.get(brought).is_some_and(|other| *other != client);
+                    let kept = brought == name || disputed || !welcome.settling;
+                    assert!(kept, "{client} came back as {brought} and is now {name}");
+                    running.claimed.insert(name.clone(), client);
+                }
+                running.called.insert(client, name.clone());
+            }
+            HubMessage::Renamed { id, name } => {
+                self.checker.saw_name(client, name.as_str());
+                if id.is_some() {
+                    running.claimed.insert(name.clone(), client);
+                }
+                running.called.insert(client, name.clone());
+            }
+            HubMessage::Accepted(accepted) => self.watch_bound(accepted.ask_id, accepted.tag),
+            HubMessage::BroadcastAccepted(accepted) => {
+                accepted.asks.iter().for_each(|ask| self.watch_bound(ask.ask_id, ask.tag));
+            }
+            _ => {}
+        }
+    }
+
+    fn watch_bound(&mut self, ask: AskId, tag: PeerTag) {
+        let bound = self.clients.iter().position(|client| client.key.tag() == tag).unwrap();
+        self.checker.saw_bound(ask, bound);
+    }
+
+    /// Sends a message through its bytes, in some runs.
+    fn travel<T: Serialize + DeserializeOwned>(&self, message: T) -> T {
+        if !self.encoded {
+            return message;
+        }
+        let mut bytes = Vec::new();
+        encode(&message, &mut bytes);
+        let mut buffer = FrameBuffer::default();
+        buffer.push(&bytes);
+        decode(buffer.next_frame(relay::protocol::codec::FRAME_MAX_BYTES).unwrap().unwrap()).unwrap()
+    }
+
+    /// Tells a session's ledger how far an ask has come.
+    pub(crate) fn progress(&mut self, client: usize, ask: AskId, state: AskState) {
+        self.note(|| format!("{client} says that {ask} is {state:?}"));
+        self.clients[client].ledger.handle_progress(ask, state);
+    }
+
+    /// Withdraws an ask of a client.
+    pub(crate) fn withdraw(&mut self, client: usize, ask: AskId) {
+        self.note(|| format!("{client} withdraws {ask}"));
+        self.checker.count("withdrawn");
+        self.checker.saw_withdraw(ask);
+        self.clients[client].ledger.handle_withdraw(ask);
+    }
+
+    /// Returns whether nothing is open in any living ledger nor in the hub.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let ledgers =
+            self.clients.iter().filter(|client| client.alive).all(|client| client.ledger.poll_timeout().is_none());
+        ledgers && self.running.as_ref().is_none_or(|running| running.hub.is_quiet())
+    }
+}

@@ -1,0 +1,1 @@
+//! The hub under a real `systemd --user` when things go wrong.

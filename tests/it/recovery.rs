@@ -165,9 +165,8 @@ fn the_journal_has_the_hubs_entries_with_their_fields_and_nobodys_words() {
     stranger.hear_refusal();
     let hub = relay.hub();
 
-    let started = soon("the first entry", || {
-        relay.journal().into_iter().find(|entry| entry["MESSAGE"] == "the hub has started")
-    });
+    let started =
+        soon("the first entry", || relay.journal().into_iter().find(|entry| entry["MESSAGE"] == "the hub has started"));
     assert_eq!(started["SYSLOG_IDENTIFIER"], "relay-hub");
     assert_eq!(started["_SYSTEMD_USER_UNIT"], "relay.service");
     // tracing-journald's mapping: what is INFO here is a notice there.

@@ -110,7 +110,7 @@ impl Daemon {
         self.readiness.ready(&self.hub.headline());
         while !self.exiting {
             let timer = self.hub.poll_timeout().map(|(at, _)| at);
-            let watchdog = self.readiness.next_ping();
+            let notice = self.readiness.poll_timeout();
             tokio::select! {
                 Some(event) = inbox.recv() => self.handle_event(event),
                 accepted = accept(&listener, accept_after) => match accepted {
@@ -126,7 +126,7 @@ impl Daemon {
                     }
                 },
                 () = until(timer) => self.hub.handle_timeout(Instant::now()),
-                () = until(watchdog) => self.readiness.ping(),
+                () = until(notice) => self.readiness.handle_timeout(Instant::now()),
                 name = signals.next() => {
                     tracing::info!(signal = name, "told to end");
                     break;
@@ -194,7 +194,7 @@ impl Daemon {
                 self.flush(conn);
             }
         }
-        self.readiness.status(&self.hub.headline());
+        self.readiness.status(Instant::now(), &self.hub.headline());
     }
 
     fn take_effects(&mut self) {

@@ -11,7 +11,11 @@ use super::{ActivationError, only_hub};
 /// # Errors
 /// The variables are malformed, the sockets are not the hub's, or the process has more than one thread already.
 pub(super) fn inherited() -> Result<Option<UnixListener>, ActivationError> {
-    if env::var_os("LISTEN_PID").is_none() {
+    let Some(addressee) = env::var_os("LISTEN_PID") else { return Ok(None) };
+    // Children of a socket-activated program may inherit its variables, and the sockets are not for them. A value that
+    // is no number is left to the protocol to refuse.
+    let addressee = addressee.to_str().and_then(|text| text.parse::<u32>().ok());
+    if addressee.is_some_and(|pid| pid != std::process::id()) {
         return Ok(None);
     }
     if !is_single_threaded() {

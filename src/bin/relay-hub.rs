@@ -66,6 +66,7 @@ fn run(arguments: &Arguments, listener: Listener) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         socket = listener.path().map(|path| path.display().to_string()),
         inherited = listener.is_inherited(),
+        idle_timeout = idle_timeout.map(|time| humantime::format_duration(time).to_string()),
         "the hub has started"
     );
     let program = hub::Program { version: env!("CARGO_PKG_VERSION"), pid: std::process::id() };

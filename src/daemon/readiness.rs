@@ -14,7 +14,9 @@ pub(super) struct Readiness {
     ping_every: Option<Duration>,
     next_ping: Option<Instant>,
     status: String,
-    status_at: Option<Instant>,
+    /// Before this the next status is not told.
+    status_from: Option<Instant>,
+    status_waits: bool,
 }
 
 impl Readiness {
@@ -27,7 +29,8 @@ impl Readiness {
             ping_every,
             next_ping: ping_every.map(|every| Instant::now() + every),
             status: String::new(),
-            status_at: None,
+            status_from: None,
+            status_waits: false,
         }
     }
 
@@ -37,26 +40,30 @@ impl Readiness {
         status.clone_into(&mut self.status);
     }
 
-    /// Tells the status if it has changed, not more often than people read it.
-    pub(super) fn status(&mut self, status: &str) {
-        let now = Instant::now();
-        let due = self.status_at.is_none_or(|at| now.saturating_duration_since(at) >= STATUS_PAUSE);
-        if self.listened_to && due && self.status != status {
+    /// Tells the status if it has changed, not more often than people read it: what comes too early is to be told again
+    /// at [`Readiness::poll_timeout`].
+    pub(super) fn status(&mut self, now: Instant, status: &str) {
+        let has_changed = self.listened_to && self.status != status;
+        self.status_waits = has_changed && self.status_from.is_some_and(|from| now < from);
+        if has_changed && !self.status_waits {
             self.tell(&[NotifyState::Status(status)]);
             status.clone_into(&mut self.status);
-            self.status_at = Some(now);
+            self.status_from = Some(now + STATUS_PAUSE);
         }
     }
 
-    /// Returns when the watchdog wants to hear next.
-    pub(super) const fn next_ping(&self) -> Option<Instant> {
-        self.next_ping
+    /// Returns when the service manager wants to hear next: of a status that waits, or for its watchdog.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let status = self.status_from.filter(|_| self.status_waits);
+        [self.next_ping, status].into_iter().flatten().min()
     }
 
-    /// Tells the watchdog that the hub is alive.
-    pub(super) fn ping(&mut self) {
-        self.tell(&[NotifyState::Watchdog]);
-        self.next_ping = self.ping_every.map(|every| Instant::now() + every);
+    /// Tells the watchdog that the hub is alive, if it is time.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.next_ping.is_some_and(|at| at <= now) {
+            self.tell(&[NotifyState::Watchdog]);
+            self.next_ping = self.ping_every.map(|every| now + every);
+        }
     }
 
     /// Tells that no more connections are accepted: a start that is wanted from here on waits for the exit.

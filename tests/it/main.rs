@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unreachable_pub, reason = "one binary: what a module offers is for the others")]
 
+#[cfg(target_os = "linux")]
+mod activation;
 mod channel_alone;
 mod cli;
 mod demo;
+mod handover;
 mod hub_model;
 mod hub_scenarios;
 mod mcp_wire;
+#[cfg(target_os = "linux")]
+mod recovery;
 mod service;
 mod simulation;
 mod support;

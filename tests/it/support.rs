@@ -2,6 +2,8 @@
 
 pub mod hub;
 pub mod hub_process;
+#[cfg(target_os = "linux")]
+pub mod installed;
 pub mod mcp;
 pub mod random;
 #[cfg(target_os = "linux")]

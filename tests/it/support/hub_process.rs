@@ -137,7 +137,11 @@ pub(crate) struct RawClient {
 
 impl RawClient {
     pub(crate) fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).unwrap();
+        Self::over(UnixStream::connect(socket).unwrap())
+    }
+
+    /// Talks over a connection that is there.
+    pub(crate) fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.set_write_timeout(Some(SOON)).unwrap();
         let lines = BufReader::new(stream.try_clone().unwrap());

@@ -28,6 +28,11 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
+    /// Returns a session whose channel is started by this command.
+    pub(crate) fn of(command: Command) -> Self {
+        Self { command }
+    }
+
     /// Sets the folder that the session works in; it names the peer.
     pub(crate) fn cwd(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);

@@ -2,6 +2,8 @@
 //!
 //! `RELAY_SIM_SEED=n` runs that seed alone and prints what happens. `RELAY_SIM_SEEDS=n` runs so many seeds.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
+
 mod checker;
 mod world;
 

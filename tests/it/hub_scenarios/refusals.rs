@@ -220,7 +220,7 @@ fn what_is_over_a_limit() {
     all.push(stage.refusal(web.conn));
 
     let mut stage = Stage::new();
-    let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
+    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     for n in 0..=40 {
         stage.ask(web, n, "api", "ready?");
     }

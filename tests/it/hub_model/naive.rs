@@ -558,6 +558,7 @@ impl Naive {
                 ask.phase = Phase::Answered { text: reply.text, from, request: (conn, id) };
                 self.tell_end(ask_id);
             }
+            Phase::Answered { request, .. } if request.0 == conn => self.refuse(conn, id, ErrorCode::UnknownAsk),
             Phase::Answered { text, .. } => ask.phase = Phase::Answered { text, from, request: (conn, id) },
             Phase::Replied => {
                 let asker = ask.asker;

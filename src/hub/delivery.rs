@@ -208,6 +208,9 @@ impl Hub {
                 self.asks.answer(reply.ask_id, Answer { text: reply.text, from, request: (conn, reply.id) });
                 self.send_answer(reply.ask_id);
             }
+            Phase::Answered(answer) if answer.request.0 == conn => {
+                self.refuse(conn, reply.id, refusal::answer_on_its_way(reply.ask_id));
+            }
             Phase::Answered(answer) => {
                 let answer = Answer { text: answer.text.clone(), from, request: (conn, reply.id) };
                 self.asks.answer(reply.ask_id, answer);

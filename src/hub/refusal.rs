@@ -134,6 +134,14 @@ pub(super) fn unknown_ask(id: AskId, ended: Option<(Ending, Instant)>, now: Inst
     )
 }
 
+pub(super) fn answer_on_its_way(id: AskId) -> Refusal {
+    Refusal::new(
+        ErrorCode::UnknownAsk,
+        format!("an answer of this session to the ask {id} is on its way already"),
+        "wait for the end of that one; to say more, ask that session a question of your own",
+    )
+}
+
 pub(super) fn too_fast(too_fast: &TooFast) -> Refusal {
     let between = if too_fast.pair { "between these two sessions" } else { "from this session" };
     let TooFast { pace, wait, .. } = too_fast;

@@ -2,6 +2,10 @@
 //!
 //! `RELAY_SIM_SEED=n` runs that seed alone and prints what happens. `RELAY_SIM_SEEDS=n` runs so many seeds.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::print_stdout, reason = "a run of one seed is printed to be read")]
+
 mod checker;
 mod world;
 

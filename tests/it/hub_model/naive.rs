@@ -232,36 +232,8 @@ impl Naive {
                 }
             },
             ClientMessage::Progress { ask_id, state } => self.progress(tag, ask_id, state),
-            ClientMessage::Taken { ask_id, by } => match self.ask(ask_id).map(|ask| ask.asker) {
-                Some(asker) if asker == tag => self.end(now, ask_id, Phase::Replied),
-                Some(_) => {}
-                None => {
-                    self.asks.push(Ask {
-                        id: ask_id,
-                        asker: tag,
-                        asked: by,
-                        question: String::new(),
-                        broadcast: None,
-                        state: AskState::Shown,
-                        deadline: now,
-                        phase: Phase::Replied,
-                        ended_at: Some(now),
-                    });
-                    self.retry_replies(now, ask_id);
-                }
-            },
-            ClientMessage::Withdraw { ask_id } => {
-                if self.ask(ask_id).is_some_and(|ask| ask.asker == tag) {
-                    self.end(now, ask_id, Phase::Withdrawn);
-                }
-                let own =
-                    |w: &Waiting| w.tag == tag && matches!(&w.message, ClientMessage::Ask(a) if a.ask_id == ask_id);
-                for waiting in self.take_waiting(own) {
-                    if let ClientMessage::Ask(ask) = waiting.message {
-                        self.refuse(waiting.conn, ask.id, ErrorCode::UnknownAsk);
-                    }
-                }
-            }
+            ClientMessage::Taken { ask_id, by } => self.taken(now, tag, ask_id, by),
+            ClientMessage::Withdraw { ask_id } => self.withdraw(now, tag, ask_id),
             ClientMessage::Presence(presence) => {
                 if let Some(facts) = self.client(tag).and_then(|client| client.facts.as_mut()) {
                     facts.presence = presence;
@@ -270,6 +242,41 @@ impl Naive {
             ClientMessage::Bye {} => {
                 self.close(now, conn, CloseReason::Bye);
                 self.forget(now, tag);
+            }
+        }
+    }
+
+    fn taken(&mut self, now: Instant, tag: PeerTag, id: AskId, asked: PeerTag) {
+        match self.ask(id).map(|ask| ask.asker) {
+            Some(asker) if asker == tag => self.end(now, id, Phase::Replied),
+            Some(_) => {}
+            None => {
+                let (question, state, phase) = (String::new(), AskState::Shown, Phase::Replied);
+                let (deadline, ended_at) = (now, Some(now));
+                self.asks.push(Ask {
+                    id,
+                    asker: tag,
+                    asked,
+                    question,
+                    broadcast: None,
+                    state,
+                    deadline,
+                    phase,
+                    ended_at,
+                });
+                self.retry_replies(now, id);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, now: Instant, tag: PeerTag, id: AskId) {
+        if self.ask(id).is_some_and(|ask| ask.asker == tag) {
+            self.end(now, id, Phase::Withdrawn);
+        }
+        let own = |w: &Waiting| w.tag == tag && matches!(&w.message, ClientMessage::Ask(ask) if ask.ask_id == id);
+        for waiting in self.take_waiting(own) {
+            if let ClientMessage::Ask(ask) = waiting.message {
+                self.refuse(waiting.conn, ask.id, ErrorCode::UnknownAsk);
             }
         }
     }
@@ -551,6 +558,7 @@ impl Naive {
                 ask.phase = Phase::Answered { text: reply.text, from, request: (conn, id) };
                 self.tell_end(ask_id);
             }
+            Phase::Answered { request, .. } if request.0 == conn => self.refuse(conn, id, ErrorCode::UnknownAsk),
             Phase::Answered { text, .. } => ask.phase = Phase::Answered { text, from, request: (conn, id) },
             Phase::Replied => {
                 let asker = ask.asker;

@@ -96,6 +96,10 @@ fn what_cannot_be_answered() {
     }
     stage.ask(api, 2, "web", "whose id is this?");
     all.push(stage.refusal(api.conn));
+    stage.ask(web, 7, "api", "ready?");
+    stage.reply(api, id(7), "yes");
+    stage.reply(api, id(7), "yes, really");
+    all.push(stage.refusal(api.conn));
     let tool = stage.tool();
     stage.reply(tool, id(2), "yes");
     all.push(stage.refusal(tool.conn));
@@ -112,6 +116,8 @@ fn what_cannot_be_answered() {
       next: check the ask_id; if the answer still matters, ask that session a question of your own
     bad_args: the ask_id 0000-0000-0002 names an ask of another client
       next: make a new random id
+    unknown_ask: an answer of this session to the ask 0000-0000-0007 is on its way already
+      next: wait for the end of that one; to say more, ask that session a question of your own
     not_registered: only a session can reply, and this connection said hello as something else
       next: say hello with kind channel on a connection of its own
     ");
@@ -220,7 +226,7 @@ fn what_is_over_a_limit() {
     all.push(stage.refusal(web.conn));
 
     let mut stage = Stage::new();
-    let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
+    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     for n in 0..=40 {
         stage.ask(web, n, "api", "ready?");
     }

@@ -346,8 +346,8 @@ impl World {
     fn perform(&mut self, step: Step) {
         match step {
             Step::Connect(client) => self.connect(client),
-            Step::ToHub(conn, message) => self.to_hub(conn, message),
-            Step::ToClient(conn, message) => self.to_client(conn, message),
+            Step::ToHub(conn, message) => self.arrive_at_hub(conn, message),
+            Step::ToClient(conn, message) => self.arrive_at_client(conn, message),
             Step::HubEnd(conn) => {
                 if let Some(pipe) = self.pipes.get_mut(&conn)
                     && std::mem::take(&mut pipe.hub_open)
@@ -407,7 +407,7 @@ impl World {
         self.clients[client].ledger.handle_connected();
     }
 
-    fn to_hub(&mut self, conn: ConnId, message: ClientMessage) {
+    fn arrive_at_hub(&mut self, conn: ConnId, message: ClientMessage) {
         let Some(pipe) = self.pipes.get_mut(&conn).filter(|pipe| pipe.hub_open) else { return };
         let client = pipe.client;
         if let ClientMessage::Hello(hello) = &message
@@ -419,7 +419,7 @@ impl World {
         self.tell_hub(Input::Received { conn, message });
     }
 
-    fn to_client(&mut self, conn: ConnId, message: HubMessage) {
+    fn arrive_at_client(&mut self, conn: ConnId, message: HubMessage) {
         let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
         if self.clients[client].conn == Some(conn) {
             self.note(|| format!("{client} <- {message:?}"));

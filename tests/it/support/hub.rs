@@ -1,5 +1,8 @@
 //! A hub on a stage: clients come and speak, time passes, and each hears its lines.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -13,6 +13,9 @@ const SLACK: Duration = Duration::from_secs(1);
 /// How much earlier than its asker's clock the hub's may end an ask: times travel in whole milliseconds.
 const EARLY: Duration = Duration::from_millis(2);
 
+/// So long before its deadline nothing of an ask may be lost, whatever happens to hubs and connections meanwhile.
+const IN_TIME: Duration = Duration::from_secs(30);
+
 /// How often each fault, action and outcome was met.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
@@ -274,6 +277,9 @@ impl Checker {
         for (id, ask) in &self.asks {
             let open = ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn && alive[ask.asker];
             assert!(!open, "an ask has no outcome: {id} {ask:?}");
+            let long = ask.accepted.is_some_and(|at| at + IN_TIME <= ask.deadline) && !ask.withdrawn;
+            let was_shown = self.shown.iter().any(|(_, shown)| shown == id);
+            assert!(!run.gentle || !long || was_shown, "an ask was never shown: {id} {ask:?}");
             if let Some(End::Failed { code: ErrorCode::PeerGone, .. }) = ask.end {
                 let one_is_dead = self.bound.get(id).is_some_and(|bound| !bound.is_disjoint(run.missed));
                 assert!(one_is_dead || run.hub_was_paused, "nobody was gone: {id} {ask:?}");
@@ -304,7 +310,7 @@ impl Checker {
         // The first answer of a session that was asked, in time by far, where nobody was ever missing.
         let first = self.replies.values().all(|other| other.ask != reply.ask || other.number >= reply.number);
         let asked = self.shown.contains(&(reply.by, reply.ask));
-        let in_time = reply.at + Duration::from_secs(30) <= ask.deadline;
+        let in_time = reply.at + IN_TIME <= ask.deadline;
         if run.gentle && first && asked && in_time && !ask.withdrawn && ask.accepted.is_some() {
             assert!(was_outcome, "a reply was lost: {reply:?} {ask:?}");
         }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use relay::client::ledger::{Call, CallId, Ledger, Output};
 use relay::client::{ClientConfig, ClientEvent, RECONNECT_CAP};
-use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program};
+use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
 use relay::protocol::codec::{FrameBuffer, decode, encode};
 use relay::protocol::{
-    Activity, AskEvent, AskId, AskState, ClientKind, ClientMessage, HubMessage, PeerKey, PeerName, PeerTag, Presence,
-    SHELL, SessionFacts, Wake,
+    Activity, AskEvent, AskId, AskState, ClientKind, ClientMessage, ErrorCode, HubMessage, PeerKey, PeerName, PeerTag,
+    Presence, SHELL, SessionFacts, Wake,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,6 +29,7 @@ pub(crate) struct Client {
     pub(crate) name: Option<PeerName>,
     pub(crate) alive: bool,
     conn: Option<ConnId>,
+    welcomed: Option<Instant>,
     paused_until: Instant,
     next_call: u64,
 }
@@ -172,6 +173,7 @@ impl World {
             name: None,
             alive: true,
             conn: None,
+            welcomed: None,
             paused_until: self.now,
             next_call: 0,
         });
@@ -360,6 +362,7 @@ impl World {
                 let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
                 if self.clients[client].conn == Some(conn) {
                     self.clients[client].conn = None;
+                    self.clients[client].welcomed = None;
                     self.clients[client].ledger.handle_disconnected(self.now);
                     self.retry(client);
                 }
@@ -423,6 +426,9 @@ impl World {
         let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
         if self.clients[client].conn == Some(conn) {
             self.note(|| format!("{client} <- {message:?}"));
+            if matches!(message, HubMessage::Welcome(_)) {
+                self.clients[client].welcomed = Some(self.now);
+            }
             self.clients[client].ledger.handle_message(self.now, message);
         }
     }
@@ -438,6 +444,7 @@ impl World {
             {
                 self.note(|| format!("{client} is told {output:?}"));
                 self.checker.saw_output(self.now, client, &output);
+                self.check_patience(client, &output);
                 match output {
                     Output::Event(ClientEvent::Renamed { name }) => self.clients[client].name = Some(name),
                     Output::Event(ClientEvent::Ask(AskEvent { ask_id, .. })) => {
@@ -482,6 +489,18 @@ impl World {
                 assert!(self.pipes.values().all(|pipe| !pipe.hub_open), "the hub left somebody");
                 self.running = None;
             }
+        }
+    }
+
+    /// Checks that no call fails for want of a hub where one was there to answer it.
+    fn check_patience(&self, client: usize, output: &Output) {
+        if let Output::Answer { result: Err(error), .. } = output
+            && error.code == ErrorCode::HubUnreachable
+            && !self.hub_was_paused
+            && !self.missed.contains(&client)
+        {
+            let answered_by = self.clients[client].welcomed.map(|at| at + SETTLING + Duration::from_millis(500));
+            assert!(answered_by.is_none_or(|by| by > self.now), "{client} had a hub and was told: {error}");
         }
     }
 

@@ -62,6 +62,22 @@ fn a_client_waits_while_the_program_is_missing_and_is_served_when_it_is_back() {
 }
 
 #[test]
+fn a_socket_that_its_fuse_has_closed_is_opened_by_installing_again() {
+    let relay = Installed::with(user_manager!());
+    relay.drop_in_for("relay.socket", "[Socket]\nTriggerLimitBurst=5");
+    // What no hub of ours does: it leaves in order and leaves a client waiting.
+    replace_hub(&relay, "exit 0");
+    let _never_served = relay.connect().unwrap();
+    soon("the fuse", || (relay.manager.property("relay.socket", "Result") == "trigger-limit-hit").then_some(()));
+    relay.connect().unwrap_err();
+
+    mend(&relay);
+    let said = relay.relayctl_ok("install-service");
+    assert!(said.ends_with("installed with systemd --user: the hub starts when somebody connects\n"), "{said}");
+    relay.hub();
+}
+
+#[test]
 fn sessions_of_a_killed_hub_are_back_within_two_seconds_with_their_names() {
     let relay = Installed::with(user_manager!());
     let sessions = ["one", "two", "one"].map(|folder| relay.session(folder));

@@ -65,10 +65,11 @@ fn a_client_waits_while_the_program_is_missing_and_is_served_when_it_is_back() {
 fn a_socket_that_its_fuse_has_closed_is_opened_by_installing_again() {
     let relay = Installed::with(user_manager!());
     relay.drop_in_for("relay.socket", "[Socket]\nTriggerLimitBurst=5");
-    // What no hub of ours does: it leaves in order and leaves a client waiting.
-    replace_hub(&relay, "exit 0");
+    // What no hub of ours does: it is ready, leaves in order, and leaves a client waiting.
+    replace_hub(&relay, "exec systemd-notify --ready");
     let _never_served = relay.connect().unwrap();
     soon("the fuse", || (relay.manager.property("relay.socket", "Result") == "trigger-limit-hit").then_some(()));
+    soon("the end", || (relay.manager.property("relay.socket", "ActiveState") == "failed").then_some(()));
     relay.connect().unwrap_err();
 
     mend(&relay);
@@ -81,6 +82,7 @@ fn a_socket_that_its_fuse_has_closed_is_opened_by_installing_again() {
 fn sessions_of_a_killed_hub_are_back_within_two_seconds_with_their_names() {
     let relay = Installed::with(user_manager!());
     let sessions = ["one", "two", "one"].map(|folder| relay.session(folder));
+    soon("all sessions", || (relay.peers().len() == 3).then_some(()));
     sessions[1].call("relay_rename", json!({"name": "chef"})).ok();
     let mut names = relay.peers();
     names.sort();

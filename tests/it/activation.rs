@@ -104,18 +104,17 @@ fn uninstalling_leaves_nothing_of_a_hub_that_is_in_use() {
 fn a_hundred_clients_that_come_at_once_to_no_hub_are_all_served_by_one() {
     let relay = Installed::with(user_manager!());
     let start = Barrier::new(100);
-    let hubs: BTreeSet<u32> = thread::scope(|scope| {
+    let served: Vec<_> = thread::scope(|scope| {
         let client = || {
             start.wait();
-            // Nobody leaves before all are served.
             let mut client = relay.client();
-            let hub = hub_of(&mut client);
-            start.wait();
-            hub
+            (hub_of(&mut client), client)
         };
         let clients: Vec<_> = (0..100).map(|_| scope.spawn(client)).collect();
+        // Nobody leaves before all are served.
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
+    let hubs: BTreeSet<u32> = served.iter().map(|(hub, _)| *hub).collect();
     assert_eq!(hubs.len(), 1, "{hubs:?}");
     let started = relay.journal().iter().filter(|entry| entry["MESSAGE"] == "the hub has started").count();
     assert_eq!(started, 1);

@@ -63,9 +63,14 @@ impl Installed {
 
     /// Adds these lines to the service as an administrator does, in a file beside the unit, which stays as shipped.
     pub(crate) fn drop_in(&self, lines: &str) {
-        let directory = self.drop_ins();
+        self.drop_in_for("relay.service", &format!("[Service]\n{lines}"));
+    }
+
+    /// Adds these lines to a unit.
+    pub(crate) fn drop_in_for(&self, unit: &str, lines: &str) {
+        let directory = self.drop_ins(unit);
         fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("test.conf"), format!("[Service]\n{lines}\n")).unwrap();
+        fs::write(directory.join("test.conf"), format!("{lines}\n")).unwrap();
         self.manager.systemctl("daemon-reload");
     }
 
@@ -74,8 +79,8 @@ impl Installed {
         self.drop_in(&format!("ExecStart=\nExecStart=\"{}\" {arguments}", self.program("relay-hub").display()));
     }
 
-    fn drop_ins(&self) -> PathBuf {
-        self.manager.outside(&self.manager.runtime_dir().join("systemd/user/relay.service.d"))
+    fn drop_ins(&self, unit: &str) -> PathBuf {
+        self.manager.outside(&self.manager.runtime_dir().join(format!("systemd/user/{unit}.d")))
     }
 
     /// Returns the path of the hub's socket for this process.
@@ -138,7 +143,9 @@ impl Installed {
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        let _removed = fs::remove_dir_all(self.drop_ins());
+        for unit in ["relay.socket", "relay.service"] {
+            let _removed = fs::remove_dir_all(self.drop_ins(unit));
+        }
         if geteuid().as_raw() == self.manager.uid() {
             let _undone = self.relayctl("uninstall-service");
         }

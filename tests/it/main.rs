@@ -4,10 +4,15 @@
 
 mod channel_alone;
 mod cli;
+mod cli_exit;
+mod conversation;
 mod demo;
+mod leaving;
 mod mcp_wire;
+mod refusals;
 mod service;
 mod support;
+mod survival;
 #[cfg(target_os = "linux")]
 mod units;
 mod wire;

@@ -2,5 +2,6 @@
 
 pub mod hub_process;
 pub mod mcp;
+pub mod stage;
 #[cfg(target_os = "linux")]
 pub mod user_manager;

@@ -7,22 +7,22 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::mcp::Session;
-use crate::support::stage::{Stage, ask, reply};
+use crate::support::stage::{Stage, ask, reply, seen};
 
 const HUB: [&str; 0] = [];
 
 /// What a script sees of a command that has ended.
-fn seen(output: &Output) -> String {
+fn told(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\n--- stdout\n{}--- stderr\n{}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
 fn run(mut command: Command) -> String {
-    seen(&command.output().unwrap())
+    told(&command.output().unwrap())
 }
 
 fn end(child: Child) -> String {
-    seen(&child.wait_with_output().unwrap())
+    told(&child.wait_with_output().unwrap())
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -95,9 +95,9 @@ fn no_hub_is_3() {
     stage.hub.kill();
     let socket = stage.hub.socket().display().to_string();
     for arguments in [["ask", "backend", "?"].as_slice(), &["broadcast", "?"]] {
-        let seen = run(stage.relayctl(arguments)).replace(&socket, "SOCKET");
+        let told = run(stage.relayctl(arguments)).replace(&socket, "SOCKET");
         insta::allow_duplicates! {
-            insta::assert_snapshot!(seen, @"
+            insta::assert_snapshot!(told, @"
             exit status: 3
             --- stdout
             --- stderr
@@ -128,13 +128,13 @@ fn gone_is_5() {
     let stage = Stage::settled(&HUB);
     let backend = stage.session("backend");
     let child = stage.relayctl(&["ask", "backend", "?"]).spawn().unwrap();
-    backend.event();
+    seen(&backend);
     backend.signal(Signal::KILL);
     insta::assert_snapshot!(end(child), @"
     exit status: 5
     --- stdout
     --- stderr
-    error: backend went away before it answered: the hub had the question and the session had not taken it (peer_gone)
+    error: backend went away before it answered: the question was handed over and nothing says that it was seen (peer_gone)
     next: relayctl peers
     ");
 }
@@ -172,7 +172,7 @@ fn answers(session: &Session) {
 }
 
 fn leaves(session: &Session) {
-    session.event();
+    seen(session);
     session.close();
 }
 
@@ -275,7 +275,7 @@ fn a_killed_relayctl_leaves_nothing_open() {
     let late = backend.call("relay_reply", json!({"ask_id": question.get("ask_id"), "text": "?"}));
     assert_eq!(late.code(), "unknown_ask");
     let status = stage.relayctl(&["status", "--json"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&status.stdout).contains("\"open_asks\":0"), "{}", seen(&status));
+    assert!(String::from_utf8_lossy(&status.stdout).contains("\"open_asks\":0"), "{}", told(&status));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::mcp::Session;
-use crate::support::stage::{Stage, ask, masked, name, reply, shown, text};
+use crate::support::stage::{Stage, ask, masked, name, reply, seen, shown, text};
 
 const HUB: [&str; 0] = [];
 
@@ -57,7 +57,7 @@ fn whoever_does_not_answer_is_told_of_and_how_far_it_came() {
     assert_eq!(web.events_within(Duration::from_millis(200)), []);
 
     let left = ask(&web, "backend", "And now?", 60);
-    backend.event();
+    seen(&backend);
     backend.close();
     insta::assert_snapshot!(shown(&web.event(), &[(&left, "ASK")]), @r#"
     {"ask_id":"ASK","code":"peer_gone","from":"backend","kind":"failed","state":"handed_over"}
@@ -121,7 +121,7 @@ fn a_broadcast_ends_with_a_tally_of_who_answered_who_did_not_and_who_left() {
     {"ask_id":"TALKER","broadcast_id":"BROADCAST","from":"talker","kind":"reply"}
     Tests.
     "#);
-    leaver.event();
+    seen(&leaver);
     leaver.close();
     insta::assert_snapshot!(shown(&lead.event(), &ids), @r#"
     {"ask_id":"LEAVER","broadcast_id":"BROADCAST","code":"peer_gone","from":"leaver","kind":"failed","state":"handed_over"}

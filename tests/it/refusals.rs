@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::mcp::{Answer, Session};
-use crate::support::stage::{Stage, ask, masked, reply, shown};
+use crate::support::stage::{Stage, ask, masked, reply, seen, shown};
 
 const HUB: [&str; 0] = [];
 
@@ -58,11 +58,11 @@ fn peer_gone_and_timeout_are_outcomes() {
     "quiet" did not answer your ask ASK in time. The ask was held: the session could not be woken and had not seen it. No answer will come any more.
     "#);
     let gone = ask(&web, "dying", "?", 60);
-    dying.event();
+    seen(&dying);
     dying.signal(rustix::process::Signal::KILL);
     insta::assert_snapshot!(shown(&web.event(), &[(&gone, "ASK")]), @r#"
-    {"ask_id":"ASK","code":"peer_gone","from":"dying","kind":"failed","state":"accepted"}
-    The session "dying" ended before it answered your ask ASK. The ask had been accepted for it, but was not handed over to it. No answer will come any more.
+    {"ask_id":"ASK","code":"peer_gone","from":"dying","kind":"failed","state":"handed_over"}
+    The session "dying" ended before it answered your ask ASK. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more.
     "#);
     drop(quiet);
 }

@@ -90,6 +90,15 @@ pub(crate) fn reply(from: &Session, ask: &Event, text: &str) -> Value {
     from.call("relay_reply", json!({"ask_id": ask.get("ask_id"), "text": text})).ok()
 }
 
+/// Waits for the next event of a session and until the hub knows that it was handed over.
+#[track_caller]
+pub(crate) fn seen(session: &Session) -> Event {
+    let event = session.event();
+    // What a channel says to the hub arrives in order: this comes behind the progress.
+    session.call("relay_peers", json!({})).ok();
+    event
+}
+
 /// Returns a JSON text.
 #[track_caller]
 pub(crate) fn text(value: &Value) -> String {

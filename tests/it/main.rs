@@ -6,16 +6,21 @@
 mod activation;
 mod channel_alone;
 mod cli;
+mod cli_exit;
+mod conversation;
 mod demo;
 mod handover;
 mod hub_model;
 mod hub_scenarios;
+mod leaving;
 mod mcp_wire;
 #[cfg(target_os = "linux")]
 mod recovery;
+mod refusals;
 mod service;
 mod simulation;
 mod support;
+mod survival;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod units;

@@ -6,5 +6,6 @@ pub mod hub_process;
 pub mod installed;
 pub mod mcp;
 pub mod random;
+pub mod stage;
 #[cfg(target_os = "linux")]
 pub mod user_manager;

@@ -53,14 +53,30 @@ impl HubProcess {
 
     /// Kills the hub at once and starts another at the same place.
     pub(crate) fn kill_and_restart(&mut self, arguments: &[&str]) {
+        self.kill();
+        self.start_again(arguments);
+    }
+
+    /// Kills the hub at once; its socket stays, and nobody listens.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts another hub where the killed one was.
+    pub(crate) fn start_again(&mut self, arguments: &[&str]) {
         self.child = Self::spawn(self.directory.path(), arguments);
         self.wait_until_listening();
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends the hub a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -175,14 +175,24 @@ impl Pending<'_> {
 
     /// Waits for the result of a tool call.
     pub(crate) fn wait_for_tool(self) -> Answer {
-        let result = self.wait().expect("the tool is known");
-        let content = result["content"].as_array().expect("a result has content");
-        assert_eq!(content.len(), 1, "a result is one block");
-        assert!(result.get("structuredContent").is_none(), "the client would show only this");
-        let text = content[0]["text"].as_str().expect("the block is text");
-        let json = serde_json::from_str(text).expect("the text is JSON");
-        Answer { json, is_error: result["isError"].as_bool().unwrap_or(false) }
+        tool_answer(&self.wait().expect("the tool is known"))
     }
+
+    /// Waits this long for the result of a tool call; none where it does not come or the channel ends.
+    pub(crate) fn tool_within(self, time: Duration) -> Option<Answer> {
+        let key = self.id.to_string();
+        let answer = self.session.poll_for(time, |heard| heard.answers.remove(&key)).ok()?;
+        Some(tool_answer(&answer["result"]))
+    }
+}
+
+fn tool_answer(result: &Value) -> Answer {
+    let content = result["content"].as_array().expect("a result has content");
+    assert_eq!(content.len(), 1, "a result is one block");
+    assert!(result.get("structuredContent").is_none(), "the client would show only this");
+    let text = content[0]["text"].as_str().expect("the block is text");
+    let json = serde_json::from_str(text).expect("the text is JSON");
+    Answer { json, is_error: result["isError"].as_bool().unwrap_or(false) }
 }
 
 impl Session {
@@ -195,7 +205,12 @@ impl Session {
                 command.env_remove(&*name);
             }
         }
-        Builder { command }.socket(&PathBuf::from("/nonexistent/relay-test/hub.sock"))
+        Self::builder_of(command).socket(&PathBuf::from("/nonexistent/relay-test/hub.sock"))
+    }
+
+    /// Returns a session whose channel this command starts.
+    pub(crate) fn builder_of(command: Command) -> Builder {
+        Builder { command }
     }
 
     /// Says `initialize` as Claude Code 2.1.330 does and returns the result.
@@ -263,6 +278,11 @@ impl Session {
         self.wait_for(PATIENCE, "a channel event", |heard| heard.events.pop_front())
     }
 
+    /// Waits this long for the next channel event; none where none comes or the channel ends.
+    pub(crate) fn event_within(&self, time: Duration) -> Option<Event> {
+        self.poll_for(time, |heard| heard.events.pop_front()).ok()
+    }
+
     /// Waits for the next channel event of this kind and puts others aside until it came; they keep their order.
     pub(crate) fn event_of(&self, kind: &str) -> Event {
         self.wait_for(PATIENCE, &format!("a channel event of kind {kind}"), |heard| {
@@ -310,15 +330,23 @@ impl Session {
         self.heard.0.lock().expect("the listener does not panic")
     }
 
-    fn wait_for<T>(&self, time: Duration, what: &str, mut take: impl FnMut(&mut Heard) -> Option<T>) -> T {
+    fn wait_for<T>(&self, time: Duration, what: &str, take: impl FnMut(&mut Heard) -> Option<T>) -> T {
+        self.poll_for(time, take)
+            .unwrap_or_else(|transcript| panic!("{what} did not come; the channel said:\n{transcript}"))
+    }
+
+    /// Waits until something can be taken; the error is all that was heard.
+    fn poll_for<T>(&self, time: Duration, mut take: impl FnMut(&mut Heard) -> Option<T>) -> Result<T, String> {
         let deadline = Instant::now() + time;
         let mut heard = self.heard();
         loop {
             if let Some(taken) = take(&mut heard) {
-                return taken;
+                return Ok(taken);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && !heard.ended, "{what} did not come; the channel said:\n{}", heard.transcript);
+            if left.is_zero() || heard.ended {
+                return Err(heard.transcript.clone());
+            }
             heard = self.heard.1.wait_timeout(heard, left).expect("the listener does not panic").0;
         }
     }

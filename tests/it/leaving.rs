@@ -1,0 +1,65 @@
+//! A channel leaves at once, whatever its hub does and whatever it waits for.
+//! (Without any hub: `channel_alone`; before and after the handshake: `mcp_wire`.)
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::mcp::Session;
+use crate::support::stage::{Stage, ask};
+
+/// The time in which Claude Code goes from SIGINT to SIGTERM: a server that takes longer is in its way.
+const LEAVES_WITHIN: Duration = Duration::from_millis(200);
+
+const WAYS: [(&str, fn(&Session)); 4] = [
+    ("end of input", Session::close),
+    ("SIGINT", |session| session.signal(Signal::INT)),
+    ("SIGTERM", |session| session.signal(Signal::TERM)),
+    ("SIGHUP", |session| session.signal(Signal::HUP)),
+];
+
+fn leaves(session: &Session, way: &str, tell: fn(&Session)) {
+    tell(session);
+    let (status, time) = session.wait();
+    assert_eq!(status.code(), Some(0), "{way}");
+    assert!(time < LEAVES_WITHIN, "{way}: {time:?}");
+}
+
+#[test]
+fn it_leaves_at_once_and_its_name_and_its_asks_leave_with_it() {
+    let stage = Stage::new(&[]);
+    let backend = stage.session("backend");
+    for (way, tell) in WAYS {
+        let web = stage.session("web");
+        ask(&web, "backend", "Hm?", 60);
+        let question = backend.event();
+        leaves(&web, way, tell);
+        stage.wait_for_peers(&backend, <[_]>::is_empty);
+        let late = backend.call("relay_reply", json!({"ask_id": question.get("ask_id"), "text": "What?"}));
+        assert_eq!(late.code(), "unknown_ask", "{way}");
+    }
+}
+
+#[test]
+fn a_hub_that_stands_still_holds_no_channel_also_not_in_the_middle_of_a_call() {
+    let stage = Stage::new(&[]);
+    for (way, tell) in WAYS {
+        let (asker, replier, idle) = (stage.session("asker"), stage.session("replier"), stage.session("idle"));
+        ask(&asker, "replier", "Hm?", 60);
+        let question = replier.event();
+        stage.hub.signal(Signal::STOP);
+        asker.send_call("relay_ask", json!({"to": "idle", "question": "Well?"}));
+        replier.send_call("relay_reply", json!({"ask_id": question.get("ask_id"), "text": "Hm."}));
+        // The calls are with the hub by now, or on their way.
+        for session in [&asker, &replier] {
+            session.request("ping", json!({})).unwrap();
+        }
+        for session in [&asker, &replier, &idle] {
+            leaves(session, way, tell);
+        }
+        stage.hub.signal(Signal::CONT);
+        let observer = stage.session("observer");
+        stage.wait_for_peers(&observer, <[_]>::is_empty);
+    }
+}

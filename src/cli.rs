@@ -23,6 +23,8 @@ mod interrupt;
 mod output;
 mod peers;
 mod question;
+mod reach;
+mod service_view;
 mod status;
 mod wording;
 

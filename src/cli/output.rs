@@ -14,7 +14,7 @@
 //! | type | printed by | keys |
 //! | --- | --- | --- |
 //! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers` |
-//! | `status` | `status` | `socket`, `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`) |
+//! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count); always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
 //! | `outcome` | `ask`, `broadcast` | `ask_id`, `to`, `outcome` (`reply`, `timeout` or `peer_gone`); of a reply `from` and `text`, else `state` (`accepted`, `held`, `handed_over` or `shown`) |
 //! | `refused` | `broadcast` | `to`, `error`: a peer that could not be asked |
 //! | `tally` | `broadcast` | `asked`, `replied`, `timed_out`, `gone`, `refused`: the last line |

@@ -286,7 +286,7 @@ impl Daemon {
         if let Some(mut connection) = self.connections.remove(&conn) {
             connection.reader.abort();
             // One try: a client that is being closed cannot make the hub wait for it.
-            let _unwritten = connection.outbox.flush(&self.events);
+            connection.outbox.flush_last();
             if level_bad {
                 tracing::warn!(conn = conn.0, pid = connection.credentials.pid, ?reason, "closed a connection");
             }

@@ -10,4 +10,5 @@ mod service;
 mod support;
 #[cfg(target_os = "linux")]
 mod units;
+mod watch;
 mod wire;

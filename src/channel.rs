@@ -180,6 +180,8 @@ impl Channel {
             ClientEvent::ReplyFailed { ask_id, to, error } => {
                 self.inbox.handle_news(notification::reply_failed(ask_id, &to, &error));
             }
+            // Only a program that watches hears of it.
+            ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
             ClientEvent::Renamed { name } => tracing::info!(%name, "this session has another name"),
         }
     }

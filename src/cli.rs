@@ -23,7 +23,10 @@ mod interrupt;
 mod output;
 mod peers;
 mod question;
+mod reach;
+mod service_view;
 mod status;
+mod watch;
 mod wording;
 
 use error::{CliError, Exit};
@@ -79,6 +82,7 @@ commands! {
     Peers(peers::PeersArgs),
     Ask(ask::AskArgs),
     Broadcast(broadcast::BroadcastArgs),
+    Watch(watch::WatchArgs),
 }
 
 /// What every subcommand is given.

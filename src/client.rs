@@ -20,7 +20,7 @@ use self::ledger::{Answer, Call, Ledger};
 use self::link::{Command, Link};
 use crate::protocol::{
     AskEvent, AskId, AskState, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, PeerKey, PeerName, PeersAnswer,
-    Presence, Refusal, StatusAnswer,
+    Presence, Refusal, StatusAnswer, WatchedEvent, WatchingAnswer,
 };
 
 pub use self::backoff::RECONNECT_CAP;
@@ -104,6 +104,10 @@ pub enum ClientEvent {
         /// The name that it has now.
         name: PeerName,
     },
+    /// The client watches again after its connection was lost: the whole state.
+    Watching(WatchingAnswer),
+    /// What is watched has changed.
+    Watched(WatchedEvent),
 }
 
 /// How an own ask ended.
@@ -185,6 +189,16 @@ impl HubClient {
     /// `hub_unreachable` where no hub answers in time.
     pub async fn status(&self) -> Result<StatusAnswer, Refusal> {
         let Answer::Status(answer) = self.call(Call::Status).await? else { return Err(misplaced()) };
+        Ok(answer)
+    }
+
+    /// Returns the traffic as it is, and tells each change as [`ClientEvent::Watched`] from then on, for good: after a
+    /// reconnect the whole state comes as [`ClientEvent::Watching`].
+    ///
+    /// # Errors
+    /// `hub_unreachable` where no hub answers in time.
+    pub async fn watch(&self, text: bool) -> Result<WatchingAnswer, Refusal> {
+        let Answer::Watching(answer) = self.call(Call::Watch { text }).await? else { return Err(misplaced()) };
         Ok(answer)
     }
 

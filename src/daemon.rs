@@ -5,11 +5,13 @@
 //! that talks faster than the hub listens is slowed down.
 //!
 //! # Invariant
-//! A connection that was accepted is served. The hub leaves only when it has none, and whoever connects meanwhile waits
-//! in the listener's backlog, which the service manager keeps: the next hub serves it.
+//! A connection that was accepted is served. The hub leaves when it has none, or when its program was replaced, which it
+//! looks for before it accepts somebody: its clients come back to the new one. Whoever connects meanwhile waits in the
+//! listener's backlog, which the service manager keeps: the next hub serves it.
 
 mod connection;
 mod outbox;
+mod program;
 mod readiness;
 mod signals;
 
@@ -19,7 +21,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, sleep_until};
@@ -28,13 +30,19 @@ use self::connection::{Credentials, reader};
 use self::outbox::Outbox;
 use self::readiness::Readiness;
 use self::signals::Signals;
-use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program};
+use crate::activation::{Bell, Knock};
+use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program, Standing};
+
+pub use self::program::ProgramFile;
 
 /// How many events may wait for the owner: what readers may read ahead.
 const EVENTS_MAX: usize = 256;
 
 /// The longest pause after a failed accept.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a hub that makes room for a new program waits until slow readers have taken what is written to them.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a leaving hub tries to write what is still to be written.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -48,6 +56,10 @@ pub struct DaemonConfig {
     pub idle_timeout: Option<Duration>,
     /// What clients are told of the program.
     pub program: Program,
+    /// Whether a service manager holds the socket and starts the next hub.
+    pub activated: bool,
+    /// The file that the program was started from.
+    pub file: Option<ProgramFile>,
 }
 
 /// Something that the owner has to deal with.
@@ -72,8 +84,7 @@ struct Connection {
 /// # Errors
 /// The listener or the signals cannot be used.
 pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
+    let bell = Bell::new(listener)?;
     let signals = Signals::new()?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let queued_bytes = usize::try_from(config.limits.queued_bytes).unwrap_or(usize::MAX);
@@ -86,8 +97,11 @@ pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> 
         queued_bytes,
         next_conn: 0,
         exiting: false,
+        standing: Standing { activated: config.activated, replaced: false },
+        file: config.file,
+        leaving: None,
     };
-    daemon.serve(listener, signals, inbox).await;
+    daemon.serve(bell, signals, inbox).await;
     Ok(())
 }
 
@@ -101,32 +115,28 @@ struct Daemon {
     queued_bytes: usize,
     next_conn: u64,
     exiting: bool,
+    standing: Standing,
+    file: Option<ProgramFile>,
+    /// Set when the hub makes room for a new program: when it leaves at the latest.
+    leaving: Option<Instant>,
 }
 
 impl Daemon {
-    async fn serve(mut self, listener: UnixListener, mut signals: Signals, mut inbox: mpsc::Receiver<Event>) {
-        let mut accept_pause = Duration::ZERO;
-        let mut accept_after = None;
+    async fn serve(mut self, bell: Bell, mut signals: Signals, mut inbox: mpsc::Receiver<Event>) {
+        let mut pause = AcceptPause::default();
+        self.hub.set_standing(self.standing);
         self.readiness.ready(&self.hub.headline());
         while !self.exiting {
             let timer = self.hub.poll_timeout().map(|(at, _)| at);
             let notice = self.readiness.poll_timeout();
             tokio::select! {
                 Some(event) = inbox.recv() => self.handle_event(event),
-                accepted = accept(&listener, accept_after) => match accepted {
-                    Ok(stream) => {
-                        (accept_pause, accept_after) = (Duration::ZERO, None);
-                        self.handle_accepted(stream);
-                    }
-                    Err(error) => {
-                        // Without a pause a hub that is out of descriptors would spin.
-                        accept_pause = (accept_pause * 2).clamp(Duration::from_millis(10), ACCEPT_PAUSE_MAX);
-                        accept_after = Some(Instant::now() + accept_pause);
-                        tracing::error!(%error, "could not accept a connection");
-                    }
-                },
+                knocked = knock(&bell, pause.until), if self.leaving.is_none() => {
+                    self.handle_knock(knocked, &mut pause);
+                }
                 () = until(timer) => self.hub.handle_timeout(Instant::now()),
                 () = until(notice) => self.readiness.handle_timeout(Instant::now()),
+                () = until(self.leaving) => {}
                 name = signals.next() => {
                     tracing::info!(signal = name, "told to end");
                     break;
@@ -138,9 +148,42 @@ impl Daemon {
                 self.handle_event(event);
             }
             self.perform();
+            self.leave_if_nothing_is_cut();
         }
         self.readiness.stopping();
         self.farewell().await;
+    }
+
+    /// Somebody wants to connect. A hub whose program was replaced leaves it to the next one.
+    fn handle_knock(&mut self, knocked: io::Result<Knock<'_>>, pause: &mut AcceptPause) {
+        let replaced = self.file.as_ref().is_some_and(ProgramFile::is_replaced);
+        if replaced != self.standing.replaced {
+            self.standing.replaced = replaced;
+            self.hub.set_standing(self.standing);
+        }
+        if replaced && self.standing.activated {
+            tracing::info!("the program was replaced: making room for the new one");
+            self.leaving = Some(Instant::now() + LEAVE_WAIT);
+            return;
+        }
+        let accepted = knocked.and_then(|mut knock| knock.answer()?.map(UnixStream::from_std).transpose());
+        match accepted {
+            Ok(stream) => {
+                *pause = AcceptPause::default();
+                stream.into_iter().for_each(|stream| self.handle_accepted(stream));
+            }
+            Err(error) => {
+                pause.lengthen();
+                tracing::error!(%error, "could not accept a connection");
+            }
+        }
+    }
+
+    /// Leaves, if it is to make room, once everything that is to be written was written.
+    fn leave_if_nothing_is_cut(&mut self) {
+        let Some(latest) = self.leaving else { return };
+        let is_written = self.connections.values().all(|connection| connection.outbox.queued() == 0);
+        self.exiting |= is_written || Instant::now() >= latest;
     }
 
     fn handle_accepted(&mut self, stream: UnixStream) {
@@ -222,6 +265,7 @@ impl Daemon {
                     limit = self.queued_bytes,
                     "cut a connection: its reader is too slow"
                 );
+                self.hub.count_slow_reader();
                 true
             }
             Ok(()) => false,
@@ -242,7 +286,7 @@ impl Daemon {
         if let Some(mut connection) = self.connections.remove(&conn) {
             connection.reader.abort();
             // One try: a client that is being closed cannot make the hub wait for it.
-            let _unwritten = connection.outbox.flush(&self.events);
+            connection.outbox.flush_last();
             if level_bad {
                 tracing::warn!(conn = conn.0, pid = connection.credentials.pid, ?reason, "closed a connection");
             }
@@ -270,11 +314,26 @@ impl Daemon {
     }
 }
 
-async fn accept(listener: &UnixListener, after: Option<Instant>) -> io::Result<UnixStream> {
+/// Returns when somebody wants to connect, after a pause.
+async fn knock(bell: &Bell, after: Option<Instant>) -> io::Result<Knock<'_>> {
     if let Some(after) = after {
         sleep_until(after.into()).await;
     }
-    listener.accept().await.map(|(stream, _)| stream)
+    bell.knock().await
+}
+
+/// The pause after a failed accept, without which a hub that is out of descriptors would spin.
+#[derive(Debug, Default)]
+struct AcceptPause {
+    length: Duration,
+    until: Option<Instant>,
+}
+
+impl AcceptPause {
+    fn lengthen(&mut self) {
+        self.length = (self.length * 2).clamp(Duration::from_millis(10), ACCEPT_PAUSE_MAX);
+        self.until = Some(Instant::now() + self.length);
+    }
 }
 
 async fn until(at: Option<Instant>) {

@@ -22,10 +22,12 @@ pub mod limits;
 mod loops;
 mod pace;
 mod peers;
+mod reached;
 mod refusal;
 mod registration;
 mod settling;
 mod snapshot;
+mod watch;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,7 +37,9 @@ use self::connections::Connections;
 use self::idle::Idle;
 use self::pace::Paces;
 use self::peers::Peers;
+use self::reached::Reached;
 use self::settling::{Deferred, Settling};
+use self::watch::Watchers;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
 
@@ -130,6 +134,15 @@ pub struct Program {
     pub pid: u32,
 }
 
+/// How the hub's program stands: for `status`, the rules make nothing of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether a service manager holds the socket and starts the next hub.
+    pub activated: bool,
+    /// Whether the file that the program was started from is another one by now.
+    pub replaced: bool,
+}
+
 /// The hub's state and rules.
 #[derive(Debug)]
 pub struct Hub {
@@ -142,6 +155,9 @@ pub struct Hub {
     settling: Settling,
     paces: Paces,
     idle: Idle,
+    watchers: Watchers,
+    reached: Reached,
+    standing: Standing,
     effects: VecDeque<Effect>,
 }
 
@@ -158,6 +174,9 @@ impl Hub {
             settling: Settling::new(now),
             paces: Paces::new(),
             idle: Idle::new(now, idle_timeout),
+            watchers: Watchers::default(),
+            reached: Reached::default(),
+            standing: Standing::default(),
             effects: VecDeque::new(),
         }
     }
@@ -219,6 +238,16 @@ impl Hub {
         self.settling.is_on()
     }
 
+    /// Takes note of how the hub's program stands.
+    pub const fn set_standing(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    /// Counts that a reader was too slow for the limit `queued_bytes`, which is watched outside of the rules.
+    pub fn count_slow_reader(&mut self) {
+        self.reached.count("queued_bytes");
+    }
+
     /// Returns the limits in force.
     pub const fn limits(&self) -> &Limits {
         &self.limits
@@ -240,6 +269,7 @@ impl Hub {
             ClientMessage::Hello(hello) => self.refuse(conn, hello.id, refusal::already_registered()),
             ClientMessage::Peers { id } => self.answer_peers(now, conn, tag, id),
             ClientMessage::Status { id } => self.answer_status(now, conn, id),
+            ClientMessage::Watch { id, text } => self.handle_watch(now, conn, tag, id, text),
             ClientMessage::Ask(ask) => self.handle_ask(now, conn, tag, ask),
             ClientMessage::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, broadcast),
             ClientMessage::Reply(reply) => self.handle_reply(now, conn, tag, reply),
@@ -247,7 +277,11 @@ impl Hub {
             ClientMessage::Progress { ask_id, state } => self.handle_progress(tag, ask_id, state),
             ClientMessage::Taken { ask_id, by } => self.handle_taken(now, tag, ask_id, by),
             ClientMessage::Withdraw { ask_id } => self.handle_withdraw(now, tag, ask_id),
-            ClientMessage::Presence(presence) => self.peers.set_presence(tag, presence),
+            ClientMessage::Presence(presence) => {
+                if self.peers.set_presence(tag, presence) {
+                    self.tell_presence(tag);
+                }
+            }
             ClientMessage::Bye {} => self.handle_bye(now, conn, tag),
         }
     }
@@ -266,6 +300,7 @@ impl Hub {
     fn defer(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
         let held = self.settling.bytes() + self.asks.held_bytes();
         if held > self.limits.held_bytes {
+            self.reached.count("held_bytes");
             return self.refuse(conn, id, refusal::hub_full(held, &self.limits));
         }
         self.settling.defer(Deferred { tag, conn, since: now, message });

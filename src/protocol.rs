@@ -18,11 +18,12 @@
 //! A client says [`hello`](ClientMessage::Hello) first, within five seconds, and is answered
 //! [`welcome`](HubMessage::Welcome). From then on both sides speak when they like:
 //!
-//! - *Requests* (`hello`, `peers`, `status`, `ask`, `broadcast`, `reply`, `rename`) have an `id`, a number of the
+//! - *Requests* (`hello`, `peers`, `status`, `watch`, `ask`, `broadcast`, `reply`, `rename`) have an `id`, a number of the
 //!   client's choice, and get exactly one answer with the same `id`: the one named in [`ClientMessage`], or
 //!   [`error`](HubMessage::Error). Answers may come in another order than their requests.
 //! - *Notices* (`progress`, `taken`, `withdraw`, `presence`, `bye`) get no answer.
-//! - *Events* (`ask`, `reply`, `failed`, `closed`, and `renamed` without an `id`) come from the hub without a request.
+//! - *Events* (`ask`, `reply`, `failed`, `closed`, and `renamed` without an `id`) come from the hub without a request;
+//!   `watched` comes to those that said `watch`.
 //!
 //! What one client says is handled in its order. Between clients, the order is that in which the hub read them.
 //!

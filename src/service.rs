@@ -87,6 +87,36 @@ pub fn status(manager: &Manager, commands: &mut dyn Commands) -> Result<Vec<Unit
     }
 }
 
+/// Returns the service manager that answers and how the hub stands with it, with as few commands as can be.
+///
+/// # Errors
+/// No manager answers.
+pub fn look(
+    environment: &Environment,
+    commands: &mut dyn Commands,
+) -> Result<(Manager, Vec<UnitStatus>), ServiceError> {
+    match environment.platform {
+        Platform::Linux => {
+            let no = |error: ServiceError| ServiceError::NoManager { reason: reason(&error) };
+            Ok((Manager::Systemd, systemd::status(commands).map_err(no)?))
+        }
+        Platform::MacOs => launchd::look(environment.uid, commands),
+    }
+}
+
+/// Returns what an error and its causes say, in one line.
+fn reason(error: &ServiceError) -> String {
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if !said.contains(&error.to_string()) {
+            said = format!("{said}: {error}");
+        }
+        cause = error.source();
+    }
+    said
+}
+
 /// What the service manager says of a unit or job, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UnitStatus {

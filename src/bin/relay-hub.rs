@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use relay::activation::{self, Listener};
-use relay::daemon::{self, DaemonConfig};
+use relay::daemon::{self, DaemonConfig, ProgramFile};
 use relay::hub::{self, Limits};
 use relay::logging::{self, Program};
 use relay::paths::Environment;
@@ -35,6 +35,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    let file = ProgramFile::of_process();
     let arguments = Arguments::parse();
     // Before the log, which may start a thread: taking sockets over needs the process to have only one.
     let place = arguments.socket.clone();
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
         let _nobody_reads = writeln!(io::stderr(), "relay-hub: {error}");
         return ExitCode::FAILURE;
     }
-    match listener.context("no socket to listen on").and_then(|listener| run(&arguments, listener)) {
+    match listener.context("no socket to listen on").and_then(|listener| run(&arguments, listener, file)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, listener: Listener) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, listener: Listener, file: Option<ProgramFile>) -> anyhow::Result<()> {
     let mut limits = Limits::default();
     if let Ok(list) = std::env::var("RELAY_LIMITS") {
         limits.set_all(&list).context("RELAY_LIMITS")?;
@@ -70,7 +71,7 @@ fn run(arguments: &Arguments, listener: Listener) -> anyhow::Result<()> {
         "the hub has started"
     );
     let program = hub::Program { version: env!("CARGO_PKG_VERSION"), pid: std::process::id() };
-    let config = DaemonConfig { limits, idle_timeout, program };
+    let config = DaemonConfig { limits, idle_timeout, program, activated: listener.is_inherited(), file };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     // The guard of a socket that was bound here goes at the end of this function, and the path with it.
     let (socket, _bound) = match listener {

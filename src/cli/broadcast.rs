@@ -98,7 +98,9 @@ async fn report(
             | ClientEvent::Outcome(_)
             | ClientEvent::Tally(_)
             | ClientEvent::ReplyFailed { .. }
-            | ClientEvent::Renamed { .. } => {}
+            | ClientEvent::Renamed { .. }
+            | ClientEvent::Watching(_)
+            | ClientEvent::Watched(_) => {}
         }
     }
     Err(CliError::ClientEnded)

@@ -14,7 +14,9 @@
 //! | type | printed by | keys |
 //! | --- | --- | --- |
 //! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers` |
-//! | `status` | `status` | `socket`, `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`) |
+//! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count); always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
+//! | `watching` | `watch` | the whole state: `at`, `restarted` (the hub was), `hub`, `pid`, `settling`, `peers` as in `peers`, `asks` (`ask_id`, `from`, `to`, `broadcast_id`, `state`, `age_ms`, `timeout_ms`, `question`) |
+//! | `watched` | `watch` | one change: `at`, `what` (`peer_came`, `peer_left`, `peer_renamed`, `peer_changed`, `ask_opened`, `ask_advanced`, `ask_refused`, `ask_ended`), and what the protocol's event of that name has |
 //! | `outcome` | `ask`, `broadcast` | `ask_id`, `to`, `outcome` (`reply`, `timeout` or `peer_gone`); of a reply `from` and `text`, else `state` (`accepted`, `held`, `handed_over` or `shown`) |
 //! | `refused` | `broadcast` | `to`, `error`: a peer that could not be asked |
 //! | `tally` | `broadcast` | `asked`, `replied`, `timed_out`, `gone`, `refused`: the last line |
@@ -70,6 +72,11 @@ impl Line {
     pub(super) fn indented(self, text: &str, indent: usize) -> Self {
         let deeper = format!("\n{}", " ".repeat(indent));
         self.plain(&text.trim_end_matches('\n').replace('\n', &deeper))
+    }
+
+    /// Adds text whose further lines begin with `border`, for the same reason.
+    pub(super) fn bordered(self, text: &str, border: &str) -> Self {
+        self.plain(&text.trim_end_matches('\n').replace('\n', &format!("\n{border}")))
     }
 
     /// Returns the text with its styles, for tests.
@@ -128,6 +135,18 @@ impl Output {
     pub(super) fn print(&mut self, line: &Line) -> Result<(), CliError> {
         writeln!(self.stdout, "{}", line.0)?;
         Ok(self.stdout.flush()?)
+    }
+
+    /// Prints data as text in the place of what was printed before, where a terminal shows it; else after it.
+    ///
+    /// # Errors
+    /// stdout is closed or cannot be written.
+    pub(super) fn print_anew(&mut self, line: &Line) -> Result<(), CliError> {
+        if self.stdout_is_terminal {
+            // Cursor home, erase below (ECMA-48 CUP and ED).
+            write!(self.stdout, "\x1b[H\x1b[J")?;
+        }
+        self.print(line)
     }
 
     /// Prints data as one JSON object on one line.

@@ -1,21 +1,28 @@
 //! `relayctl peers`: the sessions that can be asked.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use super::error::{CliError, Exit};
-use super::output::{Format, Line, visible_line};
+use super::interrupt::Interrupt;
+use super::output::{Format, Line, Output, visible_line};
 use super::{Context, wording};
+use crate::client::{ClientEvent, HubClient};
 use crate::paths::Environment;
 use crate::protocol::{Activity, OpenAsks, PeerView, Wake};
 
 /// List the sessions that can be asked
 #[derive(Debug, Args)]
 pub(super) struct PeersArgs {
+    /// Show the list anew whenever it changes
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -27,6 +34,9 @@ impl PeersArgs {
     /// No hub answers.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
+        if self.watch {
+            return follow(context).await;
+        }
         let (hub, _events) = context.connect()?;
         let answer = hub.peers().await;
         hub.bye().await;
@@ -37,7 +47,7 @@ impl PeersArgs {
             return Ok(Exit::Done);
         }
         if answer.peers.is_empty() {
-            out.say(&Line::of("nobody is connected; sessions of claude that have the relay plugin appear here"));
+            out.say(&Line::of(NOBODY));
         } else {
             let home = Environment::of_process().home;
             out.print(&Line::of(&table(&answer.peers, home.as_deref(), out.width())))?;
@@ -47,6 +57,71 @@ impl PeersArgs {
         }
         Ok(Exit::Done)
     }
+}
+
+const NOBODY: &str = "nobody is connected; sessions of claude that have the relay plugin appear here";
+
+/// How long changes that come together may take to be shown as one.
+const TOGETHER: Duration = Duration::from_millis(100);
+
+/// How often the ages in the list are brought up to date where somebody looks at it.
+const AGES: Duration = Duration::from_secs(10);
+
+/// Shows the list anew whenever it changes, until it is interrupted.
+async fn follow(context: &mut Context) -> Result<Exit, CliError> {
+    let mut interrupt = Interrupt::listen()?;
+    let (hub, mut events) = context.connect()?;
+    let result = tokio::select! {
+        result = show_changes(&hub, &mut events, &mut context.out) => result,
+        () = interrupt.wait() => Ok(Exit::Done),
+    };
+    hub.bye().await;
+    result
+}
+
+async fn show_changes(
+    hub: &HubClient,
+    events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+    out: &mut Output,
+) -> Result<Exit, CliError> {
+    hub.watch(false).await?;
+    let home = Environment::of_process().home;
+    let mut shown: Option<Vec<PeerView>> = None;
+    loop {
+        // A hub that is away comes back: the list that was shown last stays until then.
+        if let Ok(answer) = hub.peers().await {
+            let is_news = shown.as_ref().is_none_or(|shown| !is_same_but_age(shown, &answer.peers));
+            if is_news || out.is_read_live() {
+                show(&answer.peers, answer.settling, home.as_deref(), out)?;
+                shown = Some(answer.peers);
+            }
+        }
+        tokio::select! {
+            event = events.recv() => {
+                if event.is_none() {
+                    return Err(CliError::ClientEnded);
+                }
+                tokio::time::sleep(TOGETHER).await;
+                while events.try_recv().is_ok() {}
+            }
+            () = tokio::time::sleep(AGES), if out.is_read_live() => {}
+        }
+    }
+}
+
+fn show(peers: &[PeerView], settling: bool, home: Option<&Path>, out: &mut Output) -> Result<(), CliError> {
+    if out.is_json() {
+        return out.print_json("peers", &PeersView { settling, peers });
+    }
+    let text = if peers.is_empty() { NOBODY.to_owned() } else { table(peers, home, out.width()) };
+    out.print_anew(&Line::of(&text))
+}
+
+fn is_same_but_age(one: &[PeerView], other: &[PeerView]) -> bool {
+    let ageless = |peers: &[PeerView]| -> Vec<PeerView> {
+        peers.iter().map(|peer| PeerView { connected_s: 0, ..peer.clone() }).collect()
+    };
+    ageless(one) == ageless(other)
 }
 
 /// The sessions as JSON.
@@ -80,7 +155,8 @@ fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>) -> String 
     table.trim_fmt()
 }
 
-const fn status(status: Activity) -> &'static str {
+/// Returns the word for what a session does.
+pub(super) const fn status(status: Activity) -> &'static str {
     match status {
         Activity::Idle => "idle",
         Activity::Busy => "busy",
@@ -88,7 +164,8 @@ const fn status(status: Activity) -> &'static str {
     }
 }
 
-const fn wakes_by(wake: Wake) -> &'static str {
+/// Returns the words for how a session is woken.
+pub(super) const fn wakes_by(wake: Wake) -> &'static str {
     match wake {
         Wake::Channel => "channel",
         Wake::Waiter => "waiter",

@@ -1,20 +1,25 @@
-//! `relayctl status`: whether a hub answers, judged by connecting, and what it has to do.
+//! `relayctl status`: whether a hub answers, judged by connecting, what it has to do, and what is to be repaired.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::error::{CliError, Exit};
-use super::output::{Format, Line};
+use super::output::{Format, Line, Output};
+use super::reach::Reach;
+use super::service_view::{ServiceView, Warning};
 use super::{Context, wording};
 use crate::paths::Environment;
-use crate::protocol::{StatusAnswer, VersionRange};
-use crate::service::{self, SystemCommands, UnitStatus};
+use crate::protocol::{ErrorCode, PeerView, Refusal, StatusAnswer, VersionRange};
+use crate::service::UnitStatus;
 
-/// Show the hub and what is connected to it
+/// How many peers are named before the rest is counted.
+const NAMED_MAX: usize = 8;
+
+/// Show the hub, what is connected to it, and what needs repair
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -29,118 +34,194 @@ impl StatusArgs {
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
         let socket = context.socket()?;
-        let (hub, _events) = context.connect()?;
-        let status = hub.status().await;
-        hub.bye().await;
+        let environment = Environment::of_process();
+        let reach = Reach::of(&socket);
+        let answers = match &reach {
+            Reach::Listening => Some(ask(context).await),
+            Reach::Missing | Reach::Abandoned | Reach::Barred(_) => None,
+        };
         // Asked after connecting, which may have started the hub.
-        let service = Service::seen();
+        let service = ServiceView::look(&environment);
+        let elsewhere = environment.service_socket().is_ok_and(|own| own != socket);
+        let mut report = Report { socket, reach, service, elsewhere, hub: None };
         let out = &mut context.out;
-        if !out.is_json() {
-            out.print(&Line::of(&row("service", &service.as_ref().map_or_else(no_service, Service::text))))?;
-        }
-        let status = status?;
-        if out.is_json() {
-            out.print_json("status", &StatusView::of(&socket, &status, service))?;
-        } else {
-            out.print(&text(&socket, &status))?;
-            if let Some(warning) = other_version(&status.hub) {
-                out.say(&warning);
+        match answers {
+            Some(Ok((status, peers))) => {
+                report.hub = Some(HubView { status, peers });
+                report.show(out)?;
+                Ok(Exit::Done)
+            }
+            Some(Err(refusal)) => {
+                report.show(out)?;
+                Err(refusal.into())
+            }
+            None => {
+                report.show(out)?;
+                Err(report.unreachable().into())
             }
         }
-        Ok(Exit::Done)
     }
 }
 
-fn text(socket: &Path, status: &StatusAnswer) -> Line {
+async fn ask(context: &Context) -> Result<(StatusAnswer, Vec<PeerView>), Refusal> {
+    let (hub, _events) =
+        context.connect().map_err(|error| Refusal::new(ErrorCode::HubUnreachable, error.to_string(), error.next()))?;
+    let (status, peers) = tokio::join!(hub.status(), hub.peers());
+    hub.bye().await;
+    Ok((status?, peers?.peers))
+}
+
+/// Everything that was found.
+struct Report {
+    socket: PathBuf,
+    reach: Reach,
+    service: ServiceView,
+    /// Whether the socket is not the one of the service.
+    elsewhere: bool,
+    hub: Option<HubView>,
+}
+
+struct HubView {
+    status: StatusAnswer,
+    peers: Vec<PeerView>,
+}
+
+impl Report {
+    fn show(&self, out: &mut Output) -> Result<(), CliError> {
+        let warnings = self.warnings();
+        if out.is_json() {
+            return out.print_json("status", &self.json(&warnings));
+        }
+        out.print(&self.text())?;
+        for warning in warnings {
+            out.say(&Line::of(&format!("warning: {}", warning.what)));
+            out.say(&Line::of(&format!("next: {}", warning.next)));
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> Line {
+        let mut rows = vec![("service", self.service.text()), ("socket", self.socket.display().to_string())];
+        if let Some(HubView { status, peers }) = &self.hub {
+            let programs: Vec<String> = status.programs.iter().map(|(program, n)| format!("{n} {program}")).collect();
+            rows.push(("hub", hub_text(status)));
+            rows.push(("connected", format!("{}: {}", status.connections, programs.join(", "))));
+            rows.push(("peers", peers_text(peers)));
+            rows.push(("open asks", status.open_asks.to_string()));
+            rows.push(("limits", limits_text(&status.refused)));
+        } else if let Some(why) = self.reach.why_not(&self.socket) {
+            rows.push(("hub", format!("not reachable: {why}")));
+        } else {
+            rows.push(("hub", "does not answer".to_owned()));
+        }
+        let rows: Vec<String> = rows.iter().map(|(label, value)| format!("{label:<11}{value}")).collect();
+        Line::of(&rows.join("\n"))
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.elsewhere {
+            if self.hub.is_none() {
+                let what = "RELAY_SOCKET or --socket leads away from the service's socket";
+                warnings.push(Warning::new(what, "unset RELAY_SOCKET"));
+            }
+        } else {
+            warnings.extend(self.service.warnings(&self.reach));
+        }
+        if let Some(hub) = &self.hub {
+            warnings.extend(version_warnings(&hub.status));
+        }
+        warnings
+    }
+
+    /// Says why no hub is reached, and what to do about the first thing that explains it.
+    fn unreachable(&self) -> Refusal {
+        let why = self.reach.why_not(&self.socket).unwrap_or_else(|| "no hub answers".to_owned());
+        let next =
+            self.warnings().into_iter().next().map_or_else(|| "relayctl doctor".to_owned(), |warning| warning.next);
+        Refusal::new(ErrorCode::HubUnreachable, why, next)
+    }
+
+    fn json<'a>(&'a self, warnings: &'a [Warning]) -> StatusView<'a> {
+        let status = self.hub.as_ref().map(|hub| &hub.status);
+        StatusView {
+            socket: self.socket.display().to_string(),
+            reachable: status.is_some(),
+            hub: status.map(HubJson::of),
+            names: self.hub.iter().flat_map(|hub| &hub.peers).map(|peer| peer.name.to_string()).collect(),
+            service: ServiceJson::of(&self.service),
+            warnings,
+        }
+    }
+}
+
+fn hub_text(status: &StatusAnswer) -> String {
     let VersionRange { min, max } = status.versions;
     let versions = if min == max { max.to_string() } else { format!("{min} to {max}") };
     let uptime = wording::exact(Duration::from_secs(status.uptime_s));
-    let settling = if status.settling { ", just started: not every session may be back yet" } else { "" };
-    let programs: Vec<String> = status.programs.iter().map(|(program, n)| format!("{n} {program}")).collect();
-    let rows = [
-        ("hub", format!("{}, up {uptime}, process {}, protocol {versions}{settling}", status.hub, status.pid)),
-        ("socket", socket.display().to_string()),
-        ("peers", status.peers.to_string()),
-        ("open asks", status.open_asks.to_string()),
-        ("connected", format!("{}: {}", status.connections, programs.join(", "))),
-    ];
-    Line::of(&rows.map(|(label, value)| row(label, &value)).join("\n"))
+    let state = match (status.settling, status.uptime_s) {
+        (true, 0) if status.activated => ", was idle until now",
+        (true, _) => ", just started: not every session may be back yet",
+        (false, _) => "",
+    };
+    format!("{}, up {uptime}, process {}, protocol {versions}{state}", status.hub, status.pid)
 }
 
-fn row(label: &str, value: &str) -> String {
-    format!("{label:<11}{value}")
-}
-
-/// How the hub stands with the service manager.
-#[derive(Debug, Serialize)]
-struct Service {
-    manager: String,
-    units: Vec<Unit>,
-}
-
-#[derive(Debug, Serialize)]
-struct Unit {
-    name: String,
-    load: String,
-    active: String,
-    sub: String,
-    enabled: String,
-}
-
-impl Service {
-    /// Asks the service manager; none where none answers, which is no failure: a hub may run without.
-    fn seen() -> Option<Self> {
-        let environment = Environment::of_process();
-        let mut commands = SystemCommands::new(&environment);
-        let manager = service::detect(&environment, &mut commands).ok()?;
-        let units = service::status(&manager, &mut commands).ok()?;
-        Some(Self { manager: manager.to_string(), units: units.into_iter().map(Unit::from).collect() })
-    }
-
-    fn text(&self) -> String {
-        let units: Vec<String> = self.units.iter().map(Unit::text).collect();
-        format!("{}; {}", self.manager, units.join("; "))
+fn peers_text(peers: &[PeerView]) -> String {
+    let named: Vec<&str> = peers.iter().take(NAMED_MAX).map(|peer| peer.name.as_str()).collect();
+    let rest = peers.len().saturating_sub(NAMED_MAX);
+    match (peers.len(), rest) {
+        (0, _) => "0".to_owned(),
+        (n, 0) => format!("{n}: {}", named.join(", ")),
+        (n, rest) => format!("{n}: {} and {rest} more", named.join(", ")),
     }
 }
 
-fn no_service() -> String {
-    "no service manager answers".to_owned()
+fn limits_text(refused: &BTreeMap<String, u64>) -> String {
+    let times = |n: u64| if n == 1 { "once".to_owned() } else { format!("{n} times") };
+    let reached: Vec<String> = refused.iter().map(|(limit, n)| format!("{limit} {}", times(*n))).collect();
+    if reached.is_empty() { "none reached".to_owned() } else { format!("reached: {}", reached.join(", ")) }
 }
 
-impl From<UnitStatus> for Unit {
-    fn from(unit: UnitStatus) -> Self {
-        let UnitStatus { name, load, active, sub, enabled, .. } = unit;
-        Self { name, load, active, sub, enabled }
-    }
-}
-
-impl Unit {
-    fn text(&self) -> String {
-        if self.load == "not-found" {
-            return format!("{} is not installed", self.name);
-        }
-        let sub = if self.sub.is_empty() { String::new() } else { format!(" ({})", self.sub) };
-        let enabled = if self.enabled.is_empty() { String::new() } else { format!(", {}", self.enabled) };
-        format!("{} is {}{sub}{enabled}", self.name, self.active)
-    }
-}
-
-/// Warns where the hub is of another version than this program: a hub in the foreground does not replace itself.
-fn other_version(hub: &str) -> Option<Line> {
+/// Warns of programs that are not of one version. A socket-activated hub replaces itself when somebody connects.
+fn version_warnings(status: &StatusAnswer) -> Vec<Warning> {
     let own = env!("CARGO_PKG_VERSION");
-    let theirs = hub.split_whitespace().last()?;
-    (theirs != own).then(|| {
-        Line::of(&format!(
-            "warning: the hub has version {theirs} and relayctl has {own}\n\
-             next: restart the hub, or install both from the same package"
-        ))
-    })
+    let mut warnings = Vec::new();
+    let restart = if status.activated { "systemctl --user restart relay.service" } else { "restart relay-hub" };
+    if status.hub != own {
+        let next = if status.replaced { restart } else { "install both from the same package" };
+        let what = format!("the hub has version {} and relayctl has {own}", status.hub);
+        warnings.push(Warning::new(what, next));
+    } else if status.replaced {
+        warnings.push(Warning::new("the hub's program was replaced, and the old one still runs", restart));
+    }
+    let old: Vec<String> = status
+        .programs
+        .iter()
+        .filter(|(program, _)| program.starts_with("relay-channel ") && !program.ends_with(&format!(" {own}")))
+        .map(|(program, n)| format!("{n} {program}"))
+        .collect();
+    if !old.is_empty() {
+        let what = format!("sessions run a channel of another version: {}", old.join(", "));
+        warnings.push(Warning::new(what, "reconnect in these sessions: /mcp"));
+    }
+    warnings
 }
 
-/// The hub's state as JSON.
+/// What was found, as JSON. The keys of the hub are missing where none is reached.
 #[derive(Serialize)]
 struct StatusView<'a> {
     socket: String,
+    reachable: bool,
+    #[serde(flatten)]
+    hub: Option<HubJson<'a>>,
+    names: Vec<String>,
+    service: Option<ServiceJson<'a>>,
+    warnings: &'a [Warning],
+}
+
+#[derive(Serialize)]
+struct HubJson<'a> {
     hub: &'a str,
     versions: VersionRange,
     pid: u32,
@@ -150,13 +231,14 @@ struct StatusView<'a> {
     peers: u64,
     open_asks: u64,
     programs: &'a BTreeMap<String, u64>,
-    service: Option<Service>,
+    activated: bool,
+    replaced: bool,
+    refused: &'a BTreeMap<String, u64>,
 }
 
-impl<'a> StatusView<'a> {
-    fn of(socket: &Path, status: &'a StatusAnswer, service: Option<Service>) -> Self {
+impl<'a> HubJson<'a> {
+    fn of(status: &'a StatusAnswer) -> Self {
         Self {
-            socket: socket.display().to_string(),
             hub: &status.hub,
             versions: status.versions,
             pid: status.pid,
@@ -166,8 +248,39 @@ impl<'a> StatusView<'a> {
             peers: status.peers,
             open_asks: status.open_asks,
             programs: &status.programs,
-            service,
+            activated: status.activated,
+            replaced: status.replaced,
+            refused: &status.refused,
         }
+    }
+}
+
+#[derive(Serialize)]
+struct ServiceJson<'a> {
+    manager: String,
+    units: Vec<UnitJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct UnitJson<'a> {
+    name: &'a str,
+    load: &'a str,
+    active: &'a str,
+    sub: &'a str,
+    enabled: &'a str,
+}
+
+impl<'a> ServiceJson<'a> {
+    fn of(view: &'a ServiceView) -> Option<Self> {
+        let ServiceView::Seen { manager, units } = view else { return None };
+        let unit = |unit: &'a UnitStatus| UnitJson {
+            name: &unit.name,
+            load: &unit.load,
+            active: &unit.active,
+            sub: &unit.sub,
+            enabled: &unit.enabled,
+        };
+        Some(Self { manager: manager.to_string(), units: units.iter().map(unit).collect() })
     }
 }
 
@@ -175,6 +288,8 @@ impl<'a> StatusView<'a> {
 mod tests {
     use super::*;
     use crate::cli::output::capture;
+    use crate::cli::service_view::tests::{IDLE, LISTENS, systemd};
+    use crate::protocol::{Activity, OpenAsks, PeerName, Presence, Wake};
 
     fn status() -> StatusAnswer {
         StatusAnswer {
@@ -188,54 +303,115 @@ mod tests {
             peers: 2,
             open_asks: 1,
             programs: [("relay-channel 0.1.0".to_owned(), 2), ("relayctl 0.1.0".to_owned(), 1)].into(),
+            activated: true,
+            replaced: false,
+            refused: BTreeMap::new(),
         }
     }
 
-    fn service() -> Service {
-        let unit = |name: &str, load: &str, active: &str, sub: &str, enabled: &str| {
-            let text = str::to_owned;
-            Unit { name: text(name), load: text(load), active: text(active), sub: text(sub), enabled: text(enabled) }
-        };
-        Service {
-            manager: "systemd --user".into(),
-            units: vec![
-                unit("relay.socket", "loaded", "active", "listening", "enabled"),
-                unit("relay.service", "not-found", "inactive", "dead", ""),
-            ],
+    fn peer(name: &str) -> PeerView {
+        PeerView {
+            name: PeerName::parse(name).unwrap(),
+            cwd: "/".into(),
+            branch: None,
+            pid: 1,
+            client: None,
+            presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
+            connected_s: 1,
+            open_asks: OpenAsks::default(),
         }
     }
 
-    #[test]
-    fn the_service_manager_says_how_each_unit_is() {
-        insta::assert_snapshot!(service().text(), @"systemd --user; relay.socket is active (listening), enabled; relay.service is not installed");
+    fn report(status: StatusAnswer) -> Report {
+        Report {
+            socket: "/run/user/1000/relay/hub.sock".into(),
+            reach: Reach::Listening,
+            service: systemd(LISTENS, IDLE),
+            elsewhere: false,
+            hub: Some(HubView { status, peers: vec![peer("backend"), peer("web")] }),
+        }
+    }
+
+    fn shown(report: &Report, json: bool) -> String {
+        let (mut out, captured) = capture::output(json);
+        report.show(&mut out).unwrap();
+        captured.text()
     }
 
     #[test]
     fn the_state_is_one_fact_a_line() {
-        insta::assert_snapshot!(text(Path::new("/run/user/1000/relay/hub.sock"), &status()).as_str(), @"
-        hub        0.1.0, up 3m 20s, process 4711, protocol 1
+        insta::assert_snapshot!(shown(&report(status()), false), @"
+        --- stdout
+        service    systemd --user; relay.socket is active (listening), enabled; relay.service is inactive (dead)
         socket     /run/user/1000/relay/hub.sock
-        peers      2
-        open asks  1
+        hub        0.1.0, up 3m 20s, process 4711, protocol 1
         connected  3: 2 relay-channel 0.1.0, 1 relayctl 0.1.0
+        peers      2: backend, web
+        open asks  1
+        limits     none reached
+        --- stderr
         ");
     }
 
     #[test]
     fn the_state_has_its_json() {
-        let (mut out, captured) = capture::output(true);
-        out.print_json("status", &StatusView::of(Path::new("/run/hub.sock"), &status(), Some(service()))).unwrap();
-        insta::assert_snapshot!(captured.text(), @r#"
+        insta::assert_snapshot!(shown(&report(status()), true), @r#"
         --- stdout
-        {"schema":1,"type":"status","socket":"/run/hub.sock","hub":"0.1.0","versions":{"min":1,"max":1},"pid":4711,"uptime_s":200,"settling":false,"connections":3,"peers":2,"open_asks":1,"programs":{"relay-channel 0.1.0":2,"relayctl 0.1.0":1},"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"not-found","active":"inactive","sub":"dead","enabled":""}]}}
+        {"schema":1,"type":"status","socket":"/run/user/1000/relay/hub.sock","reachable":true,"hub":"0.1.0","versions":{"min":1,"max":1},"pid":4711,"uptime_s":200,"settling":false,"connections":3,"peers":2,"open_asks":1,"programs":{"relay-channel 0.1.0":2,"relayctl 0.1.0":1},"activated":true,"replaced":false,"refused":{},"names":["backend","web"],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[]}
         --- stderr
         "#);
     }
 
     #[test]
-    fn a_hub_of_another_version_is_worth_a_warning() {
-        assert_eq!(other_version(env!("CARGO_PKG_VERSION")), None);
-        assert_eq!(other_version(concat!("relay-hub ", env!("CARGO_PKG_VERSION"))), None);
-        assert!(other_version("0.0.9").unwrap().as_str().contains("the hub has version 0.0.9"));
+    fn limits_that_were_reached_are_named_and_counted() {
+        let refused = [("rate".to_owned(), 3), ("loop".to_owned(), 1)].into();
+        let text = shown(&report(StatusAnswer { refused, ..status() }), false);
+        assert!(text.contains("limits     reached: loop once, rate 3 times\n"), "{text}");
+    }
+
+    #[test]
+    fn many_peers_are_counted_beyond_the_first() {
+        let peers: Vec<PeerView> = (0..11).map(|n| peer(&format!("p{n}"))).collect();
+        assert_eq!(peers_text(&peers), "11: p0, p1, p2, p3, p4, p5, p6, p7 and 3 more");
+    }
+
+    #[test]
+    fn where_no_hub_is_reached_the_first_cure_is_what_to_do_next() {
+        let mut report = report(status());
+        (report.hub, report.reach) = (None, Reach::Missing);
+        insta::assert_snapshot!(shown(&report, false), @"
+        --- stdout
+        service    systemd --user; relay.socket is active (listening), enabled; relay.service is inactive (dead)
+        socket     /run/user/1000/relay/hub.sock
+        hub        not reachable: there is no socket at /run/user/1000/relay/hub.sock
+        --- stderr
+        warning: relay.socket is active, but its socket was removed or replaced
+        next: systemctl --user restart relay.socket
+        ");
+        assert_eq!(report.unreachable().next, "systemctl --user restart relay.socket");
+        insta::assert_snapshot!(shown(&report, true), @r#"
+        --- stdout
+        {"schema":1,"type":"status","socket":"/run/user/1000/relay/hub.sock","reachable":false,"names":[],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[{"what":"relay.socket is active, but its socket was removed or replaced","next":"systemctl --user restart relay.socket"}]}
+        --- stderr
+        "#);
+    }
+
+    #[test]
+    fn programs_of_several_versions_are_worth_a_warning_each() {
+        assert_eq!(version_warnings(&status()), []);
+        let old = StatusAnswer {
+            hub: "0.0.9".into(),
+            replaced: true,
+            programs: [("relay-channel 0.0.9".to_owned(), 2)].into(),
+            ..status()
+        };
+        let said: Vec<String> =
+            version_warnings(&old).into_iter().map(|warning| format!("{} -> {}", warning.what, warning.next)).collect();
+        insta::assert_snapshot!(said.join("\n"), @"
+        the hub has version 0.0.9 and relayctl has 0.1.0 -> systemctl --user restart relay.service
+        sessions run a channel of another version: 2 relay-channel 0.0.9 -> reconnect in these sessions: /mcp
+        ");
+        let foreground = StatusAnswer { activated: false, replaced: true, ..status() };
+        assert_eq!(version_warnings(&foreground)[0].next, "restart relay-hub");
     }
 }

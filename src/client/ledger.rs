@@ -15,7 +15,7 @@ use super::{Asked, Broadcasted, ClientConfig, ClientEvent, Replied};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
     AskId, AskState, BroadcastId, ClientKind, ClientMessage, Hello, HubMessage, PeerName, PeersAnswer, Presence,
-    Refusal, RequestId, StatusAnswer, VERSIONS, Welcome,
+    Refusal, RequestId, StatusAnswer, VERSIONS, WatchingAnswer, Welcome,
 };
 
 /// How long a request may wait for its answer. launchd starts a job at most once in ten seconds (launchd.plist(5)).
@@ -35,6 +35,11 @@ pub enum Call {
     Peers,
     /// The hub's state.
     Status,
+    /// The traffic, from now on until the client leaves.
+    Watch {
+        /// Whether questions and replies are wanted as well.
+        text: bool,
+    },
     /// An ask.
     Ask {
         /// Its id, random and new: chance comes in as an argument, as time does.
@@ -76,6 +81,8 @@ pub enum Answer {
     Peers(PeersAnswer),
     /// The answer to [`Call::Status`].
     Status(StatusAnswer),
+    /// The answer to [`Call::Watch`].
+    Watching(WatchingAnswer),
     /// The answer to [`Call::Ask`].
     Asked(Asked),
     /// The answer to [`Call::Broadcast`].
@@ -107,6 +114,8 @@ pub(super) enum Purpose {
     Hello,
     /// A call that has no state of its own.
     Plain(CallId),
+    /// A watch that was said again.
+    Watch,
     /// An ask.
     Ask(AskId),
     /// A broadcast.
@@ -177,6 +186,8 @@ pub struct Ledger {
     mismatch: Option<Refusal>,
     plain: BTreeMap<CallId, Plain>,
     plain_timers: Deadlines<CallId>,
+    /// Whether the program watches, and whether it wants texts.
+    watch: Option<bool>,
     sent: Sent,
     received: Received,
     out: Outgoing,
@@ -192,6 +203,7 @@ impl Ledger {
             mismatch: None,
             plain: BTreeMap::new(),
             plain_timers: Deadlines::new(),
+            watch: None,
             sent: Sent::new(),
             received: Received::new(),
             out: Outgoing::default(),
@@ -212,7 +224,7 @@ impl Ledger {
                 self.sent.broadcast(now, id, broadcast_id, question, timeout, patience, &mut self.out);
             }
             Call::Reply { ask_id, text } => self.received.reply(now, id, ask_id, text, &mut self.out),
-            Call::Peers | Call::Status | Call::Rename { .. } => {
+            Call::Peers | Call::Status | Call::Watch { .. } | Call::Rename { .. } => {
                 self.plain_timers.set(id, now + patience);
                 let plain = Plain { call, started: now };
                 say_plain(id, &plain, &mut self.out);
@@ -293,6 +305,8 @@ impl Ledger {
             HubMessage::Welcome(welcome) => self.handle_welcome(now, welcome),
             HubMessage::Peers(answer) => self.answer_plain(answer.id, Answer::Peers(answer)),
             HubMessage::Status(answer) => self.answer_plain(answer.id, Answer::Status(answer)),
+            HubMessage::Watching(answer) => self.handle_watching(answer),
+            HubMessage::Watched(event) => self.out.event(ClientEvent::Watched(event)),
             HubMessage::Accepted(accepted) => {
                 self.out.purposes.remove(&accepted.id);
                 self.sent.handle_accepted(accepted, &mut self.out);
@@ -326,6 +340,23 @@ impl Ledger {
         self.sent.say_again(now, &mut self.out);
         for (id, plain) in &self.plain {
             say_plain(*id, plain, &mut self.out);
+        }
+        if let Some(text) = self.watch {
+            self.out.request(Purpose::Watch, |id| ClientMessage::Watch { id, text });
+        }
+    }
+
+    /// Takes the whole state: the answer to the program's call, or after a reconnect an event.
+    fn handle_watching(&mut self, answer: WatchingAnswer) {
+        match self.out.purposes.remove(&answer.id) {
+            Some(Purpose::Plain(call)) => {
+                if let Some(Plain { call: Call::Watch { text }, .. }) = self.plain.get(&call) {
+                    self.watch = Some(*text);
+                }
+                self.end_plain(call, Ok(Answer::Watching(answer)));
+            }
+            Some(_) => self.out.event(ClientEvent::Watching(answer)),
+            None => {}
         }
     }
 
@@ -367,6 +398,7 @@ impl Ledger {
         match purpose {
             Purpose::Hello => self.handle_mismatch(now, error),
             Purpose::Plain(call) => self.end_plain(call, Err(error)),
+            Purpose::Watch => tracing::warn!(code = %error.code, "this hub cannot be watched: {}", error.message),
             Purpose::Ask(ask_id) => self.sent.handle_ask_refused(now, ask_id, error, &mut self.out),
             Purpose::Broadcast(id) => self.sent.handle_broadcast_refused(id, error, &mut self.out),
             Purpose::Reply(ask_id) => self.received.handle_reply_refused(ask_id, error, &mut self.out),
@@ -425,6 +457,7 @@ impl Ledger {
 fn say_plain(id: CallId, plain: &Plain, out: &mut Outgoing) {
     out.request(Purpose::Plain(id), |id| match &plain.call {
         Call::Status => ClientMessage::Status { id },
+        Call::Watch { text } => ClientMessage::Watch { id, text: *text },
         Call::Rename { name } => ClientMessage::Rename { id, name: name.clone() },
         Call::Peers | Call::Ask { .. } | Call::Broadcast { .. } | Call::Reply { .. } => ClientMessage::Peers { id },
     });

@@ -72,6 +72,18 @@ impl Outbox {
         Ok(())
     }
 
+    /// Writes as much as the socket takes at once, for the last time. Unlike the runtime the kernel knows of a connection
+    /// that was accepted in this turn that it takes bytes.
+    pub(super) fn flush_last(&mut self) {
+        while self.queued() > 0 {
+            match rustix::io::write(&*self.stream, &self.bytes[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_full_or_broken) => return,
+            }
+        }
+    }
+
     fn wait(&mut self, events: mpsc::Sender<Event>) {
         self.waiting = true;
         let (conn, stream) = (self.conn, Rc::clone(&self.stream));

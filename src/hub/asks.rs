@@ -29,6 +29,8 @@ pub(super) struct Ask {
     pub(super) state: AskState,
     /// The ask that its asker had received last: the chain of asks that rings are looked for in.
     pub(super) parent: Option<AskId>,
+    /// When this hub accepted it.
+    pub(super) opened: Instant,
     /// When its asker stops waiting.
     pub(super) deadline: Instant,
     /// Where it stands.
@@ -140,6 +142,13 @@ impl Asks {
         self.in_order(&self.received, tag)
     }
 
+    /// Returns all open asks, in the order of their acceptance.
+    pub(super) fn open_in_order(&self) -> Vec<AskId> {
+        let mut ids: Vec<AskId> = self.received.iter().map(|(_, id)| *id).collect();
+        ids.sort_by_key(|id| self.by_id.get(id).map(|ask| ask.number));
+        ids
+    }
+
     fn in_order(&self, index: &BTreeSet<(PeerTag, AskId)>, tag: PeerTag) -> Vec<AskId> {
         let range = (tag, AskId::from_bits(0))..=(tag, AskId::from_bits(u64::MAX));
         let mut ids: Vec<AskId> = index.range(range).map(|(_, id)| *id).collect();
@@ -162,8 +171,10 @@ impl Asks {
     }
 
     /// Takes note of how far an open ask has come; never backwards. Gives up the question once it was handed over.
-    pub(super) fn advance(&mut self, id: AskId, state: AskState) {
-        let Some(ask) = self.by_id.get_mut(&id) else { return };
+    /// Returns whether it has come further.
+    pub(super) fn advance(&mut self, id: AskId, state: AskState) -> bool {
+        let Some(ask) = self.by_id.get_mut(&id) else { return false };
+        let further = state > ask.state;
         ask.state = ask.state.max(state);
         if ask.state >= AskState::HandedOver
             && let Phase::Open { question } = &mut ask.phase
@@ -171,6 +182,7 @@ impl Asks {
         {
             self.held_bytes -= question.len() as u64;
         }
+        further
     }
 
     /// Puts an answer to an open ask, or the same answer said again on another connection.
@@ -210,6 +222,7 @@ impl Asks {
             broadcast: None,
             state: AskState::Shown,
             parent: None,
+            opened: now,
             deadline: now,
             phase: Phase::Ended { ending: Ending::Replied, at: now },
             number: self.next_number,

@@ -15,6 +15,7 @@ impl Hub {
     /// a hub makes forget.
     pub(super) fn handle_broadcast(&mut self, now: Instant, conn: ConnId, tag: PeerTag, broadcast: BroadcastRequest) {
         if let Err(error) = check_text(&broadcast.question).and_then(|()| check_timeout(broadcast.timeout_ms)) {
+            self.count_too_large(&error);
             return self.refuse(conn, broadcast.id, error);
         }
         if self.settling.is_on() {

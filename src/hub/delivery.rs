@@ -7,7 +7,7 @@ use super::settling::Deferred;
 use super::{ConnId, Hub, loops, refusal};
 use crate::protocol::{
     Accepted, AskId, AskRequest, AskState, BODY_MAX_BYTES, BroadcastId, ClientMessage, ErrorCode, FailedEvent,
-    HubMessage, PeerName, PeerTag, Refusal, ReplyRequest, TIMEOUT_MAX_S, Wake,
+    HubMessage, PeerName, PeerTag, Refusal, ReplyRequest, TIMEOUT_MAX_S, Wake, WatchedEvent,
 };
 
 /// How long an ask that was answered or ended still counts as what made its receiver ask.
@@ -28,6 +28,7 @@ pub(super) struct NewAsk<'a> {
 impl Hub {
     pub(super) fn handle_ask(&mut self, now: Instant, conn: ConnId, tag: PeerTag, ask: AskRequest) {
         if let Err(error) = check_text(&ask.question).and_then(|()| check_timeout(ask.timeout_ms)) {
+            self.count_too_large(&error);
             return self.refuse(conn, ask.id, error);
         }
         if let Some(known) = self.asks.get(ask.ask_id) {
@@ -115,7 +116,14 @@ impl Hub {
     /// Returns how far it has come; a refusal names the limit that was reached and changes nothing.
     pub(super) fn open_ask(&mut self, now: Instant, new: NewAsk<'_>) -> Result<AskState, Refusal> {
         let parent = self.parent_of(now, new.asker);
-        self.check_limits(now, &new, parent)?;
+        if let Err((limit, error)) = self.check_limits(now, &new, parent) {
+            self.reached.count(limit);
+            self.tell_watchers(|hub| {
+                let (from, to) = (hub.sender_of(new.asker), hub.sender_of(new.asked));
+                Some(WatchedEvent::AskRefused { from, to, code: error.code })
+            });
+            return Err(error);
+        }
         let claim = self.settling.take_claim(new.id, new.asked);
         let state = claim.unwrap_or_else(|| self.first_state(new.asked));
         let question = (state < AskState::HandedOver).then(|| new.question.to_owned());
@@ -125,6 +133,7 @@ impl Hub {
             broadcast: new.broadcast,
             state,
             parent,
+            opened: now,
             deadline: new.deadline,
             phase: Phase::Open { question },
             number: 0,
@@ -136,6 +145,7 @@ impl Hub {
         if claim.is_none() {
             self.send_question(now, new.id);
         }
+        self.tell_opened(now, new.id);
         Ok(state)
     }
 
@@ -158,29 +168,35 @@ impl Hub {
         fresh.then_some(id)
     }
 
-    fn check_limits(&mut self, now: Instant, new: &NewAsk<'_>, parent: Option<AskId>) -> Result<(), Refusal> {
+    /// Returns the name of the limit that was reached with the refusal.
+    fn check_limits(
+        &mut self,
+        now: Instant,
+        new: &NewAsk<'_>,
+        parent: Option<AskId>,
+    ) -> Result<(), (&'static str, Refusal)> {
         let name = || self.peers.name(new.asked).map_or_else(String::new, PeerName::to_string);
         let sent = self.asks.open_of(new.asker).sent;
         if sent >= self.limits.open_asks {
-            return Err(refusal::too_many_sent(sent, &self.limits));
+            return Err(("open_asks", refusal::too_many_sent(sent, &self.limits)));
         }
         let received = self.asks.open_of(new.asked).received;
         if received >= self.limits.open_asks {
-            return Err(refusal::peer_busy(&name(), received, &self.limits));
+            return Err(("open_asks", refusal::peer_busy(&name(), received, &self.limits)));
         }
         let held = self.asks.held_bytes() + self.settling.bytes() + new.question.len() as u64;
         if held > self.limits.held_bytes {
-            return Err(refusal::hub_full(held, &self.limits));
+            return Err(("held_bytes", refusal::hub_full(held, &self.limits)));
         }
         if new.said_again {
             return Ok(());
         }
         if self.limits.loops && loops::closes_ring(&self.asks, parent, new.asker, new.asked) {
             tracing::warn!(peer = name(), "stopped a ring of asks");
-            return Err(refusal::loop_detected(&name()));
+            return Err(("loop", refusal::loop_detected(&name())));
         }
         if self.limits.rate {
-            self.paces.take(now, new.asker, new.asked).map_err(|too_fast| refusal::too_fast(&too_fast))?;
+            self.paces.take(now, new.asker, new.asked).map_err(|too_fast| ("rate", refusal::too_fast(&too_fast)))?;
         }
         Ok(())
     }
@@ -190,6 +206,7 @@ impl Hub {
             return self.refuse(conn, reply.id, refusal::only_sessions("reply"));
         };
         if let Err(error) = check_text(&reply.text) {
+            self.count_too_large(&error);
             return self.refuse(conn, reply.id, error);
         }
         let held = self.asks.held_bytes() + self.settling.bytes() + reply.text.len() as u64;
@@ -202,6 +219,7 @@ impl Hub {
         };
         match &ask.phase {
             Phase::Open { .. } if held > self.limits.held_bytes => {
+                self.reached.count("held_bytes");
                 self.refuse(conn, reply.id, refusal::hub_full(held, &self.limits));
             }
             Phase::Open { .. } => {
@@ -226,7 +244,13 @@ impl Hub {
         }
     }
 
-    fn sender_of(&self, tag: PeerTag) -> String {
+    pub(super) fn count_too_large(&mut self, error: &Refusal) {
+        if error.code == ErrorCode::TooLarge {
+            self.reached.count("text_bytes");
+        }
+    }
+
+    pub(super) fn sender_of(&self, tag: PeerTag) -> String {
         self.peers.get(tag).map_or_else(|| "a session that has ended".to_owned(), super::peers::Peer::sender)
     }
 
@@ -258,7 +282,11 @@ impl Hub {
     pub(super) fn handle_progress(&mut self, tag: PeerTag, ask_id: AskId, state: AskState) {
         match self.asks.get(ask_id) {
             Some(ask) if ask.asked == tag => match ask.phase {
-                Phase::Open { .. } | Phase::Answered(_) => self.asks.advance(ask_id, state),
+                Phase::Open { .. } | Phase::Answered(_) => {
+                    if self.asks.advance(ask_id, state) {
+                        self.tell_advanced(ask_id);
+                    }
+                }
                 Phase::Ended { .. } => self.send(tag, HubMessage::Closed { ask_id }),
             },
             None if self.settling.is_on() => self.settling.claim(ask_id, tag, state, &self.limits),
@@ -278,6 +306,7 @@ impl Hub {
     /// Ends an ask, if it has not ended, and tells everybody whom it concerns.
     pub(super) fn end_ask(&mut self, now: Instant, ask_id: AskId, ending: Ending) {
         let Some(phase) = self.asks.end(now, ask_id, ending) else { return };
+        self.tell_ended(now, ask_id, ending, &phase);
         let Some(ask) = self.asks.get(ask_id) else { return };
         let (asker, asked, state) = (ask.asker, ask.asked, ask.state);
         match ending {

@@ -213,11 +213,12 @@ impl Peers {
         self.by_name.get(name).copied()
     }
 
-    /// Takes note of what a session does and how it can be woken.
-    pub(super) fn set_presence(&mut self, tag: PeerTag, presence: Presence) {
-        if let Some(session) = self.by_tag.get_mut(&tag).and_then(|peer| peer.session.as_mut()) {
-            session.facts.presence = presence;
-        }
+    /// Takes note of what a session does and how it can be woken. Returns whether that is new.
+    pub(super) fn set_presence(&mut self, tag: PeerTag, presence: Presence) -> bool {
+        self.by_tag
+            .get_mut(&tag)
+            .and_then(|peer| peer.session.as_mut())
+            .is_some_and(|session| std::mem::replace(&mut session.facts.presence, presence) != presence)
     }
 
     /// Returns every peer but one, by name.

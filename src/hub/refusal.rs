@@ -89,6 +89,14 @@ pub(super) fn only_sessions(what: &str) -> Refusal {
     )
 }
 
+pub(super) fn only_control(what: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::NotRegistered,
+        format!("only a person's tool can {what}, and this connection said hello as a session"),
+        "say hello with kind control on a connection of its own",
+    )
+}
+
 pub(super) fn already_registered() -> Refusal {
     Refusal::new(
         ErrorCode::AlreadyRegistered,

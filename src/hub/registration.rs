@@ -7,7 +7,8 @@ use super::peers::{GONE_WAIT, Registered};
 use super::{CloseReason, ConnId, Effect, Hub, refusal};
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    AskEvent, AskId, ClientMessage, Hello, HubMessage, PeerName, PeerTag, ReplyEvent, RequestId, VERSIONS, Welcome,
+    AskEvent, AskId, ClientMessage, Hello, HubMessage, PeerName, PeerTag, ReplyEvent, RequestId, VERSIONS,
+    WatchedEvent, Welcome,
 };
 
 impl Hub {
@@ -16,6 +17,7 @@ impl Hub {
         self.idle.handle_connections(now, self.connections.len());
         if self.connections.len() as u64 > self.limits.connections {
             let error = refusal::too_many_connections(&self.limits);
+            self.reached.count("connections");
             self.send_to(conn, HubMessage::Error { id: None, error });
             self.close(now, conn, CloseReason::TooManyConnections);
         }
@@ -33,6 +35,7 @@ impl Hub {
             ClientMessage::Hello(hello) => return self.handle_hello(now, conn, *hello),
             ClientMessage::Peers { id } => (Some(id), "peers"),
             ClientMessage::Status { id } => (Some(id), "status"),
+            ClientMessage::Watch { id, .. } => (Some(id), "watch"),
             ClientMessage::Ask(ask) => (Some(ask.id), "ask"),
             ClientMessage::Broadcast(broadcast) => (Some(broadcast.id), "broadcast"),
             ClientMessage::Reply(reply) => (Some(reply.id), "reply"),
@@ -56,6 +59,7 @@ impl Hub {
         let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
         if let Some(old) = superseded.filter(|old| *old != conn) {
             self.connections.remove(old);
+            self.watchers.remove(old);
             self.effects.push_back(Effect::Close { conn: old, reason: CloseReason::Superseded });
         }
         self.connections.set_client(conn, tag);
@@ -67,10 +71,15 @@ impl Hub {
             HubMessage::Welcome(Welcome { id, version, name, hub: self.program.version.to_owned(), settling }),
         );
         if let Some((other, name)) = displaced {
+            if let Some(former) = self.peers.name(tag).cloned() {
+                self.tell_renamed(&former, &name);
+            }
             self.send(other, HubMessage::Renamed { id: None, name });
         }
         if resumed {
             self.say_again(now, tag);
+        } else {
+            self.tell_peer_came(now, tag);
         }
         self.retry_for_newcomer(now, tag);
     }
@@ -119,6 +128,7 @@ impl Hub {
             ClientMessage::Hello(_)
             | ClientMessage::Peers { .. }
             | ClientMessage::Status { .. }
+            | ClientMessage::Watch { .. }
             | ClientMessage::Broadcast(_)
             | ClientMessage::Reply(_)
             | ClientMessage::Rename { .. }
@@ -138,6 +148,7 @@ impl Hub {
         match self.peers.rename(tag, name) {
             Ok(name) => {
                 tracing::info!(peer = name.as_str(), former = own.as_str(), "a peer was renamed");
+                self.tell_renamed(&own, &name);
                 self.send_to(conn, HubMessage::Renamed { id: Some(id), name });
             }
             Err(error) => self.refuse(conn, id, refusal::rename(&error, own.as_str())),
@@ -153,6 +164,7 @@ impl Hub {
         if !self.connections.is_open(conn) {
             return;
         }
+        self.watchers.remove(conn);
         if let Some(tag) = self.connections.remove(conn) {
             let settled = self.settling.poll_timeout().unwrap_or(now);
             self.peers.handle_lost(tag, conn, (now + GONE_WAIT).max(settled));
@@ -174,6 +186,7 @@ impl Hub {
         if !self.connections.is_open(conn) {
             return;
         }
+        self.watchers.remove(conn);
         if let Some(tag) = self.connections.remove(conn) {
             self.peers.handle_lost(tag, conn, now + GONE_WAIT);
         }
@@ -195,6 +208,9 @@ impl Hub {
         self.connections.forget_lost(tag);
         if let Some(peer) = self.peers.forget(tag) {
             tracing::info!(peer = peer.sender(), "a client has gone");
+            if let Some(session) = peer.session {
+                self.tell_watchers(|_| Some(WatchedEvent::PeerLeft { name: session.name }));
+            }
         }
     }
 }

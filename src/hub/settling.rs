@@ -43,6 +43,7 @@ impl Deferred {
             ClientMessage::Hello(_)
             | ClientMessage::Peers { .. }
             | ClientMessage::Status { .. }
+            | ClientMessage::Watch { .. }
             | ClientMessage::Rename { .. }
             | ClientMessage::Progress { .. }
             | ClientMessage::Taken { .. }

@@ -34,6 +34,9 @@ impl Hub {
             peers: self.peers.n_sessions() as u64,
             open_asks: self.asks.n_open(),
             programs,
+            activated: self.standing.activated,
+            replaced: self.standing.replaced,
+            refused: self.reached.counts(),
         };
         self.send_to(conn, HubMessage::Status(answer));
     }

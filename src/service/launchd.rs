@@ -11,7 +11,7 @@ use plist::{Dictionary, Value};
 
 use super::commands::Commands;
 use super::plan::{Plan, PlanError, Run, Step, When, command_line};
-use super::{HUB, ServiceError, UnitStatus, nameable, words};
+use super::{HUB, Manager, ServiceError, UnitStatus, nameable, words};
 use crate::activation::SOCKET_NAME;
 use crate::paths::Environment;
 
@@ -87,6 +87,20 @@ pub(super) fn domain(uid: u32, commands: &mut dyn Commands) -> Result<String, Se
         }
     }
     Err(ServiceError::NoManager { reason: format!("`launchctl print` {}", said.join(", ")) })
+}
+
+/// Looks for the job in either domain, and for a domain only if it is in none.
+pub(super) fn look(uid: u32, commands: &mut dyn Commands) -> Result<(Manager, Vec<UnitStatus>), ServiceError> {
+    for domain in [format!("gui/{uid}"), format!("user/{uid}")] {
+        if let Ok(units) = status(&domain, commands)
+            && units.iter().any(|unit| unit.load == "loaded")
+        {
+            return Ok((Manager::Launchd { domain }, units));
+        }
+    }
+    let domain = domain(uid, commands)?;
+    let units = status(&domain, commands)?;
+    Ok((Manager::Launchd { domain }, units))
 }
 
 /// Reads `launchctl print`. Its text is for people and not promised to stay: what is missing from it stays empty.

@@ -24,4 +24,5 @@ mod survival;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod units;
+mod watch;
 mod wire;

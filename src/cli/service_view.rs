@@ -1,0 +1,235 @@
+//! How the hub stands with the service manager, and what of it a person should repair.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::reach::Reach;
+use crate::paths::Environment;
+use crate::service::{self, LABEL, Manager, SERVICE_UNIT, SOCKET_UNIT, SystemCommands, UnitStatus};
+
+/// How long a service manager may take to answer before the look goes on without it.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// After how many restarts a hub counts as one that keeps crashing.
+const RESTARTS_MANY: u32 = 3;
+
+/// Something that is not as it should be, and the one command that cures it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Warning {
+    /// What is not as it should be.
+    pub(super) what: String,
+    /// The command, or what else to do.
+    pub(super) next: String,
+}
+
+impl Warning {
+    /// Returns a warning.
+    pub(super) fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { what: what.into(), next: next.into() }
+    }
+}
+
+/// What the service manager said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ServiceView {
+    /// How the hub stands with it.
+    Seen {
+        /// The manager.
+        manager: Manager,
+        /// The socket first, where it is a unit of its own.
+        units: Vec<UnitStatus>,
+    },
+    /// None answers, and why.
+    None(String),
+}
+
+impl ServiceView {
+    /// Asks the service manager, and waits for it no longer than a person would.
+    pub(super) fn look(environment: &Environment) -> Self {
+        let mut commands = SystemCommands::new(environment).with_limit(PATIENCE);
+        match service::look(environment, &mut commands) {
+            Ok((manager, units)) => Self::Seen { manager, units },
+            Err(service::ServiceError::NoManager { reason }) => Self::None(reason),
+            Err(error) => Self::None(error.to_string()),
+        }
+    }
+
+    /// Returns it in one line.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Seen { manager, units } => {
+                let units: Vec<String> = units.iter().map(unit_text).collect();
+                format!("{manager}; {}", units.join("; "))
+            }
+            Self::None(reason) => format!("no service manager answers ({reason})"),
+        }
+    }
+
+    /// Returns a unit by its name.
+    pub(super) fn unit(&self, name: &str) -> Option<&UnitStatus> {
+        match self {
+            Self::Seen { units, .. } => units.iter().find(|unit| unit.name == name),
+            Self::None(_) => None,
+        }
+    }
+
+    /// Returns whether the service is installed here.
+    pub(super) fn is_installed(&self) -> bool {
+        [SOCKET_UNIT, LABEL].iter().any(|name| self.unit(name).is_some_and(|unit| unit.load == "loaded"))
+    }
+
+    /// Returns what is wrong with the service. `reach` is what a connect to the service's own socket met.
+    pub(super) fn warnings(&self, reach: &Reach) -> Vec<Warning> {
+        match self {
+            Self::Seen { manager: Manager::Systemd, .. } => self.systemd_warnings(reach),
+            Self::Seen { manager: Manager::Launchd { domain }, .. } => self.launchd_warnings(domain, reach),
+            Self::None(_) => Vec::new(),
+        }
+    }
+
+    fn systemd_warnings(&self, reach: &Reach) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let Some(socket) = self.unit(SOCKET_UNIT) else { return warnings };
+        let is_reached = matches!(reach, Reach::Listening);
+        if socket.load == "masked" {
+            let next = format!("systemctl --user unmask {SOCKET_UNIT} && relayctl install-service");
+            warnings.push(Warning::new(format!("{SOCKET_UNIT} is masked: nobody may start it"), next));
+        } else if socket.load != "loaded" {
+            if !is_reached {
+                warnings.push(Warning::new("the service is not installed", "relayctl install-service"));
+            }
+            return warnings;
+        } else if socket.active == "failed" {
+            warnings.push(Warning::new(
+                format!("{SOCKET_UNIT} has failed ({}) and listens no more", socket.result),
+                format!(
+                    "systemctl --user reset-failed {SOCKET_UNIT} {SERVICE_UNIT} && systemctl --user start {SOCKET_UNIT}"
+                ),
+            ));
+        } else if socket.active != "active" && socket.active != "activating" {
+            let what = format!("{SOCKET_UNIT} is {}: nobody listens for the hub", socket.active);
+            warnings.push(Warning::new(what, format!("systemctl --user start {SOCKET_UNIT}")));
+        } else if matches!(reach, Reach::Missing | Reach::Abandoned) {
+            let what = format!("{SOCKET_UNIT} is active, but its socket was removed or replaced");
+            warnings.push(Warning::new(what, format!("systemctl --user restart {SOCKET_UNIT}")));
+        }
+        if socket.load == "loaded" && socket.enabled != "enabled" && !socket.enabled.is_empty() {
+            let what = format!("{SOCKET_UNIT} is {}: it is gone after the next login", socket.enabled);
+            warnings.push(Warning::new(what, "relayctl install-service"));
+        }
+        if let Some(hub) = self.unit(SERVICE_UNIT) {
+            if hub.active == "failed" {
+                let what = format!("{SERVICE_UNIT} has failed ({})", hub.result);
+                warnings.push(Warning::new(what, "relayctl logs --since 1h"));
+            } else if hub.restarts.is_some_and(|n| n >= RESTARTS_MANY) {
+                let what = format!("the hub was restarted {} times after failures", hub.restarts.unwrap_or(0));
+                warnings.push(Warning::new(what, "relayctl logs --since 1h"));
+            }
+        }
+        warnings
+    }
+
+    fn launchd_warnings(&self, domain: &str, reach: &Reach) -> Vec<Warning> {
+        let is_reached = matches!(reach, Reach::Listening);
+        match self.unit(LABEL) {
+            Some(job) if job.load != "loaded" && !is_reached => {
+                vec![Warning::new("the service is not installed", "relayctl install-service")]
+            }
+            Some(job) if job.load == "loaded" && matches!(reach, Reach::Missing | Reach::Abandoned) => {
+                let what = format!("{LABEL} is loaded, but its socket was removed or replaced");
+                vec![Warning::new(what, format!("launchctl bootout {domain}/{LABEL}; relayctl install-service"))]
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+}
+
+fn unit_text(unit: &UnitStatus) -> String {
+    if unit.load == "not-found" {
+        return format!("{} is not installed", unit.name);
+    }
+    let sub = if unit.sub.is_empty() { String::new() } else { format!(" ({})", unit.sub) };
+    // A unit that cannot be enabled is started by another one: that says nothing to a person.
+    let is_telling = !unit.enabled.is_empty() && unit.enabled != "static";
+    let enabled = if is_telling { format!(", {}", unit.enabled) } else { String::new() };
+    format!("{} is {}{sub}{enabled}", unit.name, unit.active)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io;
+
+    use super::*;
+
+    pub(in crate::cli) fn systemd(socket: [&str; 4], hub: [&str; 4]) -> ServiceView {
+        let unit = |name: &str, [load, active, sub, enabled]: [&str; 4]| UnitStatus {
+            name: name.into(),
+            load: load.into(),
+            active: active.into(),
+            sub: sub.into(),
+            enabled: enabled.into(),
+            result: "trigger-limit-hit".into(),
+            ..UnitStatus::default()
+        };
+        ServiceView::Seen { manager: Manager::Systemd, units: vec![unit(SOCKET_UNIT, socket), unit(SERVICE_UNIT, hub)] }
+    }
+
+    pub(in crate::cli) const LISTENS: [&str; 4] = ["loaded", "active", "listening", "enabled"];
+    pub(in crate::cli) const IDLE: [&str; 4] = ["loaded", "inactive", "dead", "static"];
+
+    fn told(view: &ServiceView, reach: &Reach) -> String {
+        let lines: Vec<String> =
+            view.warnings(reach).into_iter().map(|warning| format!("{} -> {}", warning.what, warning.next)).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn a_service_that_works_is_worth_no_warning() {
+        assert_eq!(told(&systemd(LISTENS, IDLE), &Reach::Listening), "");
+        assert_eq!(told(&ServiceView::None("no bus".into()), &Reach::Missing), "");
+    }
+
+    #[test]
+    fn each_state_has_the_command_that_cures_it() {
+        let with = |socket: [&str; 4], reach: &Reach| told(&systemd(socket, IDLE), reach);
+        let barred = Reach::Barred(io::ErrorKind::PermissionDenied.into());
+        let said = [
+            with(["not-found", "inactive", "dead", ""], &Reach::Missing),
+            with(["masked", "inactive", "dead", "masked"], &Reach::Missing),
+            with(["loaded", "failed", "failed", "enabled"], &Reach::Missing),
+            with(["loaded", "inactive", "dead", "disabled"], &Reach::Missing),
+            with(LISTENS, &Reach::Missing),
+            with(LISTENS, &barred),
+            told(&systemd(LISTENS, ["loaded", "failed", "failed", "static"]), &Reach::Listening),
+        ];
+        insta::assert_snapshot!(said.join("\n"), @"
+        the service is not installed -> relayctl install-service
+        relay.socket is masked: nobody may start it -> systemctl --user unmask relay.socket && relayctl install-service
+        relay.socket has failed (trigger-limit-hit) and listens no more -> systemctl --user reset-failed relay.socket relay.service && systemctl --user start relay.socket
+        relay.socket is inactive: nobody listens for the hub -> systemctl --user start relay.socket
+        relay.socket is disabled: it is gone after the next login -> relayctl install-service
+        relay.socket is active, but its socket was removed or replaced -> systemctl --user restart relay.socket
+
+        relay.service has failed (trigger-limit-hit) -> relayctl logs --since 1h
+        ");
+    }
+
+    #[test]
+    fn a_job_of_launchd_is_judged_alike() {
+        let job = |load: &str| ServiceView::Seen {
+            manager: Manager::Launchd { domain: "gui/501".into() },
+            units: vec![UnitStatus { name: LABEL.into(), load: load.into(), ..UnitStatus::default() }],
+        };
+        let said = [
+            told(&job("loaded"), &Reach::Listening),
+            told(&job("loaded"), &Reach::Missing),
+            told(&job("not-found"), &Reach::Missing),
+        ];
+        insta::assert_snapshot!(said.join("\n"), @"
+
+        dev.claude-relay.hub is loaded, but its socket was removed or replaced -> launchctl bootout gui/501/dev.claude-relay.hub; relayctl install-service
+        the service is not installed -> relayctl install-service
+        ");
+    }
+}

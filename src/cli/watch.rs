@@ -1,0 +1,378 @@
+//! `relayctl watch`: who asks whom, and how each ask ends, as it happens.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Local, SecondsFormat};
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::error::{CliError, Exit};
+use super::interrupt::Interrupt;
+use super::output::{Format, Line, Output};
+use super::{Context, peers, wording};
+use crate::client::{ClientEvent, HubClient};
+use crate::paths::Environment;
+use crate::protocol::{AskId, AskOutcome, AskState, AskView, PeerView, WatchedEvent, WatchingAnswer};
+
+/// Show the traffic as it happens: who comes and goes, who asks whom, how it ends
+///
+/// The first lines are what is there already. Hub restarts are survived. The texts of questions and answers are shown
+/// only with --text.
+#[derive(Debug, Args)]
+pub(super) struct WatchArgs {
+    /// Show the texts of questions and answers as well
+    #[arg(long)]
+    text: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl WatchArgs {
+    /// Prints the state and then each change, until it is interrupted.
+    ///
+    /// # Errors
+    /// No hub answers, or it cannot be watched.
+    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+        context.out.use_json(self.format.json);
+        let mut interrupt = Interrupt::listen()?;
+        let (hub, mut events) = context.connect()?;
+        let result = tokio::select! {
+            result = self.follow(&hub, &mut events, &mut context.out) => result,
+            () = interrupt.wait() => Ok(Exit::Done),
+        };
+        hub.bye().await;
+        result
+    }
+
+    async fn follow(
+        &self,
+        hub: &HubClient,
+        events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+        out: &mut Output,
+    ) -> Result<Exit, CliError> {
+        let first = hub.watch(self.text).await?;
+        let mut screen = Screen::new(&first);
+        screen.show_state(Local::now(), &first, None, out)?;
+        while let Some(event) = events.recv().await {
+            match event {
+                ClientEvent::Watching(state) => {
+                    let hub = if state.pid == screen.hub { HubNews::Back } else { HubNews::Restarted };
+                    screen.hub = state.pid;
+                    screen.show_state(Local::now(), &state, Some(hub), out)?;
+                }
+                ClientEvent::Watched(event) => screen.show_event(Local::now(), &event, out)?,
+                ClientEvent::Ask(_)
+                | ClientEvent::Closed { .. }
+                | ClientEvent::Outcome(_)
+                | ClientEvent::Tally(_)
+                | ClientEvent::ReplyFailed { .. }
+                | ClientEvent::Renamed { .. } => {}
+            }
+        }
+        Err(CliError::ClientEnded)
+    }
+}
+
+/// Why the whole state is told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HubNews {
+    /// Another hub answers.
+    Restarted,
+    /// The same hub answers on another connection: this program read too slowly.
+    Back,
+}
+
+/// What was shown, as far as it decides what is shown next.
+struct Screen {
+    hub: u32,
+    /// The open asks that were shown: those that a new hub is told of again are not new.
+    asks: BTreeSet<AskId>,
+    environment: Environment,
+}
+
+impl Screen {
+    fn new(first: &WatchingAnswer) -> Self {
+        Self { hub: first.pid, asks: BTreeSet::new(), environment: Environment::of_process() }
+    }
+
+    fn show_state(
+        &mut self,
+        at: DateTime<Local>,
+        state: &WatchingAnswer,
+        news: Option<HubNews>,
+        out: &mut Output,
+    ) -> Result<(), CliError> {
+        if out.is_json() {
+            self.asks.extend(state.asks.iter().map(|ask| ask.ask_id));
+            return out.print_json(
+                "watching",
+                &StateJson { at: stamp(at), restarted: news == Some(HubNews::Restarted), state },
+            );
+        }
+        let mut lines = Vec::new();
+        lines.extend(news.map(|news| match news {
+            HubNews::Restarted => format!("hub restarted: {}, process {}", state.hub, state.pid),
+            HubNews::Back => "connection lost and found again: something may have been missed".to_owned(),
+        }));
+        let settling = if state.settling { ", more may come back in a moment" } else { "" };
+        lines.push(format!("{}, {}{settling}", count(state.peers.len(), "peer"), count(state.asks.len(), "open ask")));
+        for line in lines {
+            out.print(&line_at(at).plain(&line))?;
+        }
+        for peer in &state.peers {
+            out.print(&line_at(at).plain(&self.peer_text(peer)))?;
+        }
+        for ask in &state.asks {
+            let since = wording::rough(ask.age_ms / 1000);
+            let line =
+                format!("{}  open for {since}, {}", ask_text(ask.ask_id, &ask.from, &ask.to), state_text(ask.state));
+            self.asks.insert(ask.ask_id);
+            out.print(&line_at(at).plain(&line))?;
+            show_text(ask.question.as_deref(), out)?;
+        }
+        Ok(())
+    }
+
+    fn show_event(&mut self, at: DateTime<Local>, event: &WatchedEvent, out: &mut Output) -> Result<(), CliError> {
+        let known = match event {
+            WatchedEvent::AskOpened(ask) => !self.asks.insert(ask.ask_id),
+            WatchedEvent::AskEnded { ask_id, .. } => self.asks.remove(ask_id),
+            WatchedEvent::PeerCame { .. }
+            | WatchedEvent::PeerLeft { .. }
+            | WatchedEvent::PeerRenamed { .. }
+            | WatchedEvent::PeerChanged { .. }
+            | WatchedEvent::AskAdvanced { .. }
+            | WatchedEvent::AskRefused { .. } => false,
+        };
+        if out.is_json() {
+            return out.print_json("watched", &EventJson { at: stamp(at), event });
+        }
+        let (line, text) = self.event_text(event, known);
+        out.print(&line_at(at).plain(&line))?;
+        show_text(text, out)
+    }
+
+    fn event_text<'a>(&self, event: &'a WatchedEvent, known: bool) -> (String, Option<&'a str>) {
+        match event {
+            WatchedEvent::PeerCame { peer } => (self.peer_text(peer), None),
+            WatchedEvent::PeerLeft { name } => (format!("- {name}"), None),
+            WatchedEvent::PeerRenamed { former, name } => (format!("{former} is now {name}"), None),
+            WatchedEvent::PeerChanged { name, presence } => {
+                let (status, wakes_by) = (peers::status(presence.status), peers::wakes_by(presence.wakes_by));
+                (format!("{name} is {status}, wakes by {wakes_by}"), None)
+            }
+            WatchedEvent::AskOpened(AskView { ask_id, from, to, broadcast_id, question, state, .. }) => {
+                let what = match (known, broadcast_id) {
+                    (true, _) => "goes on",
+                    (false, Some(_)) => "asked, with everybody",
+                    (false, None) => "asked",
+                };
+                let held = if *state == AskState::Held { ", held: it cannot be woken" } else { "" };
+                (format!("{}  {what}{held}", ask_text(*ask_id, from, to)), question.as_deref())
+            }
+            WatchedEvent::AskAdvanced { ask_id, from, to, state } => {
+                (format!("{}  {}", ask_text(*ask_id, from, to), state_text(*state)), None)
+            }
+            WatchedEvent::AskRefused { from, to, code } => (format!("{from} → {to}  refused: {code}"), None),
+            WatchedEvent::AskEnded { ask_id, from, to, outcome, state, latency_ms, reply, .. } => {
+                let after = latency(Duration::from_millis(*latency_ms));
+                let how = match outcome {
+                    AskOutcome::Reply => format!("answered after {after}"),
+                    AskOutcome::Timeout => format!("timed out after {after}, {}", state_text(*state)),
+                    AskOutcome::PeerGone => format!("peer gone after {after}, {}", state_text(*state)),
+                    AskOutcome::Withdrawn => format!("withdrawn after {after}"),
+                };
+                (format!("{}  {how}", ask_text(*ask_id, from, to)), reply.as_deref())
+            }
+        }
+    }
+
+    fn peer_text(&self, peer: &PeerView) -> String {
+        let folder = wording::folder(&peer.cwd, self.environment.home.as_deref());
+        let (status, wakes_by) = (peers::status(peer.presence.status), peers::wakes_by(peer.presence.wakes_by));
+        format!("+ {}  {folder}  {status}, wakes by {wakes_by}", peer.name)
+    }
+}
+
+fn show_text(text: Option<&str>, out: &mut Output) -> Result<(), CliError> {
+    text.map_or(Ok(()), |text| out.print(&Line::of("          | ").bordered(text, "          | ")))
+}
+
+fn line_at(at: DateTime<Local>) -> Line {
+    Line::of(&format!("{}  ", at.format("%H:%M:%S")))
+}
+
+fn stamp(at: DateTime<Local>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, false)
+}
+
+fn ask_text(ask_id: AskId, from: &str, to: &str) -> String {
+    format!("{from} → {to}  {ask_id}")
+}
+
+const fn state_text(state: AskState) -> &'static str {
+    match state {
+        AskState::Accepted => "not handed over yet",
+        AskState::Held => "held",
+        AskState::HandedOver => "handed over",
+        AskState::Shown => "shown",
+    }
+}
+
+fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// Returns a time as precisely as it matters: `12ms`, `4.2s`, `3m 5s`.
+fn latency(time: Duration) -> String {
+    match time.as_millis() {
+        0..1_000 => format!("{}ms", time.as_millis()),
+        1_000..60_000 => format!("{:.1}s", time.as_secs_f64()),
+        _ => wording::exact(time),
+    }
+}
+
+#[derive(Serialize)]
+struct StateJson<'a> {
+    at: String,
+    restarted: bool,
+    #[serde(flatten)]
+    state: &'a WatchingAnswer,
+}
+
+#[derive(Serialize)]
+struct EventJson<'a> {
+    at: String,
+    #[serde(flatten)]
+    event: &'a WatchedEvent,
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeZone;
+
+    use super::*;
+    use crate::cli::output::capture;
+    use crate::protocol::{Activity, ErrorCode, OpenAsks, PeerName, Presence, Wake};
+
+    const ASK: AskId = AskId::from_bits(7);
+
+    fn at() -> DateTime<Local> {
+        Local.with_ymd_and_hms(2026, 3, 1, 12, 3, 4).unwrap()
+    }
+
+    fn peer(name: &str) -> PeerView {
+        PeerView {
+            name: PeerName::parse(name).unwrap(),
+            cwd: format!("/srv/{name}"),
+            branch: None,
+            pid: 1,
+            client: None,
+            presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
+            connected_s: 1,
+            open_asks: OpenAsks::default(),
+        }
+    }
+
+    fn ask(question: Option<&str>) -> AskView {
+        AskView {
+            ask_id: ASK,
+            from: "shell".into(),
+            to: "backend".into(),
+            broadcast_id: None,
+            state: AskState::Accepted,
+            age_ms: 4_000,
+            timeout_ms: 1,
+            question: question.map(str::to_owned),
+        }
+    }
+
+    fn state(asks: Vec<AskView>) -> WatchingAnswer {
+        WatchingAnswer { id: 1, hub: "0.1.0".into(), pid: 2, settling: true, peers: vec![peer("backend")], asks }
+    }
+
+    fn events() -> Vec<WatchedEvent> {
+        let name = || PeerName::parse("backend").unwrap();
+        let (from, to) = (|| "shell".to_owned(), || "backend".to_owned());
+        vec![
+            WatchedEvent::PeerCame { peer: peer("web") },
+            WatchedEvent::PeerChanged {
+                name: name(),
+                presence: Presence { status: Activity::Busy, wakes_by: Wake::NextPrompt },
+            },
+            WatchedEvent::PeerRenamed {
+                former: PeerName::parse("web").unwrap(),
+                name: PeerName::parse("www").unwrap(),
+            },
+            WatchedEvent::AskOpened(ask(Some("green?\n12:00:00  + forged"))),
+            WatchedEvent::AskAdvanced { ask_id: ASK, from: from(), to: to(), state: AskState::HandedOver },
+            WatchedEvent::AskEnded {
+                ask_id: ASK,
+                from: from(),
+                to: to(),
+                broadcast_id: None,
+                outcome: AskOutcome::Reply,
+                state: AskState::Shown,
+                latency_ms: 4_210,
+                reply: Some("yes\x1b[2J".into()),
+            },
+            WatchedEvent::AskRefused { from: from(), to: to(), code: ErrorCode::LoopDetected },
+            WatchedEvent::PeerLeft { name: name() },
+        ]
+    }
+
+    fn shown(json: bool) -> String {
+        let (mut out, captured) = capture::output(json);
+        let first = state(vec![ask(None)]);
+        let mut screen = Screen::new(&first);
+        screen.asks.clear();
+        screen.show_state(at(), &state(Vec::new()), None, &mut out).unwrap();
+        for event in events() {
+            screen.show_event(at(), &event, &mut out).unwrap();
+        }
+        screen.show_state(at(), &first, Some(HubNews::Restarted), &mut out).unwrap();
+        screen.show_event(at(), &WatchedEvent::AskOpened(ask(None)), &mut out).unwrap();
+        captured.text()
+    }
+
+    #[test]
+    fn the_traffic_is_one_line_an_event_and_no_text_passes_for_one() {
+        insta::assert_snapshot!(shown(false), @r"
+        --- stdout
+        12:03:04  1 peer, 0 open asks, more may come back in a moment
+        12:03:04  + backend  /srv/backend  idle, wakes by channel
+        12:03:04  + web  /srv/web  idle, wakes by channel
+        12:03:04  backend is busy, wakes by next prompt
+        12:03:04  web is now www
+        12:03:04  shell → backend  0000-0000-0007  asked
+                  | green?
+                  | 12:00:00  + forged
+        12:03:04  shell → backend  0000-0000-0007  handed over
+        12:03:04  shell → backend  0000-0000-0007  answered after 4.2s
+                  | yes\u{1b}[2J
+        12:03:04  shell → backend  refused: loop_detected
+        12:03:04  - backend
+        12:03:04  hub restarted: 0.1.0, process 2
+        12:03:04  1 peer, 1 open ask, more may come back in a moment
+        12:03:04  + backend  /srv/backend  idle, wakes by channel
+        12:03:04  shell → backend  0000-0000-0007  open for 4s, not handed over yet
+        12:03:04  shell → backend  0000-0000-0007  goes on
+        --- stderr
+        ");
+    }
+
+    #[test]
+    fn the_traffic_has_its_json() {
+        let text = shown(true);
+        assert!(text.contains(r#""type":"watched""#) && text.contains(r#""what":"ask_ended""#), "{text}");
+        assert!(text.contains(r#""restarted":true"#) && text.contains(r#""latency_ms":4210"#), "{text}");
+    }
+
+    #[test]
+    fn a_latency_is_as_precise_as_it_matters() {
+        let said: Vec<String> = [12, 4_210, 185_000].map(|ms| latency(Duration::from_millis(ms))).into();
+        assert_eq!(said, ["12ms", "4.2s", "3m 5s"]);
+    }
+}

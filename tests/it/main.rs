@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module for each part of the product.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks at the messages that it is about")]
 #![allow(unreachable_pub, reason = "one binary: what a module offers is for the others")]
 
 #[cfg(target_os = "linux")]

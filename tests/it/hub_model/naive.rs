@@ -215,7 +215,6 @@ impl Naive {
         match message {
             ClientMessage::Hello(hello) => self.refuse(conn, hello.id, ErrorCode::AlreadyRegistered),
             ClientMessage::Peers { id } => self.list(now, conn, tag, id),
-            ClientMessage::Status { .. } => {}
             ClientMessage::Ask(ask) => self.handle_ask(now, conn, tag, ask),
             ClientMessage::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, broadcast),
             ClientMessage::Reply(reply) => self.reply(now, conn, tag, reply),
@@ -243,6 +242,8 @@ impl Naive {
                 self.close(now, conn, CloseReason::Bye);
                 self.forget(now, tag);
             }
+            // What the model's clients do not say.
+            _ => {}
         }
     }
 

@@ -230,5 +230,6 @@ fn line(message: &HubMessage) -> String {
         HubMessage::Reply(event) => format!("{} answers: {}", event.from, event.text),
         HubMessage::Failed(event) => format!("failed: {} after {:?}", event.code, event.state),
         HubMessage::Closed { .. } => "closed".to_owned(),
+        other => format!("{other:?}"),
     }
 }

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "one binary: what a module offers is for the others")]
 
 mod channel_alone;
+#[cfg(target_os = "linux")]
+mod chaos;
 mod cli;
 mod cli_exit;
 mod conversation;

@@ -1,5 +1,6 @@
 //! What several tests stand on.
 
+pub mod checker;
 pub mod hub_process;
 pub mod mcp;
 pub mod stage;

@@ -63,7 +63,8 @@ struct Taken {
 struct OpenBroadcast {
     question: Rc<str>,
     started: Instant,
-    deadline: Instant,
+    /// The time of its asks. It begins when the hub opens them, which a hub that settles does late.
+    timeout: Duration,
     call: Option<CallId>,
     tally: Tally,
     open: u64,
@@ -145,13 +146,13 @@ impl Sent {
         let broadcast = OpenBroadcast {
             question: question.into(),
             started: now,
-            deadline: now + timeout,
+            timeout,
             call: Some(call),
             tally: Tally { broadcast_id: id, asked: 0, replied: 0, timed_out: 0, gone: 0, refused: 0 },
             open: 0,
         };
         self.timers.set(Timer::BroadcastPatience(id), now + patience);
-        say_broadcast(now, id, &broadcast, out);
+        say_broadcast(id, &broadcast, out);
         self.broadcasts.insert(id, broadcast);
     }
 
@@ -166,7 +167,7 @@ impl Sent {
         }
         for (id, broadcast) in &self.broadcasts {
             if broadcast.call.is_some() {
-                say_broadcast(now, *id, broadcast, out);
+                say_broadcast(*id, broadcast, out);
             }
         }
     }
@@ -232,7 +233,7 @@ impl Sent {
                 to: ask.to.to_string(),
                 question: Rc::clone(&broadcast.question),
                 started: now,
-                deadline: broadcast.deadline,
+                deadline: now + broadcast.timeout,
                 broadcast: Some(id),
                 bound: Some(ask.tag),
                 state: ask.state,
@@ -405,13 +406,13 @@ fn say_ask(now: Instant, ask_id: AskId, ask: &OpenAsk, out: &mut Outgoing) {
     });
 }
 
-fn say_broadcast(now: Instant, broadcast_id: BroadcastId, broadcast: &OpenBroadcast, out: &mut Outgoing) {
+fn say_broadcast(broadcast_id: BroadcastId, broadcast: &OpenBroadcast, out: &mut Outgoing) {
     out.request(Purpose::Broadcast(broadcast_id), |id| {
         ClientMessage::Broadcast(BroadcastRequest {
             id,
             broadcast_id,
             question: broadcast.question.to_string(),
-            timeout_ms: millis_left(now, broadcast.deadline),
+            timeout_ms: u64::try_from(broadcast.timeout.as_millis()).unwrap_or(u64::MAX),
         })
     });
 }

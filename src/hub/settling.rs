@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Limits};
-use crate::protocol::{AskId, AskRequest, AskState, BroadcastRequest, ClientMessage, PeerTag};
+use crate::protocol::{AskId, AskRequest, AskState, ClientMessage, PeerTag};
 
 /// How long a hub waits for the clients of a former one. Clients' longest pause between attempts is shorter.
 pub const SETTLING: Duration = Duration::from_secs(2);
@@ -23,13 +23,12 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
-    /// Returns the request as it stands now: the time that it waited is not given to it again.
+    /// Returns the request as it stands now: the time that an ask waited is not given to it again, since its asker has
+    /// counted from the start. A broadcast's time begins when its asks are opened.
     pub(super) fn aged(self, now: Instant) -> ClientMessage {
         let waited = u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
         let mut message = self.message;
-        if let ClientMessage::Ask(AskRequest { timeout_ms, .. })
-        | ClientMessage::Broadcast(BroadcastRequest { timeout_ms, .. }) = &mut message
-        {
+        if let ClientMessage::Ask(AskRequest { timeout_ms, .. }) = &mut message {
             *timeout_ms = timeout_ms.saturating_sub(waited).max(1);
         }
         message

@@ -213,7 +213,7 @@ pub struct BroadcastRequest {
     pub broadcast_id: BroadcastId,
     /// The text, at most [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES).
     pub question: String,
-    /// How long its asks stay open, in milliseconds from now.
+    /// How long its asks stay open, in milliseconds from when the hub opens them: a hub that settles waits with that.
     pub timeout_ms: u64,
 }
 

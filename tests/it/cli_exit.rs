@@ -158,8 +158,11 @@ fn nobody_is_6() {
     ");
 }
 
-/// Broadcasts from the shell; each session is told what to do with the question.
-fn broadcast(stage: &Stage, sessions: &[(&Session, fn(&Session))]) -> String {
+/// What a session does with a question.
+type Act = fn(&Session);
+
+/// Broadcasts from the shell to sessions that act in turn.
+fn broadcast(stage: &Stage, sessions: &[(&Session, Act)]) -> String {
     let child = stage.relayctl(&["broadcast", "who is there?", "--timeout", "2s"]).spawn().unwrap();
     for (session, act) in sessions {
         act(session);

@@ -12,14 +12,16 @@ use crate::support::stage::{Stage, ask};
 /// The time in which Claude Code goes from SIGINT to SIGTERM: a server that takes longer is in its way.
 const LEAVES_WITHIN: Duration = Duration::from_millis(200);
 
-const WAYS: [(&str, fn(&Session)); 4] = [
+type Tell = fn(&Session);
+
+const WAYS: [(&str, Tell); 4] = [
     ("end of input", Session::close),
     ("SIGINT", |session| session.signal(Signal::INT)),
     ("SIGTERM", |session| session.signal(Signal::TERM)),
     ("SIGHUP", |session| session.signal(Signal::HUP)),
 ];
 
-fn leaves(session: &Session, way: &str, tell: fn(&Session)) {
+fn leaves(session: &Session, way: &str, tell: Tell) {
     tell(session);
     let (status, time) = session.wait();
     assert_eq!(status.code(), Some(0), "{way}");

@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 mod activation;
 mod channel_alone;
+#[cfg(target_os = "linux")]
+mod chaos;
 mod cli;
 mod cli_exit;
 mod conversation;

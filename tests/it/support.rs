@@ -1,5 +1,6 @@
 //! What several tests stand on.
 
+pub mod checker;
 pub mod hub;
 pub mod hub_process;
 #[cfg(target_os = "linux")]

@@ -37,6 +37,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "channel/neutralise", may_use: &["channel"], must_not_say: WORLD },
     Layer { name: "channel/notification", may_use: &["protocol", "client", "channel"], must_not_say: WORLD },
     Layer { name: "client", may_use: &["protocol", "deadlines", "client"], must_not_say: &[] },
+    Layer { name: "activation/bell", may_use: &[], must_not_say: &[] },
     Layer { name: "activation", may_use: &["activation", "paths"], must_not_say: &["tokio"] },
     Layer { name: "paths", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "logging", may_use: &["paths", "logging"], must_not_say: &["tokio"] },

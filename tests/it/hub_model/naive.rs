@@ -364,12 +364,8 @@ impl Naive {
     fn retry(&mut self, now: Instant, ready: Vec<Waiting>) {
         for Waiting { tag, conn, since, mut message } in ready {
             let waited = (now - since).as_millis() as u64;
-            match &mut message {
-                ClientMessage::Ask(AskRequest { timeout_ms, .. })
-                | ClientMessage::Broadcast(BroadcastRequest { timeout_ms, .. }) => {
-                    *timeout_ms = timeout_ms.saturating_sub(waited).max(1);
-                }
-                _ => {}
+            if let ClientMessage::Ask(AskRequest { timeout_ms, .. }) = &mut message {
+                *timeout_ms = timeout_ms.saturating_sub(waited).max(1);
             }
             if self.client(tag).is_some_and(|client| client.conn == Some(conn)) {
                 self.receive(now, conn, message);

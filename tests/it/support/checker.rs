@@ -1,0 +1,408 @@
+//! Judges what the MCP clients of some sessions saw while their hub was being killed. Pure: a record goes in, broken
+//! promises come out.
+//!
+//! The checker knows nothing of how the product works. It takes every session for alive during the whole record, every
+//! question's and every answer's text for unique, and a channel for back when its tools work again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long after its deadline an ask may take to end.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// How long a channel may need to be back after a kill, and how long a hub must live to owe its clients everything.
+pub(crate) const BACK: Duration = Duration::from_secs(2);
+
+/// How long a hub must have lived until what was said has arrived: it waits for its clients first.
+pub(crate) const PEACE: Duration = Duration::from_millis(2500);
+
+/// How long a call may take: five seconds for a hub that does not answer, and what a busy machine needs.
+const CALL: Duration = Duration::from_secs(6);
+
+/// How much earlier than asked for a deadline may come: hubs count it in whole milliseconds.
+const EARLY: Duration = Duration::from_millis(20);
+
+/// Everything that was seen. All times count from one start.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record {
+    pub(crate) sessions: Vec<Log>,
+    /// When the hub was killed, in order.
+    pub(crate) kills: Vec<Duration>,
+    /// When the record ends.
+    pub(crate) end: Duration,
+}
+
+/// What one session's MCP client saw.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log {
+    pub(crate) name: String,
+    pub(crate) calls: Vec<Called>,
+    pub(crate) events: Vec<Shown>,
+}
+
+/// A tool call.
+#[derive(Debug, Clone)]
+pub(crate) struct Called {
+    pub(crate) tool: &'static str,
+    pub(crate) arguments: Value,
+    pub(crate) sent: Duration,
+    pub(crate) answer: Option<Answered>,
+}
+
+/// The result of a tool call.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) at: Duration,
+    pub(crate) json: Value,
+    pub(crate) is_error: bool,
+}
+
+/// A channel event.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) at: Duration,
+    pub(crate) content: String,
+    pub(crate) meta: BTreeMap<String, String>,
+}
+
+impl Shown {
+    fn get(&self, key: &str) -> &str {
+        self.meta.get(key).map_or("", String::as_str)
+    }
+}
+
+/// Returns every broken promise, in words.
+pub(crate) fn violations(record: &Record) -> Vec<String> {
+    let mut judge = Judge { record, asks: BTreeMap::new(), found: Vec::new() };
+    judge.collect_asks();
+    judge.calls_end();
+    judge.names_stay();
+    judge.channels_come_back();
+    judge.questions_are_shown_once();
+    judge.asks_end_once();
+    judge.replies_are_true();
+    judge.tallies_are_true();
+    judge.found
+}
+
+/// An accepted ask.
+#[derive(Debug, Clone)]
+struct Ask<'a> {
+    asker: &'a Log,
+    to: &'a str,
+    broadcast: Option<&'a str>,
+    question: &'a str,
+    sent: Duration,
+    accepted: Duration,
+    /// When it may time out at the earliest: a little before its deadline where the client cannot see that exactly.
+    earliest: Duration,
+    /// An ask's time begins with its call, a broadcast's when the hub has opened its asks.
+    deadline: Duration,
+}
+
+struct Judge<'a> {
+    record: &'a Record,
+    asks: BTreeMap<&'a str, Ask<'a>>,
+    found: Vec<String>,
+}
+
+impl<'a> Judge<'a> {
+    fn blame(&mut self, what: impl Into<String>) {
+        self.found.push(what.into());
+    }
+
+    fn collect_asks(&mut self) {
+        for log in &self.record.sessions {
+            for (call, answer) in answered(log).filter(|(_, answer)| !answer.is_error) {
+                let (list, broadcast) = match call.tool {
+                    "relay_ask" => (vec![&answer.json], None),
+                    "relay_broadcast" => {
+                        let asks = answer.json["asks"].as_array().map_or_else(Vec::new, |asks| asks.iter().collect());
+                        (asks, Some(word(&answer.json["broadcast_id"])))
+                    }
+                    _ => continue,
+                };
+                let timeout = Duration::from_secs(call.arguments["timeout_seconds"].as_u64().unwrap_or(600));
+                for ask in list {
+                    let id = word(&ask["ask_id"]);
+                    let known = self.asks.insert(
+                        id,
+                        Ask {
+                            asker: log,
+                            to: word(&ask["to"]),
+                            broadcast,
+                            question: word(&call.arguments["question"]),
+                            sent: call.sent,
+                            accepted: answer.at,
+                            earliest: call.sent + timeout,
+                            deadline: timeout + if broadcast.is_some() { answer.at } else { call.sent },
+                        },
+                    );
+                    if known.is_some() {
+                        self.blame(format!("two asks have the id {id}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every call is answered in time, and refused only for a reason that there was.
+    fn calls_end(&mut self) {
+        for log in &self.record.sessions {
+            for call in &log.calls {
+                let what = format!("{} of {} at {:?}", call.tool, log.name, call.sent);
+                let Some(answer) = &call.answer else {
+                    self.blame(format!("{what} was never answered"));
+                    continue;
+                };
+                if answer.at > call.sent + CALL {
+                    self.blame(format!("{what} was answered after {:?}", answer.at - call.sent));
+                }
+                let code = word(&answer.json["error"]["code"]);
+                let expected = if call.tool == "relay_reply" { "unknown_ask" } else { "hub_unreachable" };
+                if answer.is_error && code != expected {
+                    self.blame(format!("{what} was refused: {}", answer.json));
+                }
+            }
+        }
+    }
+
+    /// Names never change, and a hub that says that it has settled knows everybody.
+    fn names_stay(&mut self) {
+        let all: BTreeSet<&str> = self.record.sessions.iter().map(|log| log.name.as_str()).collect();
+        for log in &self.record.sessions {
+            for (call, answer) in answered(log).filter(|(call, answer)| call.tool == "relay_peers" && !answer.is_error)
+            {
+                let mut named: Vec<&str> =
+                    answer.json["peers"].as_array().unwrap().iter().map(|p| word(&p["name"])).collect();
+                named.push(word(&answer.json["you"]));
+                let names: BTreeSet<&str> = named.iter().copied().collect();
+                let settling = answer.json["settling"] == true;
+                let complete = settling || names == all;
+                if word(&answer.json["you"]) != log.name
+                    || !names.is_subset(&all)
+                    || names.len() < named.len()
+                    || !complete
+                {
+                    self.blame(format!("{} at {:?} saw {}", log.name, call.sent, answer.json));
+                }
+            }
+        }
+    }
+
+    /// After each kill that is followed by enough peace, every channel's tools work again.
+    fn channels_come_back(&mut self) {
+        let kills = &self.record.kills;
+        for (n, kill) in kills.iter().enumerate() {
+            let until = *kill + BACK;
+            if kills.get(n + 1).is_some_and(|next| *next <= until) || until > self.record.end {
+                continue;
+            }
+            for log in &self.record.sessions {
+                let back = answered(log).any(|(call, answer)| {
+                    call.tool == "relay_peers" && !answer.is_error && call.sent >= *kill && answer.at <= until
+                });
+                if !back {
+                    self.blame(format!("{} was not back {BACK:?} after the kill at {kill:?}", log.name));
+                }
+            }
+        }
+    }
+
+    /// Every question that is shown was asked of this session, and is shown once; none is lost in peace.
+    fn questions_are_shown_once(&mut self) {
+        let mut shown: BTreeMap<(&str, &str), Duration> = BTreeMap::new();
+        for log in &self.record.sessions {
+            let mut seen = BTreeSet::new();
+            for event in events(log, "ask") {
+                let (question, id) = (first_line(&event.content), event.get("ask_id"));
+                if !seen.insert(question) {
+                    self.blame(format!("{} was shown {question:?} ({id}) again at {:?}", log.name, event.at));
+                }
+                shown.entry((id, &log.name)).or_insert(event.at);
+                let asked = self.record.sessions.iter().filter(|asker| asker.name == event.get("from")).any(|asker| {
+                    asker.calls.iter().any(|call| {
+                        word(&call.arguments["question"]) == question
+                            && (call.tool == "relay_broadcast" || word(&call.arguments["to"]) == log.name)
+                    })
+                });
+                if !asked {
+                    self.blame(format!("nobody asked {}: {event:?}", log.name));
+                }
+            }
+        }
+        for (id, ask) in &self.asks.clone() {
+            let at = shown.get(&(id, ask.to));
+            if let Some(owed) = self.peace_after(ask.accepted).filter(|at| *at <= ask.earliest)
+                && at.is_none_or(|at| *at > owed)
+                && self.outcome(id, ask).is_none_or(|end| end.at > owed)
+            {
+                self.blame(format!(
+                    "{} was not shown {:?} ({id}) by {owed:?}, though the hub lived",
+                    ask.to, ask.question
+                ));
+            }
+            let strangers = shown.keys().filter(|(shown, to)| shown == id && *to != ask.to).count();
+            if strangers > 0 {
+                self.blame(format!("the ask {id} to {} was shown to somebody else", ask.to));
+            }
+        }
+    }
+
+    /// Every accepted ask has one outcome, by its deadline and a second, and a true one. Nobody has left.
+    fn asks_end_once(&mut self) {
+        for (id, ask) in &self.asks.clone() {
+            let ends: Vec<&Shown> = outcomes(ask.asker).filter(|event| event.get("ask_id") == *id).collect();
+            let what = format!(
+                "the ask {id} of {} to {}, sent at {:?}, deadline {:?}",
+                ask.asker.name, ask.to, ask.sent, ask.deadline
+            );
+            let [end] = ends[..] else {
+                self.blame(format!("{what}, has {} outcomes: {ends:?}", ends.len()));
+                continue;
+            };
+            if end.at > ask.deadline + SLACK {
+                self.blame(format!("{what}, ended only at {:?}", end.at));
+            }
+            if end.get("from") != ask.to || end.get("broadcast_id") != ask.broadcast.unwrap_or_default() {
+                self.blame(format!("{what}, ended as another: {end:?}"));
+            }
+            if end.get("kind") == "failed" {
+                if end.get("code") != "timeout" {
+                    self.blame(format!("{what}, failed though its peer lives: {end:?}"));
+                }
+                if end.at + EARLY < ask.earliest {
+                    self.blame(format!("{what}, timed out early: {end:?}"));
+                }
+            }
+        }
+        for log in &self.record.sessions {
+            for event in outcomes(log) {
+                let ask = self.asks.get(event.get("ask_id"));
+                if ask.is_none_or(|ask| ask.asker.name != log.name) {
+                    self.blame(format!("{} was shown the end of what it had not asked: {event:?}", log.name));
+                }
+            }
+        }
+    }
+
+    /// What was answered is shown to the asker or told to have failed, never both; what is shown was said.
+    fn replies_are_true(&mut self) {
+        let mut said = BTreeSet::new();
+        for log in &self.record.sessions {
+            for (call, answer) in answered(log).filter(|(call, _)| call.tool == "relay_reply") {
+                let (id, text) = (word(&call.arguments["ask_id"]), word(&call.arguments["text"]));
+                said.insert((id, log.name.as_str(), text));
+                let ask = self.asks.get(id).cloned();
+                let end = ask.as_ref().and_then(|ask| self.outcome(id, ask));
+                let arrived = end.is_some_and(|end| end.get("kind") == "reply" && end.content == text);
+                let failed = events(log, "reply_failed").filter(|event| event.get("ask_id") == id).count();
+                let what = format!("the reply of {} to {id} at {:?}, answered {}", log.name, call.sent, answer.json);
+                let state = if answer.is_error { "refused" } else { word(&answer.json["state"]) };
+                let (may_arrive, told) = match state {
+                    "accepted" => (arrived && failed == 0, "must have arrived"),
+                    "pending" => (usize::from(arrived) + failed == 1, "must arrive or be told to have failed"),
+                    _ => (!arrived && failed == 0, "must not arrive"),
+                };
+                if !may_arrive {
+                    self.blame(format!(
+                        "{what}: it {told}; arrived: {arrived}, told to have failed: {failed}, end: {end:?}"
+                    ));
+                }
+                let Some(ask) = ask else { continue };
+                if state == "refused" && answer.at + EARLY < ask.earliest {
+                    self.blame(format!("{what}: refused before its deadline {:?}", ask.deadline));
+                }
+                if self.peace_after(call.sent).is_some_and(|at| at <= ask.earliest) && !arrived {
+                    self.blame(format!("{what}: lost though the hub lived, deadline {:?}, end: {end:?}", ask.deadline));
+                }
+            }
+        }
+        for log in &self.record.sessions {
+            for event in events(log, "reply") {
+                if !said.contains(&(event.get("ask_id"), event.get("from"), event.content.as_str())) {
+                    self.blame(format!("{} was shown a reply that nobody said: {event:?}", log.name));
+                }
+            }
+        }
+    }
+
+    /// Every accepted broadcast asks everybody, and ends with one tally that counts its outcomes.
+    fn tallies_are_true(&mut self) {
+        for log in &self.record.sessions {
+            let mut known = BTreeSet::new();
+            let broadcasts = answered(log).filter(|(call, answer)| call.tool == "relay_broadcast" && !answer.is_error);
+            for (call, answer) in broadcasts {
+                let id = word(&answer.json["broadcast_id"]);
+                known.insert(id);
+                let what = format!("the broadcast {id} of {} at {:?}", log.name, call.sent);
+                let listed = |list: &str| answer.json[list].as_array().map_or(0, Vec::len);
+                let (asked, refused) = (listed("asks"), listed("refused"));
+                if asked + refused != self.record.sessions.len() - 1 {
+                    self.blame(format!("{what} did not reach everybody: {}", answer.json));
+                }
+                let ends: Vec<&Shown> = outcomes(log).filter(|event| event.get("broadcast_id") == id).collect();
+                let tallies: Vec<&Shown> =
+                    events(log, "tally").filter(|event| event.get("broadcast_id") == id).collect();
+                let [tally] = tallies[..] else {
+                    self.blame(format!("{what} has {} tallies", tallies.len()));
+                    continue;
+                };
+                let count = |matching: &dyn Fn(&Shown) -> bool| ends.iter().filter(|end| matching(end)).count();
+                let true_counts = [
+                    ("asked", asked + refused),
+                    ("refused", refused),
+                    ("replied", count(&|end| end.get("kind") == "reply")),
+                    ("timed_out", count(&|end| end.get("code") == "timeout")),
+                    ("gone", count(&|end| end.get("code") == "peer_gone")),
+                ];
+                if true_counts.iter().any(|(key, n)| tally.get(key) != n.to_string()) {
+                    self.blame(format!("{what} counted {:?}, true are {true_counts:?}", tally.meta));
+                }
+                if ends.iter().any(|end| end.at > tally.at) {
+                    self.blame(format!("{what} was closed before its last outcome"));
+                }
+            }
+            for tally in events(log, "tally").filter(|event| !known.contains(event.get("broadcast_id"))) {
+                self.blame(format!("{} was shown the tally of what it had not asked: {tally:?}", log.name));
+            }
+        }
+    }
+
+    fn outcome(&self, id: &str, ask: &Ask<'a>) -> Option<&'a Shown> {
+        outcomes(ask.asker).find(|event| event.get("ask_id") == id)
+    }
+
+    /// Returns the end of the first peace that a hub had from this time on, within the record.
+    fn peace_after(&self, time: Duration) -> Option<Duration> {
+        let kills = &self.record.kills;
+        let starts = std::iter::once(time).chain(kills.iter().copied().filter(|kill| *kill > time));
+        let mut peaceful = starts.filter(|start| !kills.iter().any(|kill| kill > start && *kill < *start + PEACE));
+        peaceful.next().map(|start| start + PEACE).filter(|end| *end <= self.record.end)
+    }
+}
+
+fn answered(log: &Log) -> impl Iterator<Item = (&Called, &Answered)> {
+    log.calls.iter().filter_map(|call| Some((call, call.answer.as_ref()?)))
+}
+
+fn events<'a>(log: &'a Log, kind: &'static str) -> impl Iterator<Item = &'a Shown> {
+    log.events.iter().filter(move |event| event.get("kind") == kind)
+}
+
+fn outcomes(log: &Log) -> impl Iterator<Item = &Shown> {
+    log.events.iter().filter(|event| ["reply", "failed"].contains(&event.get("kind")))
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

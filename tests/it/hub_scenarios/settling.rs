@@ -55,7 +55,7 @@ fn a_broadcast_waits_for_those_who_come_back() {
     assert_eq!(stage.heard(web), NONE);
     stage.pass(SETTLING / 2);
     assert_eq!(stage.heard(web), ["broadcast to: api"]);
-    assert_eq!(stage.heard(api), ["welcome, api", "web asks: who is there? (58 s)"]);
+    assert_eq!(stage.heard(api), ["welcome, api", "web asks: who is there? (60 s)"]);
 }
 
 #[test]

@@ -32,6 +32,8 @@ struct WatchedAsk {
     asker: usize,
     question: String,
     deadline: Instant,
+    /// How long a broadcast's asks waited for their hub, which is no part of the sessions' time.
+    wait: Duration,
     accepted: Option<Instant>,
     withdrawn: bool,
     broadcast: Option<BroadcastId>,
@@ -121,7 +123,16 @@ impl Checker {
     }
 
     fn watch(&mut self, asker: usize, id: AskId, question: String, deadline: Instant, broadcast: Option<BroadcastId>) {
-        let ask = WatchedAsk { asker, question, deadline, accepted: None, withdrawn: false, broadcast, end: None };
+        let ask = WatchedAsk {
+            asker,
+            question,
+            deadline,
+            wait: Duration::ZERO,
+            accepted: None,
+            withdrawn: false,
+            broadcast,
+            end: None,
+        };
         assert!(self.asks.insert(id, ask).is_none(), "an id names one ask");
     }
 
@@ -175,7 +186,8 @@ impl Checker {
                 self.broadcasts.insert(broadcast_id, WatchedBroadcast { asked, refused, tally: None });
                 for ask in &broadcasted.asks {
                     self.watch(client, ask.ask_id, question.clone(), at + timeout, Some(broadcast_id));
-                    self.asks.get_mut(&ask.ask_id).unwrap().accepted = Some(now);
+                    let watched = self.asks.get_mut(&ask.ask_id).unwrap();
+                    (watched.accepted, watched.wait) = (Some(now), now - at);
                 }
                 self.count("broadcast accepted");
             }
@@ -226,7 +238,7 @@ impl Checker {
         assert!(!ask.withdrawn, "a withdrawn ask had an outcome: {outcome:?}");
         assert!(ask.end.is_none(), "an ask ended twice: {:?} and {outcome:?}", ask.end);
         assert_eq!(ask.broadcast, outcome.broadcast_id);
-        let latest = ask.deadline.max(accepted).max(running_since) + SLACK;
+        let latest = (ask.deadline + ask.wait).max(accepted).max(running_since) + SLACK;
         assert!(now <= latest, "an outcome came {:?} too late: {outcome:?}", now - latest);
         ask.end = Some(outcome.end.clone());
         let what = match &outcome.end {

@@ -1,18 +1,19 @@
 //! One hub, its clients, the pipes between them, and the faults: everything that a run consists of, on one clock.
 
+mod faults;
+mod pipes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use relay::client::ledger::{Call, CallId, Ledger, Output};
-use relay::client::{ClientConfig, ClientEvent, RECONNECT_CAP};
-use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
-use relay::protocol::codec::{FrameBuffer, decode, encode};
+use relay::client::ledger::{Call, CallId, Ledger};
+use relay::client::{ClientConfig, RECONNECT_CAP};
+use relay::hub::{ConnId, Hub, Input};
 use relay::protocol::{
-    Activity, AskEvent, AskId, AskState, ClientKind, ClientMessage, ErrorCode, HubMessage, PeerKey, PeerName, PeerTag,
-    Presence, SHELL, SessionFacts, Wake,
+    Activity, AskId, AskState, ClientKind, ClientMessage, HubMessage, PeerKey, PeerName, Presence, SHELL, SessionFacts,
+    Wake,
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::checker::Checker;
 use crate::support::random::Random;
@@ -197,90 +198,6 @@ impl World {
         self.clients[client].paused_until > self.now
     }
 
-    /// Cuts the connection of a client, with what is on its way in it.
-    pub(crate) fn cut(&mut self, client: usize) {
-        let Some(conn) = self.clients[client].conn else { return };
-        self.checker.count("fault: connection cut");
-        self.note(|| format!("the connection of {client} is cut"));
-        self.lose(conn);
-        self.schedule_in(0..100, Step::HubEnd(conn));
-        self.schedule_in(0..100, Step::ClientEnd(conn));
-    }
-
-    /// Loses what is on its way in a connection, from some moment on.
-    fn lose(&mut self, conn: ConnId) {
-        let until = self.now + self.random.millis(0..60);
-        let lost = |at: Instant, step: &Step| {
-            at > until && matches!(step, Step::ToHub(c, _) | Step::ToClient(c, _) if *c == conn)
-        };
-        self.agenda.retain(|(at, _), step| !lost(*at, step));
-    }
-
-    /// Kills the hub; the next one can start after `down`.
-    pub(crate) fn kill_hub(&mut self, down: Duration) {
-        if self.running.take().is_none() {
-            return;
-        }
-        self.checker.count("fault: hub killed");
-        self.note(|| format!("the hub is killed, down for {down:?}"));
-        self.hub_may_start = self.now + down;
-        self.hub_paused_until = self.now;
-        let pipes = std::mem::take(&mut self.pipes);
-        self.agenda.retain(|_, step| !matches!(step, Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_)));
-        for (conn, mut pipe) in pipes {
-            self.lose(conn);
-            pipe.hub_open = false;
-            if self.clients[pipe.client].conn == Some(conn) {
-                let at = pipe.to_client_at.max(self.now) + self.random.millis(0..50);
-                self.schedule(at, Step::ClientEnd(conn));
-                self.pipes.insert(conn, pipe);
-            }
-        }
-    }
-
-    pub(crate) fn pause_hub(&mut self, pause: Duration) {
-        let Some(running) = &self.running else { return };
-        // A hub that sleeps through its settling takes those who came meanwhile for missing.
-        self.hub_overslept |= running.hub.is_settling();
-        self.checker.count("fault: hub paused");
-        self.note(|| format!("the hub is paused for {pause:?}"));
-        self.hub_paused_until = self.now + pause;
-        self.hub_was_paused = true;
-    }
-
-    pub(crate) fn pause_client(&mut self, client: usize, pause: Duration) {
-        self.checker.count("fault: client paused");
-        self.note(|| format!("{client} is paused for {pause:?}"));
-        self.clients[client].paused_until = self.now + pause;
-        self.checker.saw_resume(self.now + pause, client);
-        self.missed.insert(client);
-    }
-
-    /// Ends a client: in order, or by killing it, whereupon its process's end may be seen.
-    pub(crate) fn end_client(&mut self, client: usize, orderly: bool) {
-        self.checker.count(if orderly { "fault: client left" } else { "fault: client killed" });
-        self.note(|| format!("{client} {}", if orderly { "leaves" } else { "is killed" }));
-        if orderly {
-            self.clients[client].ledger.handle_bye();
-            self.pump();
-        }
-        self.missed.insert(client);
-        self.clients[client].alive = false;
-        if let Some(conn) = self.clients[client].conn.take() {
-            if !orderly {
-                self.lose(conn);
-            }
-            let end = self.pipes[&conn].to_hub_at.max(self.now) + self.random.millis(0..20);
-            self.schedule(end, Step::HubEnd(conn));
-            if !orderly && self.random.chance(50) {
-                self.checker.count("process end seen");
-                let at = end + self.random.millis(0..500);
-                self.schedule(at, Step::ProcessEnd(conn));
-            }
-        }
-    }
-
-    /// Runs until `end` or until nothing is left to happen. The script answers what concerns it.
     pub(crate) fn run(&mut self, end: Instant, script: &mut impl FnMut(&mut Self, Step)) {
         let mut still = 0;
         self.pump();
@@ -381,179 +298,6 @@ impl World {
     fn retry(&mut self, client: usize) {
         let longest = *self.random.pick(&[1, 40, RECONNECT_CAP.as_millis() as u64]);
         self.schedule_in(0..longest, Step::Connect(client));
-    }
-
-    fn connect(&mut self, client: usize) {
-        if !self.clients[client].alive || self.clients[client].conn.is_some() {
-            return;
-        }
-        if self.running.is_none() && self.now < self.hub_may_start {
-            let missing = self.random.chance(50);
-            self.clients[client].ledger.handle_listener(self.now, missing);
-            return self.retry(client);
-        }
-        if self.running.is_none() {
-            self.note(|| "a hub starts".to_owned());
-            let idle = self.random.chance(50).then(|| self.random.millis(500..5000));
-            let limits = Limits { rate: false, loops: false, ..Limits::default() };
-            let hub = Hub::new(self.now, limits, idle, Program { version: "simulated", pid: 1 });
-            self.running = Some(Running { hub, claimed: BTreeMap::new(), called: BTreeMap::new() });
-        }
-        self.next_conn += 1;
-        let conn = ConnId(self.next_conn);
-        self.note(|| format!("{client} connects as {}", conn.0));
-        let pipe = Pipe { client, hub_open: true, to_hub_at: self.now, to_client_at: self.now, brought: None };
-        self.pipes.insert(conn, pipe);
-        self.clients[client].conn = Some(conn);
-        self.tell_hub(Input::Connected { conn });
-        self.clients[client].ledger.handle_listener(self.now, false);
-        self.clients[client].ledger.handle_connected();
-    }
-
-    fn arrive_at_hub(&mut self, conn: ConnId, message: ClientMessage) {
-        let Some(pipe) = self.pipes.get_mut(&conn).filter(|pipe| pipe.hub_open) else { return };
-        let client = pipe.client;
-        if let ClientMessage::Hello(hello) = &message
-            && let ClientKind::Channel(facts) = &hello.kind
-        {
-            pipe.brought = facts.name.clone();
-        }
-        self.note(|| format!("{client} -> {message:?}"));
-        self.tell_hub(Input::Received { conn, message });
-    }
-
-    fn arrive_at_client(&mut self, conn: ConnId, message: HubMessage) {
-        let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
-        if self.clients[client].conn == Some(conn) {
-            self.note(|| format!("{client} <- {message:?}"));
-            if matches!(message, HubMessage::Welcome(_)) {
-                self.clients[client].welcomed = Some(self.now);
-            }
-            self.clients[client].ledger.handle_message(self.now, message);
-        }
-    }
-
-    /// Moves everything that the hub and the ledgers want moved.
-    fn pump(&mut self) {
-        while let Some(effect) = self.running.as_mut().and_then(|running| running.hub.poll_effect()) {
-            self.perform_effect(effect);
-        }
-        for client in 0..self.clients.len() {
-            while let Some(output) =
-                self.clients[client].alive.then(|| self.clients[client].ledger.poll_output()).flatten()
-            {
-                self.note(|| format!("{client} is told {output:?}"));
-                self.checker.saw_output(self.now, client, &output);
-                self.check_patience(client, &output);
-                match output {
-                    Output::Event(ClientEvent::Renamed { name }) => self.clients[client].name = Some(name),
-                    Output::Event(ClientEvent::Ask(AskEvent { ask_id, .. })) => {
-                        self.schedule_in(0..3000, Step::Handle(client, ask_id));
-                    }
-                    Output::Event(_) | Output::Answer { .. } => {}
-                }
-            }
-            while let Some(message) = self.clients[client].ledger.poll_message() {
-                let Some(conn) = self.clients[client].conn else { continue };
-                let delay = self.random.millis(0..20);
-                let Some(pipe) = self.pipes.get_mut(&conn) else { continue };
-                pipe.to_hub_at = pipe.to_hub_at.max(self.now + delay);
-                let (at, message) = (pipe.to_hub_at, self.travel(message));
-                self.schedule(at, Step::ToHub(conn, message));
-            }
-        }
-    }
-
-    fn perform_effect(&mut self, effect: Effect) {
-        match effect {
-            Effect::Send { conn, message } => {
-                let open = self.pipes.get(&conn).is_some_and(|pipe| pipe.hub_open);
-                assert!(open, "an effect names a connection that is over: {conn:?} {message:?}");
-                self.watch_names(conn, &message);
-                let delay = self.random.millis(0..20);
-                let at = self.pipes[&conn].to_client_at.max(self.now + delay);
-                self.pipes.get_mut(&conn).unwrap().to_client_at = at;
-                let message = self.travel(message);
-                self.schedule(at, Step::ToClient(conn, message));
-            }
-            Effect::Close { conn, reason } => {
-                self.note(|| format!("the hub closes {}: {reason:?}", conn.0));
-                let pipe = self.pipes.get_mut(&conn).unwrap();
-                assert!(std::mem::take(&mut pipe.hub_open), "a connection is closed twice");
-                let at = pipe.to_client_at;
-                self.schedule(at, Step::ClientEnd(conn));
-            }
-            Effect::Exit => {
-                self.checker.count("idle exit");
-                self.note(|| "the hub leaves".to_owned());
-                assert!(self.pipes.values().all(|pipe| !pipe.hub_open), "the hub left somebody");
-                self.running = None;
-            }
-        }
-    }
-
-    /// Checks that no call fails for want of a hub where one was there to answer it.
-    fn check_patience(&self, client: usize, output: &Output) {
-        if let Output::Answer { result: Err(error), .. } = output
-            && error.code == ErrorCode::HubUnreachable
-            && !self.hub_was_paused
-            && !self.missed.contains(&client)
-        {
-            let answered_by = self.clients[client].welcomed.map(|at| at + SETTLING + Duration::from_millis(500));
-            assert!(answered_by.is_none_or(|by| by > self.now), "{client} had a hub and was told: {error}");
-        }
-    }
-
-    /// Checks that a restart changes no name, and notes whom an ask was accepted for.
-    fn watch_names(&mut self, conn: ConnId, message: &HubMessage) {
-        let pipe = &self.pipes[&conn];
-        let client = pipe.client;
-        let running = self.running.as_mut().unwrap();
-        match message {
-            HubMessage::Welcome(welcome) => {
-                let Some(name) = &welcome.name else { return };
-                self.checker.saw_name(client, name.as_str());
-                if let Some(called) = running.called.get(&client) {
-                    let kept = called == name || self.missed.contains(&client);
-                    assert!(kept, "{client} was {called} and is {name} with the same hub");
-                } else if let Some(brought) = &pipe.brought {
-                    let disputed = running.claimed.get(brought).is_some_and(|other| *other != client);
-                    let kept = brought == name || disputed || !welcome.settling;
-                    assert!(kept, "{client} came back as {brought} and is now {name}");
-                    running.claimed.insert(name.clone(), client);
-                }
-                running.called.insert(client, name.clone());
-            }
-            HubMessage::Renamed { id, name } => {
-                self.checker.saw_name(client, name.as_str());
-                if id.is_some() {
-                    running.claimed.insert(name.clone(), client);
-                }
-                running.called.insert(client, name.clone());
-            }
-            HubMessage::Accepted(accepted) => self.watch_bound(accepted.ask_id, accepted.tag),
-            HubMessage::BroadcastAccepted(accepted) => {
-                accepted.asks.iter().for_each(|ask| self.watch_bound(ask.ask_id, ask.tag));
-            }
-            _ => {}
-        }
-    }
-
-    fn watch_bound(&mut self, ask: AskId, tag: PeerTag) {
-        let bound = self.clients.iter().position(|client| client.key.tag() == tag).unwrap();
-        self.checker.saw_bound(ask, bound);
-    }
-
-    /// Sends a message through its bytes, in some runs.
-    fn travel<T: Serialize + DeserializeOwned>(&self, message: T) -> T {
-        if !self.encoded {
-            return message;
-        }
-        let mut bytes = Vec::new();
-        encode(&message, &mut bytes);
-        let mut buffer = FrameBuffer::default();
-        buffer.push(&bytes);
-        decode(buffer.next_frame(relay::protocol::codec::FRAME_MAX_BYTES).unwrap().unwrap()).unwrap()
     }
 
     /// Tells a session's ledger how far an ask has come.

@@ -138,6 +138,8 @@ pub struct UnitStatus {
     pub pid: Option<u32>,
     /// How often it was restarted after a failure.
     pub restarts: Option<u32>,
+    /// Whether its file has changed since the manager read it.
+    pub is_outdated: bool,
 }
 
 /// Returns the directory of the program that runs, which must have the hub beside it.

@@ -5,6 +5,8 @@
 mod channel_alone;
 mod cli;
 mod demo;
+#[cfg(target_os = "linux")]
+mod doctor;
 mod mcp_wire;
 mod service;
 mod support;

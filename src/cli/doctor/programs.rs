@@ -43,7 +43,7 @@ fn one_version(bindir: &Path, commands: &mut dyn Commands) -> Finding {
     for name in &PROGRAMS[1..] {
         let argv = [bindir.join(name).display().to_string(), "--version".to_owned()];
         match commands.run(&argv) {
-            Ok(said) if said.stdout.trim() == format!("{name} {own}") => {}
+            Ok(said) if said.stdout.split_whitespace().last() == Some(own) => {}
             Ok(said) if said.success() => strays.push(format!("{} is here", said.stdout.trim())),
             Ok(said) => strays.push(format!("{name} does not run: {}", said.stderr.trim())),
             Err(error) => strays.push(format!("{name} does not run: {error}")),

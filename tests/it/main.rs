@@ -8,9 +8,12 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod mcp_wire;
+mod operations;
 mod service;
 mod support;
 #[cfg(target_os = "linux")]
 mod units;
+#[cfg(target_os = "linux")]
+mod upgrade;
 mod watch;
 mod wire;

@@ -55,11 +55,8 @@ fn path(examined: &Examined, socket: &Path) -> Finding {
 fn private_directory(directory: &Path, uid: u32) -> Option<Finding> {
     let name = "socket-directory";
     let shown = directory.display();
-    let found = match fs::symlink_metadata(directory) {
-        Ok(found) => found,
-        // Whether it has to be there is told by the connect.
-        Err(_) => return None,
-    };
+    // Whether it has to be there is told by the connect.
+    let found = fs::symlink_metadata(directory).ok()?;
     let mode = found.mode() & 0o7777;
     if !found.is_dir() {
         let cure = format!("rm {shown} && relayctl install-service");

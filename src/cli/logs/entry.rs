@@ -99,7 +99,7 @@ fn text_of(value: Option<&Value>) -> Option<String> {
             let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
             Some(String::from_utf8_lossy(&bytes).into_owned())
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 

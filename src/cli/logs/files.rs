@@ -36,7 +36,10 @@ pub(super) async fn show(directory: &Path, wanted: Wanted, out: &mut Output) -> 
     for entry in newest {
         super::show(&entry, out)?;
     }
-    while wanted.follow {
+    if !wanted.follow {
+        return Ok(shown);
+    }
+    loop {
         tokio::time::sleep(LOOK).await;
         let mut entries = Vec::new();
         tail.read(&mut |entry| entries.push(entry)).map_err(unreadable)?;
@@ -44,7 +47,6 @@ pub(super) async fn show(directory: &Path, wanted: Wanted, out: &mut Output) -> 
             super::show(&entry, out)?;
         }
     }
-    Ok(shown)
 }
 
 /// How far the files were read.

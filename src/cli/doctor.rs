@@ -86,8 +86,9 @@ impl DoctorArgs {
         let mut findings = examine(context).await;
         if self.fix {
             let fixes = fixes(&findings);
+            let environment = Environment::of_process();
             for fix in &fixes {
-                repair::perform(fix, &mut context.out);
+                repair::perform(fix, &environment, &mut context.out);
             }
             if fixes.is_empty() {
                 context.out.say(&Line::of("nothing to repair without you"));

@@ -182,7 +182,8 @@ impl ServiceView {
             }
             Some(job) if job.load == "loaded" && matches!(reach, Reach::Missing | Reach::Abandoned) => {
                 let what = format!("{LABEL} is loaded, but its socket was removed or replaced");
-                vec![Warning::new(what, format!("launchctl bootout {domain}/{LABEL}; relayctl install-service"))]
+                let next = format!("launchctl bootout {domain}/{LABEL}; relayctl install-service");
+                vec![Warning::new(what, next).with_fix(Fix::RestartSocket)]
             }
             Some(_) | None => Vec::new(),
         }

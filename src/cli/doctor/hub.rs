@@ -12,6 +12,7 @@ use crate::cli::reach::Reach;
 use crate::cli::service_view::Fix;
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::protocol::{Activity, ClientKind, PeerKey, PeerName, Presence, Refusal, SessionFacts, StatusAnswer, Wake};
+use crate::service;
 
 /// How long the question may take.
 const LOOP_BACK: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     let status = control.status().await;
     let findings = match status {
         Ok(status) => {
-            let mut findings = vec![version(&status)];
+            let mut findings = vec![version(&status, &service::restart_command(&examined.environment))];
             findings.extend(limits(&status));
             findings.push(loop_back(socket, &control, outcomes).await);
             findings
@@ -45,7 +46,7 @@ fn silent(refusal: &Refusal, examined: &Examined) -> Finding {
     if is_service && examined.service.is_loaded() { finding.with_fix(Fix::RestartHub) } else { finding }
 }
 
-fn version(status: &StatusAnswer) -> Finding {
+fn version(status: &StatusAnswer, restart: &str) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
     let shown = format!("version {}, process {}, up {} s", status.hub, status.pid, status.uptime_s);
     let (what, outdated) = match (status.hub == own, status.replaced) {
@@ -54,7 +55,7 @@ fn version(status: &StatusAnswer) -> Finding {
         (false, replaced) => (format!("{shown}: relayctl is {own}"), replaced || status.activated),
     };
     if status.activated && outdated {
-        Finding::warn("hub", what, "systemctl --user restart relay.service").with_fix(Fix::RestartHub)
+        Finding::warn("hub", what, restart).with_fix(Fix::RestartHub)
     } else {
         Finding::warn("hub", what, "end that hub and start it again from the same package: relay-hub")
     }
@@ -157,10 +158,10 @@ mod tests {
     #[test]
     fn an_old_hub_is_replaced_where_a_service_manager_starts_the_next() {
         let own = env!("CARGO_PKG_VERSION");
-        assert_eq!(version(&status(own, true, false)).state, State::Ok);
-        let old = version(&status("0.0.1", true, false));
+        assert_eq!(version(&status(own, true, false), "restart it").state, State::Ok);
+        let old = version(&status("0.0.1", true, false), "restart it");
         assert_eq!((old.state, old.fix), (State::Warn, Some(Fix::RestartHub)));
-        let foreground = version(&status(own, false, true));
+        let foreground = version(&status(own, false, true), "restart it");
         assert_eq!((foreground.state, foreground.fix), (State::Warn, None));
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Examined;
 use super::finding::{Finding, State};
+use crate::cli::reach::Reach;
 use crate::cli::service_view::{Fix, ServiceView};
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Manager, Step};
@@ -37,7 +38,7 @@ pub(super) fn check(examined: &Examined) -> Vec<Finding> {
 }
 
 fn is_reached(examined: &Examined) -> bool {
-    examined.reach.as_ref().is_some_and(|reach| matches!(reach, crate::cli::reach::Reach::Listening))
+    examined.reach.as_ref().is_some_and(|reach| matches!(reach, Reach::Listening))
 }
 
 /// A container, or a login without a session: a hub in the foreground does as well.
@@ -156,6 +157,62 @@ mod tests {
         let plist = include_str!("../../../service/launchd/dev.claude-relay.hub.plist.in");
         assert_eq!(exec_start(plist).unwrap(), "@bindir@/relay-hub");
         assert_eq!(exec_start("[Socket]\n"), None);
+    }
+
+    #[test]
+    fn a_job_of_launchd_is_checked_like_the_units() {
+        let home = tempfile::tempdir().unwrap();
+        let environment = Environment {
+            platform: Platform::MacOs,
+            relay_socket: None,
+            home: Some(home.path().to_owned()),
+            uid: 501,
+            ..Environment::of_process()
+        };
+        let manager = Manager::Launchd { domain: "gui/501".to_owned() };
+        let bindir = home.path().join("bin");
+        fs::create_dir(&bindir).unwrap();
+        fs::write(bindir.join("relay-hub"), "").unwrap();
+        let plan = service::install(&manager, &environment, &bindir).unwrap();
+        for step in &plan.steps {
+            if let Step::WriteFile { path, content, .. } = step {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+        }
+        let job = service::UnitStatus {
+            name: service::LABEL.to_owned(),
+            load: "loaded".to_owned(),
+            active: "running".to_owned(),
+            ..service::UnitStatus::default()
+        };
+        let examined = |reach| Examined {
+            socket: environment.socket(),
+            reach: Some(Reach::Listening),
+            service_reach: reach,
+            service: ServiceView::Seen { manager: manager.clone(), units: vec![job.clone()] },
+            bindir: Some(bindir.clone()),
+            commands: service::SystemCommands::default(),
+            environment: environment.clone(),
+        };
+        let told = |reach| {
+            let lines: Vec<String> = check(&examined(reach))
+                .into_iter()
+                .map(|finding| format!("{:?} {}: {} -> {:?}", finding.state, finding.name, finding.what, finding.cure))
+                .collect();
+            lines.join("\n").replace(home.path().to_str().unwrap(), "HOME")
+        };
+        insta::assert_snapshot!(told(Reach::Listening), @"
+        Ok service-manager: launchd (gui/501) answers -> None
+        Ok unit-files: as this version installs them -> None
+        Ok service: launchd (gui/501); dev.claude-relay.hub is running -> None
+        ");
+        fs::remove_file(bindir.join("relay-hub")).unwrap();
+        insta::assert_snapshot!(told(Reach::Abandoned), @r#"
+        Ok service-manager: launchd (gui/501) answers -> None
+        Fail unit-files: HOME/Library/LaunchAgents/dev.claude-relay.hub.plist starts HOME/bin/relay-hub, which is not there -> Some("relayctl install-service")
+        Fail service: dev.claude-relay.hub is loaded, but its socket was removed or replaced -> Some("launchctl bootout gui/501/dev.claude-relay.hub; relayctl install-service")
+        "#);
     }
 
     #[test]

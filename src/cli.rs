@@ -16,10 +16,13 @@ use crate::protocol::{ClientKind, PeerKey};
 
 mod ask;
 mod broadcast;
+mod completions;
 mod demo;
+mod doctor;
 mod error;
 mod install;
 mod interrupt;
+mod logs;
 mod output;
 mod peers;
 mod question;
@@ -83,6 +86,10 @@ commands! {
     Ask(ask::AskArgs),
     Broadcast(broadcast::BroadcastArgs),
     Watch(watch::WatchArgs),
+    Logs(logs::LogsArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 /// What every subcommand is given.

@@ -90,11 +90,13 @@ mod error;
 mod id;
 mod message;
 mod name;
+mod watch;
 
 pub use error::{ErrorCode, Refusal};
 pub use id::{AskId, BroadcastId, IdError, PeerKey, PeerTag};
 pub use message::*;
 pub use name::{FALLBACK_NAME, NAME_MAX_CHARS, NameError, PeerName, RESERVED_NAMES, SHELL};
+pub use watch::{AskOutcome, AskView, WatchedEvent, WatchingAnswer};
 
 /// The most bytes of a question or a reply, as UTF-8.
 pub const BODY_MAX_BYTES: usize = 64 * 1024;

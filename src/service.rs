@@ -104,6 +104,14 @@ pub fn look(
     }
 }
 
+/// Returns the command that replaces a running hub by a new one.
+pub fn restart_command(environment: &Environment) -> String {
+    match environment.platform {
+        Platform::Linux => format!("systemctl --user restart {SERVICE_UNIT}"),
+        Platform::MacOs => format!("launchctl kickstart -k gui/{}/{LABEL}", environment.uid),
+    }
+}
+
 /// Returns what an error and its causes say, in one line.
 fn reason(error: &ServiceError) -> String {
     let mut said = error.to_string();
@@ -138,6 +146,8 @@ pub struct UnitStatus {
     pub pid: Option<u32>,
     /// How often it was restarted after a failure.
     pub restarts: Option<u32>,
+    /// Whether its file has changed since the manager read it.
+    pub is_outdated: bool,
 }
 
 /// Returns the directory of the program that runs, which must have the hub beside it.

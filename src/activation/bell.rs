@@ -26,7 +26,7 @@ impl Bell {
         // SAFETY: a `UnixListener` owns one open descriptor for as long as it lives, and is only ever borrowed here
         // until it is dropped with the `AsyncFd` that ends the watch first.
         let watched = unsafe { AsyncFd::register(listener) };
-        Ok(Self(watched.map_err(|error| io::Error::from(error.into_parts().1))?))
+        Ok(Self(watched.map_err(|error| error.into_parts().1)?))
     }
 
     /// Returns when somebody wants to connect. Nobody is accepted yet.

@@ -10,7 +10,7 @@ use relay::paths::Environment;
 
 /// Connects one Claude Code session to claude-relay. Started by Claude Code as an MCP server on stdin and stdout
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "relay-channel", version)]
 struct Arguments {}
 
 fn main() -> ExitCode {

@@ -21,7 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Started by the service manager on the first connect, it takes the socket over and leaves when nobody has been
 /// connected for a while. Started by hand it binds the socket and stays in the foreground.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(name = "relay-hub", version, about)]
 struct Arguments {
     /// Bind this socket, where none is handed over by a service manager
     #[arg(long, value_name = "PATH", env = "RELAY_SOCKET")]

@@ -128,6 +128,36 @@ pub(super) enum CliError {
         /// What was there instead of what had to come.
         reason: String,
     },
+    /// Nobody keeps the hub's log.
+    #[error("the hub's log is kept nowhere: no service manager answers ({0})")]
+    NoLog(String),
+    /// The journal cannot be read.
+    #[error("journalctl cannot show the log: {0}")]
+    Journal(String),
+    /// Log files cannot be read.
+    #[error("the log files in {directory} cannot be read")]
+    LogFiles {
+        /// Where they are.
+        directory: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Files cannot be written.
+    #[error("{directory} cannot be written to")]
+    Directory {
+        /// The directory.
+        directory: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The doctor found what does not work.
+    #[error("{}", if *failed == 1 { "1 check failed".to_owned() } else { format!("{failed} checks failed") })]
+    Unhealthy {
+        /// How many checks failed.
+        failed: usize,
+        /// What cures the first of them.
+        next: String,
+    },
     /// The user ended the demo.
     #[error("interrupted")]
     Interrupted,
@@ -174,13 +204,18 @@ impl CliError {
             | Self::Runtime(_)
             | Self::ProgramMissing { .. }
             | Self::Demo { .. }
+            | Self::NoLog(_)
+            | Self::Journal(_)
+            | Self::LogFiles { .. }
+            | Self::Directory { .. }
+            | Self::Unhealthy { .. }
             | Self::Interrupted => Exit::Failed,
         }
     }
 
     /// Returns whether the JSON that was printed before says everything about it.
     pub(super) const fn is_told_as_data(&self) -> bool {
-        matches!(self, Self::Unanswered { .. } | Self::Incomplete(_))
+        matches!(self, Self::Unanswered { .. } | Self::Incomplete(_) | Self::Unhealthy { .. })
     }
 
     /// Returns the stable code for programs, where there is one.
@@ -202,6 +237,11 @@ impl CliError {
             | Self::Runtime(_)
             | Self::ProgramMissing { .. }
             | Self::Demo { .. }
+            | Self::NoLog(_)
+            | Self::Journal(_)
+            | Self::LogFiles { .. }
+            | Self::Directory { .. }
+            | Self::Unhealthy { .. }
             | Self::Interrupted => None,
         }
     }
@@ -226,6 +266,11 @@ impl CliError {
             Self::Runtime(_) => "check the limits on processes and open files: ulimit -a",
             Self::ProgramMissing { .. } => INSTALL_ALL,
             Self::Demo { .. } => "RELAY_LOG=debug relayctl demo",
+            Self::NoLog(_) => "look where relay-hub was started: it logs to its standard error",
+            Self::Journal(_) => "ask to be put into the group systemd-journal, or look as its member",
+            Self::LogFiles { .. } => "relayctl doctor",
+            Self::Directory { .. } => "name a directory that you can write to",
+            Self::Unhealthy { next, .. } => next,
             Self::Interrupted => "relayctl demo",
         }
     }

@@ -1,5 +1,6 @@
 //! How the hub stands with the service manager, and what of it a person should repair.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,12 +22,50 @@ pub(super) struct Warning {
     pub(super) what: String,
     /// The command, or what else to do.
     pub(super) next: String,
+    /// What `doctor --fix` does about it.
+    #[serde(skip)]
+    pub(super) fix: Option<Fix>,
+}
+
+/// A repair that loses nothing and can be done without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fix {
+    /// Forgets that units have failed, and starts the socket.
+    StartSocket,
+    /// Makes the socket anew. A hub that runs goes on or comes back; its clients find it again.
+    RestartSocket,
+    /// Forgets that units have failed or were restarted.
+    ResetFailed,
+    /// Has the manager read its files again.
+    Reload,
+    /// Replaces the hub that runs. Its clients find the new one.
+    RestartHub,
+    /// Installs the service again: what is as it should be stays.
+    Install,
+    /// Closes a directory or file of our own to everybody else.
+    Close {
+        /// What.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
 }
 
 impl Warning {
     /// Returns a warning.
     pub(super) fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), next: next.into() }
+        Self { what: what.into(), next: next.into(), fix: None }
+    }
+
+    /// Returns whether the service works all the same.
+    pub(super) const fn is_about_comfort(&self) -> bool {
+        !matches!(self.fix, Some(Fix::StartSocket | Fix::RestartSocket))
+    }
+
+    /// Returns the warning with what can be done about it without asking.
+    pub(super) fn with_fix(mut self, fix: Fix) -> Self {
+        self.fix = Some(fix);
+        self
     }
 }
 
@@ -74,8 +113,8 @@ impl ServiceView {
         }
     }
 
-    /// Returns whether the service is installed here.
-    pub(super) fn is_installed(&self) -> bool {
+    /// Returns whether the manager knows the service.
+    pub(super) fn is_loaded(&self) -> bool {
         [SOCKET_UNIT, LABEL].iter().any(|name| self.unit(name).is_some_and(|unit| unit.load == "loaded"))
     }
 
@@ -97,34 +136,39 @@ impl ServiceView {
             warnings.push(Warning::new(format!("{SOCKET_UNIT} is masked: nobody may start it"), next));
         } else if socket.load != "loaded" {
             if !is_reached {
-                warnings.push(Warning::new("the service is not installed", "relayctl install-service"));
+                let warning = Warning::new("the service is not installed", "relayctl install-service");
+                warnings.push(warning.with_fix(Fix::Install));
             }
             return warnings;
         } else if socket.active == "failed" {
-            warnings.push(Warning::new(
-                format!("{SOCKET_UNIT} has failed ({}) and listens no more", socket.result),
-                format!(
-                    "systemctl --user reset-failed {SOCKET_UNIT} {SERVICE_UNIT} && systemctl --user start {SOCKET_UNIT}"
-                ),
-            ));
+            let what = format!("{SOCKET_UNIT} has failed ({}) and listens no more", socket.result);
+            let units = format!("{SOCKET_UNIT} {SERVICE_UNIT}");
+            let next = format!("systemctl --user reset-failed {units} && systemctl --user start {SOCKET_UNIT}");
+            warnings.push(Warning::new(what, next).with_fix(Fix::StartSocket));
         } else if socket.active != "active" && socket.active != "activating" {
             let what = format!("{SOCKET_UNIT} is {}: nobody listens for the hub", socket.active);
-            warnings.push(Warning::new(what, format!("systemctl --user start {SOCKET_UNIT}")));
+            warnings
+                .push(Warning::new(what, format!("systemctl --user start {SOCKET_UNIT}")).with_fix(Fix::StartSocket));
         } else if matches!(reach, Reach::Missing | Reach::Abandoned) {
             let what = format!("{SOCKET_UNIT} is active, but its socket was removed or replaced");
-            warnings.push(Warning::new(what, format!("systemctl --user restart {SOCKET_UNIT}")));
+            let next = format!("systemctl --user restart {SOCKET_UNIT}");
+            warnings.push(Warning::new(what, next).with_fix(Fix::RestartSocket));
         }
         if socket.load == "loaded" && socket.enabled != "enabled" && !socket.enabled.is_empty() {
             let what = format!("{SOCKET_UNIT} is {}: it is gone after the next login", socket.enabled);
-            warnings.push(Warning::new(what, "relayctl install-service"));
+            warnings.push(Warning::new(what, "relayctl install-service").with_fix(Fix::Install));
+        }
+        if socket.is_outdated || self.unit(SERVICE_UNIT).is_some_and(|hub| hub.is_outdated) {
+            let what = "a unit file has changed since systemd read it";
+            warnings.push(Warning::new(what, "systemctl --user daemon-reload").with_fix(Fix::Reload));
         }
         if let Some(hub) = self.unit(SERVICE_UNIT) {
             if hub.active == "failed" {
                 let what = format!("{SERVICE_UNIT} has failed ({})", hub.result);
-                warnings.push(Warning::new(what, "relayctl logs --since 1h"));
+                warnings.push(Warning::new(what, "relayctl logs --since 1h").with_fix(Fix::ResetFailed));
             } else if hub.restarts.is_some_and(|n| n >= RESTARTS_MANY) {
                 let what = format!("the hub was restarted {} times after failures", hub.restarts.unwrap_or(0));
-                warnings.push(Warning::new(what, "relayctl logs --since 1h"));
+                warnings.push(Warning::new(what, "relayctl logs --since 1h").with_fix(Fix::ResetFailed));
             }
         }
         warnings
@@ -134,11 +178,12 @@ impl ServiceView {
         let is_reached = matches!(reach, Reach::Listening);
         match self.unit(LABEL) {
             Some(job) if job.load != "loaded" && !is_reached => {
-                vec![Warning::new("the service is not installed", "relayctl install-service")]
+                vec![Warning::new("the service is not installed", "relayctl install-service").with_fix(Fix::Install)]
             }
             Some(job) if job.load == "loaded" && matches!(reach, Reach::Missing | Reach::Abandoned) => {
                 let what = format!("{LABEL} is loaded, but its socket was removed or replaced");
-                vec![Warning::new(what, format!("launchctl bootout {domain}/{LABEL}; relayctl install-service"))]
+                let next = format!("launchctl bootout {domain}/{LABEL}; relayctl install-service");
+                vec![Warning::new(what, next).with_fix(Fix::RestartSocket)]
             }
             Some(_) | None => Vec::new(),
         }

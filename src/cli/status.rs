@@ -14,7 +14,7 @@ use super::service_view::{ServiceView, Warning};
 use super::{Context, wording};
 use crate::paths::Environment;
 use crate::protocol::{ErrorCode, PeerView, Refusal, StatusAnswer, VersionRange};
-use crate::service::UnitStatus;
+use crate::service::{self, UnitStatus};
 
 /// How many peers are named before the rest is counted.
 const NAMED_MAX: usize = 8;
@@ -43,7 +43,8 @@ impl StatusArgs {
         // Asked after connecting, which may have started the hub.
         let service = ServiceView::look(&environment);
         let elsewhere = environment.service_socket().is_ok_and(|own| own != socket);
-        let mut report = Report { socket, reach, service, elsewhere, hub: None };
+        let restart = service::restart_command(&environment);
+        let mut report = Report { socket, reach, service, elsewhere, restart, hub: None };
         let out = &mut context.out;
         match answers {
             Some(Ok((status, peers))) => {
@@ -78,6 +79,8 @@ struct Report {
     service: ServiceView,
     /// Whether the socket is not the one of the service.
     elsewhere: bool,
+    /// What replaces a hub that a service manager starts.
+    restart: String,
     hub: Option<HubView>,
 }
 
@@ -129,7 +132,7 @@ impl Report {
             warnings.extend(self.service.warnings(&self.reach));
         }
         if let Some(hub) = &self.hub {
-            warnings.extend(version_warnings(&hub.status));
+            warnings.extend(version_warnings(&hub.status, &self.restart));
         }
         warnings
     }
@@ -184,10 +187,10 @@ fn limits_text(refused: &BTreeMap<String, u64>) -> String {
 }
 
 /// Warns of programs that are not of one version. A socket-activated hub replaces itself when somebody connects.
-fn version_warnings(status: &StatusAnswer) -> Vec<Warning> {
+fn version_warnings(status: &StatusAnswer, restart: &str) -> Vec<Warning> {
     let own = env!("CARGO_PKG_VERSION");
     let mut warnings = Vec::new();
-    let restart = if status.activated { "systemctl --user restart relay.service" } else { "restart relay-hub" };
+    let restart = if status.activated { restart } else { "restart relay-hub" };
     if status.hub != own {
         let next = if status.replaced { restart } else { "install both from the same package" };
         let what = format!("the hub has version {} and relayctl has {own}", status.hub);
@@ -291,6 +294,8 @@ mod tests {
     use crate::cli::service_view::tests::{IDLE, LISTENS, systemd};
     use crate::protocol::{Activity, OpenAsks, PeerName, Presence, Wake};
 
+    const RESTART: &str = "systemctl --user restart relay.service";
+
     fn status() -> StatusAnswer {
         StatusAnswer {
             id: 1,
@@ -328,6 +333,7 @@ mod tests {
             reach: Reach::Listening,
             service: systemd(LISTENS, IDLE),
             elsewhere: false,
+            restart: RESTART.into(),
             hub: Some(HubView { status, peers: vec![peer("backend"), peer("web")] }),
         }
     }
@@ -398,20 +404,22 @@ mod tests {
 
     #[test]
     fn programs_of_several_versions_are_worth_a_warning_each() {
-        assert_eq!(version_warnings(&status()), []);
+        assert_eq!(version_warnings(&status(), RESTART), []);
         let old = StatusAnswer {
             hub: "0.0.9".into(),
             replaced: true,
             programs: [("relay-channel 0.0.9".to_owned(), 2)].into(),
             ..status()
         };
-        let said: Vec<String> =
-            version_warnings(&old).into_iter().map(|warning| format!("{} -> {}", warning.what, warning.next)).collect();
+        let said: Vec<String> = version_warnings(&old, RESTART)
+            .into_iter()
+            .map(|warning| format!("{} -> {}", warning.what, warning.next))
+            .collect();
         insta::assert_snapshot!(said.join("\n"), @"
         the hub has version 0.0.9 and relayctl has 0.1.0 -> systemctl --user restart relay.service
         sessions run a channel of another version: 2 relay-channel 0.0.9 -> reconnect in these sessions: /mcp
         ");
         let foreground = StatusAnswer { activated: false, replaced: true, ..status() };
-        assert_eq!(version_warnings(&foreground)[0].next, "restart relay-hub");
+        assert_eq!(version_warnings(&foreground, RESTART)[0].next, "restart relay-hub");
     }
 }

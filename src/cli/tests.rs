@@ -97,3 +97,64 @@ fn help_and_version_are_data() {
     let text = usage(&["--version"]);
     assert_eq!(text, format!("--- stdout\n{PROGRAM}\n--- stderr\n--- exit 0\n"));
 }
+
+#[test]
+fn every_error_has_its_words_and_ends_in_what_to_do_next() {
+    use std::io::{Error, ErrorKind};
+
+    use crate::paths::PathError;
+    use crate::protocol::{AskState, ErrorCode, Refusal};
+    use crate::service::{PlanError, ServiceError};
+
+    let denied = || Error::from(ErrorKind::PermissionDenied);
+    let path = || PathBuf::from("/srv/x");
+    let file = PlanError::File { step: "write /srv/x (mode 0644)".into(), source: denied() };
+    let command = PlanError::Command { command: "systemctl --user x".into(), code: Some(1), said: "no".into() };
+    let errors: Vec<CliError> = vec![
+        Refusal::new(ErrorCode::RateLimited, "too many asks", "wait 1 s").into(),
+        Refusal::new(ErrorCode::PeerNotFound, "no peer is named x", "call relay_peers").into(),
+        CliError::Unanswered { to: "x".into(), code: ErrorCode::Timeout, state: AskState::Held, waited: "2m".into() },
+        CliError::Unanswered { to: "x".into(), code: ErrorCode::PeerGone, state: AskState::Shown, waited: "2m".into() },
+        CliError::Incomplete(Exit::TimedOut),
+        CliError::NobodyThere,
+        CliError::Withdrawn,
+        CliError::ClientEnded,
+        PathError::NoHome.into(),
+        PathError::NotAbsolute { path: "x".into() }.into(),
+        PathError::NoRuntimeDir { tried: path() }.into(),
+        PathError::TooLong { path: path(), length: 200, limit: 107 }.into(),
+        ServiceError::NoHub { directory: path() }.into(),
+        ServiceError::Program { path: path(), source: denied() }.into(),
+        ServiceError::Unnameable { path: path() }.into(),
+        ServiceError::NoManager { reason: "no bus".into() }.into(),
+        ServiceError::Path(PathError::NoRuntimeDir { tried: path() }).into(),
+        ServiceError::Plan(file).into(),
+        ServiceError::Plan(command).into(),
+        ServiceError::Plan(PlanError::Start { command: "systemctl".into(), source: denied() }).into(),
+        ServiceError::Plist("bad".into()).into(),
+        CliError::CurrentDirectory(denied()),
+        CliError::Input(denied()),
+        CliError::InputNotText,
+        CliError::Output(denied()),
+        CliError::Json(serde_json::from_str::<u8>("x").unwrap_err()),
+        CliError::Runtime(denied()),
+        CliError::ProgramMissing { program: "relay-hub", directory: "/srv".into() },
+        CliError::Demo { step: "ask", reason: "no answer".into() },
+        CliError::NoLog("no bus".into()),
+        CliError::Journal("no permission".into()),
+        CliError::LogFiles { directory: "/srv".into(), source: denied() },
+        CliError::Directory { directory: "/srv".into(), source: denied() },
+        CliError::Unhealthy { failed: 2, next: "chmod 700 /srv".into() },
+        CliError::Interrupted,
+    ];
+    let mut told = String::new();
+    for error in &errors {
+        let (mut out, captured) = capture::output(false);
+        let exit = out.fail(error);
+        let text = captured.text();
+        let said = text.strip_prefix("--- stdout\n--- stderr\n").expect("an error is no data");
+        assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
+        told += &format!("{said}exit {}\n\n", exit as u8);
+    }
+    insta::assert_snapshot!("errors", told);
+}

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{ErrorCode, Refusal};
 use super::id::{AskId, BroadcastId, PeerKey, PeerTag};
 use super::name::PeerName;
+use super::watch::{WatchedEvent, WatchingAnswer};
 
 /// Chosen by the client for each request; its one answer carries it back.
 pub type RequestId = u64;
@@ -379,134 +380,6 @@ pub struct StatusAnswer {
     /// The limits that were reached, and how often each refused something.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub refused: std::collections::BTreeMap<String, u64>,
-}
-
-/// The answer to `watch`: the whole state, which the events that follow change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WatchingAnswer {
-    /// The request's id.
-    pub id: RequestId,
-    /// The hub's program version.
-    pub hub: String,
-    /// The hub's process id: another one after a reconnect says that the hub was restarted.
-    pub pid: u32,
-    /// Whether the hub has just started and may not know every peer yet.
-    pub settling: bool,
-    /// The peers, by name.
-    pub peers: Vec<PeerView>,
-    /// The open asks, in the order in which they were accepted.
-    pub asks: Vec<AskView>,
-}
-
-/// An open ask as a watcher sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskView {
-    /// The ask.
-    pub ask_id: AskId,
-    /// Who asks.
-    pub from: String,
-    /// Who is asked.
-    pub to: String,
-    /// The broadcast that the ask belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broadcast_id: Option<BroadcastId>,
-    /// How far it has come.
-    pub state: AskState,
-    /// Since when this hub has it, in milliseconds.
-    pub age_ms: u64,
-    /// How long its asker still waits, in milliseconds.
-    pub timeout_ms: u64,
-    /// The question: only for a watcher that wants texts, and only while the hub holds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub question: Option<String>,
-}
-
-/// One change of the traffic, for those who [watch](ClientMessage::Watch).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "what", rename_all = "snake_case")]
-pub enum WatchedEvent {
-    /// A peer has come.
-    PeerCame {
-        /// It.
-        peer: PeerView,
-    },
-    /// A peer has gone.
-    PeerLeft {
-        /// The name that it had.
-        name: PeerName,
-    },
-    /// A peer has another name.
-    PeerRenamed {
-        /// The name that it had.
-        former: PeerName,
-        /// The name that it has.
-        name: PeerName,
-    },
-    /// A peer does something else, or can be woken in another way.
-    PeerChanged {
-        /// Its name.
-        name: PeerName,
-        /// What it does now and how it can be woken.
-        #[serde(flatten)]
-        presence: Presence,
-    },
-    /// An ask was accepted.
-    AskOpened(AskView),
-    /// An ask has come further.
-    AskAdvanced {
-        /// The ask.
-        ask_id: AskId,
-        /// Who asks.
-        from: String,
-        /// Who is asked.
-        to: String,
-        /// How far it has come.
-        state: AskState,
-    },
-    /// An ask was not accepted.
-    AskRefused {
-        /// Who asks.
-        from: String,
-        /// Who was to be asked.
-        to: String,
-        /// Why.
-        code: ErrorCode,
-    },
-    /// An ask has ended.
-    AskEnded {
-        /// The ask.
-        ask_id: AskId,
-        /// Who asked.
-        from: String,
-        /// Who was asked.
-        to: String,
-        /// The broadcast that it belonged to.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        broadcast_id: Option<BroadcastId>,
-        /// How it ended.
-        outcome: AskOutcome,
-        /// How far it had come.
-        state: AskState,
-        /// How long this hub had it, in milliseconds.
-        latency_ms: u64,
-        /// The reply: only for a watcher that wants texts.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reply: Option<String>,
-    },
-}
-
-/// How an ask ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AskOutcome {
-    /// Its asker has the reply.
-    Reply,
-    /// Its deadline passed.
-    Timeout,
-    /// The asked session went away.
-    PeerGone,
-    /// Its asker does not wait any more, or went away.
-    Withdrawn,
 }
 
 /// The hub has an ask.

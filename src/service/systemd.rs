@@ -16,7 +16,8 @@ const SOCKET_TEMPLATE: &str = include_str!("../../service/systemd/relay.socket.i
 const SERVICE_TEMPLATE: &str = include_str!("../../service/systemd/relay.service.in");
 
 /// What [`status`] asks for (systemctl(1), `show`).
-const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,MainPID,NRestarts";
+const PROPERTIES: &str =
+    "Id,LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,MainPID,NRestarts,NeedDaemonReload";
 
 pub(super) fn install(environment: &Environment, bindir: &Path) -> Result<Plan, ServiceError> {
     let units = environment.unit_dir()?;
@@ -110,6 +111,7 @@ fn parse_unit(lines: &str) -> UnitStatus {
             "Result" => unit.result = text,
             "FragmentPath" => unit.file = Some(value).filter(|path| !path.is_empty()).map(Into::into),
             "MainPID" => unit.pid = value.parse().ok().filter(|pid| *pid != 0),
+            "NeedDaemonReload" => unit.is_outdated = value == "yes",
             "NRestarts" => unit.restarts = value.parse().ok(),
             _ => {}
         }

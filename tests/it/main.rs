@@ -12,11 +12,14 @@ mod cli;
 mod cli_exit;
 mod conversation;
 mod demo;
+#[cfg(target_os = "linux")]
+mod doctor;
 mod handover;
 mod hub_model;
 mod hub_scenarios;
 mod leaving;
 mod mcp_wire;
+mod operations;
 #[cfg(target_os = "linux")]
 mod recovery;
 mod refusals;
@@ -27,5 +30,7 @@ mod survival;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod units;
+#[cfg(target_os = "linux")]
+mod upgrade;
 mod watch;
 mod wire;

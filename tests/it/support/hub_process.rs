@@ -20,16 +20,21 @@ pub(crate) struct HubProcess {
 impl HubProcess {
     /// Starts a hub with these further arguments and waits until it listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_relay-hub")), arguments)
+    }
+
+    /// Starts a hub from another file.
+    pub(crate) fn start_program(program: &Path, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let child = Self::spawn(directory.path(), arguments);
+        let child = Self::spawn(program, directory.path(), arguments);
         let hub = Self { child, directory };
         hub.wait_until_listening();
         hub
     }
 
-    fn spawn(directory: &Path, arguments: &[&str]) -> Child {
+    fn spawn(program: &Path, directory: &Path, arguments: &[&str]) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_relay-hub"))
+        Command::new(program)
             .arg("--socket")
             .arg(directory.join("run/hub.sock"))
             .args(arguments)
@@ -65,7 +70,8 @@ impl HubProcess {
 
     /// Starts another hub where the killed one was.
     pub(crate) fn start_again(&mut self, arguments: &[&str]) {
-        self.child = Self::spawn(self.directory.path(), arguments);
+        let program = Path::new(env!("CARGO_BIN_EXE_relay-hub"));
+        self.child = Self::spawn(program, self.directory.path(), arguments);
         self.wait_until_listening();
     }
 

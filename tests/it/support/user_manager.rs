@@ -250,6 +250,15 @@ impl UserManager {
         directory
     }
 
+    /// Mounts a file system that has no room over a directory, for the user of a private manager alone. It goes with the
+    /// manager. Returns nothing where that cannot be done.
+    pub fn mount_tiny(&self, directory: &Path) -> Option<()> {
+        let namespace = format!("--mount=/proc/{}/ns/mnt", self.supervisor.as_ref()?.id());
+        let mut command = Command::new("nsenter");
+        command.arg(namespace).args(["mount", "-t", "tmpfs", "-o", "size=4k,mode=777", "tmpfs"]).arg(directory);
+        command.status().is_ok_and(|status| status.success()).then_some(())
+    }
+
     fn environment(&self, command: &mut Command) {
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", &self.home).env("XDG_RUNTIME_DIR", &self.runtime_dir).env("LANG", "C.UTF-8");

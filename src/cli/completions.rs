@@ -1,0 +1,104 @@
+//! `relayctl completions` and `man`: made from the same definitions as the help.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command, CommandFactory};
+use clap_complete::Shell;
+
+use super::error::{CliError, Exit};
+use super::output::Line;
+use super::{Cli, Context};
+
+/// Print the completions for a shell
+///
+/// bash: relayctl completions bash > ~/.local/share/bash-completion/completions/relayctl
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// Which shell
+    shell: Shell,
+}
+
+/// Print the manual page
+///
+/// relayctl man | man -l -
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// Write the pages of relayctl and all of its commands into this directory instead
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl CompletionsArgs {
+    /// Prints the script.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    #[expect(clippy::unused_async, reason = "every subcommand is run alike")]
+    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "relayctl", &mut script);
+        context.out.print(&Line::of(String::from_utf8_lossy(&script).trim_end()))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl ManArgs {
+    /// Prints the page, or writes all of them.
+    ///
+    /// # Errors
+    /// stdout or the directory cannot be written.
+    #[expect(clippy::unused_async, reason = "every subcommand is run alike")]
+    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
+        let Some(directory) = self.out else {
+            context.out.print(&Line::of(page(Cli::command())?.trim_end()))?;
+            return Ok(Exit::Done);
+        };
+        let unwritable = |source| CliError::Directory { directory: directory.display().to_string(), source };
+        let written = write_pages(&directory).map_err(unwritable)?;
+        context.out.say(&Line::of(&format!("{written} pages written to {}", directory.display())));
+        Ok(Exit::Done)
+    }
+}
+
+/// Writes a page for the program and for each of its commands, and returns how many.
+fn write_pages(directory: &Path) -> io::Result<usize> {
+    fs::create_dir_all(directory)?;
+    let program = Cli::command().disable_help_subcommand(true);
+    let written = 1 + program.get_subcommands().count();
+    clap_mangen::generate_to(program, directory)?;
+    Ok(written)
+}
+
+fn page(command: Command) -> io::Result<String> {
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(command).render(&mut roff)?;
+    Ok(String::from_utf8_lossy(&roff).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_its_page() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = write_pages(directory.path()).unwrap();
+        assert_eq!(written, 1 + Cli::command().get_subcommands().count());
+        let ask = fs::read_to_string(directory.path().join("relayctl-ask.1")).unwrap();
+        assert!(ask.contains("Ask a session and wait for its answer"), "{ask}");
+        let own = fs::read_to_string(directory.path().join("relayctl.1")).unwrap();
+        assert!(own.contains("Exit codes:") && own.contains("doctor"), "{own}");
+    }
+
+    #[test]
+    fn every_shell_gets_the_names_of_the_commands() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "relayctl", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert!(["doctor", "watch", "broadcast"].iter().all(|name| script.contains(name)), "{shell}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The hub that answers: its version, its limits, and a question that goes through it and comes back.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::Examined;
+use super::finding::Finding;
+use crate::cli::PROGRAM;
+use crate::cli::reach::Reach;
+use crate::cli::service_view::Fix;
+use crate::client::{ClientConfig, ClientEvent, End, HubClient};
+use crate::protocol::{Activity, ClientKind, PeerKey, PeerName, Presence, Refusal, SessionFacts, StatusAnswer, Wake};
+use crate::service;
+
+/// How long the question may take.
+const LOOP_BACK: Duration = Duration::from_secs(5);
+
+pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
+    let (Ok(socket), Some(Reach::Listening)) = (&examined.socket, &examined.reach) else { return Vec::new() };
+    let (control, outcomes) = client(socket, ClientKind::Control {});
+    let status = control.status().await;
+    let findings = match status {
+        Ok(status) => {
+            let mut findings = vec![version(&status, &service::restart_command(&examined.environment))];
+            findings.extend(limits(&status));
+            findings.push(loop_back(socket, &control, outcomes).await);
+            findings
+        }
+        Err(refusal) => vec![silent(&refusal, examined)],
+    };
+    control.bye().await;
+    findings
+}
+
+fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceiver<ClientEvent>) {
+    let config = ClientConfig { socket: socket.to_owned(), key: PeerKey::random(), program: PROGRAM.to_owned(), kind };
+    HubClient::start(config)
+}
+
+fn silent(refusal: &Refusal, examined: &Examined) -> Finding {
+    let finding = Finding::fail("hub", refusal.message.clone(), refusal.next.clone());
+    let is_service = examined.environment.service_socket() == examined.socket;
+    // A hub that hangs is replaced; one of somebody else is not ours to end.
+    if is_service && examined.service.is_loaded() { finding.with_fix(Fix::RestartHub) } else { finding }
+}
+
+fn version(status: &StatusAnswer, restart: &str) -> Finding {
+    let own = env!("CARGO_PKG_VERSION");
+    let shown = format!("version {}, process {}, up {} s", status.hub, status.pid, status.uptime_s);
+    let (what, outdated) = match (status.hub == own, status.replaced) {
+        (true, false) => return Finding::ok("hub", shown),
+        (true, true) => (format!("{shown}: its program was replaced since"), true),
+        (false, replaced) => (format!("{shown}: relayctl is {own}"), replaced || status.activated),
+    };
+    if status.activated && outdated {
+        Finding::warn("hub", what, restart).with_fix(Fix::RestartHub)
+    } else {
+        Finding::warn("hub", what, "end that hub and start it again from the same package: relay-hub")
+    }
+}
+
+fn limits(status: &StatusAnswer) -> Option<Finding> {
+    let reached: Vec<String> = status.refused.iter().map(|(limit, n)| format!("{limit} ({n})")).collect();
+    (!reached.is_empty()).then(|| Finding::note("hub-limits", format!("refused something: {}", reached.join(", "))))
+}
+
+/// Has a session of its own asked by a tool of its own, through the real hub.
+async fn loop_back(socket: &Path, control: &HubClient, outcomes: mpsc::UnboundedReceiver<ClientEvent>) -> Finding {
+    let name = format!("doctor-{:08x}", getrandom::u32().unwrap_or(0));
+    let facts = SessionFacts {
+        name: PeerName::parse(&name).ok(),
+        cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
+        branch: None,
+        pid: std::process::id(),
+        client: Some(PROGRAM.to_owned()),
+        presence: Presence { status: Activity::Busy, wakes_by: Wake::Channel },
+    };
+    let (session, asks) = client(socket, ClientKind::Channel(facts));
+    let started = Instant::now();
+    let came_back = tokio::time::timeout(LOOP_BACK, exchange(&session, asks, control, outcomes, &name)).await;
+    let taken = started.elapsed();
+    session.bye().await;
+    match came_back {
+        Ok(Ok(())) => Finding::ok("loop-back", format!("a question came back answered in {} ms", taken.as_millis())),
+        Ok(Err(why)) => Finding::fail("loop-back", why, "relayctl logs --since 10m"),
+        Err(_) => {
+            let what = format!("a question was not answered within {} s", LOOP_BACK.as_secs());
+            Finding::fail("loop-back", what, "relayctl logs --since 10m")
+        }
+    }
+}
+
+async fn exchange(
+    session: &HubClient,
+    mut asks: mpsc::UnboundedReceiver<ClientEvent>,
+    control: &HubClient,
+    mut outcomes: mpsc::UnboundedReceiver<ClientEvent>,
+    name: &str,
+) -> Result<(), String> {
+    let refused = |refusal: Refusal| format!("{} ({})", refusal.message, refusal.code);
+    // Answered only once the session is known to the hub.
+    session.peers().await.map_err(refused)?;
+    let asked = control.ask(name.to_owned(), "loop-back".to_owned(), LOOP_BACK).await.map_err(refused)?;
+    let answering = async {
+        while let Some(event) = asks.recv().await {
+            // A broadcast may reach this session as well: it ends when the session leaves.
+            if let ClientEvent::Ask(ask) = event
+                && ask.ask_id == asked.ask_id
+            {
+                return session.reply(ask.ask_id, ask.question).await.map(|_| ()).map_err(refused);
+            }
+        }
+        Err("the session's connection ended".to_owned())
+    };
+    let hearing = async {
+        while let Some(event) = outcomes.recv().await {
+            if let ClientEvent::Outcome(outcome) = event
+                && outcome.ask_id == asked.ask_id
+            {
+                return match outcome.end {
+                    End::Reply { text, .. } if text == "loop-back" => Ok(()),
+                    End::Reply { .. } => Err("another answer came back".to_owned()),
+                    End::Failed { code, .. } => Err(format!("the question ended with {code}")),
+                };
+            }
+        }
+        Err("the asking connection ended".to_owned())
+    };
+    tokio::try_join!(answering, hearing).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::finding::State;
+    use crate::protocol::VersionRange;
+
+    fn status(hub: &str, activated: bool, replaced: bool) -> StatusAnswer {
+        StatusAnswer {
+            id: 1,
+            hub: hub.to_owned(),
+            pid: 2,
+            versions: VersionRange { min: 1, max: 1 },
+            uptime_s: 3,
+            settling: false,
+            connections: 1,
+            peers: 0,
+            open_asks: 0,
+            programs: std::collections::BTreeMap::new(),
+            activated,
+            replaced,
+            refused: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn an_old_hub_is_replaced_where_a_service_manager_starts_the_next() {
+        let own = env!("CARGO_PKG_VERSION");
+        assert_eq!(version(&status(own, true, false), "restart it").state, State::Ok);
+        let old = version(&status("0.0.1", true, false), "restart it");
+        assert_eq!((old.state, old.fix), (State::Warn, Some(Fix::RestartHub)));
+        let foreground = version(&status(own, false, true), "restart it");
+        assert_eq!((foreground.state, foreground.fix), (State::Warn, None));
+    }
+}

@@ -1,0 +1,132 @@
+//! The three programs: beside each other, of one version, and the ones that the shell finds.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Examined;
+use super::finding::Finding;
+use crate::service::Commands;
+
+const PROGRAMS: [&str; 3] = ["relayctl", "relay-hub", "relay-channel"];
+const INSTALL: &str = "install the whole package, or in its source: cargo install --path .";
+
+pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
+    let Some(bindir) = examined.bindir.clone() else {
+        return vec![Finding::fail("programs", "this program's own file is not known", INSTALL)];
+    };
+    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !is_program(&bindir.join(name))).collect();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut findings = vec![together(&bindir, &missing)];
+    if missing.is_empty() {
+        findings.push(one_version(&bindir, &mut examined.commands));
+    }
+    findings.push(in_path(&bindir, std::env::split_paths(&path)));
+    findings
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+fn together(bindir: &Path, missing: &[&str]) -> Finding {
+    if missing.is_empty() {
+        Finding::ok("programs", format!("relayctl, relay-hub and relay-channel are in {}", bindir.display()))
+    } else {
+        let what = format!("{} not in {}, where relayctl is", missing.join(" and "), bindir.display());
+        Finding::fail("programs", what, INSTALL)
+    }
+}
+
+fn one_version(bindir: &Path, commands: &mut dyn Commands) -> Finding {
+    let own = env!("CARGO_PKG_VERSION");
+    let mut strays = Vec::new();
+    for name in &PROGRAMS[1..] {
+        let argv = [bindir.join(name).display().to_string(), "--version".to_owned()];
+        match commands.run(&argv) {
+            Ok(said) if said.stdout.split_whitespace().last() == Some(own) => {}
+            Ok(said) if said.success() => strays.push(format!("{} is here", said.stdout.trim())),
+            Ok(said) => strays.push(format!("{name} does not run: {}", said.stderr.trim())),
+            Err(error) => strays.push(format!("{name} does not run: {error}")),
+        }
+    }
+    if strays.is_empty() {
+        Finding::ok("program-versions", format!("all of version {own}"))
+    } else {
+        Finding::fail("program-versions", format!("relayctl is {own}, but {}", strays.join(", and ")), INSTALL)
+    }
+}
+
+/// Looks for the programs as a shell does: the first in `PATH` wins.
+fn in_path(bindir: &Path, path: impl Iterator<Item = PathBuf>) -> Finding {
+    let directories: Vec<PathBuf> = path.collect();
+    let first = |name: &str| directories.iter().map(|directory| directory.join(name)).find(|found| is_program(found));
+    let put_first = format!("export PATH={}:$PATH", bindir.display());
+    let mut elsewhere = Vec::new();
+    for name in PROGRAMS {
+        let Some(found) = first(name) else {
+            return Finding::warn("programs-in-path", format!("{name} is in no directory of PATH"), put_first);
+        };
+        if found.canonicalize().ok() != bindir.join(name).canonicalize().ok() {
+            elsewhere.push(found.display().to_string());
+        }
+    }
+    if elsewhere.is_empty() {
+        Finding::ok("programs-in-path", "the shell finds these")
+    } else {
+        let what = format!("the shell finds others first: {}", elsewhere.join(", "));
+        Finding::warn("programs-in-path", what, put_first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io;
+
+    use super::*;
+    use crate::cli::doctor::finding::State;
+    use crate::service::Finished;
+
+    fn programs(names: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for name in names {
+            fs::write(directory.path().join(name), "").unwrap();
+            fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn another_program_that_comes_first_in_path_is_named() {
+        let (own, other) = (programs(&PROGRAMS), programs(&["relay-channel"]));
+        let look = |path: &[&tempfile::TempDir]| {
+            in_path(
+                own.path(),
+                path.iter().map(|directory| directory.path().to_owned()).collect::<Vec<_>>().into_iter(),
+            )
+        };
+        assert_eq!(look(&[&own, &other]).state, State::Ok);
+        let stray = look(&[&other, &own]);
+        assert_eq!(stray.state, State::Warn);
+        assert!(stray.what.ends_with("relay-channel"), "{}", stray.what);
+        assert!(look(&[&other]).what.contains("relayctl is in no directory of PATH"));
+    }
+
+    struct Says(&'static str);
+
+    impl Commands for Says {
+        fn run(&mut self, argv: &[String]) -> io::Result<Finished> {
+            let name = argv[0].rsplit('/').next().unwrap();
+            Ok(Finished { code: Some(0), stdout: format!("{name} {}\n", self.0), ..Finished::default() })
+        }
+    }
+
+    #[test]
+    fn programs_of_another_version_are_named() {
+        let one = one_version(Path::new("/opt"), &mut Says(env!("CARGO_PKG_VERSION")));
+        assert_eq!(one.state, State::Ok);
+        let mixed = one_version(Path::new("/opt"), &mut Says("0.0.1"));
+        assert_eq!(mixed.state, State::Fail);
+        assert!(mixed.what.contains("relay-hub 0.0.1 is here, and relay-channel 0.0.1"), "{}", mixed.what);
+    }
+}

@@ -1,0 +1,163 @@
+//! The socket: where it is looked for, who may enter its directory, whether somebody listens.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use super::Examined;
+use super::finding::Finding;
+use crate::cli::reach::Reach;
+use crate::cli::service_view::Fix;
+
+pub(super) fn check(examined: &Examined) -> Vec<Finding> {
+    let socket = match &examined.socket {
+        Ok(socket) => socket,
+        Err(error) => {
+            let cure = match examined.environment.relay_socket {
+                Some(_) => "unset RELAY_SOCKET",
+                None => "log in so that XDG_RUNTIME_DIR is set, or set RELAY_SOCKET to a short absolute path",
+            };
+            return vec![Finding::fail("socket-path", error.to_string(), cure)];
+        }
+    };
+    let uid = examined.environment.uid;
+    let mut findings = vec![path(examined, socket)];
+    if let Some(directory) = socket.parent() {
+        if let Some(above) =
+            directory.parent().filter(|above| Some(*above) == examined.environment.runtime_dir.as_deref())
+        {
+            findings.extend(runtime_directory(above, uid));
+        }
+        findings.extend(private_directory(directory, uid));
+    }
+    findings.extend(file(socket, uid));
+    findings.extend(examined.reach.as_ref().map(|reach| reachable(reach, socket, examined)));
+    findings
+}
+
+fn path(examined: &Examined, socket: &Path) -> Finding {
+    let (length, limit) = (socket.as_os_str().len(), examined.environment.platform.longest_socket_path());
+    let shown = format!("{} ({length} of {limit} bytes)", socket.display());
+    let own = examined.environment.service_socket();
+    if examined.environment.relay_socket.is_none() || own.as_deref() == Ok(socket) {
+        return Finding::ok("socket-path", shown);
+    }
+    let what = format!("RELAY_SOCKET or --socket leads to {shown}, away from the service");
+    match examined.reach {
+        Some(Reach::Listening) => Finding::note("socket-path", what),
+        Some(Reach::Missing | Reach::Abandoned | Reach::Barred(_)) | None => {
+            Finding::fail("socket-path", format!("{what}, and nobody listens there"), "unset RELAY_SOCKET")
+        }
+    }
+}
+
+/// The directory of the socket alone is ours to close.
+fn private_directory(directory: &Path, uid: u32) -> Option<Finding> {
+    let name = "socket-directory";
+    let shown = directory.display();
+    // Whether it has to be there is told by the connect.
+    let found = fs::symlink_metadata(directory).ok()?;
+    let mode = found.mode() & 0o7777;
+    if !found.is_dir() {
+        let cure = format!("rm {shown} && relayctl install-service");
+        return Some(Finding::fail(name, format!("{shown} is no directory"), cure));
+    }
+    if found.uid() != uid {
+        let what = format!("{shown} belongs to uid {}, not to you", found.uid());
+        return Some(Finding::fail(name, what, "set RELAY_SOCKET to a place in a directory of your own"));
+    }
+    if mode & 0o077 == 0 && mode & 0o700 == 0o700 {
+        return Some(Finding::ok(name, format!("{shown} is yours alone (mode {mode:04o})")));
+    }
+    let who = if mode & 0o077 == 0 { "you cannot enter it" } else { "others can enter it" };
+    let fix = Fix::Close { path: directory.to_owned(), mode: 0o700 };
+    let what = format!("{shown} has mode {mode:04o}: {who}");
+    Some(Finding::fail(name, what, format!("chmod 700 {shown}")).with_fix(fix))
+}
+
+/// The runtime directory is the system's: it is told of and left alone. WSL makes it 0777.
+fn runtime_directory(directory: &Path, uid: u32) -> Option<Finding> {
+    let found = fs::symlink_metadata(directory).ok()?;
+    let (mode, shown) = (found.mode() & 0o7777, directory.display());
+    if found.uid() != uid {
+        let what = format!("{shown} belongs to uid {}, not to you: sudo without -i?", found.uid());
+        return Some(Finding::warn("runtime-directory", what, "unset XDG_RUNTIME_DIR, or log in as the user itself"));
+    }
+    (mode & 0o077 != 0).then(|| {
+        let what = format!("{shown} has mode {mode:04o}; the socket's own directory in it is what keeps others out");
+        Finding::warn("runtime-directory", what, format!("chmod 700 {shown}"))
+    })
+}
+
+fn file(socket: &Path, uid: u32) -> Option<Finding> {
+    let found = fs::symlink_metadata(socket).ok()?;
+    let (mode, shown) = (found.mode() & 0o7777, socket.display());
+    if !found.file_type().is_socket() {
+        let cure = format!("rm {shown} && relayctl doctor --fix");
+        return Some(Finding::fail("socket-file", format!("{shown} is no socket"), cure));
+    }
+    if found.uid() != uid {
+        let what = format!("{shown} belongs to uid {}, not to you", found.uid());
+        return Some(Finding::fail("socket-file", what, "unset RELAY_SOCKET"));
+    }
+    if mode & 0o077 == 0 {
+        return Some(Finding::ok("socket-file", format!("yours alone (mode {mode:04o})")));
+    }
+    let fix = Fix::Close { path: socket.to_owned(), mode: 0o600 };
+    let what = format!("{shown} has mode {mode:04o}: others can connect");
+    Some(Finding::fail("socket-file", what, format!("chmod 600 {shown}")).with_fix(fix))
+}
+
+fn reachable(reach: &Reach, socket: &Path, examined: &Examined) -> Finding {
+    let Some(why) = reach.why_not(socket) else {
+        return Finding::ok("socket-reachable", "somebody listens");
+    };
+    // What the service's own check says about it is the better advice.
+    let warning = examined.service.warnings(reach).into_iter().next();
+    let is_service = examined.environment.service_socket().as_deref() == Ok(socket);
+    let cure = match (is_service, warning) {
+        (true, Some(warning)) => warning.next,
+        (true, None) if examined.service.is_loaded() => "relayctl doctor --fix".to_owned(),
+        (true, None) => "relayctl install-service".to_owned(),
+        (false, _) => "unset RELAY_SOCKET, or start a hub there: relay-hub".to_owned(),
+    };
+    Finding::fail("socket-reachable", why, cure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::cli::doctor::finding::State;
+
+    #[test]
+    fn a_directory_that_others_can_enter_or_its_owner_cannot_is_named_with_its_cure() {
+        let directory = tempfile::tempdir().unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        let look = |mode: u32| {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            private_directory(directory.path(), uid).unwrap()
+        };
+        assert_eq!(look(0o700).state, State::Ok);
+        for (mode, who) in [(0o777, "others can enter it"), (0o600, "you cannot enter it")] {
+            let finding = look(mode);
+            assert_eq!(finding.state, State::Fail);
+            assert!(finding.what.ends_with(who), "{}", finding.what);
+            assert!(finding.cure.unwrap().starts_with("chmod 700 /"));
+            assert_eq!(finding.fix, Some(Fix::Close { path: directory.path().to_owned(), mode: 0o700 }));
+        }
+        let foreign = private_directory(directory.path(), uid + 1).unwrap();
+        assert_eq!((foreign.state, foreign.fix), (State::Fail, None));
+    }
+
+    #[test]
+    fn what_is_no_socket_is_never_removed_without_asking() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hub.sock");
+        assert_eq!(file(&path, 0), None);
+        fs::write(&path, "").unwrap();
+        let finding = file(&path, 0).unwrap();
+        assert_eq!((finding.state, finding.fix), (State::Fail, None));
+    }
+}

@@ -1,0 +1,345 @@
+//! The ways to break an installation: `doctor` names each, and its one command or `--fix` cures it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::user_manager::{UserManager, user_manager};
+
+const HUB: &str = env!("CARGO_BIN_EXE_relay-hub");
+const CHANNEL: &str = env!("CARGO_BIN_EXE_relay-channel");
+const RELAYCTL: &str = env!("CARGO_BIN_EXE_relayctl");
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A user who has installed the programs and the service.
+struct Installed<'a> {
+    manager: &'a UserManager,
+    bindir: PathBuf,
+}
+
+/// What `doctor` said.
+#[derive(Debug)]
+struct Report {
+    code: Option<i32>,
+    checks: Vec<Value>,
+    stderr: String,
+}
+
+impl Report {
+    fn of(output: &Output) -> Self {
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let checks = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        Self { code: output.status.code(), checks, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    /// Returns the first check of this name that is not as it should be.
+    fn ailing(&self, name: &str) -> Option<&Value> {
+        self.checks
+            .iter()
+            .find(|check| check["name"] == name && matches!(check["state"].as_str(), Some("warn" | "fail")))
+    }
+
+    #[track_caller]
+    fn expect_healthy(&self) {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        assert!(self.checks.iter().any(|check| check["name"] == "loop-back" && check["state"] == "ok"), "{self:#?}");
+    }
+
+    #[track_caller]
+    fn cure_of(&self, name: &str) -> String {
+        let check = self.ailing(name).unwrap_or_else(|| panic!("nothing ails {name}: {self:#?}"));
+        check["cure"].as_str().unwrap().to_owned()
+    }
+}
+
+impl<'a> Installed<'a> {
+    fn new(manager: &'a UserManager) -> Self {
+        let bindir = manager.install_programs(&[HUB, CHANNEL, RELAYCTL]);
+        let installed = Self { manager, bindir };
+        let output = installed.relayctl(&["install-service"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        installed
+    }
+
+    fn relayctl(&self, arguments: &[&str]) -> Command {
+        let mut command = self.manager.command(self.bindir.join("relayctl"));
+        command.args(arguments).env("PATH", self.path());
+        command
+    }
+
+    fn path(&self) -> String {
+        format!("{}:/usr/bin:/bin", self.bindir.display())
+    }
+
+    fn doctor(&self, arguments: &[&str]) -> Report {
+        Report::of(&self.relayctl(&[&["doctor", "--json"], arguments].concat()).output().unwrap())
+    }
+
+    /// Does what a person does who copies the cure into a shell.
+    #[track_caller]
+    fn shell(&self, line: &str) {
+        let output = self.manager.command("sh").args(["-c", line]).env("PATH", self.path()).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.manager.outside(&self.manager.runtime_dir().join("relay/hub.sock"))
+    }
+
+    fn hub_pid(&self) -> Option<i32> {
+        self.manager.property("relay.service", "MainPID").parse().ok().filter(|pid| *pid != 0)
+    }
+
+    /// Breaks something twice: the one command cures it the first time and `--fix` the second.
+    #[track_caller]
+    fn breaks(&self, check: &str, break_it: impl Fn()) {
+        self.doctor(&[]).expect_healthy();
+        break_it();
+        let cure = self.doctor(&[]).cure_of(check);
+        self.shell(&cure);
+        let cured = self.doctor(&[]);
+        cured.expect_healthy();
+        assert!(cured.ailing(check).is_none(), "{cured:#?}");
+
+        break_it();
+        let fixed = self.doctor(&["--fix"]);
+        assert!(fixed.stderr.contains("fixed: "), "{fixed:#?}");
+        fixed.expect_healthy();
+        assert!(fixed.ailing(check).is_none(), "{fixed:#?}");
+    }
+}
+
+#[test]
+fn nothing_fails_after_an_install_and_a_question_comes_back() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let report = installed.doctor(&[]);
+    report.expect_healthy();
+    for name in ["programs", "program-versions", "programs-in-path", "unit-files", "service", "socket-directory"] {
+        assert!(
+            report.checks.iter().any(|check| check["name"] == name && check["state"] == "ok"),
+            "{name}: {report:#?}"
+        );
+    }
+    let again = installed.doctor(&["--fix"]);
+    again.expect_healthy();
+    assert!(again.stderr.contains("nothing to repair"), "{again:#?}");
+}
+
+#[test]
+fn a_deleted_socket_is_made_anew() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    installed.breaks("service", || fs::remove_file(installed.socket()).unwrap());
+}
+
+#[test]
+fn a_socket_unit_that_was_stopped_is_started() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    installed.breaks("service", || {
+        manager.systemctl("stop relay.socket relay.service");
+    });
+}
+
+#[test]
+fn a_socket_that_hit_its_trigger_limit_is_started_again() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let dropin = manager.home().join(".config/systemd/user/relay.socket.d");
+    installed.breaks("service", || {
+        fs::create_dir_all(&dropin).unwrap();
+        fs::write(dropin.join("limit.conf"), "[Socket]\nTriggerLimitIntervalSec=1h\nTriggerLimitBurst=1\n").unwrap();
+        manager.systemctl("daemon-reload");
+        manager.systemctl("restart relay.socket");
+        let end = Instant::now() + SOON;
+        while manager.property("relay.socket", "Result") != "trigger-limit-hit" {
+            assert!(Instant::now() < end, "the limit is not hit");
+            manager.systemctl("stop relay.service");
+            // A connect is what triggers; whether it is served does not matter here.
+            drop(UnixStream::connect(installed.socket()));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        fs::remove_dir_all(&dropin).unwrap();
+        manager.systemctl("daemon-reload");
+    });
+}
+
+#[test]
+fn a_directory_that_is_open_to_others_or_closed_to_its_owner_is_repaired() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let directory = installed.socket().parent().unwrap().to_owned();
+    for mode in [0o777, 0o000] {
+        installed.breaks("socket-directory", || {
+            fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_unit_file_of_another_version_is_replaced() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let unit = manager.home().join(".config/systemd/user/relay.service");
+    let text = fs::read_to_string(&unit).unwrap();
+    installed.breaks("unit-files", || fs::write(&unit, text.replace("WatchdogSec=30s\n", "")).unwrap());
+    let gone = text.replace("/relay-hub\"", "/old/relay-hub\"");
+    installed.breaks("unit-files", || fs::write(&unit, &gone).unwrap());
+}
+
+#[test]
+fn a_hub_that_is_killed_again_and_again_comes_back_and_the_report_says_that_it_was() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let kill_it_often = || {
+        for _ in 0..5 {
+            let end = Instant::now() + SOON;
+            let pid = loop {
+                drop(UnixStream::connect(installed.socket()));
+                match installed.hub_pid() {
+                    Some(pid) => break pid,
+                    None => assert!(Instant::now() < end, "no hub comes"),
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            };
+            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
+                .unwrap();
+            while installed.hub_pid() == Some(pid) {
+                assert!(Instant::now() < end, "the hub does not end");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    };
+    kill_it_often();
+    let report = installed.doctor(&[]);
+    report.expect_healthy();
+    assert_eq!(report.cure_of("service"), "relayctl logs --since 1h");
+    installed.shell("relayctl logs --since 1h | grep -q 'the hub has started'");
+    let fixed = installed.doctor(&["--fix"]);
+    fixed.expect_healthy();
+    assert!(fixed.ailing("service").is_none(), "{fixed:#?}");
+}
+
+#[test]
+fn programs_of_which_one_is_of_another_version_are_named() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let channel = installed.bindir.join("relay-channel");
+    fs::remove_file(&channel).unwrap();
+    fs::write(&channel, "#!/bin/sh\necho relay-channel 0.0.1\n").unwrap();
+    fs::set_permissions(&channel, fs::Permissions::from_mode(0o755)).unwrap();
+    let report = installed.doctor(&[]);
+    assert_eq!(report.code, Some(1));
+    assert!(report.cure_of("program-versions").starts_with("install the whole package"));
+    manager.install_programs(&[CHANNEL]);
+    installed.doctor(&[]).expect_healthy();
+
+    fs::remove_file(&channel).unwrap();
+    assert!(installed.doctor(&[]).cure_of("programs").starts_with("install the whole package"));
+}
+
+#[test]
+fn a_relay_socket_that_leads_nowhere_is_named() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let wrong = |value: &str| {
+        let output = installed.relayctl(&["doctor", "--json"]).env("RELAY_SOCKET", value).output().unwrap();
+        Report::of(&output)
+    };
+    let report = wrong("/nonexistent/hub.sock");
+    assert_eq!(report.code, Some(1));
+    assert_eq!(report.cure_of("socket-path"), "unset RELAY_SOCKET");
+    assert_eq!(wrong("hub.sock").cure_of("socket-path"), "unset RELAY_SOCKET");
+    installed.doctor(&[]).expect_healthy();
+}
+
+/// Listens like a hub that is of another version and says so.
+fn older_hub(listener: UnixListener) {
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { return };
+        std::thread::spawn(move || {
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            for line in lines.map_while(Result::ok) {
+                let message: Value = serde_json::from_str(&line).unwrap();
+                let id = &message["id"];
+                let answer = match message["type"].as_str().unwrap() {
+                    "hello" => json!({"type": "welcome", "id": id, "version": 1, "hub": "0.0.1", "settling": false}),
+                    "status" => json!({
+                        "type": "status", "id": id, "hub": "0.0.1", "pid": 1, "versions": {"min": 1, "max": 1},
+                        "uptime_s": 1, "settling": false, "connections": 1, "peers": 0, "open_asks": 0, "programs": {},
+                    }),
+                    "peers" => json!({"type": "peers", "id": id, "peers": [], "settling": false}),
+                    "bye" => return,
+                    _ => json!({"type": "error", "id": id, "error": {"code": "bad_msg", "message": "?", "next": "?"}}),
+                };
+                if writeln!(stream, "{answer}").is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_hub_of_an_older_version_is_named_by_the_doctor_and_by_the_status() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("hub.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
+    std::thread::spawn(move || older_hub(listener));
+    let relayctl = |arguments: &[&str]| {
+        Command::new(RELAYCTL)
+            .args(arguments)
+            .env("RELAY_SOCKET", &socket)
+            .env_remove("XDG_RUNTIME_DIR")
+            .output()
+            .unwrap()
+    };
+    let report = Report::of(&relayctl(&["doctor", "--json"]));
+    assert!(report.cure_of("hub").contains("start it again from the same package"), "{report:#?}");
+
+    let status = relayctl(&["status"]);
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    let said = String::from_utf8_lossy(&status.stderr);
+    assert!(said.contains("the hub has version 0.0.1 and relayctl has"), "{said}");
+    assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
+}
+
+#[test]
+fn a_full_disk_for_logs_is_named_and_costs_nothing_but_log_lines() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let data = manager.home().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(_mounted) = manager.mount_tiny(&data) else {
+        return crate::support::user_manager::skipped("a_full_disk_for_logs", &"no file system can be mounted here");
+    };
+    let with_data = |arguments: &[&str]| {
+        let mut command = installed.relayctl(arguments);
+        command.env("CLAUDE_PLUGIN_DATA", &data);
+        command
+    };
+    let report = Report::of(&with_data(&["doctor", "--json"]).output().unwrap());
+    report.expect_healthy();
+    assert!(report.cure_of("log-room").starts_with("df -h "), "{report:#?}");
+}
+
+#[test]
+fn the_report_for_people_can_be_pasted_and_ends_in_what_to_do() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    manager.systemctl("stop relay.socket relay.service");
+    let output = installed.relayctl(&["doctor"]).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("FAIL  service           relay.socket is inactive"), "{stdout}");
+    assert!(!stdout.contains('\x1b'), "{stdout}");
+    assert!(stderr.ends_with("next: systemctl --user start relay.socket\n"), "{stderr}");
+}

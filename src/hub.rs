@@ -4,7 +4,7 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. `Peers`, `Asks`, `Settling`, `Paces` and `Idle` are small machines of their own.
+//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Settling`, `Paces` and `Idle` are small machines of their own.
 //!
 //! # Invariants
 //! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
@@ -15,6 +15,7 @@
 
 mod asks;
 mod broadcast;
+mod companions;
 mod connections;
 mod delivery;
 mod idle;
@@ -31,6 +32,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::asks::{Asks, Ending};
+use self::companions::Companions;
 use self::connections::Connections;
 use self::idle::Idle;
 use self::pace::Paces;
@@ -40,6 +42,7 @@ use crate::protocol::codec::FrameError;
 use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
 
 pub use self::asks::REMEMBERED;
+pub use self::companions::ORPHANED_WAIT;
 pub use self::connections::HELLO_WAIT;
 pub use self::limits::Limits;
 pub use self::peers::GONE_WAIT;
@@ -119,6 +122,8 @@ pub enum CloseReason {
     Bye,
     /// There are more connections than the limit allows.
     TooManyConnections,
+    /// It is a companion whose channel has been gone for too long.
+    Orphaned,
 }
 
 /// What clients are told of the program that a hub runs in.
@@ -138,6 +143,7 @@ pub struct Hub {
     started: Instant,
     connections: Connections,
     peers: Peers,
+    companions: Companions,
     asks: Asks,
     settling: Settling,
     paces: Paces,
@@ -154,6 +160,7 @@ impl Hub {
             started: now,
             connections: Connections::new(),
             peers: Peers::new(),
+            companions: Companions::new(),
             asks: Asks::new(),
             settling: Settling::new(now),
             paces: Paces::new(),
@@ -180,6 +187,7 @@ impl Hub {
             for (ask_id, peer) in self.settling.take_unclaimed() {
                 self.send(peer, HubMessage::Closed { ask_id });
             }
+            self.tell_who_has_no_waiter();
         }
         while let Some(conn) = self.connections.pop_silent(now) {
             self.close(now, conn, CloseReason::NoHello);
@@ -190,6 +198,7 @@ impl Hub {
         while let Some(tag) = self.peers.pop_gone(now) {
             self.forget(now, tag);
         }
+        self.end_orphans(now);
         if self.idle.handle_timeout(now) {
             self.effects.push_back(Effect::Exit);
         }
@@ -207,6 +216,7 @@ impl Hub {
             (self.connections.poll_timeout(), "hello"),
             (self.asks.poll_timeout(), "ask"),
             (self.peers.poll_timeout(), "gone"),
+            (self.companions.poll_timeout(), "orphaned"),
             (self.idle.poll_timeout(), "idle"),
         ]
         .into_iter()
@@ -233,6 +243,9 @@ impl Hub {
         if !self.connections.is_open(conn) {
             return;
         }
+        if self.companions.contains(conn) {
+            return self.handle_companion_message(now, conn, message);
+        }
         let Some(tag) = self.connections.client(conn) else {
             return self.handle_first_message(now, conn, message);
         };
@@ -248,6 +261,10 @@ impl Hub {
             ClientMessage::Taken { ask_id, by } => self.handle_taken(now, tag, ask_id, by),
             ClientMessage::Withdraw { ask_id } => self.handle_withdraw(now, tag, ask_id),
             ClientMessage::Presence(presence) => self.peers.set_presence(tag, presence),
+            ClientMessage::Named { name } => self.handle_named(tag, &name),
+            ClientMessage::Offer(offer) => self.handle_offer(tag, offer),
+            ClientMessage::Verdict(verdict) => self.handle_verdict(tag, verdict),
+            ClientMessage::Holding { .. } => {}
             ClientMessage::Bye {} => self.handle_bye(now, conn, tag),
         }
     }

@@ -98,7 +98,8 @@ async fn report(
             | ClientEvent::Outcome(_)
             | ClientEvent::Tally(_)
             | ClientEvent::ReplyFailed { .. }
-            | ClientEvent::Renamed { .. } => {}
+            | ClientEvent::Renamed { .. }
+            | ClientEvent::Companion(_) => {}
         }
     }
     Err(CliError::ClientEnded)

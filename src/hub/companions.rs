@@ -307,3 +307,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 use super::*;
 use serde_json::Map;
 
+mod companions;
+
 fn message(text: &str) -> Message {
     Message { content: text.to_owned(), meta: Map::new() }
 }

@@ -5,9 +5,12 @@
 mod channel_alone;
 mod cli;
 mod demo;
+mod hooks;
 mod mcp_wire;
 mod service;
 mod support;
 #[cfg(target_os = "linux")]
 mod units;
+#[cfg(target_os = "linux")]
+mod waiter;
 mod wire;

@@ -1,5 +1,6 @@
 //! What several tests stand on.
 
+pub mod claude_code;
 pub mod hub_process;
 pub mod mcp;
 #[cfg(target_os = "linux")]

@@ -59,6 +59,12 @@ impl HubProcess {
         self.wait_until_listening();
     }
 
+    /// Kills the hub; nobody listens any more.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -31,7 +31,7 @@ pub const MESSAGES_MAX: usize = 4096;
 /// The most bytes of waiting messages; over it a message is kept without its text.
 pub const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The bytes of messages in one tool result, exceeded by one message at most: Claude Code puts a result of more than
+/// The bytes of messages in one tool result, exceeded only by a single message: Claude Code puts a result of more than
 /// some 25,000 tokens into a file.
 pub const CALL_BYTES: usize = 48 * 1024;
 
@@ -351,18 +351,20 @@ impl Inbox {
         (dropped > 0).then(|| Entry { ask: None, message: notification::overflow(dropped) })
     }
 
-    /// Takes messages until these bytes are reached, exceeded by one message at most. `overhead`: what each one costs
-    /// beside its text.
+    /// Takes the messages that fit into these bytes, and one that is larger if it comes first. `overhead`: what each one
+    /// costs beside its text.
     fn pop_for(&mut self, bytes: usize, overhead: usize) -> Vec<Entry> {
         let mut taken = Vec::new();
         let mut sum = 0;
-        while sum < bytes
-            && let Some(entry) = self.pop()
-        {
-            sum += entry.message.bytes() + overhead;
+        loop {
+            let next = self.waiting.front().map_or(0, |entry| entry.message.bytes()) + overhead;
+            if !taken.is_empty() && sum + next > bytes {
+                return taken;
+            }
+            let Some(entry) = self.pop() else { return taken };
+            sum += next;
             taken.push(entry);
         }
-        taken
     }
 
     fn give_back_all(&mut self, entries: Vec<Entry>) {

@@ -182,3 +182,64 @@ fn switches(pid: u32) -> u64 {
     let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
+
+#[test]
+fn asks_are_shown_once_and_answered_once_with_the_hub_killed_at_random() {
+    const ASKS: usize = 40;
+    const LIMITS: [&str; 4] = ["--limit", "rate=off", "--limit", "loop=off"];
+    let mut hub = HubProcess::start(&LIMITS);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("backend")).unwrap();
+    let asker = Session::builder().socket(&hub.socket()).env("RELAY_CHANNEL", "on").cwd(folder.path()).start();
+    let answerer = session(&hub, &folder.path().join("backend"), folder.path()).start();
+    hub.settle();
+    let socket = hub.socket();
+    let shown = std::thread::scope(|scope| {
+        // The session: each time that it is woken it answers what it was shown, and the turn's end starts a waiter.
+        let session = scope.spawn(|| {
+            let mut shown = Vec::new();
+            while shown.len() < ASKS {
+                let (status, text) = Waiter::start_at(&socket).end();
+                assert_eq!(status, 2, "a waiter has ended while it was needed");
+                for (at, _) in text.match_indices(" ask_id=\"") {
+                    let ask_id = text[at + 9..].split('"').next().unwrap().to_owned();
+                    answerer.call("relay_reply", json!({"ask_id": ask_id, "text": ask_id})).ok();
+                    shown.push(ask_id);
+                }
+            }
+            shown
+        });
+        let killer = scope.spawn(move || {
+            // No pattern with the asks: a different moment of their way each time.
+            for pause in [300, 770, 1210, 90, 1630, 410] {
+                std::thread::sleep(Duration::from_millis(pause));
+                hub.kill_and_restart(&LIMITS);
+            }
+            hub
+        });
+        for number in 0..ASKS {
+            let asked =
+                asker.call("relay_ask", json!({"to": "backend", "question": format!("question {number}")})).ok();
+            assert!(asked["ask_id"].is_string(), "{asked}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let shown = session.join().unwrap();
+        let _hub = killer.join().unwrap();
+        let mut answered: Vec<String> = (0..ASKS)
+            .map(|_| {
+                let event = asker.event_of("reply");
+                assert_eq!(event.get("ask_id"), event.content);
+                event.content
+            })
+            .collect();
+        answered.sort();
+        answered.dedup();
+        assert_eq!(answered.len(), ASKS);
+        assert_eq!(asker.events_within(Duration::from_secs(1)), []);
+        shown
+    });
+    let mut once = shown.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!((once.len(), shown.len()), (ASKS, ASKS), "a message was shown twice");
+}

@@ -8,14 +8,16 @@ use crate::channel::envelope;
 use crate::channel::notification::Message;
 use crate::protocol::{Activity, OFFER_MAX_BYTES, Offer, PeerTag, Verdict};
 
-/// The bytes of one wake: Claude Code 2.1.330 cuts the middle out of more than 100,000.
-pub(super) const WAKE_BYTES: usize = 48 * 1024;
+/// The bytes of messages in one wake: Claude Code 2.1.330 cuts the middle out of more than 100,000.
+pub(super) const WAKE_BYTES: usize = 86 * 1024;
 
-/// The bytes of messages that one hook adds: the client cuts longer ones.
-pub(super) const HOOK_BYTES: usize = 6 * 1024;
+/// The bytes of messages that one hook adds, exceeded only by a single message: Claude Code puts what has more than 10,000
+/// characters into a file and shows the first two thousand and the file's path (seen in 2.1.197 and 2.1.330).
+pub(super) const HOOK_BYTES: usize = 9000;
 
-/// The most bytes of one message in an envelope; the rest is cut, and said to be.
-const MESSAGE_MAX_BYTES: usize = 40 * 1024;
+/// The most bytes of one message in an envelope; the rest is cut, and said to be. A question or a reply of the most bytes
+/// fits, unless much of it had to be neutralised.
+const MESSAGE_MAX_BYTES: usize = 72 * 1024;
 
 /// How long a hook's batch is left with it where nothing is heard of it: longer than a hook lives.
 const HOOK_LIFE: Duration = Duration::from_secs(8);

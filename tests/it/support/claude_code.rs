@@ -21,9 +21,9 @@ pub(crate) fn session(hub: &HubProcess, folder: &Path, config: &Path) -> Builder
         .env("CLAUDE_CONFIG_DIR", config)
 }
 
-fn command(hub: &HubProcess, what: &str) -> Command {
+fn command(socket: &Path, what: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_relay-channel"));
-    command.arg(what).env("RELAY_SOCKET", hub.socket()).env_remove("CLAUDE_CODE_ENTRYPOINT");
+    command.arg(what).env("RELAY_SOCKET", socket).env_remove("CLAUDE_CODE_ENTRYPOINT");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -36,7 +36,12 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// Starts a waiter, as the hooks `SessionStart` and `Stop` do.
     pub(crate) fn start(hub: &HubProcess) -> Self {
-        Self { child: command(hub, "wait").spawn().unwrap() }
+        Self::start_at(&hub.socket())
+    }
+
+    /// Starts a waiter for the hub at this socket.
+    pub(crate) fn start_at(socket: &Path) -> Self {
+        Self { child: command(socket, "wait").spawn().unwrap() }
     }
 
     /// Waits for its end; returns its status and what it wrote to standard error.
@@ -72,7 +77,7 @@ impl Drop for Waiter {
 /// Runs a hook with this input, as Claude Code does. Returns what it printed, which must be nothing or one JSON object.
 #[track_caller]
 pub(crate) fn hook(hub: &HubProcess, input: &Value) -> Option<Value> {
-    let mut child = command(hub, "hook").spawn().unwrap();
+    let mut child = command(&hub.socket(), "hook").spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     assert!(status.success() && stderr.is_empty(), "{status}: {}", String::from_utf8_lossy(&stderr));

@@ -154,7 +154,7 @@ impl Companion {
                 ready = stream.readable() => ready?,
                 () = until(deadline) => return Ok(None),
             }
-            read(stream, &mut input)?;
+            let is_over = read(stream, &mut input)?;
             while let Some(frame) = input.next_frame(FRAME_MAX_BYTES) {
                 let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
                 let message = match frame.and_then(decode::<HubMessage>) {
@@ -171,6 +171,10 @@ impl Companion {
                     Step::Show(text) => return Ok(Some(text)),
                     Step::End => return Ok(None),
                 }
+            }
+            // What came before the end counts: the hub's last word is often the end of the connection as well.
+            if is_over {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
@@ -206,14 +210,14 @@ async fn say(stream: &UnixStream, message: &ClientMessage) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what is there. The end of the stream is an error as well.
-fn read(stream: &UnixStream, input: &mut FrameBuffer) -> io::Result<()> {
+/// Reads what is there. Returns whether the stream has ended.
+fn read(stream: &UnixStream, input: &mut FrameBuffer) -> io::Result<bool> {
     let mut bytes = [0; READ_BYTES];
     loop {
         match stream.try_read(&mut bytes) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Ok(true),
             Ok(n) => input.push(&bytes[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
     }

@@ -4,13 +4,20 @@
 //! are handled in turn. Nothing here waits; what takes time runs in a task of its own and comes back as an event. The
 //! channel never starts anything, never ends because the hub is away, and leaves at once when its client does.
 
+pub mod client_process;
+pub mod companion;
+pub mod envelope;
+pub mod hook;
 pub mod inbox;
 pub mod neutralise;
 pub mod notification;
+pub mod receipt;
 pub mod server;
 pub mod session;
+pub mod session_file;
 pub mod stdio;
 pub mod tools;
+pub mod waiter;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,15 +32,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-use self::inbox::{CallId, Inbox};
+use self::inbox::{CallId, Inbox, Word};
 use self::server::{Event, Server, ToolResult};
 use self::session::Surroundings;
+use self::session_file::SessionFile;
 use self::stdio::Stdio;
 use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
-use crate::client::{ClientConfig, ClientEvent, HubClient};
+use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient};
 use crate::paths::PathError;
-use crate::protocol::{ClientKind, ErrorCode, PeerKey, Refusal, Wake};
+use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal};
 
 /// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
 ///
@@ -71,7 +79,7 @@ async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
                 channel.handle(event);
             }
             Some(event) = next_of(&mut channel.from_hub) => channel.handle_client(event),
-            () = sleep_until(timer) => {}
+            () = sleep_until(timer) => channel.inbox.handle_timeout(Instant::now()),
         }
         channel.flush();
     };
@@ -117,7 +125,9 @@ struct Running {
 struct Channel {
     socket: Result<PathBuf, Refusal>,
     session: Surroundings,
-    wakes_by: Wake,
+    /// The client's own file about the session, followed once the session is a peer.
+    file: Option<SessionFile>,
+    activity: Activity,
     key: PeerKey,
     hub: Option<HubClient>,
     from_hub: Option<UnboundedReceiver<ClientEvent>>,
@@ -131,9 +141,10 @@ impl Channel {
     fn new(socket: Result<PathBuf, Refusal>, session: Surroundings, events: UnboundedSender<Event>) -> Self {
         Self {
             socket,
-            wakes_by: session.wakes_by(),
             inbox: Inbox::new(session.takes_channel_events()),
+            file: session.file(),
             session,
+            activity: Activity::Unknown,
             key: PeerKey::random(),
             hub: None,
             from_hub: None,
@@ -166,7 +177,8 @@ impl Channel {
                 }
             }
             Event::Answered(id) => self.inbox.handle_call_written(&call_id(&id)),
-            Event::EventWritten(written) => self.inbox.handle_channel_written(written),
+            Event::EventWritten(written) => self.inbox.handle_channel_written(Instant::now(), written),
+            Event::SessionFileChanged => self.look_at_file(),
             Event::Ended => {}
         }
     }
@@ -182,7 +194,30 @@ impl Channel {
             }
             // Only a program that watches hears of it.
             ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
+            ClientEvent::Companion(event) => self.handle_companion(event),
             ClientEvent::Renamed { name } => tracing::info!(%name, "this session has another name"),
+        }
+    }
+
+    fn handle_companion(&mut self, event: CompanionEvent) {
+        let now = Instant::now();
+        // Where the system does not tell of the file's changes, this is when it is looked at.
+        self.look_at_file();
+        match event {
+            CompanionEvent::Waiter(tag) => self.inbox.handle_waiter(now, tag),
+            CompanionEvent::Hook { by, receipts } => self.inbox.handle_hook(now, by, &receipts),
+            CompanionEvent::HookGone(by) => self.inbox.handle_hook_gone(by),
+            CompanionEvent::Holding { by, batch } => self.inbox.handle_holding(now, by, batch),
+        }
+    }
+
+    /// Takes over what the client says of the session in its own file.
+    fn look_at_file(&mut self) {
+        let Some(change) = self.file.as_mut().and_then(SessionFile::look) else { return };
+        self.activity = change.activity;
+        self.inbox.handle_activity(Instant::now(), change.activity);
+        if let (Some(hub), Some(name)) = (&self.hub, change.name) {
+            hub.named(name);
         }
     }
 
@@ -203,6 +238,14 @@ impl Channel {
                 hub.progress(ask_id, state);
             }
         }
+        let Some(hub) = &self.hub else { return };
+        while let Some(word) = self.inbox.poll_word() {
+            match word {
+                Word::Offer(offer) => hub.offer(offer),
+                Word::Verdict(verdict) => hub.verdict(verdict),
+            }
+        }
+        hub.presence(Presence { status: self.activity, wakes_by: self.inbox.wakes_by() });
     }
 
     /// Returns the hub's client, which connects by itself from the first time on.
@@ -210,11 +253,23 @@ impl Channel {
         if let Some(hub) = &self.hub {
             return Ok(hub.clone());
         }
+        let mut facts = self.session.facts(client);
+        if let Some(change) = self.file.as_mut().and_then(SessionFile::look) {
+            self.activity = change.activity;
+            self.inbox.handle_activity(Instant::now(), change.activity);
+            facts.name = change.name.and_then(|name| PeerName::parse(&name).ok());
+        }
+        facts.presence = Presence { status: self.activity, wakes_by: self.inbox.wakes_by() };
+        if let Some(file) = &self.file {
+            let (path, events) = (file.path().to_owned(), self.events.clone());
+            let changed = move || events.send(Event::SessionFileChanged).is_ok();
+            tokio::task::spawn_local(session_file::follow(path, changed));
+        }
         let (hub, events) = HubClient::start(ClientConfig {
             socket: self.socket.clone()?,
             key: self.key,
             program: concat!("relay-channel ", env!("CARGO_PKG_VERSION")).to_owned(),
-            kind: ClientKind::Channel(self.session.facts(client)),
+            kind: ClientKind::Channel(facts),
         });
         self.from_hub = Some(events);
         Ok(self.hub.insert(hub).clone())
@@ -249,7 +304,7 @@ impl Channel {
             self.inbox.handle_closed(replied.ask_id);
         }
         let is_error = answer.is_err();
-        let json = render(answer, self.wakes_by, self.inbox.take_for_call(id.clone()));
+        let json = render(answer, self.inbox.wakes_by(), self.inbox.take_for_call(id.clone()));
         if call.answer.send(ToolResult { json, is_error }).is_err() {
             self.inbox.handle_call_cancelled(&id);
         }

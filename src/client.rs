@@ -19,10 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 use self::ledger::{Answer, Call, Ledger};
 use self::link::{Command, Link};
 use crate::protocol::{
-    AskEvent, AskId, AskState, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, PeerKey, PeerName, PeersAnswer,
-    Presence, Refusal, StatusAnswer, WatchedEvent, WatchingAnswer,
+    AskEvent, AskId, AskState, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, Offer, PeerKey, PeerName, PeerTag,
+    PeersAnswer, Presence, Receipt, Refusal, StatusAnswer, Verdict, WatchedEvent, WatchingAnswer,
 };
 
+pub(crate) use self::backoff::Backoff;
 pub use self::backoff::RECONNECT_CAP;
 pub use self::received::REPLY_WAIT;
 pub use self::sent::DEADLINE_SLACK;
@@ -108,6 +109,31 @@ pub enum ClientEvent {
     Watching(WatchingAnswer),
     /// What is watched has changed.
     Watched(WatchedEvent),
+    /// Something about the waiter or the hooks of this session.
+    Companion(CompanionEvent),
+}
+
+/// What a channel is told of its companions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CompanionEvent {
+    /// Which waiter the session has now.
+    Waiter(Option<PeerTag>),
+    /// A hook has come and can show text.
+    Hook {
+        /// The hook.
+        by: PeerTag,
+        /// What its client is about to put before the model.
+        receipts: Vec<Receipt>,
+    },
+    /// A hook has left.
+    HookGone(PeerTag),
+    /// A companion has a batch and waits for the verdict.
+    Holding {
+        /// The companion.
+        by: PeerTag,
+        /// The batch.
+        batch: u64,
+    },
 }
 
 /// How an own ask ended.
@@ -254,6 +280,23 @@ impl HubClient {
     /// Tells what the session does and how it can be woken; the hub is told again after each reconnect.
     pub fn presence(&self, presence: Presence) {
         self.command(Command::Presence(presence));
+    }
+
+    /// Follows the name that the session's user gave it in its client; one that is held gets a suffix. The hub is told
+    /// again after each reconnect until it has named the session.
+    pub fn named(&self, name: String) {
+        self.command(Command::Named(name));
+    }
+
+    /// Gives a companion text that it may have to show. Nothing is said again after a reconnect: the companion that is
+    /// back is a reason to offer again.
+    pub fn offer(&self, offer: Offer) {
+        self.command(Command::Offer(offer));
+    }
+
+    /// Tells a companion what to do with the batch that it holds.
+    pub fn verdict(&self, verdict: Verdict) {
+        self.command(Command::Verdict(verdict));
     }
 
     /// Ends an own ask without an outcome.

@@ -4,7 +4,7 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. `Peers`, `Asks`, `Settling`, `Paces` and `Idle` are small machines of their own.
+//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Settling`, `Paces` and `Idle` are small machines of their own.
 //!
 //! # Invariants
 //! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
@@ -15,6 +15,7 @@
 
 mod asks;
 mod broadcast;
+mod companions;
 mod connections;
 mod delivery;
 mod idle;
@@ -33,6 +34,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::asks::{Asks, Ending};
+use self::companions::Companions;
 use self::connections::Connections;
 use self::idle::Idle;
 use self::pace::Paces;
@@ -44,6 +46,7 @@ use crate::protocol::codec::FrameError;
 use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
 
 pub use self::asks::REMEMBERED;
+pub use self::companions::ORPHANED_WAIT;
 pub use self::connections::HELLO_WAIT;
 pub use self::limits::Limits;
 pub use self::peers::GONE_WAIT;
@@ -123,6 +126,8 @@ pub enum CloseReason {
     Bye,
     /// There are more connections than the limit allows.
     TooManyConnections,
+    /// It is a companion whose channel has been gone for too long.
+    Orphaned,
 }
 
 /// What clients are told of the program that a hub runs in.
@@ -151,6 +156,7 @@ pub struct Hub {
     started: Instant,
     connections: Connections,
     peers: Peers,
+    companions: Companions,
     asks: Asks,
     settling: Settling,
     paces: Paces,
@@ -170,6 +176,7 @@ impl Hub {
             started: now,
             connections: Connections::new(),
             peers: Peers::new(),
+            companions: Companions::new(),
             asks: Asks::new(),
             settling: Settling::new(now),
             paces: Paces::new(),
@@ -199,6 +206,7 @@ impl Hub {
             for (ask_id, peer) in self.settling.take_unclaimed() {
                 self.send(peer, HubMessage::Closed { ask_id });
             }
+            self.tell_who_has_no_waiter();
         }
         while let Some(conn) = self.connections.pop_silent(now) {
             self.close(now, conn, CloseReason::NoHello);
@@ -209,6 +217,7 @@ impl Hub {
         while let Some(tag) = self.peers.pop_gone(now) {
             self.forget(now, tag);
         }
+        self.end_orphans(now);
         if self.idle.handle_timeout(now) {
             self.effects.push_back(Effect::Exit);
         }
@@ -226,6 +235,7 @@ impl Hub {
             (self.connections.poll_timeout(), "hello"),
             (self.asks.poll_timeout(), "ask"),
             (self.peers.poll_timeout(), "gone"),
+            (self.companions.poll_timeout(), "orphaned"),
             (self.idle.poll_timeout(), "idle"),
         ]
         .into_iter()
@@ -262,6 +272,9 @@ impl Hub {
         if !self.connections.is_open(conn) {
             return;
         }
+        if self.companions.contains(conn) {
+            return self.handle_companion_message(now, conn, message);
+        }
         let Some(tag) = self.connections.client(conn) else {
             return self.handle_first_message(now, conn, message);
         };
@@ -282,6 +295,10 @@ impl Hub {
                     self.tell_presence(tag);
                 }
             }
+            ClientMessage::Named { name } => self.handle_named(tag, &name),
+            ClientMessage::Offer(offer) => self.handle_offer(tag, offer),
+            ClientMessage::Verdict(verdict) => self.handle_verdict(tag, verdict),
+            ClientMessage::Holding { .. } => {}
             ClientMessage::Bye {} => self.handle_bye(now, conn, tag),
         }
     }

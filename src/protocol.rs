@@ -21,9 +21,9 @@
 //! - *Requests* (`hello`, `peers`, `status`, `watch`, `ask`, `broadcast`, `reply`, `rename`) have an `id`, a number of the
 //!   client's choice, and get exactly one answer with the same `id`: the one named in [`ClientMessage`], or
 //!   [`error`](HubMessage::Error). Answers may come in another order than their requests.
-//! - *Notices* (`progress`, `taken`, `withdraw`, `presence`, `bye`) get no answer.
-//! - *Events* (`ask`, `reply`, `failed`, `closed`, and `renamed` without an `id`) come from the hub without a request;
-//!   `watched` comes to those that said `watch`.
+//! - *Notices* (`progress`, `taken`, `withdraw`, `presence`, `named`, `offer`, `holding`, `verdict`, `bye`) get no answer.
+//! - *Events* (`ask`, `reply`, `failed`, `closed`, `waiter`, `hook`, `hook_gone`, `holding`, `offer`, `verdict`, `end`, and
+//!   `renamed` without an `id`) come from the hub without a request; `watched` comes to those that said `watch`.
 //!
 //! What one client says is handled in its order. Between clients, the order is that in which the hub read them.
 //!
@@ -41,8 +41,9 @@
 //!
 //! `key` is 128 random bits in hex that the client makes once and says in every `hello`, and nowhere else. It is what lets
 //! a client come back after its connection or the hub was lost. A second connection with the same key takes the place of
-//! the first. `kind` is `channel` for a session, which becomes a peer with a name and can be asked, or `control` for a
-//! person's tool, which can only ask and whose messages are from [`SHELL`]. Senders' names are stamped by the hub.
+//! the first. `kind` is `channel` for a session, which becomes a peer with a name and can be asked, `control` for a
+//! person's tool, which can only ask and whose messages are from [`SHELL`], or `waiter` and `hook` for a session's
+//! companions. Senders' names are stamped by the hub.
 //!
 //! Names and addresses are slugs ([`PeerName`]): `Backend API` addresses `backend-api`. A name that is held gets a suffix,
 //! `-2`, `-3`. [`RESERVED_NAMES`] name no peer.
@@ -60,6 +61,33 @@
 //!
 //! A `broadcast` becomes an ask for every other peer. Its asks' ids are derived ([`AskId::of_broadcast`]), so that it may be
 //! said again as well. Its tally is counted by the asker's client.
+//!
+//! # A session's companions
+//!
+//! A session's client may run processes beside the channel that can show text to its model: one *waiter*, whose end wakes
+//! the session, and *hooks*, which run for a moment. They belong to the channel that has the same client process
+//! ([`ClientProcess`]: `pid`, and `start` in the channel's hello), may come before it, and speak with nobody else; the hub
+//! carries text from the channel to them. A companion is never a peer.
+//!
+//! 1. The channel is told `waiter` with the tag of the waiter that is there, or without one; and `hook` for each hook that
+//!    comes, with the [`Receipt`]s that it brings, then `hook_gone` when it has left.
+//! 2. The channel says `offer`: a batch of text for one companion. The companion keeps it and says `holding`, and says so
+//!    again in the hello of a new connection. An offer that comes again is told so again.
+//! 3. The channel answers each `holding` with a `verdict`: `show`, and the companion shows the text and ends; or not, and it
+//!    forgets the text and ends. So a text is shown only after the channel knows of it, and by one companion. A verdict
+//!    without a `batch` tells a hook that there is nothing for it.
+//!
+//! The newest waiter takes the place of the one before, which is told `end`. So is a companion whose channel has been gone
+//! for ten seconds, and a hook for which no channel is there. A waiter that is told `end` while it holds a batch waits for
+//! the verdict.
+//!
+//! ```text
+//! → {"type":"hello","id":1,"versions":{"min":1,"max":1},"key":"90c2…","program":"relay-channel 0.1.0","kind":"waiter","pid":4711,"start":88130}
+//! ← {"type":"welcome","id":1,"version":1,"hub":"0.1.0","settling":false}
+//! ← {"type":"offer","batch":1,"text":"<relay-message kind=\"ask\" …"}
+//! → {"type":"holding","batch":1}
+//! ← {"type":"verdict","batch":1,"show":true}
+//! ```
 //!
 //! # When the hub is lost
 //!
@@ -86,12 +114,14 @@
 //! added, and old samples must still parse.
 
 pub mod codec;
+mod companion;
 mod error;
 mod id;
 mod message;
 mod name;
 mod watch;
 
+pub use companion::{ClientProcess, CompanionFacts, OFFER_MAX_BYTES, Offer, RECEIPTS_MAX, Receipt, Verdict};
 pub use error::{ErrorCode, Refusal};
 pub use id::{AskId, BroadcastId, IdError, PeerKey, PeerTag};
 pub use message::*;

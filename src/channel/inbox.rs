@@ -1,17 +1,25 @@
 //! What arrived for this session, and which route each message takes into it. Pure: the time is an argument.
 //!
-//! One message takes one route and is handed over once, in the order of arrival. The routes are a channel event, where
-//! the session was started for it, else the result of the next relay tool call. A message belongs to the inbox until its
-//! route has taken it: a write that fails or a call that is cancelled gives it back.
+//! One message takes one route and is handed over once, in the order of arrival. The routes, best first: a channel event,
+//! where the session was started for it; the waiter; a hook; the result of the next relay tool call. A message belongs to
+//! the inbox until its route has taken it: a write that fails, a call that is cancelled, a waiter that was superseded and
+//! a hook that was too slow give it back.
 //!
-//! A further route is another `take_for_…` with its own way of confirming; which route is used is decided in one place,
-//! [`Inbox::route`].
+//! Nothing says whether a channel event was taken: Claude Code may drop it without a word. So the first ones are kept in
+//! mind ([`Unproven`]) until a receipt or the start of a turn shows that the route works; if neither comes although the
+//! session is idle, the route is given up and its messages are shown again by the next one, marked as repeats.
+
+mod parcels;
+mod unproven;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use self::parcels::Parcels;
+use self::unproven::Unproven;
+use super::envelope;
 use super::notification::{self, Message};
-use crate::protocol::{AskId, AskState};
+use crate::protocol::{Activity, AskId, AskState, Offer, PeerTag, Receipt, Verdict, Wake};
 
 /// How long the first channel events are held back. Claude Code registers its listener 20 to 50 ms after `tools/list`
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
@@ -23,21 +31,12 @@ pub const MESSAGES_MAX: usize = 4096;
 /// The most bytes of waiting messages; over it a message is kept without its text.
 pub const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The bytes of messages in one tool result, exceeded by one message at most: Claude Code puts a result of more than
+/// The bytes of messages in one tool result, exceeded only by a single message: Claude Code puts a result of more than
 /// some 25,000 tokens into a file.
 pub const CALL_BYTES: usize = 48 * 1024;
 
 /// Names a tool call: its JSON-RPC id as JSON.
 pub type CallId = String;
-
-/// A way into the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
-    /// `notifications/claude/channel`: starts a turn.
-    Channel,
-    /// `messages` in the result of the next relay tool call.
-    Call,
-}
 
 /// Messages that go with the result of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +47,16 @@ pub struct Batch {
     pub left: usize,
 }
 
-#[derive(Debug)]
+/// What is to be said to a companion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// Here is text.
+    Offer(Offer),
+    /// Show it, or do not.
+    Verdict(Verdict),
+}
+
+#[derive(Debug, Clone)]
 struct Entry {
     /// The received ask that this message is; none for what became of own asks.
     ask: Option<AskId>,
@@ -66,7 +74,11 @@ pub struct Inbox {
     bytes: usize,
     dropped: u64,
     writing: Option<Entry>,
+    unproven: Unproven,
     calls: BTreeMap<CallId, Vec<Entry>>,
+    parcels: Parcels,
+    /// Whether the waiting asks were said to be held.
+    held: bool,
     /// Received asks that somebody still waits for.
     open: BTreeSet<AskId>,
     progress: VecDeque<(AskId, AskState)>,
@@ -83,15 +95,24 @@ impl Inbox {
             bytes: 0,
             dropped: 0,
             writing: None,
+            unproven: Unproven::default(),
             calls: BTreeMap::new(),
+            parcels: Parcels::default(),
+            held: !channel,
             open: BTreeSet::new(),
             progress: VecDeque::new(),
         }
     }
 
     /// Returns the best route that the session has now.
-    pub fn route(&self) -> Route {
-        if self.channel && self.initialized.is_some() { Route::Channel } else { Route::Call }
+    pub fn wakes_by(&self) -> Wake {
+        if self.channel {
+            Wake::Channel
+        } else if self.parcels.is_woken_by_waiter() {
+            Wake::Waiter
+        } else {
+            Wake::NextPrompt
+        }
     }
 
     /// Notes that the MCP client said `initialized`.
@@ -109,15 +130,17 @@ impl Inbox {
         if !self.open.insert(ask_id) {
             return;
         }
-        if self.route() == Route::Call {
+        if self.held {
             self.progress.push_back((ask_id, AskState::Held));
         }
         self.push(Entry { ask: Some(ask_id), message });
+        self.offer_to_waiter();
     }
 
     /// Takes in what became of an own ask, broadcast or reply.
     pub fn handle_news(&mut self, message: Message) {
         self.push(Entry { ask: None, message });
+        self.offer_to_waiter();
     }
 
     /// Notes that a received ask has ended. If it was not handed over yet, it never is.
@@ -140,9 +163,66 @@ impl Inbox {
         }
     }
 
+    /// Notes what the session does.
+    pub fn handle_activity(&mut self, now: Instant, activity: Activity) {
+        self.parcels.handle_activity(now, activity);
+        self.unproven.handle_activity(activity);
+        self.tell_if_held();
+    }
+
+    /// Notes which waiter the session has now.
+    pub fn handle_waiter(&mut self, now: Instant, tag: Option<PeerTag>) {
+        self.unproven.handle_hooks_work(tag.is_some());
+        let returned = self.parcels.handle_waiter(now, tag);
+        self.give_back_all(returned);
+        self.offer_to_waiter();
+        self.tell_if_held();
+    }
+
+    /// Notes that a hook has come: takes its receipts, and offers it what waits and has no better route.
+    pub fn handle_hook(&mut self, now: Instant, by: PeerTag, receipts: &[Receipt]) {
+        self.unproven.handle_hooks_work(true);
+        for receipt in receipts {
+            self.handle_receipt(receipt);
+        }
+        if self.parcels.offer_again(by) {
+            return;
+        }
+        let entries =
+            if self.channel { Vec::new() } else { self.pop_for(parcels::HOOK_BYTES, envelope::OVERHEAD_BYTES) };
+        let left = self.waiting.len();
+        self.parcels.offer_to_hook(now, by, entries, left);
+    }
+
+    /// Notes that a hook has left.
+    pub fn handle_hook_gone(&mut self, by: PeerTag) {
+        let returned = self.parcels.take_back(by);
+        self.give_back_all(returned);
+        self.offer_to_waiter();
+    }
+
+    /// Notes that a companion has a batch: it is told to show it, and the batch's messages are handed over.
+    pub fn handle_holding(&mut self, now: Instant, by: PeerTag, batch: u64) {
+        for entry in self.parcels.handle_holding(now, by, batch) {
+            self.handed_over(&entry);
+        }
+    }
+
+    /// Notes that the session's client puts one of the messages before its model.
+    fn handle_receipt(&mut self, receipt: &Receipt) {
+        if self.unproven.handle_receipt(receipt) {
+            self.channel = true;
+        }
+        if receipt.kind == "ask"
+            && let Ok(ask_id) = receipt.of.parse()
+        {
+            self.handle_answered(ask_id);
+        }
+    }
+
     /// Takes the next message to be written as a channel event; one at a time.
     pub fn take_for_channel(&mut self, now: Instant) -> Option<Message> {
-        if self.writing.is_some() || self.route() != Route::Channel || self.opens_at().is_none_or(|at| now < at) {
+        if self.writing.is_some() || !self.channel || self.opens_at().is_none_or(|at| now < at) {
             return None;
         }
         let entry = self.pop()?;
@@ -152,36 +232,34 @@ impl Inbox {
     }
 
     /// Notes that the channel event was written, or could not be: then no further one is tried.
-    pub fn handle_channel_written(&mut self, written: bool) {
+    pub fn handle_channel_written(&mut self, now: Instant, written: bool) {
         let Some(entry) = self.writing.take() else { return };
         if written {
             self.handed_over(&entry);
+            self.unproven.handle_written(now, entry);
         } else {
-            self.channel = false;
             self.give_back(entry);
+            self.give_up_channel();
         }
+    }
+
+    fn give_up_channel(&mut self) {
+        self.channel = false;
+        self.offer_to_waiter();
+        self.tell_if_held();
     }
 
     /// Takes the messages that go with the result of this tool call: those that have no better route.
     pub fn take_for_call(&mut self, call: CallId) -> Batch {
-        let mut batch = Batch::default();
-        if self.route() != Route::Call {
-            return batch;
+        if self.channel && self.initialized.is_some() {
+            return Batch::default();
         }
-        let mut taken = Vec::new();
-        let mut bytes = 0;
-        while bytes < CALL_BYTES
-            && let Some(entry) = self.pop()
-        {
-            bytes += entry.message.bytes();
-            batch.messages.push(entry.message.clone());
-            taken.push(entry);
-        }
-        batch.left = self.waiting.len();
+        let taken = self.pop_for(CALL_BYTES, 0);
+        let messages = taken.iter().map(|entry| entry.message.clone()).collect();
         if !taken.is_empty() {
             self.calls.insert(call, taken);
         }
-        batch
+        Batch { messages, left: self.waiting.len() }
     }
 
     /// Notes that the result of this tool call was written.
@@ -193,9 +271,9 @@ impl Inbox {
 
     /// Notes that this tool call was cancelled and its result not written: its messages wait again.
     pub fn handle_call_cancelled(&mut self, call: &CallId) {
-        for entry in self.calls.remove(call).unwrap_or_default().into_iter().rev() {
-            self.give_back(entry);
-        }
+        let returned = self.calls.remove(call).unwrap_or_default();
+        self.give_back_all(returned);
+        self.offer_to_waiter();
     }
 
     /// Returns how far the next received ask has come, where that has changed.
@@ -203,15 +281,52 @@ impl Inbox {
         self.progress.pop_front()
     }
 
-    /// Returns when the first channel events may be written, where some wait for that.
+    /// Returns what is to be said to a companion next.
+    pub fn poll_word(&mut self) -> Option<Word> {
+        self.parcels.poll_word()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let returned = self.parcels.handle_timeout(now);
+        self.give_back_all(returned);
+        if let Some(unseen) = self.unproven.handle_timeout(now) {
+            tracing::warn!("Claude Code takes no channel events: going on without them");
+            self.give_back_all(unseen);
+            self.give_up_channel();
+        }
+        self.offer_to_waiter();
+        self.tell_if_held();
+    }
+
+    /// Returns when something is due: [`Inbox::handle_timeout`], or the first channel events.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let waits = !self.waiting.is_empty() && self.route() == Route::Channel && self.writing.is_none();
-        self.opens_at().filter(|at| waits && now < *at)
+        let waits = !self.waiting.is_empty() && self.channel && self.writing.is_none();
+        let opens = self.opens_at().filter(|at| waits && now < *at);
+        [opens, self.parcels.poll_timeout(), self.unproven.poll_timeout()].into_iter().flatten().min()
     }
 
     fn opens_at(&self) -> Option<Instant> {
         let initialized = self.initialized?;
         Some(self.tools_listed.map_or(initialized, |listed| listed.max(initialized)) + FIRST_EVENT_DELAY)
+    }
+
+    fn offer_to_waiter(&mut self) {
+        if !self.channel && self.parcels.waiter_is_free() && !(self.waiting.is_empty() && self.dropped == 0) {
+            let entries = self.pop_for(parcels::WAKE_BYTES, envelope::OVERHEAD_BYTES);
+            let left = self.waiting.len();
+            self.parcels.offer_to_waiter(entries, left);
+        }
+    }
+
+    /// Says that the waiting asks are held, once nothing wakes the session any more.
+    fn tell_if_held(&mut self) {
+        let held = self.wakes_by() == Wake::NextPrompt;
+        if held && !self.held {
+            let waiting = self.waiting.iter().filter_map(|entry| entry.ask);
+            self.progress.extend(waiting.map(|ask_id| (ask_id, AskState::Held)));
+        }
+        self.held = held;
     }
 
     fn push(&mut self, mut entry: Entry) {
@@ -236,6 +351,28 @@ impl Inbox {
         (dropped > 0).then(|| Entry { ask: None, message: notification::overflow(dropped) })
     }
 
+    /// Takes the messages that fit into these bytes, and one that is larger if it comes first. `overhead`: what each one
+    /// costs beside its text.
+    fn pop_for(&mut self, bytes: usize, overhead: usize) -> Vec<Entry> {
+        let mut taken = Vec::new();
+        let mut sum = 0;
+        loop {
+            let next = self.waiting.front().map_or(0, |entry| entry.message.bytes()) + overhead;
+            if !taken.is_empty() && sum + next > bytes {
+                return taken;
+            }
+            let Some(entry) = self.pop() else { return taken };
+            sum += next;
+            taken.push(entry);
+        }
+    }
+
+    fn give_back_all(&mut self, entries: Vec<Entry>) {
+        for entry in entries.into_iter().rev() {
+            self.give_back(entry);
+        }
+    }
+
     fn give_back(&mut self, entry: Entry) {
         let closed = entry.ask.is_some_and(|ask_id| !self.open.contains(&ask_id));
         if !closed {
@@ -252,158 +389,4 @@ impl Inbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Map;
-
-    fn message(text: &str) -> Message {
-        Message { content: text.to_owned(), meta: Map::new() }
-    }
-
-    fn ask(bits: u64) -> AskId {
-        AskId::from_bits(bits)
-    }
-
-    fn texts(batch: &Batch) -> Vec<&str> {
-        batch.messages.iter().map(|message| message.content.as_str()).collect()
-    }
-
-    fn progress(inbox: &mut Inbox) -> Vec<(AskId, AskState)> {
-        std::iter::from_fn(|| inbox.poll_progress()).collect()
-    }
-
-    fn open_channel() -> (Inbox, Instant) {
-        let start = Instant::now();
-        let mut inbox = Inbox::new(true);
-        inbox.handle_initialized(start);
-        inbox.handle_tools_listed(start + Duration::from_millis(10));
-        (inbox, start + Duration::from_millis(510))
-    }
-
-    #[test]
-    fn the_first_events_wait_for_the_client_to_listen() {
-        let (mut inbox, opens) = open_channel();
-        inbox.handle_ask(ask(1), message("one"));
-        let early = opens.checked_sub(Duration::from_millis(1)).unwrap();
-        assert_eq!(inbox.take_for_channel(early), None);
-        assert_eq!(inbox.poll_timeout(early), Some(opens));
-        assert_eq!(inbox.take_for_channel(opens), Some(message("one")));
-        assert_eq!(inbox.poll_timeout(opens), None);
-    }
-
-    #[test]
-    fn events_are_written_in_order_and_one_at_a_time() {
-        let (mut inbox, now) = open_channel();
-        inbox.handle_ask(ask(1), message("one"));
-        inbox.handle_news(message("two"));
-        assert_eq!(inbox.take_for_channel(now), Some(message("one")));
-        assert_eq!(inbox.take_for_channel(now), None);
-        assert_eq!(progress(&mut inbox), []);
-        inbox.handle_channel_written(true);
-        assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver)]);
-        assert_eq!(inbox.take_for_channel(now), Some(message("two")));
-        inbox.handle_channel_written(true);
-        assert_eq!(inbox.take_for_channel(now), None);
-        assert_eq!(inbox.take_for_call("1".to_owned()), Batch::default());
-    }
-
-    #[test]
-    fn without_a_channel_messages_are_held_for_the_next_call() {
-        let mut inbox = Inbox::new(false);
-        inbox.handle_initialized(Instant::now());
-        inbox.handle_ask(ask(1), message("one"));
-        inbox.handle_news(message("two"));
-        assert_eq!(progress(&mut inbox), [(ask(1), AskState::Held)]);
-        assert_eq!(inbox.take_for_channel(Instant::now() + Duration::from_secs(9)), None);
-        assert_eq!(texts(&inbox.take_for_call("7".to_owned())), ["one", "two"]);
-        assert_eq!(progress(&mut inbox), []);
-        inbox.handle_call_written(&"7".to_owned());
-        assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver)]);
-        assert_eq!(inbox.take_for_call("8".to_owned()), Batch::default());
-    }
-
-    #[test]
-    fn a_cancelled_call_gives_its_messages_back_in_order() {
-        let mut inbox = Inbox::new(false);
-        inbox.handle_ask(ask(1), message("one"));
-        inbox.handle_news(message("two"));
-        assert_eq!(texts(&inbox.take_for_call("7".to_owned())), ["one", "two"]);
-        inbox.handle_news(message("three"));
-        inbox.handle_call_cancelled(&"7".to_owned());
-        inbox.handle_call_written(&"7".to_owned());
-        assert_eq!(texts(&inbox.take_for_call("8".to_owned())), ["one", "two", "three"]);
-    }
-
-    #[test]
-    fn an_event_that_could_not_be_written_goes_with_the_next_call() {
-        let (mut inbox, now) = open_channel();
-        inbox.handle_ask(ask(1), message("one"));
-        inbox.take_for_channel(now);
-        inbox.handle_channel_written(false);
-        assert_eq!(inbox.take_for_channel(now), None);
-        assert_eq!(texts(&inbox.take_for_call("1".to_owned())), ["one"]);
-    }
-
-    #[test]
-    fn an_ended_ask_is_not_shown_any_more_and_a_known_one_not_again() {
-        let mut inbox = Inbox::new(false);
-        inbox.handle_ask(ask(1), message("one"));
-        inbox.handle_ask(ask(1), message("one"));
-        inbox.handle_ask(ask(2), message("two"));
-        inbox.handle_closed(ask(2));
-        assert_eq!(texts(&inbox.take_for_call("1".to_owned())), ["one"]);
-        inbox.handle_closed(ask(1));
-        inbox.handle_call_cancelled(&"1".to_owned());
-        assert_eq!(inbox.take_for_call("2".to_owned()), Batch::default());
-        assert_eq!(inbox.bytes, 0);
-    }
-
-    #[test]
-    fn a_reply_is_the_receipt_of_its_ask() {
-        let (mut inbox, _) = open_channel();
-        inbox.handle_ask(ask(1), message("one"));
-        inbox.handle_answered(ask(1));
-        inbox.handle_answered(ask(2));
-        assert_eq!(progress(&mut inbox), [(ask(1), AskState::Shown)]);
-    }
-
-    #[test]
-    fn one_result_takes_what_a_model_can_read_and_says_how_many_are_left() {
-        let mut inbox = Inbox::new(false);
-        for _ in 0..3 {
-            inbox.handle_news(message(&"x".repeat(CALL_BYTES - 1)));
-        }
-        let batch = inbox.take_for_call("1".to_owned());
-        assert_eq!((batch.messages.len(), batch.left), (2, 1));
-        let batch = inbox.take_for_call("2".to_owned());
-        assert_eq!((batch.messages.len(), batch.left), (1, 0));
-    }
-
-    #[test]
-    fn nothing_is_dropped_in_silence() {
-        let mut inbox = Inbox::new(false);
-        for _ in 0..MESSAGES_MAX + 2 {
-            inbox.handle_news(message(&"x".repeat(64 * 1024)));
-        }
-        assert!(inbox.bytes <= BYTES_MAX + MESSAGES_MAX * 256);
-        let (mut whole, mut notices, mut all) = (0, 0, Vec::new());
-        loop {
-            let batch = inbox.take_for_call(all.len().to_string());
-            if batch.messages.is_empty() {
-                break;
-            }
-            all.extend(batch.messages);
-        }
-        for message in &all[..MESSAGES_MAX] {
-            if message.content.starts_with('x') {
-                whole += 1;
-            } else {
-                assert!(message.content.contains("65536 bytes"), "{}", message.content);
-                notices += 1;
-            }
-        }
-        assert_eq!((whole, whole + notices), (BYTES_MAX / (64 * 1024), MESSAGES_MAX));
-        assert_eq!(all[MESSAGES_MAX].content, notification::overflow(2).content);
-        assert_eq!(all.len(), MESSAGES_MAX + 1);
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::neutralise;
 use crate::client::{End, Outcome, Tally};
-use crate::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, Refusal};
+use crate::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, Receipt, Refusal};
 
 /// The method of the notification that Claude Code turns into a channel event.
 pub const METHOD: &str = "notifications/claude/channel";
@@ -26,6 +26,18 @@ impl Message {
     /// Returns how many bytes of memory the message's text takes.
     pub fn bytes(&self) -> usize {
         self.content.len()
+    }
+
+    /// Returns the receipt that shows this message to have gone before the model.
+    pub fn receipt(&self) -> Receipt {
+        let value = |key: &str| self.meta.get(key).and_then(Value::as_str).map(str::to_owned);
+        let of = value("ask_id").or_else(|| value("broadcast_id")).unwrap_or_default();
+        Receipt { kind: value("kind").unwrap_or_default(), of }
+    }
+
+    /// Marks the message as one that may have been shown before.
+    pub fn mark_repeated(&mut self) {
+        self.meta.insert("repeat".to_owned(), "true".into());
     }
 
     /// Returns the notification's parameters.

@@ -65,6 +65,8 @@ pub enum Event {
     Answered(RequestId),
     /// A channel event was written, or could not be.
     EventWritten(bool),
+    /// The session's own file may have changed.
+    SessionFileChanged,
     /// The MCP client is gone.
     Ended,
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
+use super::client_process;
+use super::session_file::{self, SessionFile};
 use crate::protocol::{Activity, Presence, SessionFacts, Wake};
 
 /// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
@@ -33,6 +35,9 @@ const CHANNEL_BLOCKERS: [&str; 6] = [
     "CLAUDE_CODE_USE_VERTEX",
     "CLAUDE_CODE_USE_FOUNDRY",
 ];
+
+/// How the entry point of `-p` and of programs begins.
+const HEADLESS: &str = "sdk";
 
 /// How many directories up a `.git` is looked for.
 const PARENTS_MAX: usize = 64;
@@ -97,7 +102,13 @@ impl Surroundings {
     /// Returns whether nobody sits before the session: `claude -p`, a program, `claude mcp list`. It gets no channel
     /// events and is no peer before it uses a tool.
     pub fn is_headless(&self) -> bool {
-        self.entrypoint.as_deref().is_some_and(|entrypoint| entrypoint.starts_with("sdk"))
+        self.entrypoint.as_deref().is_some_and(|entrypoint| entrypoint.starts_with(HEADLESS))
+    }
+
+    /// Returns the file in which Claude Code says what this session does; none of another client.
+    pub fn file(&self) -> Option<SessionFile> {
+        self.entrypoint.as_ref()?;
+        Some(SessionFile::new(&session_file::config_directory()?, self.parent_pid, &self.cwd))
     }
 
     /// Returns the best route into the session.
@@ -107,15 +118,22 @@ impl Surroundings {
 
     /// Returns what the hub is told. `client` is the MCP client and its version.
     pub fn facts(&self, client: Option<String>) -> SessionFacts {
+        let pid = if self.entrypoint.is_some() { self.parent_pid } else { self.own_pid };
         SessionFacts {
             name: None,
             cwd: self.cwd.to_string_lossy().into_owned(),
             branch: self.branch.clone(),
-            pid: if self.entrypoint.is_some() { self.parent_pid } else { self.own_pid },
+            pid,
+            start: client_process::of(pid).map(|process| process.start),
             client,
             presence: Presence { status: Activity::Unknown, wakes_by: self.wakes_by() },
         }
     }
+}
+
+/// Returns whether nobody sits before the session that started this process, as far as the environment says.
+pub fn is_headless_process() -> bool {
+    text_variable("CLAUDE_CODE_ENTRYPOINT").is_some_and(|entrypoint| entrypoint.starts_with(HEADLESS))
 }
 
 /// Returns whether this command line lets our channel in: one of our entries between the flag and the next option.

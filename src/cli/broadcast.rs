@@ -99,6 +99,7 @@ async fn report(
             | ClientEvent::Tally(_)
             | ClientEvent::ReplyFailed { .. }
             | ClientEvent::Renamed { .. }
+            | ClientEvent::Companion(_)
             | ClientEvent::Watching(_)
             | ClientEvent::Watched(_) => {}
         }

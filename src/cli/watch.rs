@@ -68,7 +68,8 @@ impl WatchArgs {
                 | ClientEvent::Outcome(_)
                 | ClientEvent::Tally(_)
                 | ClientEvent::ReplyFailed { .. }
-                | ClientEvent::Renamed { .. } => {}
+                | ClientEvent::Renamed { .. }
+                | ClientEvent::Companion(_) => {}
             }
         }
         Err(CliError::ClientEnded)

@@ -13,13 +13,13 @@ const STEADY: Duration = Duration::from_secs(1);
 
 /// Counts failed attempts.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Returns how long to wait before the next attempt. `jitter` is a random number.
-    pub(super) fn next_pause(&mut self, jitter: u32) -> Duration {
+    pub(crate) fn next_pause(&mut self, jitter: u32) -> Duration {
         if self.failures == 0 {
             self.failures = 1;
             return Duration::ZERO;
@@ -30,7 +30,7 @@ impl Backoff {
     }
 
     /// Takes note of the end of a connection that had been welcomed at `since`.
-    pub(super) fn handle_lost(&mut self, now: Instant, since: Option<Instant>) {
+    pub(crate) fn handle_lost(&mut self, now: Instant, since: Option<Instant>) {
         if since.is_some_and(|since| now.saturating_duration_since(since) >= STEADY) {
             self.failures = 0;
         }

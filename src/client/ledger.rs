@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use super::received::Received;
 use super::refusal;
 use super::sent::Sent;
-use super::{Asked, Broadcasted, ClientConfig, ClientEvent, Replied};
+use super::{Asked, Broadcasted, ClientConfig, ClientEvent, CompanionEvent, Replied};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    AskId, AskState, BroadcastId, ClientKind, ClientMessage, Hello, HubMessage, PeerName, PeersAnswer, Presence,
-    Refusal, RequestId, StatusAnswer, VERSIONS, WatchingAnswer, Welcome,
+    AskId, AskState, BroadcastId, ClientKind, ClientMessage, Hello, HubMessage, Offer, PeerName, PeersAnswer, Presence,
+    Refusal, RequestId, StatusAnswer, VERSIONS, Verdict, WatchingAnswer, Welcome,
 };
 
 /// How long a request may wait for its answer. launchd starts a job at most once in ten seconds (launchd.plist(5)).
@@ -184,6 +184,8 @@ pub struct Ledger {
     link: Link,
     listener_missing: bool,
     mismatch: Option<Refusal>,
+    /// The name that the session's user gave it in its client, until the hub has named the session so.
+    given_name: Option<String>,
     plain: BTreeMap<CallId, Plain>,
     plain_timers: Deadlines<CallId>,
     /// Whether the program watches, and whether it wants texts.
@@ -201,6 +203,7 @@ impl Ledger {
             link: Link::Down,
             listener_missing: false,
             mismatch: None,
+            given_name: None,
             plain: BTreeMap::new(),
             plain_timers: Deadlines::new(),
             watch: None,
@@ -250,6 +253,22 @@ impl Ledger {
             facts.presence = presence;
             self.out.notice(ClientMessage::Presence(presence));
         }
+    }
+
+    /// Follows a name that the session's user gave it in its client.
+    pub fn handle_named(&mut self, name: String) {
+        self.out.notice(ClientMessage::Named { name: name.clone() });
+        self.given_name = Some(name);
+    }
+
+    /// Passes an offer on, if the hub is there.
+    pub fn handle_offer(&mut self, offer: Offer) {
+        self.out.notice(ClientMessage::Offer(offer));
+    }
+
+    /// Passes a verdict on, if the hub is there.
+    pub fn handle_verdict(&mut self, verdict: Verdict) {
+        self.out.notice(ClientMessage::Verdict(verdict));
     }
 
     /// Ends an own ask without an outcome.
@@ -325,7 +344,17 @@ impl Ledger {
             HubMessage::Reply(event) => self.sent.handle_reply(now, event, &mut self.out),
             HubMessage::Failed(event) => self.sent.handle_failed(now, &event, &mut self.out),
             HubMessage::Closed { ask_id } => self.received.handle_closed(ask_id, &mut self.out),
+            HubMessage::Waiter { tag } => self.tell_of_companion(CompanionEvent::Waiter(tag)),
+            HubMessage::Hook { by, receipts } => self.tell_of_companion(CompanionEvent::Hook { by, receipts }),
+            HubMessage::HookGone { by } => self.tell_of_companion(CompanionEvent::HookGone(by)),
+            HubMessage::Holding { by, batch } => self.tell_of_companion(CompanionEvent::Holding { by, batch }),
+            // For companions only, which have no ledger.
+            HubMessage::Offer { .. } | HubMessage::Verdict { .. } | HubMessage::End {} => {}
         }
+    }
+
+    fn tell_of_companion(&mut self, event: CompanionEvent) {
+        self.out.event(ClientEvent::Companion(event));
     }
 
     fn handle_welcome(&mut self, now: Instant, welcome: Welcome) {
@@ -335,6 +364,9 @@ impl Ledger {
         self.mismatch = None;
         if let Some(name) = welcome.name {
             self.set_name(name);
+        }
+        if let Some(name) = self.given_name.clone() {
+            self.out.notice(ClientMessage::Named { name });
         }
         self.received.say_again(&mut self.out);
         self.sent.say_again(now, &mut self.out);
@@ -371,6 +403,7 @@ impl Ledger {
     }
 
     fn handle_renamed(&mut self, id: Option<RequestId>, name: PeerName) {
+        self.given_name = None;
         self.set_name(name.clone());
         if let Some(id) = id {
             self.answer_plain(id, Answer::Renamed(name));

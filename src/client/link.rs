@@ -13,7 +13,7 @@ use super::ClientEvent;
 use super::backoff::Backoff;
 use super::ledger::{Answer, Call, CallId, Ledger, Output};
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
-use crate::protocol::{AskId, AskState, Presence, Refusal};
+use crate::protocol::{AskId, AskState, Offer, Presence, Refusal, Verdict};
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 8 * 1024;
@@ -24,6 +24,9 @@ pub(super) enum Command {
     Call(Call, oneshot::Sender<Result<Answer, Refusal>>),
     Progress(AskId, AskState),
     Presence(Presence),
+    Named(String),
+    Offer(Offer),
+    Verdict(Verdict),
     Withdraw(AskId),
     Bye(oneshot::Sender<()>),
 }
@@ -180,6 +183,9 @@ impl Link {
             }
             Some(Command::Progress(ask_id, state)) => self.ledger.handle_progress(ask_id, state),
             Some(Command::Presence(presence)) => self.ledger.handle_presence(presence),
+            Some(Command::Named(name)) => self.ledger.handle_named(name),
+            Some(Command::Offer(offer)) => self.ledger.handle_offer(offer),
+            Some(Command::Verdict(verdict)) => self.ledger.handle_verdict(verdict),
             Some(Command::Withdraw(ask_id)) => self.ledger.handle_withdraw(ask_id),
             Some(Command::Bye(done)) => {
                 self.ledger.handle_bye();

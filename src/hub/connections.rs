@@ -30,6 +30,11 @@ impl Connections {
         self.silent.set(conn, now + HELLO_WAIT);
     }
 
+    /// Takes note that a connection has said hello, as a client that is no peer's.
+    pub(super) fn set_greeted(&mut self, conn: ConnId) {
+        self.silent.clear(&conn);
+    }
+
     /// Takes note of whose a connection is.
     pub(super) fn set_client(&mut self, conn: ConnId, tag: PeerTag) {
         self.silent.clear(&conn);

@@ -87,7 +87,8 @@ impl Peers {
             return Registered { tag, superseded: peer.conn.replace(conn), displaced: None, resumed: true };
         }
         let (session, displaced) = match hello.kind {
-            ClientKind::Control {} => (None, None),
+            // Companions are no peers and are not registered here.
+            ClientKind::Control {} | ClientKind::Waiter(_) | ClientKind::Hook(_) => (None, None),
             ClientKind::Channel(facts) => {
                 let (session, displaced) = self.name_newcomer(tag, facts, settling);
                 (Some(session), displaced)
@@ -133,6 +134,16 @@ impl Peers {
             Some(_) | None => self.set_name(tag, name.clone(), true),
         }
         Ok(name)
+    }
+
+    /// Gives a session the name that its user gave it, with a suffix where another peer has it; none where the text is no
+    /// name or the session has it already.
+    pub(super) fn rename_freely(&mut self, tag: PeerTag, wanted: &str) -> Option<PeerName> {
+        let wanted = PeerName::parse(wanted).ok()?;
+        self.name(tag).filter(|own| **own != wanted)?;
+        let name = self.free_name(&wanted);
+        self.set_name(tag, name.clone(), true);
+        Some(name)
     }
 
     fn set_name(&mut self, tag: PeerTag, name: PeerName, chosen: bool) {

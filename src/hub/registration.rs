@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use super::asks::{Ending, Phase};
+use super::companions::Role;
 use super::peers::{GONE_WAIT, Registered};
 use super::{CloseReason, ConnId, Effect, Hub, refusal};
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    AskEvent, AskId, ClientMessage, Hello, HubMessage, PeerName, PeerTag, ReplyEvent, RequestId, VERSIONS,
-    WatchedEvent, Welcome,
+    AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, CompanionFacts, Hello, HubMessage, PeerName, PeerTag,
+    ReplyEvent, RequestId, VERSIONS, WatchedEvent, Welcome,
 };
 
 impl Hub {
@@ -44,6 +45,10 @@ impl Hub {
             ClientMessage::Taken { .. } => (None, "taken"),
             ClientMessage::Withdraw { .. } => (None, "withdraw"),
             ClientMessage::Presence(_) => (None, "presence"),
+            ClientMessage::Named { .. } => (None, "named"),
+            ClientMessage::Offer(_) => (None, "offer"),
+            ClientMessage::Holding { .. } => (None, "holding"),
+            ClientMessage::Verdict(_) => (None, "verdict"),
             ClientMessage::Bye {} => return self.close(now, conn, CloseReason::Bye),
         };
         self.send_to(conn, HubMessage::Error { id, error: refusal::not_registered(what) });
@@ -56,6 +61,12 @@ impl Hub {
             return self.close(now, conn, CloseReason::ProtocolMismatch);
         };
         let settling = self.settling.is_on();
+        let process = match &hello.kind {
+            ClientKind::Channel(facts) => facts.start.map(|start| ClientProcess { pid: facts.pid, start }),
+            ClientKind::Control {} => None,
+            ClientKind::Waiter(facts) => return self.take_in(now, conn, &hello, version, Role::Waiter, facts.clone()),
+            ClientKind::Hook(facts) => return self.take_in(now, conn, &hello, version, Role::Hook, facts.clone()),
+        };
         let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
         if let Some(old) = superseded.filter(|old| *old != conn) {
             self.connections.remove(old);
@@ -82,6 +93,18 @@ impl Hub {
             self.tell_peer_came(now, tag);
         }
         self.retry_for_newcomer(now, tag);
+        if let Some(process) = process {
+            self.companions.set_channel(process, tag);
+            self.introduce_all(tag);
+        }
+    }
+
+    /// Takes a companion in.
+    fn take_in(&mut self, now: Instant, conn: ConnId, hello: &Hello, version: u32, role: Role, facts: CompanionFacts) {
+        self.connections.set_greeted(conn);
+        let (hub, settling) = (self.program.version.to_owned(), self.settling.is_on());
+        self.send_to(conn, HubMessage::Welcome(Welcome { id: hello.id, version, name: None, hub, settling }));
+        self.handle_companion(now, conn, hello.key.tag(), role, facts);
     }
 
     /// Tells a client that is back what its lost connection may have swallowed.
@@ -136,6 +159,10 @@ impl Hub {
             | ClientMessage::Taken { .. }
             | ClientMessage::Withdraw { .. }
             | ClientMessage::Presence(_)
+            | ClientMessage::Named { .. }
+            | ClientMessage::Offer(_)
+            | ClientMessage::Holding { .. }
+            | ClientMessage::Verdict(_)
             | ClientMessage::Bye {} => false,
         });
         self.retry(now, ready);
@@ -155,6 +182,14 @@ impl Hub {
         }
     }
 
+    /// Follows the name that the session's user gave it in its client.
+    pub(super) fn handle_named(&mut self, tag: PeerTag, wanted: &str) {
+        if let Some(name) = self.peers.rename_freely(tag, wanted) {
+            tracing::info!(peer = name.as_str(), "a peer was renamed by its client");
+            self.send(tag, HubMessage::Renamed { id: None, name });
+        }
+    }
+
     pub(super) fn handle_bye(&mut self, now: Instant, conn: ConnId, tag: PeerTag) {
         self.close(now, conn, CloseReason::Bye);
         self.forget(now, tag);
@@ -165,6 +200,7 @@ impl Hub {
             return;
         }
         self.watchers.remove(conn);
+        self.handle_companion_left(conn);
         if let Some(tag) = self.connections.remove(conn) {
             let settled = self.settling.poll_timeout().unwrap_or(now);
             self.peers.handle_lost(tag, conn, (now + GONE_WAIT).max(settled));
@@ -187,6 +223,7 @@ impl Hub {
             return;
         }
         self.watchers.remove(conn);
+        self.handle_companion_left(conn);
         if let Some(tag) = self.connections.remove(conn) {
             self.peers.handle_lost(tag, conn, now + GONE_WAIT);
         }
@@ -206,6 +243,7 @@ impl Hub {
             self.end_ask(now, ask_id, Ending::Withdrawn);
         }
         self.connections.forget_lost(tag);
+        self.handle_channel_gone(now, tag);
         if let Some(peer) = self.peers.forget(tag) {
             tracing::info!(peer = peer.sender(), "a client has gone");
             if let Some(session) = peer.session {

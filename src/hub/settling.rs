@@ -48,6 +48,10 @@ impl Deferred {
             | ClientMessage::Taken { .. }
             | ClientMessage::Withdraw { .. }
             | ClientMessage::Presence(_)
+            | ClientMessage::Named { .. }
+            | ClientMessage::Offer(_)
+            | ClientMessage::Holding { .. }
+            | ClientMessage::Verdict(_)
             | ClientMessage::Bye {} => 0,
         };
         text as u64 + 64

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::companion::{CompanionFacts, Offer, Receipt, Verdict};
 use super::error::{ErrorCode, Refusal};
 use super::id::{AskId, BroadcastId, PeerKey, PeerTag};
 use super::name::PeerName;
@@ -69,6 +70,20 @@ pub enum ClientMessage {
     },
     /// Tells what the session does now and how it can be woken.
     Presence(Presence),
+    /// Tells the name that the session's user gave it in its client; one that is held gets a suffix.
+    Named {
+        /// The wanted name; the hub makes a slug of it.
+        name: String,
+    },
+    /// Gives a companion of this session text that it may have to show.
+    Offer(Offer),
+    /// Tells, as a companion, that an offer has arrived and is kept until the verdict.
+    Holding {
+        /// The batch.
+        batch: u64,
+    },
+    /// Tells a companion whether to show the batch that it holds. It ends either way.
+    Verdict(Verdict),
     /// Leaves in order: what is open ends at once, nobody waits for a reconnect.
     Bye {},
 }
@@ -97,6 +112,10 @@ pub enum ClientKind {
     Channel(SessionFacts),
     /// A person's or a script's tool: may ask, cannot be asked.
     Control {},
+    /// A session's waiter: its end wakes the session.
+    Waiter(CompanionFacts),
+    /// A hook of a session's client: runs for a moment and can add text to a turn.
+    Hook(CompanionFacts),
 }
 
 /// What a channel says of its session.
@@ -112,6 +131,10 @@ pub struct SessionFacts {
     pub branch: Option<String>,
     /// The process id of the session's client, or of the channel itself where there is no such client.
     pub pid: u32,
+    /// When that process was started ([`ClientProcess::start`](super::ClientProcess::start)): without it the session can
+    /// have no companions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
     /// The MCP client and its version, for people: `claude-code 2.1.330`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
@@ -283,6 +306,49 @@ pub enum HubMessage {
         /// The ask.
         ask_id: AskId,
     },
+    /// Which waiter this session has now.
+    Waiter {
+        /// The waiter's tag; none where there is no waiter.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag: Option<PeerTag>,
+    },
+    /// A hook of this session has come and can show text. It waits for a second or so.
+    Hook {
+        /// The hook's tag.
+        by: PeerTag,
+        /// What its client is about to put before the model.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        receipts: Vec<Receipt>,
+    },
+    /// A hook has left.
+    HookGone {
+        /// The hook's tag.
+        by: PeerTag,
+    },
+    /// A companion has a batch and waits for the verdict.
+    Holding {
+        /// The companion's tag.
+        by: PeerTag,
+        /// The batch.
+        batch: u64,
+    },
+    /// Text that this companion may have to show.
+    Offer {
+        /// The batch.
+        batch: u64,
+        /// The text.
+        text: String,
+    },
+    /// Whether this companion shows the batch that it holds; it ends either way.
+    Verdict {
+        /// The batch; without one there is nothing to show.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch: Option<u64>,
+        /// Whether it shows it.
+        show: bool,
+    },
+    /// This companion is not needed any more: it ends, unless it holds a batch.
+    End {},
 }
 
 /// The answer to `hello`.

@@ -199,6 +199,7 @@ impl Trial {
                     cwd: if client < 3 { "/w/api" } else { "/w/web" }.to_owned(),
                     branch: None,
                     pid: client.into(),
+                    start: None,
                     client: None,
                     presence: Presence { status: Activity::Idle, wakes_by },
                 };

@@ -15,6 +15,7 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod handover;
+mod hooks;
 mod hub_model;
 mod hub_scenarios;
 mod leaving;
@@ -32,5 +33,6 @@ mod tidy;
 mod units;
 #[cfg(target_os = "linux")]
 mod upgrade;
+mod waiter;
 mod watch;
 mod wire;

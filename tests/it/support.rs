@@ -1,6 +1,7 @@
 //! What several tests stand on.
 
 pub mod checker;
+pub mod claude_code;
 pub mod hub;
 pub mod hub_process;
 #[cfg(target_os = "linux")]

@@ -122,6 +122,7 @@ async fn session(socket: &Path, name: &str) -> (HubClient, UnboundedReceiver<Cli
         cwd: "/".to_owned(),
         branch: None,
         pid: std::process::id(),
+        start: None,
         client: None,
         presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
     };

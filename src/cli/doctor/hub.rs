@@ -74,6 +74,7 @@ async fn loop_back(socket: &Path, control: &HubClient, outcomes: mpsc::Unbounded
         cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
         branch: None,
         pid: std::process::id(),
+        start: None,
         client: Some(PROGRAM.to_owned()),
         presence: Presence { status: Activity::Busy, wakes_by: Wake::Channel },
     };

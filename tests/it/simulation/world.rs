@@ -163,6 +163,7 @@ impl World {
                 cwd: cwd.to_owned(),
                 branch: None,
                 pid: 1000 + index as u32,
+                start: None,
                 client: None,
                 presence,
             }),

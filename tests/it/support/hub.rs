@@ -200,6 +200,7 @@ pub(crate) fn channel(folder: &str, name: Option<&str>) -> ClientKind {
         cwd: folder.to_owned(),
         branch: None,
         pid: 1,
+        start: None,
         client: None,
         presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
     })

@@ -1,0 +1,83 @@
+//! Whether channel events reach the session: nothing says so, but a receipt or the start of a turn does.
+
+use std::time::{Duration, Instant};
+
+use super::Entry;
+use crate::protocol::{Activity, Receipt};
+
+/// How long an idle session may take to start a turn after a channel event: it takes less than half a second.
+const TURN_WAIT: Duration = Duration::from_secs(3);
+
+/// The most events that are kept in mind.
+const KEPT_MAX: usize = 16;
+
+/// The channel events of a route that has not been seen to work.
+#[derive(Debug)]
+pub(super) struct Unproven {
+    /// Whether an event was seen to arrive: nothing is kept in mind from then on.
+    proven: bool,
+    /// Whether the session's client runs our hooks, so that a receipt would come.
+    hooks_work: bool,
+    activity: Activity,
+    unseen: Vec<Entry>,
+    due: Option<Instant>,
+}
+
+impl Default for Unproven {
+    fn default() -> Self {
+        Self { proven: false, hooks_work: false, activity: Activity::Unknown, unseen: Vec::new(), due: None }
+    }
+}
+
+impl Unproven {
+    /// Notes that a hook or a waiter was there.
+    pub(super) fn handle_hooks_work(&mut self, work: bool) {
+        self.hooks_work |= work;
+    }
+
+    /// Notes what the session does. One that is not known to be idle is never repeated to.
+    pub(super) fn handle_activity(&mut self, activity: Activity) {
+        self.activity = activity;
+        if activity != Activity::Idle {
+            self.forget();
+        }
+    }
+
+    /// Notes a channel event that was written.
+    pub(super) fn handle_written(&mut self, now: Instant, entry: Entry) {
+        if !self.proven && self.hooks_work && self.activity == Activity::Idle && self.unseen.len() < KEPT_MAX {
+            self.unseen.push(entry);
+            self.due = Some(now + TURN_WAIT);
+        }
+    }
+
+    /// Notes a receipt. Returns whether it proves that channel events arrive.
+    pub(super) fn handle_receipt(&mut self, receipt: &Receipt) -> bool {
+        let seen = self.unseen.iter().any(|entry| entry.message.receipt() == *receipt);
+        if seen {
+            self.proven = true;
+            self.forget();
+        }
+        seen
+    }
+
+    fn forget(&mut self) {
+        self.unseen = Vec::new();
+        self.due = None;
+    }
+
+    /// Returns the events that were not seen, marked as repeats, when they are due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Vec<Entry>> {
+        self.due.filter(|due| *due <= now)?;
+        self.due = None;
+        let mut unseen = std::mem::take(&mut self.unseen);
+        for entry in &mut unseen {
+            entry.message.mark_repeated();
+        }
+        Some(unseen)
+    }
+
+    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+}

@@ -1,0 +1,71 @@
+//! Receipts: which messages of ours stand in a text that Claude Code is about to put before its model. Pure.
+//!
+//! `UserPromptSubmit` has in `prompt` the exact text of a channel event, or of the turn that a waiter started (seen in
+//! 2.1.197 and 2.1.330). A message's text cannot hold an opening tag of either envelope: it is disarmed.
+
+use crate::protocol::{RECEIPTS_MAX, Receipt};
+
+use super::envelope;
+
+/// How a channel event of ours begins: from the plugin's server, and from a project's.
+const CHANNEL_TAGS: [&str; 2] = ["<channel source=\"plugin:relay:relay\"", "<channel source=\"relay\""];
+
+/// How a turn begins that a waiter started: in 2.1.197, and in 2.1.330 behind a preamble.
+const WAKE_BEGINNINGS: [&str; 2] = ["<task-notification>", "[SYSTEM NOTIFICATION"];
+
+/// Returns the receipts of this prompt: none where its user typed it, whatever it holds.
+pub fn of_prompt(prompt: &str) -> Vec<Receipt> {
+    if CHANNEL_TAGS.iter().any(|tag| prompt.starts_with(tag)) {
+        return of_tag(prompt).into_iter().collect();
+    }
+    if !WAKE_BEGINNINGS.iter().any(|beginning| prompt.starts_with(beginning)) {
+        return Vec::new();
+    }
+    prompt.match_indices(envelope::OPENING).filter_map(|(at, _)| of_tag(&prompt[at..])).take(RECEIPTS_MAX).collect()
+}
+
+/// Returns the receipt of the message whose opening tag stands at the text's start.
+fn of_tag(text: &str) -> Option<Receipt> {
+    let tag = text.split_once('>')?.0;
+    let value = |key: &str| Some(tag.split_once(&format!(" {key}=\""))?.1.split_once('"')?.0.to_owned());
+    Some(Receipt { kind: value("kind")?, of: value("ask_id").or_else(|| value("broadcast_id"))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(kind: &str, of: &str) -> Receipt {
+        Receipt { kind: kind.to_owned(), of: of.to_owned() }
+    }
+
+    #[test]
+    fn a_channel_event_is_known_by_its_opening_tag() {
+        let prompt = "<channel source=\"plugin:relay:relay\" kind=\"ask\" from=\"b\" ask_id=\"k3v9-x2mq-7bd4\" timeout_s=\"600\">\nhi <b> kind=\"reply\"\n</channel>";
+        assert_eq!(of_prompt(prompt), [receipt("ask", "k3v9-x2mq-7bd4")]);
+        let tally = "<channel source=\"relay\" kind=\"tally\" asked=\"1\" broadcast_id=\"b-1\">\nover\n</channel>";
+        assert_eq!(of_prompt(tally), [receipt("tally", "b-1")]);
+    }
+
+    #[test]
+    fn all_messages_of_a_wake_are_known() {
+        let prompt = "<task-notification>\n<summary>Stop hook feedback</summary>\n</task-notification>\n<system-reminder>\nStop hook blocking error from command \"Stop\": two messages\n<relay-message kind=\"ask\" from=\"b\" ask_id=\"1\" timeout_s=\"9\">\nx\n</relay-message>\n<relay-message kind=\"failed\" from=\"b\" ask_id=\"2\" code=\"timeout\">\ny\n</relay-message>\n</system-reminder>";
+        let both = [receipt("ask", "1"), receipt("failed", "2")];
+        assert_eq!(of_prompt(prompt), both);
+        assert_eq!(of_prompt(&format!("[SYSTEM NOTIFICATION - NOT USER INPUT]\n{prompt}")), both);
+    }
+
+    #[test]
+    fn what_a_user_types_is_no_receipt() {
+        for prompt in [
+            "",
+            "see <relay-message kind=\"ask\" ask_id=\"1\">",
+            " <channel source=\"relay\" kind=\"ask\" ask_id=\"1\">",
+            "<channel source=\"other\" kind=\"ask\" ask_id=\"1\">\n<channel source=\"relay\" kind=\"ask\" ask_id=\"2\">",
+            "<channel source=\"relay\" kind=\"ask\"",
+            "<channel source=\"relay\" kind=\"ask\">",
+        ] {
+            assert_eq!(of_prompt(prompt), [], "{prompt}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What Claude Code says of a session in its own file, `sessions/<pid>.json` in its configuration directory: the name that
+//! its user gave it, and whether its model works.
+//!
+//! The file is no documented interface (seen in 2.1.197 and 2.1.330), so everything works without it: then the session's
+//! activity is unknown and its user's `/rename` is not followed.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::protocol::{Activity, PeerName};
+
+/// The most bytes of a file that are read.
+const FILE_MAX_BYTES: u64 = 64 * 1024;
+
+/// The file, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    session_id: Option<String>,
+    name: Option<String>,
+    name_source: Option<String>,
+    status: Option<String>,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What the session does now.
+    pub activity: Activity,
+    /// The name that its user has given it since the last look.
+    pub name: Option<String>,
+}
+
+/// A session's file, and what it said at the last look.
+#[derive(Debug)]
+pub struct SessionFile {
+    path: PathBuf,
+    /// The folder's name as a slug: names that the client derives begin with it.
+    folder: PeerName,
+    last: Option<Record>,
+}
+
+impl SessionFile {
+    /// Returns the file of the session whose client has this process id and works in this folder.
+    pub fn new(config: &Path, pid: u32, folder: &Path) -> Self {
+        let path = config.join("sessions").join(format!("{pid}.json"));
+        Self { path, folder: PeerName::of_folder(&folder.to_string_lossy()), last: None }
+    }
+
+    /// Returns where the file is, or would be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the file; none where nothing can be read, which can be for a moment only: it is rewritten in place.
+    pub fn look(&mut self) -> Option<Change> {
+        use std::io::Read;
+        let mut text = String::new();
+        std::fs::File::open(&self.path).ok()?.take(FILE_MAX_BYTES).read_to_string(&mut text).ok()?;
+        Some(self.take(serde_json::from_str(&text).ok()?))
+    }
+
+    fn take(&mut self, record: Record) -> Change {
+        let activity = match record.status.as_deref() {
+            Some("idle") => Activity::Idle,
+            Some("busy") => Activity::Busy,
+            Some(_) | None => Activity::Unknown,
+        };
+        let given = record.name.clone().filter(|name| self.is_given(name, record.name_source.as_deref()));
+        // Another conversation brings its own name along (`/resume`), which nobody has given this session now.
+        let name = match &self.last {
+            Some(last) if last.name == record.name || last.session_id != record.session_id => None,
+            Some(_) | None => given,
+        };
+        self.last = Some(record);
+        Change { activity, name }
+    }
+
+    /// Returns whether the user gave this name. 2.1.330 says so; 2.1.197 says nothing, and derives `folder-ee`. A branch of
+    /// a conversation is named by the client in both.
+    fn is_given(&self, name: &str, source: Option<&str>) -> bool {
+        if name.ends_with(" (Branch)") {
+            return false;
+        }
+        match source {
+            Some(source) => matches!(source, "user" | "collision"),
+            None => !self.is_derived(name),
+        }
+    }
+
+    fn is_derived(&self, name: &str) -> bool {
+        name.rsplit_once('-').is_some_and(|(folder, digits)| {
+            let is_short_hex = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_short_hex && PeerName::of_folder(folder) == self.folder
+        })
+    }
+}
+
+/// Returns the configuration directory of the Claude Code that started this process.
+pub fn config_directory() -> Option<PathBuf> {
+    let set = std::env::var_os("CLAUDE_CONFIG_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    set.or_else(|| std::env::home_dir().map(|home| home.join(".claude")))
+}
+
+/// Calls `changed` whenever the file may have changed, until the receiver has gone: when it returns `false`.
+///
+/// The kernel tells (inotify(7)). Other systems have no safe binding for it here: there the file is only looked at when the
+/// session's hooks or tools run.
+#[cfg(target_os = "linux")]
+pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Result<()> {
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    use std::mem::MaybeUninit;
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    let Some(directory) = path.parent() else { return Ok(()) };
+    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    #[expect(deprecated, reason = "its successor is unsafe for what may change its descriptor; this one does not")]
+    let watch = AsyncFd::with_interest(watch, Interest::READABLE)?;
+    let writes = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE;
+    loop {
+        // The file is rewritten in place. Only while it is missing does its directory matter, where others come and go.
+        let missing = inotify::add_watch(watch.get_ref(), &path, writes).is_err();
+        let on_directory = if missing {
+            Some(inotify::add_watch(watch.get_ref(), directory, WatchFlags::CREATE | WatchFlags::MOVED_TO)?)
+        } else {
+            None
+        };
+        if !changed() {
+            return Ok(());
+        }
+        let mut ready = watch.readable().await?;
+        let mut bytes = [MaybeUninit::uninit(); 1024];
+        let mut events = inotify::Reader::new(watch.get_ref(), &mut bytes);
+        while events.next().is_ok() {}
+        ready.clear_ready();
+        if let Some(on_directory) = on_directory {
+            inotify::remove_watch(watch.get_ref(), on_directory)?;
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub async fn follow(_: PathBuf, changed: impl Fn() -> bool) -> std::io::Result<()> {
+    changed();
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn file() -> SessionFile {
+        SessionFile::new(Path::new("/nonexistent"), 4711, Path::new("/srv/Back End"))
+    }
+
+    fn take(file: &mut SessionFile, record: Value) -> Change {
+        file.take(serde_json::from_value(record).unwrap())
+    }
+
+    fn named(name: &str, source: Option<&str>) -> Option<String> {
+        take(&mut file(), json!({"sessionId": "s", "name": name, "nameSource": source, "status": "idle"})).name
+    }
+
+    #[test]
+    fn only_a_name_that_the_user_gave_counts() {
+        assert_eq!(named("Tokens & keys", Some("user")).as_deref(), Some("Tokens & keys"));
+        assert_eq!(named("same-recursive-rocket", Some("collision")).as_deref(), Some("same-recursive-rocket"));
+        assert_eq!(named("back-end-3f", Some("derived")), None);
+        assert_eq!(named("back-end-3f", None), None);
+        assert_eq!(named("back-end-3", None).as_deref(), Some("back-end-3"));
+        assert_eq!(named("front-end-3f", None).as_deref(), Some("front-end-3f"));
+        assert_eq!(named("what is up (Branch)", None), None);
+    }
+
+    #[test]
+    fn a_name_is_told_once_and_not_when_another_conversation_brings_it() {
+        let mut file = file();
+        let record = |id: &str, name: &str, status: &str| json!({"sessionId": id, "name": name, "nameSource": "user", "status": status, "pid": 4711});
+        let change = |activity, name: Option<&str>| Change { activity, name: name.map(str::to_owned) };
+        assert_eq!(take(&mut file, record("1", "alpha", "idle")), change(Activity::Idle, Some("alpha")));
+        assert_eq!(take(&mut file, record("1", "alpha", "busy")), change(Activity::Busy, None));
+        assert_eq!(take(&mut file, record("1", "beta", "waiting")), change(Activity::Unknown, Some("beta")));
+        assert_eq!(take(&mut file, record("2", "beta", "idle")), change(Activity::Idle, None));
+        assert_eq!(take(&mut file, record("3", "gamma", "idle")), change(Activity::Idle, None));
+        assert_eq!(take(&mut file, record("3", "delta", "idle")), change(Activity::Idle, Some("delta")));
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+use crate::hub::{Effect, Input, Limits, Program, SETTLING};
+use crate::protocol::{Activity, ClientKind, Hello, PeerKey, Presence, SessionFacts, VERSIONS, Wake};
+
+const PROCESS: ClientProcess = ClientProcess { pid: 4711, start: 1 };
+
+struct World {
+    hub: Hub,
+    now: Instant,
+}
+
+impl World {
+    /// Returns a hub that has settled.
+    fn new() -> Self {
+        let start = Instant::now();
+        let mut hub = Hub::new(start, Limits::default(), None, Program { version: "1", pid: 1 });
+        hub.handle_timeout(start + SETTLING);
+        Self { hub, now: start + SETTLING }
+    }
+
+    fn say(&mut self, conn: u64, message: ClientMessage) {
+        self.hub.handle(self.now, Input::Received { conn: ConnId(conn), message });
+    }
+
+    fn hello(&mut self, conn: u64, kind: ClientKind) {
+        self.hub.handle(self.now, Input::Connected { conn: ConnId(conn) });
+        let hello = Hello { id: 1, versions: VERSIONS, key: key(conn), program: "test 1".to_owned(), kind };
+        self.say(conn, ClientMessage::Hello(Box::new(hello)));
+    }
+
+    fn channel(&mut self, conn: u64, process: ClientProcess) {
+        let presence = Presence { status: Activity::Idle, wakes_by: Wake::NextPrompt };
+        let facts = SessionFacts {
+            name: None,
+            cwd: format!("/c{conn}"),
+            branch: None,
+            pid: process.pid,
+            start: Some(process.start),
+            client: None,
+            presence,
+        };
+        self.hello(conn, ClientKind::Channel(facts));
+    }
+
+    fn waiter(&mut self, conn: u64) {
+        self.hello(conn, ClientKind::Waiter(facts()));
+    }
+
+    fn hook(&mut self, conn: u64) {
+        self.hello(conn, ClientKind::Hook(facts()));
+    }
+
+    fn leave(&mut self, conn: u64) {
+        self.hub.handle(self.now, Input::Disconnected { conn: ConnId(conn) });
+    }
+
+    /// Returns what this connection was sent since the last look, without welcomes.
+    fn heard(&mut self, by: u64) -> Vec<HubMessage> {
+        let effects: Vec<Effect> = std::iter::from_fn(|| self.hub.poll_effect()).collect();
+        let sent = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Send { conn, message } if conn == ConnId(by) => Some(message),
+            Effect::Send { .. } | Effect::Close { .. } | Effect::Exit => None,
+        });
+        sent.filter(|message| !matches!(message, HubMessage::Welcome(_))).collect()
+    }
+}
+
+fn facts() -> CompanionFacts {
+    CompanionFacts { process: PROCESS, holding: None, receipts: Vec::new() }
+}
+
+fn key(conn: u64) -> PeerKey {
+    PeerKey::from_bytes([u8::try_from(conn).unwrap(); 16])
+}
+
+fn waiter_is(conn: Option<u64>) -> HubMessage {
+    HubMessage::Waiter { tag: conn.map(|conn| key(conn).tag()) }
+}
+
+fn offer(to: u64) -> ClientMessage {
+    ClientMessage::Offer(Offer { to: key(to).tag(), batch: 5, text: "hi".to_owned() })
+}
+
+#[test]
+fn a_waiter_may_come_before_its_channel_and_belongs_to_no_other() {
+    let mut world = World::new();
+    world.waiter(1);
+    world.channel(2, PROCESS);
+    assert_eq!(world.heard(2), [waiter_is(Some(1))]);
+    world.channel(3, ClientProcess { start: 2, ..PROCESS });
+    assert_eq!(world.heard(3), [waiter_is(None)]);
+    world.say(3, offer(1));
+    assert_eq!(world.heard(1), []);
+    world.say(2, offer(1));
+    assert_eq!(world.heard(1), [HubMessage::Offer { batch: 5, text: "hi".to_owned() }]);
+}
+
+#[test]
+fn the_newest_waiter_takes_the_place_and_the_older_one_keeps_its_way_to_the_verdict() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.waiter(2);
+    world.say(1, offer(2));
+    world.say(2, ClientMessage::Holding { batch: 5 });
+    world.waiter(3);
+    world.heard(0);
+    world.waiter(4);
+    assert_eq!(world.heard(3), [HubMessage::End {}]);
+    world.say(1, ClientMessage::Verdict(Verdict { to: key(2).tag(), batch: Some(5), show: true }));
+    assert_eq!(world.heard(2), [HubMessage::Verdict { batch: Some(5), show: true }]);
+    world.leave(2);
+    world.leave(3);
+    assert_eq!(world.heard(1), []);
+    world.leave(4);
+    assert_eq!(world.heard(1), [waiter_is(None)]);
+}
+
+#[test]
+fn a_channel_hears_of_its_hooks_and_of_what_a_waiter_that_is_back_holds() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.hook(2);
+    world.leave(2);
+    let by = key(2).tag();
+    assert_eq!(world.heard(1)[1..], [HubMessage::Hook { by, receipts: vec![] }, HubMessage::HookGone { by }]);
+    world.hello(3, ClientKind::Waiter(CompanionFacts { holding: Some(9), ..facts() }));
+    let by = key(3).tag();
+    assert_eq!(world.heard(1), [waiter_is(Some(3)), HubMessage::Holding { by, batch: 9 }]);
+}
+
+#[test]
+fn a_hook_without_a_channel_ends_at_once_and_a_waiter_after_ten_seconds() {
+    let mut world = World::new();
+    world.hook(1);
+    assert_eq!(world.heard(1), [HubMessage::End {}]);
+    world.leave(1);
+    world.channel(2, PROCESS);
+    world.waiter(3);
+    world.say(2, ClientMessage::Bye {});
+    world.heard(0);
+    assert_eq!(world.hub.poll_timeout(), Some((world.now + ORPHANED_WAIT, "orphaned")));
+    world.now += ORPHANED_WAIT;
+    world.hub.handle_timeout(world.now);
+    assert_eq!(world.heard(3), [HubMessage::End {}]);
+    assert!(world.hub.is_quiet());
+    assert_eq!(world.hub.poll_timeout(), None);
+}
+
+#[test]
+fn while_the_hub_settles_nobody_is_said_to_have_no_waiter() {
+    let start = Instant::now();
+    let hub = Hub::new(start, Limits::default(), None, Program { version: "1", pid: 1 });
+    let mut world = World { hub, now: start };
+    world.channel(1, PROCESS);
+    world.hook(2);
+    assert_eq!(world.heard(2), []);
+    world.hub.handle_timeout(start + SETTLING);
+    assert_eq!(world.heard(1), [waiter_is(None)]);
+}
+
+#[test]
+fn a_companion_is_no_peer_and_asks_nothing() {
+    let mut world = World::new();
+    world.waiter(1);
+    world.channel(2, PROCESS);
+    world.say(1, ClientMessage::Peers { id: 7 });
+    assert!(matches!(world.heard(1).as_slice(), [HubMessage::Error { id: Some(7), .. }]));
+    world.say(2, ClientMessage::Peers { id: 8 });
+    assert!(matches!(world.heard(2).as_slice(), [HubMessage::Peers(answer)] if answer.peers.is_empty()));
+}
+
+#[test]
+fn what_its_client_calls_a_session_gets_a_suffix_where_the_name_is_held() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.channel(2, ClientProcess { start: 2, ..PROCESS });
+    world.heard(0);
+    world.say(2, ClientMessage::Named { name: "C1".to_owned() });
+    let renamed = world.heard(2);
+    assert!(matches!(renamed.as_slice(), [HubMessage::Renamed { id: None, name }] if name.as_str() == "c1-2"));
+    world.say(2, ClientMessage::Named { name: "!!".to_owned() });
+    assert_eq!(world.heard(2), []);
+}

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use relay::hub::{CloseReason, ConnId, Input};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    AskId, AskRequest, AskState, BroadcastId, BroadcastRequest, ClientKind, ClientMessage, ErrorCode, Hello,
-    HubMessage, NameError, PeerKey, PeerName, PeerTag, PeerView, PeersAnswer, Refusal, RequestId, SessionFacts,
-    VERSIONS, Welcome,
+    AskId, AskRequest, AskState, BroadcastId, ClientKind, ClientMessage, ErrorCode, Hello, HubMessage, NameError,
+    PeerKey, PeerName, PeerTag, PeerView, PeersAnswer, Refusal, RequestId, SessionFacts, VERSIONS, Welcome,
 };
 
 /// What comes out: a message, or the end of a connection.

@@ -51,9 +51,12 @@ fn a_hub_that_stands_still_holds_no_channel_also_not_in_the_middle_of_a_call() {
         ask(&asker, "replier", "Hm?", 60);
         let question = replier.event();
         stage.hub.signal(Signal::STOP);
-        asker.send_call("relay_ask", json!({"to": "idle", "question": "Well?"}));
+        // More than the socket takes: this leaver cannot even say that it leaves.
+        for _ in 0..10 {
+            asker.send_call("relay_ask", json!({"to": "idle", "question": "Well?".repeat(12_000)}));
+        }
         replier.send_call("relay_reply", json!({"ask_id": question.get("ask_id"), "text": "Hm."}));
-        // The calls are with the hub by now, or on their way.
+        // The channels have read the calls.
         for session in [&asker, &replier] {
             session.request("ping", json!({})).unwrap();
         }

@@ -23,20 +23,26 @@ fn peers(you: &str, others: &[&str], sent: u64) -> Called {
     call("relay_peers", json!({}), sent, sent + 5, json!({"you": you, "peers": peers}))
 }
 
-/// `a` asks `b` (answered), `c` (silent) and everybody (one answers, one is late), and one ask fails for want of a hub;
-/// the hub is killed twice in a row at 5 s.
-#[expect(clippy::too_many_lines, reason = "one record, line by line")]
-fn good() -> Record {
-    let ask = |to: &str, question: &str, sent, id: &str| {
-        let arguments = json!({"to": to, "question": question, "timeout_seconds": 3});
-        call("relay_ask", arguments, sent, sent + 10, json!({"ask_id": id, "to": to, "state": "accepted"}))
-    };
-    let question = |at, text: &str, id: &str| event(at, text, &[("kind", "ask"), ("from", "a"), ("ask_id", id)]);
-    let reply = |id: &str, text: &str, sent, json: Value| {
-        call("relay_reply", json!({"ask_id": id, "text": text}), sent, sent + 10, json)
-    };
-    let unknown = || json!({"error": {"code": "unknown_ask"}});
-    let a = Log {
+fn unknown_ask() -> Value {
+    json!({"error": {"code": "unknown_ask"}})
+}
+
+fn ask(to: &str, question: &str, sent: u64, id: &str) -> Called {
+    let arguments = json!({"to": to, "question": question, "timeout_seconds": 3});
+    call("relay_ask", arguments, sent, sent + 10, json!({"ask_id": id, "to": to, "state": "accepted"}))
+}
+
+fn question(at: u64, text: &str, id: &str) -> Shown {
+    event(at, text, &[("kind", "ask"), ("from", "a"), ("ask_id", id)])
+}
+
+fn reply(id: &str, text: &str, sent: u64, json: Value) -> Called {
+    call("relay_reply", json!({"ask_id": id, "text": text}), sent, sent + 10, json)
+}
+
+/// `a` asks `b` (answered), `c` (silent) and everybody (one answers, one is late), and one ask fails for want of a hub.
+fn asker() -> Log {
+    Log {
         name: "a".into(),
         calls: vec![
             peers("a", &["b", "c"], 100),
@@ -81,24 +87,32 @@ fn good() -> Record {
                 ],
             ),
         ],
-    };
+    }
+}
+
+/// The hub is killed twice in a row at 5 s.
+fn good() -> Record {
     let b = Log {
         name: "b".into(),
         calls: vec![
             peers("b", &["a", "c"], 100),
             reply("i1", "r1", 1020, json!({"state": "accepted"})),
             reply("i3", "r3", 10_500, json!({"state": "pending"})),
-            reply("i5", "r5", 6000, unknown()),
+            reply("i5", "r5", 6000, unknown_ask()),
             peers("b", &["a", "c"], 5900),
         ],
         events: vec![question(1012, "q1", "i1"), question(5010, "q5", "i5"), question(10_012, "q3", "i3")],
     };
     let c = Log {
         name: "c".into(),
-        calls: vec![peers("c", &["a", "b"], 100), reply("i4", "r4", 12_100, unknown()), peers("c", &["a", "b"], 5900)],
+        calls: vec![
+            peers("c", &["a", "b"], 100),
+            reply("i4", "r4", 12_100, unknown_ask()),
+            peers("c", &["a", "b"], 5900),
+        ],
         events: vec![question(1012, "q2", "i2"), question(10_012, "q3", "i4")],
     };
-    Record { sessions: vec![a, b, c], kills: vec![ms(5000), ms(5200)], end: ms(20_000) }
+    Record { sessions: vec![asker(), b, c], kills: vec![ms(5000), ms(5200)], end: ms(20_000) }
 }
 
 const A: usize = 0;

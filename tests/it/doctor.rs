@@ -229,6 +229,23 @@ fn a_hub_that_is_killed_again_and_again_comes_back_and_the_report_says_that_it_w
 }
 
 #[test]
+fn a_hub_that_hangs_is_replaced() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    installed.breaks("hub", || {
+        let pid = rustix::process::Pid::from_raw(installed.hub_pid().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    });
+    let pid = rustix::process::Pid::from_raw(installed.hub_pid().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let output = installed.relayctl(&["status"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.ends_with("next: systemctl --user restart relay.service\n"), "{said}");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+}
+
+#[test]
 fn programs_of_which_one_is_of_another_version_are_named() {
     let manager = user_manager!();
     let installed = Installed::new(&manager);

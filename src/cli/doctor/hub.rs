@@ -12,7 +12,7 @@ use crate::cli::reach::Reach;
 use crate::cli::service_view::Fix;
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::protocol::{
-    Activity, ClientKind, PeerKey, PeerName, PeerView, Presence, Refusal, SessionFacts, StatusAnswer, Wake,
+    Activity, ClientKind, ErrorCode, PeerKey, PeerName, PeerView, Presence, Refusal, SessionFacts, StatusAnswer, Wake,
 };
 use crate::service;
 
@@ -43,10 +43,14 @@ fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceive
 }
 
 fn silent(refusal: &Refusal, examined: &Examined) -> Finding {
-    let finding = Finding::fail("hub", refusal.message.clone(), refusal.next.clone());
-    let is_service = examined.environment.service_socket() == examined.socket;
+    let is_service = examined.environment.service_socket() == examined.socket && examined.service.is_loaded();
     // A hub that hangs is replaced; one of somebody else is not ours to end.
-    if is_service && examined.service.is_loaded() { finding.with_fix(Fix::RestartHub) } else { finding }
+    if is_service && refusal.code == ErrorCode::HubUnreachable {
+        let cure = service::restart_command(&examined.environment);
+        Finding::fail("hub", refusal.message.clone(), cure).with_fix(Fix::RestartHub)
+    } else {
+        Finding::fail("hub", refusal.message.clone(), refusal.next.clone())
+    }
 }
 
 fn version(status: &StatusAnswer, restart: &str) -> Finding {

@@ -5,8 +5,10 @@
 //! `link` moves its bytes and its time. [`HubClient`] is the handle that the programs hold.
 
 mod backoff;
+pub mod call;
 pub mod ledger;
 mod link;
+mod outgoing;
 mod received;
 mod refusal;
 mod sent;
@@ -16,7 +18,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::ledger::{Answer, Call, Ledger};
+use self::call::{Answer, Call};
+use self::ledger::Ledger;
 use self::link::{Command, Link};
 use crate::protocol::{
     AskEvent, AskId, AskState, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, Offer, PeerKey, PeerName, PeerTag,

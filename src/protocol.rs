@@ -113,19 +113,29 @@
 //! `protocol_mismatch` where there is none. A hub speaks the newest version and the one before. Members are only ever
 //! added, and old samples must still parse.
 
+mod answer;
 pub mod codec;
 mod companion;
 mod error;
 mod id;
 mod message;
 mod name;
+mod request;
 mod watch;
 
+pub use answer::{
+    Accepted, AskEvent, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, FailedEvent, OpenAsks, PeerView,
+    PeersAnswer, ReplyEvent, StatusAnswer, Welcome,
+};
 pub use companion::{ClientProcess, CompanionFacts, OFFER_MAX_BYTES, Offer, RECEIPTS_MAX, Receipt, Verdict};
 pub use error::{ErrorCode, Refusal};
 pub use id::{AskId, BroadcastId, IdError, PeerKey, PeerTag};
-pub use message::*;
+pub use message::{ClientMessage, HubMessage, RequestId};
 pub use name::{FALLBACK_NAME, NAME_MAX_CHARS, NameError, PeerName, RESERVED_NAMES, SHELL};
+pub use request::{
+    Activity, AskRequest, AskState, BroadcastRequest, ClientKind, Hello, Presence, ReplyRequest, SessionFacts,
+    VersionRange, Wake,
+};
 pub use watch::{AskOutcome, AskView, WatchedEvent, WatchingAnswer};
 
 /// The most bytes of a question or a reply, as UTF-8.

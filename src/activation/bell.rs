@@ -71,7 +71,7 @@ mod tests {
 
         let client = UnixStream::connect(&path).unwrap();
         for _ in 0..2 {
-            let _knocked = bell.knock().await.unwrap();
+            let _unanswered = bell.knock().await.unwrap();
         }
         let stream = bell.knock().await.unwrap().answer().unwrap().unwrap();
         assert!(bell.knock().await.unwrap().answer().unwrap().is_none());

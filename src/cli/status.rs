@@ -54,7 +54,7 @@ impl StatusArgs {
             }
             Some(Err(refusal)) => {
                 report.show(out)?;
-                Err(refusal.into())
+                Err(report.silent(refusal).into())
             }
             None => {
                 report.show(out)?;
@@ -143,6 +143,14 @@ impl Report {
         let next =
             self.warnings().into_iter().next().map_or_else(|| "relayctl doctor".to_owned(), |warning| warning.next);
         Refusal::new(ErrorCode::HubUnreachable, why, next)
+    }
+
+    /// Says what to do about a hub that was reached and does not answer: the service's own is replaced.
+    fn silent(&self, refusal: Refusal) -> Refusal {
+        let is_hanging = refusal.code == ErrorCode::HubUnreachable;
+        let next =
+            if is_hanging && !self.elsewhere && self.service.is_loaded() { self.restart.clone() } else { refusal.next };
+        Refusal { next, ..refusal }
     }
 
     fn json<'a>(&'a self, warnings: &'a [Warning]) -> StatusView<'a> {

@@ -4,18 +4,20 @@
 //! again by the ledgers of its clients. `Sent` is the asker's end and the guarantor of the one outcome; `Received` is
 //! the asked session's end, which never shows an ask twice and keeps a reply until it was taken.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::call::{Answer, Call, CallId, Output};
+use super::outgoing::{Outgoing, Purpose};
 use super::received::Received;
 use super::refusal;
 use super::sent::Sent;
-use super::{Asked, Broadcasted, ClientConfig, ClientEvent, CompanionEvent, Replied};
+use super::{ClientConfig, ClientEvent, CompanionEvent};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    AskId, AskState, BroadcastId, ClientKind, ClientMessage, Hello, HubMessage, Offer, PeerName, PeersAnswer, Presence,
-    Refusal, RequestId, StatusAnswer, VERSIONS, Verdict, WatchingAnswer, Welcome,
+    AskId, AskState, ClientKind, ClientMessage, Hello, HubMessage, Offer, PeerName, Presence, Refusal, RequestId,
+    VERSIONS, Verdict, WatchingAnswer, Welcome,
 };
 
 /// How long a request may wait for its answer. launchd starts a job at most once in ten seconds (launchd.plist(5)).
@@ -23,106 +25,6 @@ pub const PATIENCE: Duration = Duration::from_secs(if cfg!(target_os = "macos") 
 
 /// How long a request may wait where nobody listens at the socket.
 pub const PATIENCE_WITHOUT_LISTENER: Duration = Duration::from_secs(1);
-
-/// Names one call of a program on its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CallId(pub u64);
-
-/// What a program may want of the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
-    /// The list of peers.
-    Peers,
-    /// The hub's state.
-    Status,
-    /// The traffic, from now on until the client leaves.
-    Watch {
-        /// Whether questions and replies are wanted as well.
-        text: bool,
-    },
-    /// An ask.
-    Ask {
-        /// Its id, random and new: chance comes in as an argument, as time does.
-        ask_id: AskId,
-        /// The address.
-        to: String,
-        /// The text.
-        question: String,
-        /// How long it stays open.
-        timeout: Duration,
-    },
-    /// A broadcast.
-    Broadcast {
-        /// Its id, random and new.
-        broadcast_id: BroadcastId,
-        /// The text.
-        question: String,
-        /// How long its asks stay open.
-        timeout: Duration,
-    },
-    /// An answer.
-    Reply {
-        /// The ask that is answered.
-        ask_id: AskId,
-        /// The text.
-        text: String,
-    },
-    /// Another name.
-    Rename {
-        /// The wanted name.
-        name: String,
-    },
-}
-
-/// What a call was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The answer to [`Call::Peers`].
-    Peers(PeersAnswer),
-    /// The answer to [`Call::Status`].
-    Status(StatusAnswer),
-    /// The answer to [`Call::Watch`].
-    Watching(WatchingAnswer),
-    /// The answer to [`Call::Ask`].
-    Asked(Asked),
-    /// The answer to [`Call::Broadcast`].
-    Broadcasted(Broadcasted),
-    /// The answer to [`Call::Reply`].
-    Replied(Replied),
-    /// The answer to [`Call::Rename`].
-    Renamed(PeerName),
-}
-
-/// What the program is to be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// A call has its answer: exactly once a call.
-    Answer {
-        /// The call.
-        call: CallId,
-        /// The answer.
-        result: Result<Answer, Refusal>,
-    },
-    /// Something happened.
-    Event(ClientEvent),
-}
-
-/// What a request of this connection was made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A hello.
-    Hello,
-    /// A call that has no state of its own.
-    Plain(CallId),
-    /// A watch that was said again.
-    Watch,
-    /// An ask.
-    Ask(AskId),
-    /// A broadcast.
-    Broadcast(BroadcastId),
-    /// A reply.
-    Reply(AskId),
-}
 
 /// A call that has no state of its own and is simply said again.
 #[derive(Debug)]
@@ -137,44 +39,6 @@ enum Link {
     Down,
     Greeting,
     Up,
-}
-
-/// Messages to be sent and outputs to be told, with the numbering of requests.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    messages: VecDeque<ClientMessage>,
-    outputs: VecDeque<Output>,
-    purposes: BTreeMap<RequestId, Purpose>,
-    next_id: RequestId,
-    up: bool,
-}
-
-impl Outgoing {
-    /// Sends a request if the link is up; if not, it is said when it comes up.
-    pub(super) fn request(&mut self, purpose: Purpose, message: impl FnOnce(RequestId) -> ClientMessage) {
-        if self.up {
-            self.next_id += 1;
-            self.purposes.insert(self.next_id, purpose);
-            self.messages.push_back(message(self.next_id));
-        }
-    }
-
-    /// Sends a notice if the link is up.
-    pub(super) fn notice(&mut self, message: ClientMessage) {
-        if self.up {
-            self.messages.push_back(message);
-        }
-    }
-
-    /// Tells the program of an event.
-    pub(super) fn event(&mut self, event: ClientEvent) {
-        self.outputs.push_back(Output::Event(event));
-    }
-
-    /// Answers a call.
-    pub(super) fn answer(&mut self, call: CallId, result: Result<Answer, Refusal>) {
-        self.outputs.push_back(Output::Answer { call, result });
-    }
 }
 
 /// The client's state and rules.
@@ -284,20 +148,14 @@ impl Ledger {
     /// Takes note of a new connection: greets.
     pub fn handle_connected(&mut self) {
         self.link = Link::Greeting;
-        self.out.next_id += 1;
-        let id = self.out.next_id;
-        self.out.purposes.insert(id, Purpose::Hello);
         let ClientConfig { key, program, kind, .. } = self.config.clone();
-        let hello = Hello { id, versions: VERSIONS, key, program, kind };
-        self.out.messages.push_back(ClientMessage::Hello(Box::new(hello)));
+        self.out.greet(|id| ClientMessage::Hello(Box::new(Hello { id, versions: VERSIONS, key, program, kind })));
     }
 
     /// Takes note of the connection's end.
     pub fn handle_disconnected(&mut self, now: Instant) {
         self.link = Link::Down;
-        self.out.up = false;
-        self.out.messages.clear();
-        self.out.purposes.clear();
+        self.out.set_down();
         self.sent.handle_disconnected(now);
     }
 
@@ -327,15 +185,15 @@ impl Ledger {
             HubMessage::Watching(answer) => self.handle_watching(answer),
             HubMessage::Watched(event) => self.out.event(ClientEvent::Watched(event)),
             HubMessage::Accepted(accepted) => {
-                self.out.purposes.remove(&accepted.id);
+                self.out.take_purpose(accepted.id);
                 self.sent.handle_accepted(accepted, &mut self.out);
             }
             HubMessage::BroadcastAccepted(accepted) => {
-                self.out.purposes.remove(&accepted.id);
+                self.out.take_purpose(accepted.id);
                 self.sent.handle_broadcast_accepted(now, accepted, &mut self.out);
             }
             HubMessage::Replied { id, ask_id, to } => {
-                self.out.purposes.remove(&id);
+                self.out.take_purpose(id);
                 self.received.handle_replied(ask_id, to, &mut self.out);
             }
             HubMessage::Renamed { id, name } => self.handle_renamed(id, name),
@@ -358,9 +216,9 @@ impl Ledger {
     }
 
     fn handle_welcome(&mut self, now: Instant, welcome: Welcome) {
-        self.out.purposes.remove(&welcome.id);
+        self.out.take_purpose(welcome.id);
         self.link = Link::Up;
-        self.out.up = true;
+        self.out.set_up();
         self.mismatch = None;
         if let Some(name) = welcome.name {
             self.set_name(name);
@@ -380,7 +238,7 @@ impl Ledger {
 
     /// Takes the whole state: the answer to the program's call, or after a reconnect an event.
     fn handle_watching(&mut self, answer: WatchingAnswer) {
-        match self.out.purposes.remove(&answer.id) {
+        match self.out.take_purpose(answer.id) {
             Some(Purpose::Plain(call)) => {
                 if let Some(Plain { call: Call::Watch { text }, .. }) = self.plain.get(&call) {
                     self.watch = Some(*text);
@@ -411,7 +269,7 @@ impl Ledger {
     }
 
     fn answer_plain(&mut self, id: RequestId, answer: Answer) {
-        if let Some(Purpose::Plain(call)) = self.out.purposes.remove(&id) {
+        if let Some(Purpose::Plain(call)) = self.out.take_purpose(id) {
             self.end_plain(call, Ok(answer));
         }
     }
@@ -424,7 +282,7 @@ impl Ledger {
     }
 
     fn handle_error(&mut self, now: Instant, id: Option<RequestId>, error: Refusal) {
-        let Some(purpose) = id.and_then(|id| self.out.purposes.remove(&id)) else {
+        let Some(purpose) = id.and_then(|id| self.out.take_purpose(id)) else {
             tracing::warn!(code = %error.code, "the hub refused a message: {}", error.message);
             return;
         };
@@ -468,12 +326,12 @@ impl Ledger {
 
     /// Returns the next message to be sent on the connection.
     pub fn poll_message(&mut self) -> Option<ClientMessage> {
-        self.out.messages.pop_front()
+        self.out.pop_message()
     }
 
     /// Returns the next thing to tell the program.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.outputs.pop_front()
+        self.out.pop_output()
     }
 
     /// Returns whether the hub has welcomed this client on the present connection.

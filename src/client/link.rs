@@ -11,7 +11,8 @@ use tokio::time::{sleep, sleep_until};
 
 use super::ClientEvent;
 use super::backoff::Backoff;
-use super::ledger::{Answer, Call, CallId, Ledger, Output};
+use super::call::{Answer, Call, CallId, Output};
+use super::ledger::Ledger;
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use crate::protocol::{AskId, AskState, Offer, Presence, Refusal, Verdict};
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::ledger::{Answer, CallId, Outgoing, Purpose};
+use super::call::{Answer, CallId};
+use super::outgoing::{Outgoing, Purpose};
 use super::{ClientEvent, Replied, refusal};
 use crate::deadlines::Deadlines;
 use crate::protocol::{AskEvent, AskId, AskState, ClientMessage, Refusal, ReplyRequest};

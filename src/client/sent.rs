@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::ledger::{Answer, CallId, Outgoing, Purpose};
+use super::call::{Answer, CallId};
+use super::outgoing::{Outgoing, Purpose};
 use super::{Asked, Broadcasted, ClientEvent, End, Outcome, Tally};
 use crate::deadlines::Deadlines;
 use crate::protocol::{

@@ -20,9 +20,9 @@ impl ProgramFile {
     pub fn of_process() -> Option<Self> {
         let named = env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
         let path = named.or_else(|| env::current_exe().ok())?;
-        // Linux knows the file even if it was replaced between the start and now.
-        let own = Path::new("/proc/self/exe");
-        let identity = identity(own).or_else(|| identity(&path))?;
+        // The same look as later: what runs may have other numbers where a file system makes them up, and a hub that
+        // took that for a replacement would leave for ever. A replacement in these first milliseconds is not noticed.
+        let identity = identity(&path)?;
         Some(Self { path, identity })
     }
 

@@ -9,7 +9,7 @@ use super::{CloseReason, ConnId, Hub};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
     ClientMessage, ClientProcess, CompanionFacts, HubMessage, OFFER_MAX_BYTES, Offer, PeerTag, RECEIPTS_MAX, Receipt,
-    RequestId, Verdict,
+    Verdict,
 };
 
 /// How long companions stay whose channel has gone or has not come yet.
@@ -229,25 +229,13 @@ impl Hub {
 
     /// Handles what a companion says. All else than its few words is refused or passed over.
     pub(super) fn handle_companion_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
-        let id: Option<RequestId> = match message {
-            ClientMessage::Bye {} => return self.close(now, conn, CloseReason::Bye),
-            ClientMessage::Holding { batch } => return self.handle_holding(conn, batch),
-            ClientMessage::Hello(hello) => Some(hello.id),
-            ClientMessage::Peers { id }
-            | ClientMessage::Status { id }
-            | ClientMessage::Watch { id, .. }
-            | ClientMessage::Rename { id, .. } => Some(id),
-            ClientMessage::Ask(ask) => Some(ask.id),
-            ClientMessage::Broadcast(broadcast) => Some(broadcast.id),
-            ClientMessage::Reply(reply) => Some(reply.id),
-            ClientMessage::Progress { .. }
-            | ClientMessage::Taken { .. }
-            | ClientMessage::Withdraw { .. }
-            | ClientMessage::Presence(_)
-            | ClientMessage::Named { .. }
-            | ClientMessage::Offer(_)
-            | ClientMessage::Verdict(_) => None,
-        };
+        let id = message.request_id();
+        if message == (ClientMessage::Bye {}) {
+            return self.close(now, conn, CloseReason::Bye);
+        }
+        if let ClientMessage::Holding { batch } = message {
+            return self.handle_holding(conn, batch);
+        }
         if let Some(id) = id {
             self.refuse(conn, id, super::refusal::only_sessions("ask, answer or list"));
         }

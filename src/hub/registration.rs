@@ -32,26 +32,14 @@ impl Hub {
     }
 
     pub(super) fn handle_first_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
-        let (id, what) = match message {
-            ClientMessage::Hello(hello) => return self.handle_hello(now, conn, *hello),
-            ClientMessage::Peers { id } => (Some(id), "peers"),
-            ClientMessage::Status { id } => (Some(id), "status"),
-            ClientMessage::Watch { id, .. } => (Some(id), "watch"),
-            ClientMessage::Ask(ask) => (Some(ask.id), "ask"),
-            ClientMessage::Broadcast(broadcast) => (Some(broadcast.id), "broadcast"),
-            ClientMessage::Reply(reply) => (Some(reply.id), "reply"),
-            ClientMessage::Rename { id, .. } => (Some(id), "rename"),
-            ClientMessage::Progress { .. } => (None, "progress"),
-            ClientMessage::Taken { .. } => (None, "taken"),
-            ClientMessage::Withdraw { .. } => (None, "withdraw"),
-            ClientMessage::Presence(_) => (None, "presence"),
-            ClientMessage::Named { .. } => (None, "named"),
-            ClientMessage::Offer(_) => (None, "offer"),
-            ClientMessage::Holding { .. } => (None, "holding"),
-            ClientMessage::Verdict(_) => (None, "verdict"),
-            ClientMessage::Bye {} => return self.close(now, conn, CloseReason::Bye),
-        };
-        self.send_to(conn, HubMessage::Error { id, error: refusal::not_registered(what) });
+        let (id, kind) = (message.request_id(), message.kind());
+        if let ClientMessage::Hello(hello) = message {
+            return self.handle_hello(now, conn, *hello);
+        }
+        if message == (ClientMessage::Bye {}) {
+            return self.close(now, conn, CloseReason::Bye);
+        }
+        self.send_to(conn, HubMessage::Error { id, error: refusal::not_registered(kind) });
     }
 
     fn handle_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
@@ -143,27 +131,12 @@ impl Hub {
     /// Handles asks again that waited for this peer to come.
     fn retry_for_newcomer(&mut self, now: Instant, tag: PeerTag) {
         let Some(name) = self.peers.name(tag).cloned().filter(|_| self.settling.is_on()) else { return };
-        let ready = self.settling.take(|deferred| match &deferred.message {
-            ClientMessage::Ask(ask) => match ask.bound {
+        let ready = self.settling.take(|deferred| {
+            let ClientMessage::Ask(ask) = &deferred.message else { return false };
+            match ask.bound {
                 Some(bound) => bound == tag,
                 None => PeerName::parse(&ask.to).is_ok_and(|to| to == name),
-            },
-            ClientMessage::Hello(_)
-            | ClientMessage::Peers { .. }
-            | ClientMessage::Status { .. }
-            | ClientMessage::Watch { .. }
-            | ClientMessage::Broadcast(_)
-            | ClientMessage::Reply(_)
-            | ClientMessage::Rename { .. }
-            | ClientMessage::Progress { .. }
-            | ClientMessage::Taken { .. }
-            | ClientMessage::Withdraw { .. }
-            | ClientMessage::Presence(_)
-            | ClientMessage::Named { .. }
-            | ClientMessage::Offer(_)
-            | ClientMessage::Holding { .. }
-            | ClientMessage::Verdict(_)
-            | ClientMessage::Bye {} => false,
+            }
         });
         self.retry(now, ready);
     }

@@ -35,24 +35,14 @@ impl Deferred {
     }
 
     fn bytes(&self) -> u64 {
-        let text = match &self.message {
-            ClientMessage::Ask(ask) => ask.question.len(),
-            ClientMessage::Broadcast(broadcast) => broadcast.question.len(),
-            ClientMessage::Reply(reply) => reply.text.len(),
-            ClientMessage::Hello(_)
-            | ClientMessage::Peers { .. }
-            | ClientMessage::Status { .. }
-            | ClientMessage::Watch { .. }
-            | ClientMessage::Rename { .. }
-            | ClientMessage::Progress { .. }
-            | ClientMessage::Taken { .. }
-            | ClientMessage::Withdraw { .. }
-            | ClientMessage::Presence(_)
-            | ClientMessage::Named { .. }
-            | ClientMessage::Offer(_)
-            | ClientMessage::Holding { .. }
-            | ClientMessage::Verdict(_)
-            | ClientMessage::Bye {} => 0,
+        let text = if let ClientMessage::Ask(ask) = &self.message {
+            ask.question.len()
+        } else if let ClientMessage::Broadcast(broadcast) = &self.message {
+            broadcast.question.len()
+        } else if let ClientMessage::Reply(reply) = &self.message {
+            reply.text.len()
+        } else {
+            0
         };
         text as u64 + 64
     }

@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::companion::{CompanionFacts, Offer, Receipt, Verdict};
-use super::error::{ErrorCode, Refusal};
-use super::id::{AskId, BroadcastId, PeerKey, PeerTag};
+use super::answer::{
+    Accepted, AskEvent, BroadcastAccepted, FailedEvent, PeersAnswer, ReplyEvent, StatusAnswer, Welcome,
+};
+use super::companion::{Offer, Receipt, Verdict};
+use super::error::Refusal;
+use super::id::{AskId, PeerTag};
 use super::name::PeerName;
+use super::request::{AskRequest, AskState, BroadcastRequest, Hello, Presence, ReplyRequest};
 use super::watch::{WatchedEvent, WatchingAnswer};
 
 /// Chosen by the client for each request; its one answer carries it back.
@@ -88,168 +92,49 @@ pub enum ClientMessage {
     Bye {},
 }
 
-/// Who a client is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// The request's id.
-    pub id: RequestId,
-    /// The protocol versions that the client speaks.
-    pub versions: VersionRange,
-    /// The client's secret identity, the same at every reconnect.
-    pub key: PeerKey,
-    /// The client's program and version, for people: `relay-channel 0.1.0`.
-    pub program: String,
-    /// What the client is.
-    #[serde(flatten)]
-    pub kind: ClientKind,
-}
-
-/// What a client is, and what only such a client says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ClientKind {
-    /// A session's channel: becomes a peer.
-    Channel(SessionFacts),
-    /// A person's or a script's tool: may ask, cannot be asked.
-    Control {},
-    /// A session's waiter: its end wakes the session.
-    Waiter(CompanionFacts),
-    /// A hook of a session's client: runs for a moment and can add text to a turn.
-    Hook(CompanionFacts),
-}
-
-/// What a channel says of its session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionFacts {
-    /// The name that the session had before, or that its user gave it; without one the folder names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<PeerName>,
-    /// The folder that the session works in.
-    pub cwd: String,
-    /// The branch that is checked out there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub branch: Option<String>,
-    /// The process id of the session's client, or of the channel itself where there is no such client.
-    pub pid: u32,
-    /// When that process was started ([`ClientProcess::start`](super::ClientProcess::start)): without it the session can
-    /// have no companions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<u64>,
-    /// The MCP client and its version, for people: `claude-code 2.1.330`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// What the session does now and how it can be woken.
-    #[serde(flatten)]
-    pub presence: Presence,
-}
-
-/// What a session does now and how it can be woken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Presence {
-    /// Whether the session is in the middle of a turn.
-    pub status: Activity,
-    /// The best route into the session.
-    pub wakes_by: Wake,
-}
-
-/// Whether a session is in the middle of a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activity {
-    /// It waits for its user.
-    Idle,
-    /// Its model works.
-    Busy,
-    /// Nothing tells.
-    Unknown,
-}
-
-/// How a session can be made to see a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wake {
-    /// A channel event starts a turn.
-    Channel,
-    /// The waiter of the plugin's hooks starts a turn.
-    Waiter,
-    /// Nothing starts a turn: the session sees it at its next prompt or relay tool call.
-    NextPrompt,
-}
-
-/// How far an open ask has come. The order is the order of progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AskState {
-    /// The hub has it.
-    Accepted,
-    /// The session cannot be woken now: it sees the ask at its next prompt or relay tool call.
-    Held,
-    /// It was written to a route into the session.
-    HandedOver,
-    /// The session's client said that it goes before the model, or the session answered.
-    Shown,
-}
-
-/// A range of protocol versions, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionRange {
-    /// The oldest version.
-    pub min: u32,
-    /// The newest version.
-    pub max: u32,
-}
-
-impl VersionRange {
-    /// Returns the newest version that both ranges hold.
-    pub fn common(self, other: Self) -> Option<u32> {
-        let newest = self.max.min(other.max);
-        (newest >= self.min.max(other.min)).then_some(newest)
+impl ClientMessage {
+    /// Returns the id that the answer carries back; none for a notice.
+    pub fn request_id(&self) -> Option<RequestId> {
+        match self {
+            Self::Hello(hello) => Some(hello.id),
+            Self::Ask(ask) => Some(ask.id),
+            Self::Broadcast(broadcast) => Some(broadcast.id),
+            Self::Reply(reply) => Some(reply.id),
+            Self::Peers { id } | Self::Status { id } | Self::Watch { id, .. } | Self::Rename { id, .. } => Some(*id),
+            Self::Progress { .. }
+            | Self::Taken { .. }
+            | Self::Withdraw { .. }
+            | Self::Presence(_)
+            | Self::Named { .. }
+            | Self::Offer(_)
+            | Self::Holding { .. }
+            | Self::Verdict(_)
+            | Self::Bye {} => None,
+        }
     }
-}
 
-/// One ask.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskRequest {
-    /// The request's id.
-    pub id: RequestId,
-    /// The ask's id, made by the asker's client.
-    pub ask_id: AskId,
-    /// The address; the hub makes a slug of it.
-    pub to: String,
-    /// The text, at most [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES).
-    pub question: String,
-    /// How long the ask stays open, in milliseconds from now.
-    pub timeout_ms: u64,
-    /// Whom a hub has accepted this ask for before: said after a reconnect, and decides where a name has changed hands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bound: Option<PeerTag>,
-    /// The broadcast that the ask belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broadcast_id: Option<BroadcastId>,
-}
-
-/// One question to everybody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BroadcastRequest {
-    /// The request's id.
-    pub id: RequestId,
-    /// The broadcast's id, made by the asker's client.
-    pub broadcast_id: BroadcastId,
-    /// The text, at most [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES).
-    pub question: String,
-    /// How long its asks stay open, in milliseconds from when the hub opens them: a hub that settles waits with that.
-    pub timeout_ms: u64,
-}
-
-/// The answer to an ask.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyRequest {
-    /// The request's id.
-    pub id: RequestId,
-    /// The ask that is answered.
-    pub ask_id: AskId,
-    /// The text, at most [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES).
-    pub text: String,
+    /// Returns the `type` of the message on the wire.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Peers { .. } => "peers",
+            Self::Status { .. } => "status",
+            Self::Watch { .. } => "watch",
+            Self::Ask(_) => "ask",
+            Self::Broadcast(_) => "broadcast",
+            Self::Reply(_) => "reply",
+            Self::Rename { .. } => "rename",
+            Self::Progress { .. } => "progress",
+            Self::Taken { .. } => "taken",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Presence(_) => "presence",
+            Self::Named { .. } => "named",
+            Self::Offer(_) => "offer",
+            Self::Holding { .. } => "holding",
+            Self::Verdict(_) => "verdict",
+            Self::Bye {} => "bye",
+        }
+    }
 }
 
 /// What the hub says. Variants with an `id` answer a request; the others are events.
@@ -349,191 +234,4 @@ pub enum HubMessage {
     },
     /// This companion is not needed any more: it ends, unless it holds a batch.
     End {},
-}
-
-/// The answer to `hello`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Welcome {
-    /// The request's id.
-    pub id: RequestId,
-    /// The protocol version that is spoken from here on.
-    pub version: u32,
-    /// The name that the session has; none for a client that is no peer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<PeerName>,
-    /// The hub's program version.
-    pub hub: String,
-    /// Whether the hub has just started and may not know every peer yet.
-    pub settling: bool,
-}
-
-/// The answer to `peers`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeersAnswer {
-    /// The request's id.
-    pub id: RequestId,
-    /// The caller's own name; none for a client that is no peer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub you: Option<PeerName>,
-    /// The others, by name.
-    pub peers: Vec<PeerView>,
-    /// Whether the hub has just started and may not know every peer yet.
-    pub settling: bool,
-}
-
-/// A peer as others see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerView {
-    /// Its name.
-    pub name: PeerName,
-    /// The folder that it works in.
-    pub cwd: String,
-    /// The branch that is checked out there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub branch: Option<String>,
-    /// Its client's process id.
-    pub pid: u32,
-    /// Its MCP client and version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// What it does now and how it can be woken.
-    #[serde(flatten)]
-    pub presence: Presence,
-    /// Since when this hub knows it, in seconds.
-    pub connected_s: u64,
-    /// Its open asks.
-    pub open_asks: OpenAsks,
-}
-
-/// How many asks of a peer are open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenAsks {
-    /// Asks that it waits for.
-    pub sent: u64,
-    /// Asks that wait for it.
-    pub received: u64,
-}
-
-/// The answer to `status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusAnswer {
-    /// The request's id.
-    pub id: RequestId,
-    /// The hub's program version.
-    pub hub: String,
-    /// The hub's process id.
-    pub pid: u32,
-    /// The protocol versions that the hub speaks.
-    pub versions: VersionRange,
-    /// Since when the hub runs, in seconds.
-    pub uptime_s: u64,
-    /// Whether the hub has just started and may not know every peer yet.
-    pub settling: bool,
-    /// Open connections, the caller's included.
-    pub connections: u64,
-    /// Peers.
-    pub peers: u64,
-    /// Open asks.
-    pub open_asks: u64,
-    /// The programs of the connected clients and how many there are of each.
-    pub programs: std::collections::BTreeMap<String, u64>,
-    /// Whether a service manager holds the socket and starts the next hub.
-    #[serde(default)]
-    pub activated: bool,
-    /// Whether the file that the hub was started from is another one by now.
-    #[serde(default)]
-    pub replaced: bool,
-    /// The limits that were reached, and how often each refused something.
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub refused: std::collections::BTreeMap<String, u64>,
-}
-
-/// The hub has an ask.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accepted {
-    /// The request's id.
-    pub id: RequestId,
-    /// The ask.
-    pub ask_id: AskId,
-    /// The name of the asked peer.
-    pub to: PeerName,
-    /// The asked peer's tag, to be said in [`AskRequest::bound`] after a reconnect.
-    pub tag: PeerTag,
-    /// How far the ask has come.
-    pub state: AskState,
-}
-
-/// The hub has a broadcast's asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BroadcastAccepted {
-    /// The request's id.
-    pub id: RequestId,
-    /// The broadcast.
-    pub broadcast_id: BroadcastId,
-    /// The asks that were accepted.
-    pub asks: Vec<BroadcastAsk>,
-    /// The peers that could not be asked.
-    pub refused: Vec<BroadcastRefusal>,
-}
-
-/// One accepted ask of a broadcast.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BroadcastAsk {
-    /// The name of the asked peer.
-    pub to: PeerName,
-    /// The ask.
-    pub ask_id: AskId,
-    /// The asked peer's tag.
-    pub tag: PeerTag,
-    /// How far the ask has come.
-    pub state: AskState,
-}
-
-/// One peer that a broadcast could not reach.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BroadcastRefusal {
-    /// The peer's name.
-    pub to: PeerName,
-    /// Why.
-    pub error: Refusal,
-}
-
-/// Somebody asks this session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskEvent {
-    /// The ask.
-    pub ask_id: AskId,
-    /// Who asks: stamped by the hub, never said by a client.
-    pub from: String,
-    /// The text.
-    pub question: String,
-    /// How long the asker still waits, in milliseconds.
-    pub timeout_ms: u64,
-    /// The broadcast that the ask belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broadcast_id: Option<BroadcastId>,
-}
-
-/// An ask was answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyEvent {
-    /// The ask.
-    pub ask_id: AskId,
-    /// Who answers: stamped by the hub, never said by a client.
-    pub from: PeerName,
-    /// The tag of the peer that answers, to be said in [`ClientMessage::Taken`].
-    pub by: PeerTag,
-    /// The text.
-    pub text: String,
-}
-
-/// An ask has ended without a reply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailedEvent {
-    /// The ask.
-    pub ask_id: AskId,
-    /// `timeout` or `peer_gone`.
-    pub code: ErrorCode,
-    /// How far the ask had come.
-    pub state: AskState,
 }

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answer::PeerView;
 use super::error::ErrorCode;
 use super::id::{AskId, BroadcastId};
-use super::message::{AskState, PeerView, Presence, RequestId};
+use super::message::RequestId;
 use super::name::PeerName;
+use super::request::{AskState, Presence};
 
 /// The answer to `watch`: the whole state, which the events that follow change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -229,6 +229,23 @@ fn a_hub_that_is_killed_again_and_again_comes_back_and_the_report_says_that_it_w
 }
 
 #[test]
+fn a_hub_that_hangs_is_replaced() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    installed.breaks("hub", || {
+        let pid = rustix::process::Pid::from_raw(installed.hub_pid().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    });
+    let pid = rustix::process::Pid::from_raw(installed.hub_pid().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let output = installed.relayctl(&["status"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.ends_with("next: systemctl --user restart relay.service\n"), "{said}");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+}
+
+#[test]
 fn programs_of_which_one_is_of_another_version_are_named() {
     let manager = user_manager!();
     let installed = Installed::new(&manager);
@@ -311,6 +328,10 @@ fn a_hub_of_an_older_version_is_named_by_the_doctor_and_by_the_status() {
     let said = String::from_utf8_lossy(&status.stderr);
     assert!(said.contains("the hub has version 0.0.1 and relayctl has"), "{said}");
     assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
+
+    let watch = relayctl(&["watch"]);
+    assert_eq!(watch.status.code(), Some(1), "{watch:?}");
+    assert!(String::from_utf8_lossy(&watch.stderr).contains("(bad_msg)\nnext: "), "{watch:?}");
 }
 
 #[test]
@@ -330,6 +351,14 @@ fn a_full_disk_for_logs_is_named_and_costs_nothing_but_log_lines() {
     let report = Report::of(&with_data(&["doctor", "--json"]).output().unwrap());
     report.expect_healthy();
     assert!(report.cure_of("log-room").starts_with("df -h "), "{report:#?}");
+
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+    let channel = format!("{{ echo '{initialize}'; sleep 1; }} | relay-channel");
+    let mut command = manager.command("sh");
+    command.args(["-c", &channel]).env("PATH", installed.path()).env("CLAUDE_PLUGIN_DATA", &data);
+    let output = command.env("RELAY_LOG", "trace").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("serverInfo"), "{output:?}");
 }
 
 #[test]

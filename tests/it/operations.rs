@@ -1,9 +1,11 @@
 //! What an operator sees of a real hub: the status, in time and when the service manager is slow, and the log.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -105,6 +107,30 @@ fn the_log_is_read_from_the_journal_and_has_no_text_of_a_message() {
     assert_eq!(newest["type"], "log");
     let (code, none) = run(&["logs", "--since", "2099-01-01"]);
     assert_eq!((code, none.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_log_is_followed_in_the_journal() {
+    let manager = user_manager!();
+    let relayctl = install(&manager).join("relayctl");
+    let mut command = manager.command(&relayctl);
+    let mut follow = command.args(["logs", "--follow", "--lines", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // Entries from before the look has begun are not shown: one comes after it for certain.
+    let found = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !found.load(Ordering::Relaxed) {
+                assert!(manager.command(&relayctl).arg("peers").output().unwrap().status.success());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let shown = lines.any(|line| line.contains("relay-hub  a client has come"));
+        found.store(true, Ordering::Relaxed);
+        assert!(shown);
+    });
+    let _ended = follow.kill();
+    let _reaped = follow.wait();
 }
 
 #[test]

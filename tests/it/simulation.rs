@@ -11,7 +11,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use relay::client::ledger::Call;
+use relay::client::call::Call;
 use relay::protocol::{AskId, AskState, BroadcastId};
 
 use self::checker::{Counts, Fate};

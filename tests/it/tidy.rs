@@ -31,6 +31,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: "deadlines", may_use: &[], must_not_say: WORLD },
     Layer { name: "hub", may_use: &["protocol", "deadlines", "hub"], must_not_say: WORLD },
     Layer { name: "client/ledger", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
+    Layer { name: "client/outgoing", may_use: &["protocol", "client"], must_not_say: WORLD },
+    Layer { name: "client/call", may_use: &["protocol", "client"], must_not_say: WORLD },
     Layer { name: "client/sent", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
     Layer { name: "client/received", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
     Layer { name: "channel/inbox", may_use: &["protocol", "client", "channel"], must_not_say: WORLD },

@@ -173,9 +173,8 @@ async fn run_load(socket: &Path, stop: &AtomicBool, answered: &AtomicU64) {
         let question = format!("question {number}");
         let asked = control.ask("echo".to_owned(), question.clone(), Duration::from_secs(60)).await.unwrap();
         let outcome = loop {
-            match outcomes.recv().await.unwrap() {
-                ClientEvent::Outcome(outcome) => break outcome,
-                _ => continue,
+            if let ClientEvent::Outcome(outcome) = outcomes.recv().await.unwrap() {
+                break outcome;
             }
         };
         assert_eq!(outcome.ask_id, asked.ask_id);

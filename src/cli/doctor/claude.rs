@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Examined;
 use super::finding::Finding;
+use crate::paths::SOCKET_VARIABLE;
 use crate::service::Commands;
 
 /// The plugin's name in the settings.
@@ -22,7 +23,20 @@ pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
         .or_else(|| Some(examined.environment.home.as_ref()?.join(".claude")));
     let settings = directory.as_deref().map(settings).unwrap_or_default();
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    vec![claude, plugin(&settings), channels(&settings, set)]
+    let mut findings = vec![claude, plugin(&settings), channels(&settings, set)];
+    findings.extend(socket(&settings, examined.socket.as_deref().ok()));
+    findings
+}
+
+/// Settings may give sessions another hub than the shell has.
+fn socket(settings: &Value, own: Option<&Path>) -> Option<Finding> {
+    let theirs = settings["env"][SOCKET_VARIABLE].as_str().filter(|path| own != Some(Path::new(path)))?;
+    let what = format!("Claude Code's settings set {SOCKET_VARIABLE}={theirs}: sessions look for their hub there");
+    Some(Finding::warn(
+        "claude-socket",
+        what,
+        format!("take {SOCKET_VARIABLE} out of settings.json, or set it here too"),
+    ))
 }
 
 fn version(commands: &mut dyn Commands) -> Finding {
@@ -83,6 +97,15 @@ mod tests {
         let disabled = plugin(&json!({"enabledPlugins": {PLUGIN: false}}));
         assert_eq!(disabled.cure.as_deref(), Some("claude plugin enable relay@claude-relay"));
         assert!(plugin(&Value::Null).what.contains("not enabled"));
+    }
+
+    #[test]
+    fn a_hub_of_its_own_in_the_settings_is_named() {
+        let settings = json!({"env": {"RELAY_SOCKET": "/srv/hub.sock"}});
+        assert_eq!(socket(&settings, Some(Path::new("/srv/hub.sock"))), None);
+        assert_eq!(socket(&Value::Null, None), None);
+        let found = socket(&settings, Some(Path::new("/run/hub.sock"))).unwrap();
+        assert!(found.what.contains("RELAY_SOCKET=/srv/hub.sock"), "{}", found.what);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::cli::PROGRAM;
 use crate::cli::reach::Reach;
 use crate::cli::service_view::Fix;
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
-use crate::protocol::{Activity, ClientKind, PeerKey, PeerName, Presence, Refusal, SessionFacts, StatusAnswer, Wake};
+use crate::protocol::{
+    Activity, ClientKind, ErrorCode, PeerKey, PeerName, PeerView, Presence, Refusal, SessionFacts, StatusAnswer, Wake,
+};
 use crate::service;
 
 /// How long the question may take.
@@ -25,6 +27,7 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
         Ok(status) => {
             let mut findings = vec![version(&status, &service::restart_command(&examined.environment))];
             findings.extend(limits(&status));
+            findings.extend(control.peers().await.map(|answer| sessions(&answer.peers)));
             findings.push(loop_back(socket, &control, outcomes).await);
             findings
         }
@@ -40,10 +43,14 @@ fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceive
 }
 
 fn silent(refusal: &Refusal, examined: &Examined) -> Finding {
-    let finding = Finding::fail("hub", refusal.message.clone(), refusal.next.clone());
-    let is_service = examined.environment.service_socket() == examined.socket;
+    let is_service = examined.environment.service_socket() == examined.socket && examined.service.is_loaded();
     // A hub that hangs is replaced; one of somebody else is not ours to end.
-    if is_service && examined.service.is_loaded() { finding.with_fix(Fix::RestartHub) } else { finding }
+    if is_service && refusal.code == ErrorCode::HubUnreachable {
+        let cure = service::restart_command(&examined.environment);
+        Finding::fail("hub", refusal.message.clone(), cure).with_fix(Fix::RestartHub)
+    } else {
+        Finding::fail("hub", refusal.message.clone(), refusal.next.clone())
+    }
 }
 
 fn version(status: &StatusAnswer, restart: &str) -> Finding {
@@ -64,6 +71,25 @@ fn version(status: &StatusAnswer, restart: &str) -> Finding {
 fn limits(status: &StatusAnswer) -> Option<Finding> {
     let reached: Vec<String> = status.refused.iter().map(|(limit, n)| format!("{limit} ({n})")).collect();
     (!reached.is_empty()).then(|| Finding::note("hub-limits", format!("refused something: {}", reached.join(", "))))
+}
+
+/// Says whether Claude Code has started channels, and which routes they have: without names, which say what one works on.
+fn sessions(peers: &[PeerView]) -> Finding {
+    let by = |wake: Wake| peers.iter().filter(|peer| peer.presence.wakes_by == wake).count();
+    if peers.is_empty() {
+        let what = "none is connected: start claude in a project, then look again; /mcp there shows the server relay";
+        return Finding::note("sessions", what);
+    }
+    let (channel, waiter, next) = (by(Wake::Channel), by(Wake::Waiter), by(Wake::NextPrompt));
+    let what = format!(
+        "{} connected: {channel} woken by a channel, {waiter} by the plugin's hooks, {next} only by the next prompt",
+        peers.len()
+    );
+    if next == 0 {
+        Finding::ok("sessions", what)
+    } else {
+        Finding::warn("sessions", what, "claude plugin install relay@claude-relay, then start these sessions again")
+    }
 }
 
 /// Has a session of its own asked by a tool of its own, through the real hub.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use relay::client::ledger::{Answer, Call, CallId, Output};
+use relay::client::call::{Answer, Call, CallId, Output};
 use relay::client::{ClientEvent, End, Outcome, Tally};
 use relay::protocol::{AskEvent, AskId, BroadcastId, ErrorCode, Refusal};
 

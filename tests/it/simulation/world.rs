@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use relay::client::ledger::{Call, CallId, Ledger};
+use relay::client::call::{Call, CallId};
+use relay::client::ledger::Ledger;
 use relay::client::{ClientConfig, RECONNECT_CAP};
 use relay::hub::{ConnId, Hub, Input};
 use relay::protocol::{

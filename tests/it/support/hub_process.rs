@@ -34,7 +34,8 @@ impl HubProcess {
 
     fn spawn(program: &Path, directory: &Path, arguments: &[&str]) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
-        Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg("--socket")
             .arg(directory.join("run/hub.sock"))
             .args(arguments)
@@ -43,9 +44,15 @@ impl HubProcess {
             .env("RELAY_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+            .stderr(log);
+        loop {
+            match command.spawn() {
+                // A program that was copied a moment ago may still be open for writing in a child that another test's
+                // thread is about to start: fork(2) copies descriptors.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                child => return child.unwrap(),
+            }
+        }
     }
 
     fn wait_until_listening(&self) {

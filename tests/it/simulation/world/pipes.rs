@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use relay::client::ClientEvent;
-use relay::client::ledger::Output;
+use relay::client::call::Output;
 use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
 use relay::protocol::codec::{FrameBuffer, decode, encode};
 use relay::protocol::{AskEvent, AskId, ClientKind, ClientMessage, ErrorCode, HubMessage, PeerTag};

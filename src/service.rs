@@ -112,17 +112,17 @@ pub fn restart_command(environment: &Environment) -> String {
     }
 }
 
-/// Returns what an error and its causes say, in one line.
+/// Returns what a manager that does not answer has said, without the long command that was asked.
 fn reason(error: &ServiceError) -> String {
-    let mut said = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if !said.contains(&error.to_string()) {
-            said = format!("{said}: {error}");
-        }
-        cause = error.source();
+    if let ServiceError::Plan(PlanError::Command { said, .. }) = error
+        && !said.is_empty()
+    {
+        said.clone()
+    } else if let ServiceError::Plan(PlanError::Start { source, .. }) = error {
+        format!("systemctl: {source}")
+    } else {
+        error.to_string()
     }
-    said
 }
 
 /// What the service manager says of a unit or job, in its own words.

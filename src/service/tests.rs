@@ -212,6 +212,31 @@ fn without_a_service_manager_the_error_says_how_to_do_without() {
 }
 
 #[test]
+fn a_look_where_no_manager_answers_says_why_in_few_words() {
+    let said = "Failed to connect to bus: No medium found\n";
+    let mut commands = Always(Finished { code: Some(1), stderr: said.to_owned(), ..Finished::default() });
+    let environment = Environment { platform: Platform::Linux, ..home().environment };
+    let Err(ServiceError::NoManager { reason }) = look(&environment, &mut commands) else { panic!("nobody answers") };
+    assert_eq!(reason, "Failed to connect to bus: No medium found");
+}
+
+#[test]
+fn a_job_is_found_in_the_domain_that_has_it() {
+    struct Screenless;
+    impl Commands for Screenless {
+        fn run(&mut self, argv: &[String]) -> io::Result<Finished> {
+            let is_there = argv.join(" ") == format!("launchctl print user/501/{LABEL}");
+            let stdout = if is_there { "x = {\n\tstate = running\n}\n".to_owned() } else { String::new() };
+            Ok(Finished { code: Some(if is_there { 0 } else { 113 }), stdout, ..Finished::default() })
+        }
+    }
+    let environment = Environment { platform: Platform::MacOs, uid: 501, ..home().environment };
+    let (manager, units) = look(&environment, &mut Screenless).unwrap();
+    assert_eq!(manager, Manager::Launchd { domain: "user/501".to_owned() });
+    assert_eq!(units[0].active, "running");
+}
+
+#[test]
 fn the_state_of_both_units_is_read() {
     let stdout = "Id=relay.socket\nLoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\n\
                   Result=success\nFragmentPath=/home/ada/.config/systemd/user/relay.socket\n\n\

@@ -74,8 +74,10 @@
 //! 2. The channel says `offer`: a batch of text for one companion. The companion keeps it and says `holding`, and says so
 //!    again in the hello of a new connection. An offer that comes again is told so again.
 //! 3. The channel answers each `holding` with a `verdict`: `show`, and the companion shows the text and ends; or not, and it
-//!    forgets the text and ends. So a text is shown only after the channel knows of it, and by one companion. A verdict
-//!    without a `batch` tells a hook that there is nothing for it.
+//!    forgets the text, and a hook ends. So a text is shown only after the channel knows of it, and by one companion. A
+//!    verdict without a `batch` tells a hook that there is nothing for it.
+//!
+//! A channel whose client has started another before takes that one's name, if it has none of its own.
 //!
 //! The newest waiter takes the place of the one before, which is told `end`. So is a companion whose channel has been gone
 //! for ten seconds, and a hook for which no channel is there. A waiter that is told `end` while it holds a batch waits for

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::{CloseReason, ConnId, Hub};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    ClientMessage, ClientProcess, CompanionFacts, HubMessage, OFFER_MAX_BYTES, Offer, PeerTag, RECEIPTS_MAX, Receipt,
-    Verdict,
+    ClientKind, ClientMessage, ClientProcess, CompanionFacts, Hello, HubMessage, OFFER_MAX_BYTES, Offer, PeerName,
+    PeerTag, RECEIPTS_MAX, Receipt, Verdict,
 };
 
 /// How long companions stay whose channel has gone or has not come yet.
@@ -40,9 +40,11 @@ struct Session {
     /// The waiter that is in force.
     waiter: Option<ConnId>,
     companions: BTreeSet<ConnId>,
+    /// The name that its last channel had, for the next one.
+    name: Option<PeerName>,
 }
 
-/// All companions. Invariant: a session is here as long as it has a channel or a companion.
+/// All companions. Invariant: a session is here as long as it has a channel, and as long as one is waited for.
 #[derive(Debug)]
 pub(super) struct Companions {
     by_conn: BTreeMap<ConnId, Companion>,
@@ -64,7 +66,7 @@ impl Companions {
     /// Adds a companion; a waiter takes the place of the one before, which is returned.
     fn join(&mut self, now: Instant, conn: ConnId, companion: Companion) -> Option<ConnId> {
         let session = self.sessions.entry(companion.process).or_default();
-        if session.channels.is_empty() && session.companions.is_empty() {
+        if session.channels.is_empty() && self.orphaned.get(&companion.process).is_none() {
             self.orphaned.set(companion.process, now + ORPHANED_WAIT);
         }
         session.companions.insert(conn);
@@ -84,7 +86,6 @@ impl Companions {
             session.companions.remove(&conn);
             in_force = session.waiter == Some(conn);
             session.waiter = session.waiter.filter(|waiter| *waiter != conn);
-            self.drop_if_empty(companion.process);
         }
         Some((companion, in_force))
     }
@@ -99,36 +100,24 @@ impl Companions {
     }
 
     /// Takes note of a channel's end. Returns the channel that has the companions now, if that has changed.
-    pub(super) fn unset_channel(&mut self, now: Instant, tag: PeerTag) -> Option<PeerTag> {
+    fn unset_channel(&mut self, now: Instant, tag: PeerTag, name: Option<PeerName>) -> Option<PeerTag> {
         let process = self.processes.remove(&tag)?;
         let session = self.sessions.get_mut(&process)?;
         let had_them = session.channels.last() == Some(&tag);
         session.channels.retain(|channel| *channel != tag);
         let heir = session.channels.last().copied();
         if heir.is_none() {
+            session.name = name;
             self.orphaned.set(process, now + ORPHANED_WAIT);
         }
-        self.drop_if_empty(process);
         heir.filter(|_| had_them)
     }
 
-    fn drop_if_empty(&mut self, process: ClientProcess) {
-        if self
-            .sessions
-            .get(&process)
-            .is_some_and(|session| session.channels.is_empty() && session.companions.is_empty())
-        {
-            self.sessions.remove(&process);
-            self.orphaned.clear(&process);
-        }
-    }
-
-    /// Takes the companions of one session whose channel has been gone for too long.
+    /// Forgets one session whose channel has been gone for too long, and returns its companions.
     fn pop_orphaned(&mut self, now: Instant) -> Option<Vec<ConnId>> {
         let process = self.orphaned.pop_due(now)?;
-        Some(
-            self.sessions.get(&process).map(|session| session.companions.iter().copied().collect()).unwrap_or_default(),
-        )
+        let session = self.sessions.remove(&process);
+        Some(session.into_iter().flat_map(|session| session.companions).collect())
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -168,6 +157,21 @@ impl Companions {
 }
 
 impl Hub {
+    /// Lets a channel that its client has started anew take the name of the one before, which has left or whose connection
+    /// is lost.
+    pub(super) fn succeed(&mut self, now: Instant, process: ClientProcess, hello: &mut Hello) {
+        let former = self.companions.channel(process).filter(|tag| *tag != hello.key.tag());
+        if let Some(former) = former.filter(|tag| self.peers.conn(*tag).is_none()) {
+            self.forget(now, former);
+        }
+        if let (ClientKind::Channel(facts), Some(session)) =
+            (&mut hello.kind, self.companions.sessions.get_mut(&process))
+            && facts.name.is_none()
+        {
+            facts.name = session.name.take();
+        }
+    }
+
     /// Takes a waiter or a hook in, which has said hello and was welcomed.
     pub(super) fn handle_companion(
         &mut self,
@@ -283,7 +287,8 @@ impl Hub {
 
     /// Takes note of a channel's end, and gives its companions to the session's other channel, if there is one.
     pub(super) fn handle_channel_gone(&mut self, now: Instant, channel: PeerTag) {
-        if let Some(heir) = self.companions.unset_channel(now, channel) {
+        let name = self.peers.name(channel).cloned();
+        if let Some(heir) = self.companions.unset_channel(now, channel, name) {
             self.introduce_all(heir);
         }
     }

@@ -42,7 +42,7 @@ impl Hub {
         self.send_to(conn, HubMessage::Error { id, error: refusal::not_registered(kind) });
     }
 
-    fn handle_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
+    fn handle_hello(&mut self, now: Instant, conn: ConnId, mut hello: Hello) {
         let id = hello.id;
         let Some(version) = VERSIONS.common(hello.versions) else {
             self.refuse(conn, id, refusal::protocol_mismatch(hello.versions, &hello.program));
@@ -55,6 +55,9 @@ impl Hub {
             ClientKind::Waiter(facts) => return self.take_in(now, conn, &hello, version, Role::Waiter, facts.clone()),
             ClientKind::Hook(facts) => return self.take_in(now, conn, &hello, version, Role::Hook, facts.clone()),
         };
+        if let Some(process) = process {
+            self.succeed(now, process, &mut hello);
+        }
         let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
         if let Some(old) = superseded.filter(|old| *old != conn) {
             self.connections.remove(old);

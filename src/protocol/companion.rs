@@ -61,6 +61,6 @@ pub struct Verdict {
     /// The batch; without one there is nothing for the companion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<u64>,
-    /// Whether the companion shows it, or forgets it. Either way it ends.
+    /// Whether the companion shows it and ends, or forgets it.
     pub show: bool,
 }

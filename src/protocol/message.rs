@@ -86,7 +86,7 @@ pub enum ClientMessage {
         /// The batch.
         batch: u64,
     },
-    /// Tells a companion whether to show the batch that it holds. It ends either way.
+    /// Tells a companion whether to show the batch that it holds, and end, or to forget it.
     Verdict(Verdict),
     /// Leaves in order: what is open ends at once, nobody waits for a reconnect.
     Bye {},
@@ -224,7 +224,7 @@ pub enum HubMessage {
         /// The text.
         text: String,
     },
-    /// Whether this companion shows the batch that it holds; it ends either way.
+    /// Whether this companion shows the batch that it holds, and ends, or forgets it.
     Verdict {
         /// The batch; without one there is nothing to show.
         #[serde(default, skip_serializing_if = "Option::is_none")]

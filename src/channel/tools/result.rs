@@ -12,8 +12,7 @@ const HELD: &str = "held: the session cannot be woken now and sees the question 
                     user can type anything there";
 
 /// What a session that nothing can wake must know of its answers.
-const NOT_WOKEN: &str =
-    "this session cannot be woken by an answer: it comes with the result of your next relay tool call";
+const NOT_WOKEN: &str = "this session cannot be woken by an answer: it comes with the next prompt, or with the result of your next relay tool call";
 
 /// What a tool call came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,16 @@ impl World {
         self.hub.handle(self.now, Input::Received { conn: ConnId(conn), message });
     }
 
+    /// Returns the name that this connection was welcomed with.
+    fn welcomed_as(&mut self, by: u64) -> Option<String> {
+        std::iter::from_fn(|| self.hub.poll_effect())
+            .find_map(|effect| match effect {
+                Effect::Send { conn, message: HubMessage::Welcome(welcome) } if conn == ConnId(by) => welcome.name,
+                Effect::Send { .. } | Effect::Close { .. } | Effect::Exit => None,
+            })
+            .map(|name| name.to_string())
+    }
+
     fn hello(&mut self, conn: u64, kind: ClientKind) {
         self.hub.handle(self.now, Input::Connected { conn: ConnId(conn) });
         let hello = Hello { id: 1, versions: VERSIONS, key: key(conn), program: "test 1".to_owned(), kind };
@@ -180,4 +190,25 @@ fn what_its_client_calls_a_session_gets_a_suffix_where_the_name_is_held() {
     assert!(matches!(renamed.as_slice(), [HubMessage::Renamed { id: None, name }] if name.as_str() == "c1-2"));
     world.say(2, ClientMessage::Named { name: "!!".to_owned() });
     assert_eq!(world.heard(2), []);
+}
+
+#[test]
+fn a_channel_that_its_client_starts_anew_keeps_the_name() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.say(1, ClientMessage::Rename { id: 2, name: "api".to_owned() });
+    world.say(1, ClientMessage::Bye {});
+    world.channel(2, PROCESS);
+    assert_eq!(world.welcomed_as(2).as_deref(), Some("api"));
+    // Without a word: it crashed, and its place would be kept for a while.
+    world.leave(2);
+    world.channel(3, PROCESS);
+    assert_eq!(world.welcomed_as(3).as_deref(), Some("api"));
+    world.channel(4, ClientProcess { start: 2, ..PROCESS });
+    assert_eq!(world.welcomed_as(4).as_deref(), Some("c4"));
+    world.say(3, ClientMessage::Bye {});
+    world.now += ORPHANED_WAIT;
+    world.hub.handle_timeout(world.now);
+    world.channel(5, PROCESS);
+    assert_eq!(world.welcomed_as(5).as_deref(), Some("c5"));
 }

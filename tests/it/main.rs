@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod hooks;
 mod mcp_wire;
+mod plugin;
 mod service;
 mod support;
 #[cfg(target_os = "linux")]

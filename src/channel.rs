@@ -304,7 +304,7 @@ impl Channel {
             self.inbox.handle_closed(replied.ask_id);
         }
         let is_error = answer.is_err();
-        let json = render(answer, self.inbox.wakes_by(), self.inbox.take_for_call(id.clone()));
+        let json = render(answer, self.inbox.wakes_by(), self.inbox.take_for_call(id.clone(), is_error));
         if call.answer.send(ToolResult { json, is_error }).is_err() {
             self.inbox.handle_call_cancelled(&id);
         }

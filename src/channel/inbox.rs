@@ -77,6 +77,8 @@ pub struct Inbox {
     unproven: Unproven,
     calls: BTreeMap<CallId, Vec<Entry>>,
     parcels: Parcels,
+    /// Whether a hook is expected to follow a tool call, since one has come since the last call that relied on it.
+    hook_follows: bool,
     /// Whether the waiting asks were said to be held.
     held: bool,
     /// Received asks that somebody still waits for.
@@ -98,6 +100,7 @@ impl Inbox {
             unproven: Unproven::default(),
             calls: BTreeMap::new(),
             parcels: Parcels::default(),
+            hook_follows: false,
             held: !channel,
             open: BTreeSet::new(),
             progress: VecDeque::new(),
@@ -173,6 +176,7 @@ impl Inbox {
     /// Notes which waiter the session has now.
     pub fn handle_waiter(&mut self, now: Instant, tag: Option<PeerTag>) {
         self.unproven.handle_hooks_work(tag.is_some());
+        self.hook_follows |= tag.is_some();
         let returned = self.parcels.handle_waiter(now, tag);
         self.give_back_all(returned);
         self.offer_to_waiter();
@@ -182,6 +186,7 @@ impl Inbox {
     /// Notes that a hook has come: takes its receipts, and offers it what waits and has no better route.
     pub fn handle_hook(&mut self, now: Instant, by: PeerTag, receipts: &[Receipt]) {
         self.unproven.handle_hooks_work(true);
+        self.hook_follows = true;
         for receipt in receipts {
             self.handle_receipt(receipt);
         }
@@ -249,9 +254,12 @@ impl Inbox {
         self.tell_if_held();
     }
 
-    /// Takes the messages that go with the result of this tool call: those that have no better route.
-    pub fn take_for_call(&mut self, call: CallId) -> Batch {
-        if self.channel && self.initialized.is_some() {
+    /// Takes the messages that go with the result of this tool call: those that have no better route. Where hooks run, one
+    /// follows the call and shows them as every hook does, unless the call `fails`.
+    pub fn take_for_call(&mut self, call: CallId, fails: bool) -> Batch {
+        let left_to_hook = self.hook_follows && !fails && !self.waiting.is_empty();
+        if left_to_hook || (self.channel && self.initialized.is_some()) {
+            self.hook_follows &= !left_to_hook;
             return Batch::default();
         }
         let taken = self.pop_for(CALL_BYTES, 0);

@@ -17,8 +17,8 @@ use super::session;
 /// The status that makes Claude Code start a turn with what stands on standard error.
 const WAKE: u8 = 2;
 
-/// How long it waits for a hub that is away.
-const HUB_WAIT: Duration = Duration::from_secs(30);
+/// How long it waits for a hub that is away. Without a hub nobody supersedes it, and each turn starts another.
+const HUB_WAIT: Duration = Duration::from_secs(10);
 
 /// Waits until there is something to wake the session with. Errors are silent: Claude Code shows nothing of them.
 pub fn run(socket: Option<PathBuf>) -> ExitCode {

@@ -39,7 +39,7 @@ fn a_prompt_gets_what_waits_once() {
 }
 
 #[test]
-fn a_tool_call_gets_what_waits_and_a_relay_tool_as_well() {
+fn a_tool_call_gets_what_waits_and_a_relay_tool_where_no_hook_follows() {
     let (hub, _folder, session, mut asker) = stage();
     ask(&mut asker, 1, "one", 60_000);
     let input = json!({"hook_event_name": "PostToolUse", "tool_name": "Bash", "tool_input": {}, "tool_response": {}});
@@ -48,6 +48,7 @@ fn a_tool_call_gets_what_waits_and_a_relay_tool_as_well() {
     assert!(output.to_string().contains("one"));
     assert_eq!(hook(&hub, &input), None);
     ask(&mut asker, 2, "two", 60_000);
+    assert!(session.call("relay_peers", json!({})).ok().get("messages").is_none(), "a hook has come before");
     let messages = session.call("relay_peers", json!({})).ok()["messages"].take();
     assert!(messages.to_string().contains("two") && !messages.to_string().contains("one"), "{messages}");
     assert_eq!(hook(&hub, &input), None);

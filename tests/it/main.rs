@@ -21,6 +21,7 @@ mod hub_scenarios;
 mod leaving;
 mod mcp_wire;
 mod operations;
+mod plugin;
 #[cfg(target_os = "linux")]
 mod recovery;
 mod refusals;

@@ -51,7 +51,7 @@ fn events_are_written_in_order_and_one_at_a_time() {
     assert_eq!(inbox.take_for_channel(now), Some(message("two")));
     inbox.handle_channel_written(Instant::now(), true);
     assert_eq!(inbox.take_for_channel(now), None);
-    assert_eq!(inbox.take_for_call("1".to_owned()), Batch::default());
+    assert_eq!(inbox.take_for_call("1".to_owned(), false), Batch::default());
 }
 
 #[test]
@@ -62,11 +62,11 @@ fn without_a_channel_messages_are_held_for_the_next_call() {
     inbox.handle_news(message("two"));
     assert_eq!(progress(&mut inbox), [(ask(1), AskState::Held)]);
     assert_eq!(inbox.take_for_channel(Instant::now() + Duration::from_secs(9)), None);
-    assert_eq!(texts(&inbox.take_for_call("7".to_owned())), ["one", "two"]);
+    assert_eq!(texts(&inbox.take_for_call("7".to_owned(), false)), ["one", "two"]);
     assert_eq!(progress(&mut inbox), []);
     inbox.handle_call_written(&"7".to_owned());
     assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver)]);
-    assert_eq!(inbox.take_for_call("8".to_owned()), Batch::default());
+    assert_eq!(inbox.take_for_call("8".to_owned(), false), Batch::default());
 }
 
 #[test]
@@ -74,11 +74,11 @@ fn a_cancelled_call_gives_its_messages_back_in_order() {
     let mut inbox = Inbox::new(false);
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_news(message("two"));
-    assert_eq!(texts(&inbox.take_for_call("7".to_owned())), ["one", "two"]);
+    assert_eq!(texts(&inbox.take_for_call("7".to_owned(), false)), ["one", "two"]);
     inbox.handle_news(message("three"));
     inbox.handle_call_cancelled(&"7".to_owned());
     inbox.handle_call_written(&"7".to_owned());
-    assert_eq!(texts(&inbox.take_for_call("8".to_owned())), ["one", "two", "three"]);
+    assert_eq!(texts(&inbox.take_for_call("8".to_owned(), false)), ["one", "two", "three"]);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn an_event_that_could_not_be_written_goes_with_the_next_call() {
     inbox.take_for_channel(now);
     inbox.handle_channel_written(Instant::now(), false);
     assert_eq!(inbox.take_for_channel(now), None);
-    assert_eq!(texts(&inbox.take_for_call("1".to_owned())), ["one"]);
+    assert_eq!(texts(&inbox.take_for_call("1".to_owned(), false)), ["one"]);
 }
 
 #[test]
@@ -98,10 +98,10 @@ fn an_ended_ask_is_not_shown_any_more_and_a_known_one_not_again() {
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_ask(ask(2), message("two"));
     inbox.handle_closed(ask(2));
-    assert_eq!(texts(&inbox.take_for_call("1".to_owned())), ["one"]);
+    assert_eq!(texts(&inbox.take_for_call("1".to_owned(), false)), ["one"]);
     inbox.handle_closed(ask(1));
     inbox.handle_call_cancelled(&"1".to_owned());
-    assert_eq!(inbox.take_for_call("2".to_owned()), Batch::default());
+    assert_eq!(inbox.take_for_call("2".to_owned(), false), Batch::default());
     assert_eq!(inbox.bytes, 0);
 }
 
@@ -120,9 +120,9 @@ fn one_result_takes_what_a_model_can_read_and_says_how_many_are_left() {
     for _ in 0..3 {
         inbox.handle_news(message(&"x".repeat(CALL_BYTES / 2)));
     }
-    let batch = inbox.take_for_call("1".to_owned());
+    let batch = inbox.take_for_call("1".to_owned(), false);
     assert_eq!((batch.messages.len(), batch.left), (2, 1));
-    let batch = inbox.take_for_call("2".to_owned());
+    let batch = inbox.take_for_call("2".to_owned(), false);
     assert_eq!((batch.messages.len(), batch.left), (1, 0));
 }
 
@@ -135,7 +135,7 @@ fn nothing_is_dropped_in_silence() {
     assert!(inbox.bytes <= BYTES_MAX + MESSAGES_MAX * 256);
     let (mut whole, mut notices, mut all) = (0, 0, Vec::new());
     loop {
-        let batch = inbox.take_for_call(all.len().to_string());
+        let batch = inbox.take_for_call(all.len().to_string(), false);
         if batch.messages.is_empty() {
             break;
         }

@@ -57,7 +57,7 @@ fn a_waiter_shows_a_message_once_it_holds_it() {
     inbox.handle_holding(now, tag(1), offered.batch);
     assert_eq!(verdict(&mut inbox), (tag(1), Some(offered.batch), true));
     assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver)]);
-    assert_eq!(inbox.take_for_call("1".to_owned()), Batch::default());
+    assert_eq!(inbox.take_for_call("1".to_owned(), false), Batch::default());
     // The hub was lost before the verdict came.
     inbox.handle_holding(now, tag(1), offered.batch);
     assert_eq!(verdict(&mut inbox), (tag(1), Some(offered.batch), true));
@@ -119,7 +119,7 @@ fn a_hook_takes_what_waits_and_gives_it_back_if_it_was_too_slow() {
     take_in(&mut inbox, 1, "one");
     inbox.handle_hook(now, tag(7), &[]);
     let first = offer(&mut inbox);
-    assert_eq!(inbox.take_for_call("1".to_owned()), Batch::default());
+    assert_eq!(inbox.take_for_call("1".to_owned(), false), Batch::default());
     inbox.handle_hook_gone(tag(7));
     inbox.handle_hook(now, tag(8), &[]);
     let second = offer(&mut inbox);
@@ -127,11 +127,27 @@ fn a_hook_takes_what_waits_and_gives_it_back_if_it_was_too_slow() {
     assert_eq!(verdict(&mut inbox), (tag(7), Some(first.batch), false));
     // Nothing is heard of this one: its end may have been lost with a hub.
     inbox.handle_timeout(inbox.poll_timeout(now).unwrap());
-    assert_eq!(texts(&inbox.take_for_call("2".to_owned())), ["one"]);
+    assert_eq!(texts(&inbox.take_for_call("2".to_owned(), true)), ["one"]);
     inbox.handle_holding(now, tag(8), second.batch);
     assert_eq!(verdict(&mut inbox), (tag(8), Some(second.batch), false));
     inbox.handle_hook(now, tag(9), &[]);
     assert_eq!(verdict(&mut inbox), (tag(9), None, false));
+}
+
+#[test]
+fn a_call_leaves_messages_to_the_hook_that_follows_it_as_long_as_one_does() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_hook(now, tag(7), &[]);
+    verdict(&mut inbox);
+    take_in(&mut inbox, 1, "one");
+    assert_eq!(inbox.take_for_call("1".to_owned(), false), Batch::default());
+    assert_eq!(texts(&inbox.take_for_call("2".to_owned(), false)), ["one"]);
+    take_in(&mut inbox, 2, "two");
+    inbox.handle_hook(now, tag(8), &[]);
+    assert!(offer(&mut inbox).text.contains("\ntwo\n"));
+    take_in(&mut inbox, 3, "three");
+    assert_eq!(texts(&inbox.take_for_call("3".to_owned(), true)), ["three"]);
 }
 
 #[test]

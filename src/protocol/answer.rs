@@ -114,7 +114,7 @@ pub struct Accepted {
     pub ask_id: AskId,
     /// The name of the asked peer.
     pub to: PeerName,
-    /// The asked peer's tag, to be said in [`AskRequest::bound`] after a reconnect.
+    /// The asked peer's tag, to be said in [`AskRequest::bound`](super::AskRequest::bound) after a reconnect.
     pub tag: PeerTag,
     /// How far the ask has come.
     pub state: AskState,
@@ -178,7 +178,7 @@ pub struct ReplyEvent {
     pub ask_id: AskId,
     /// Who answers: stamped by the hub, never said by a client.
     pub from: PeerName,
-    /// The tag of the peer that answers, to be said in [`ClientMessage::Taken`].
+    /// The tag of the peer that answers, to be said in [`ClientMessage::Taken`](super::ClientMessage::Taken).
     pub by: PeerTag,
     /// The text.
     pub text: String,

@@ -125,7 +125,7 @@ impl Daemon {
     async fn serve(mut self, bell: Bell, mut signals: Signals, mut inbox: mpsc::Receiver<Event>) {
         let mut pause = AcceptPause::default();
         self.hub.set_standing(self.standing);
-        self.readiness.ready(&self.hub.headline());
+        self.readiness.ready(self.hub.headline());
         while !self.exiting {
             let timer = self.hub.poll_timeout().map(|(at, _)| at);
             let notice = self.readiness.poll_timeout();
@@ -237,7 +237,7 @@ impl Daemon {
                 self.flush(conn);
             }
         }
-        self.readiness.status(Instant::now(), &self.hub.headline());
+        self.readiness.status(Instant::now(), self.hub.headline());
     }
 
     fn take_effects(&mut self) {

@@ -51,6 +51,7 @@ pub use self::connections::HELLO_WAIT;
 pub use self::limits::Limits;
 pub use self::peers::GONE_WAIT;
 pub use self::settling::SETTLING;
+pub use self::snapshot::Headline;
 
 /// Names one accepted connection; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

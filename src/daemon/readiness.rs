@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use crate::hub::Headline;
+
 /// The least time between two status lines: they are for people.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -13,7 +15,8 @@ pub(super) struct Readiness {
     listened_to: bool,
     ping_every: Option<Duration>,
     next_ping: Option<Instant>,
-    status: String,
+    /// What was told last.
+    told: Option<Headline>,
     /// Before this the next status is not told.
     status_from: Option<Instant>,
     status_waits: bool,
@@ -28,26 +31,26 @@ impl Readiness {
             listened_to: std::env::var_os("NOTIFY_SOCKET").is_some(),
             ping_every,
             next_ping: ping_every.map(|every| Instant::now() + every),
-            status: String::new(),
+            told: None,
             status_from: None,
             status_waits: false,
         }
     }
 
     /// Tells that connections are served.
-    pub(super) fn ready(&mut self, status: &str) {
-        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
-        status.clone_into(&mut self.status);
+    pub(super) fn ready(&mut self, headline: Headline) {
+        self.tell(&[NotifyState::Ready, NotifyState::Status(&headline.to_string())]);
+        self.told = Some(headline);
     }
 
     /// Tells the status if it has changed, not more often than people read it: what comes too early is to be told again
     /// at [`Readiness::poll_timeout`].
-    pub(super) fn status(&mut self, now: Instant, status: &str) {
-        let has_changed = self.listened_to && self.status != status;
+    pub(super) fn status(&mut self, now: Instant, headline: Headline) {
+        let has_changed = self.listened_to && self.told != Some(headline);
         self.status_waits = has_changed && self.status_from.is_some_and(|from| now < from);
         if has_changed && !self.status_waits {
-            self.tell(&[NotifyState::Status(status)]);
-            status.clone_into(&mut self.status);
+            self.tell(&[NotifyState::Status(&headline.to_string())]);
+            self.told = Some(headline);
             self.status_from = Some(now + STATUS_PAUSE);
         }
     }

@@ -1,6 +1,7 @@
 //! What the hub shows of itself: the list of peers and its own state.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use super::{ConnId, Hub};
@@ -41,9 +42,23 @@ impl Hub {
         self.send_to(conn, HubMessage::Status(answer));
     }
 
-    /// Returns the hub's state in a few words, for the service manager.
-    pub fn headline(&self) -> String {
-        let plural = |n: u64, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
-        format!("{}, {}", plural(self.peers.n_sessions() as u64, "peer"), plural(self.asks.n_open(), "open ask"))
+    /// Returns what the service manager is told of the hub's state.
+    pub fn headline(&self) -> Headline {
+        Headline { peers: self.peers.n_sessions() as u64, open_asks: self.asks.n_open() }
+    }
+}
+
+/// The hub's state in a few words, for the service manager: `2 peers, 1 open ask`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headline {
+    peers: u64,
+    open_asks: u64,
+}
+
+impl fmt::Display for Headline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |n: u64| if n == 1 { "" } else { "s" };
+        let Self { peers, open_asks } = *self;
+        write!(f, "{peers} peer{}, {open_asks} open ask{}", plural(peers), plural(open_asks))
     }
 }

@@ -8,7 +8,7 @@ use super::finding::Finding;
 use crate::service::Commands;
 
 const PROGRAMS: [&str; 3] = ["relayctl", "relay-hub", "relay-channel"];
-const INSTALL: &str = "install the whole package, or in its source: cargo install --path .";
+const INSTALL: &str = "install the whole package, or in its source: cargo install --locked --path . --root ~/.local";
 
 pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
     let Some(bindir) = examined.bindir.clone() else {

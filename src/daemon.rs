@@ -44,6 +44,12 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a hub that makes room for a new program waits until slow readers have taken what is written to them.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
 
+/// The most bytes that wait to be written to all connections together.
+const QUEUED_TOTAL_MAX: usize = 32 * 1024 * 1024;
+
+/// From how many bytes on a connection's queue counts for [`QUEUED_TOTAL_MAX`].
+const QUEUED_NOTABLE: usize = 64 * 1024;
+
 /// How long a leaving hub tries to write what is still to be written.
 const FAREWELL: Duration = Duration::from_millis(200);
 
@@ -211,7 +217,8 @@ impl Daemon {
                     self.drop_connection(conn);
                 }
                 if let Input::Malformed { conn, error } = &input {
-                    tracing::warn!(conn = conn.0, %error, "a client sent what is no message");
+                    // Not the error itself: it quotes what was sent.
+                    tracing::warn!(conn = conn.0, what = error.kind(), "a client sent what is no message");
                 }
                 self.hub.handle(Instant::now(), input);
             }
@@ -257,14 +264,12 @@ impl Daemon {
 
     fn flush(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let lost = match connection.outbox.flush(&self.events) {
-            Ok(()) if connection.outbox.queued() > self.queued_bytes => {
-                tracing::warn!(
-                    conn = conn.0,
-                    queued = connection.outbox.queued(),
-                    limit = self.queued_bytes,
-                    "cut a connection: its reader is too slow"
-                );
+        let flushed = connection.outbox.flush(&self.events);
+        let queued = connection.outbox.queued();
+        let lost = match flushed {
+            Ok(()) if queued > self.queued_bytes || self.is_among_too_much(queued) => {
+                let limit = self.queued_bytes;
+                tracing::warn!(conn = conn.0, queued, limit, "cut a connection: its reader is too slow");
                 self.hub.count_slow_reader();
                 true
             }
@@ -279,6 +284,13 @@ impl Daemon {
             self.hub.handle(Instant::now(), Input::Disconnected { conn });
             self.take_effects();
         }
+    }
+
+    /// Returns whether all queues together are too long and this one is a notable part of it: many slow readers
+    /// must not grow the hub either. Looked at only for a connection that is slow already.
+    fn is_among_too_much(&self, queued: usize) -> bool {
+        let all = || self.connections.values().map(|connection| connection.outbox.queued()).sum::<usize>();
+        queued > QUEUED_NOTABLE && all() > QUEUED_TOTAL_MAX
     }
 
     fn close(&mut self, conn: ConnId, reason: CloseReason) {

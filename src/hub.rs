@@ -259,11 +259,6 @@ impl Hub {
         self.reached.count("queued_bytes");
     }
 
-    /// Returns the limits in force.
-    pub const fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Returns whether nothing of any client is left but what is remembered of ended asks.
     pub fn is_quiet(&self) -> bool {
         self.asks.is_quiet() && self.connections.is_empty() && self.peers.all().next().is_none()

@@ -9,7 +9,7 @@
 //! # Frames
 //!
 //! One JSON object a line, UTF-8, ended by `\n`, at most [`codec::FRAME_MAX_BYTES`] bytes; the first frame, which can only
-//! be a `hello`, at most [`codec::HELLO_MAX_BYTES`]. The member `type` names the message. Unknown members are ignored. An
+//! be a `hello`, at most [`codec::HELLO_MAX_BYTES`]; the hub's own at most [`codec::HUB_FRAME_MAX_BYTES`]. The member `type` names the message. Unknown members are ignored. An
 //! object that is no known message is answered with `bad_msg` and the connection goes on; a line that is no JSON object,
 //! no UTF-8 or too long is answered and the connection closed, since nothing after it can be trusted.
 //!
@@ -95,7 +95,7 @@
 //!
 //! The hub keeps nothing that its clients cannot say again. After `welcome` on a new connection a client says, in this
 //! order: `progress` for each ask that it received and that is open; each `reply` that was not answered; `taken` for the
-//! replies that it took in the last ten seconds; each own ask without an outcome, with the time that it has left and, if a
+//! replies that it took, until one connection has lasted ten seconds after it was said; each own ask without an outcome, with the time that it has left and, if a
 //! hub had accepted it, the peer's tag in `bound`; each broadcast and other request without an answer.
 //!
 //! A hub that has just started settles for two seconds ([`crate::hub::SETTLING`]), and says so in `welcome` and `peers`: it
@@ -120,6 +120,7 @@ pub mod codec;
 mod companion;
 mod error;
 mod id;
+mod invisible;
 mod message;
 mod name;
 mod request;
@@ -132,6 +133,7 @@ pub use answer::{
 pub use companion::{ClientProcess, CompanionFacts, OFFER_MAX_BYTES, Offer, RECEIPTS_MAX, Receipt, Verdict};
 pub use error::{ErrorCode, Refusal};
 pub use id::{AskId, BroadcastId, IdError, PeerKey, PeerTag};
+pub use invisible::{is_invisible, is_variation_selector};
 pub use message::{ClientMessage, HubMessage, RequestId};
 pub use name::{FALLBACK_NAME, NAME_MAX_CHARS, NameError, PeerName, RESERVED_NAMES, SHELL};
 pub use request::{

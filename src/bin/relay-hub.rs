@@ -23,8 +23,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug, Parser)]
 #[command(name = "relay-hub", version, about)]
 struct Arguments {
-    /// Bind this socket, where none is handed over by a service manager
-    #[arg(long, value_name = "PATH", env = "RELAY_SOCKET")]
+    /// Bind this socket instead of the usual one [env: RELAY_SOCKET], where none is handed over by a service manager
+    #[arg(long, value_name = "PATH", value_parser = absolute)]
     socket: Option<PathBuf>,
     /// Leave after this time without a connection, such as 5m; the default where a service manager starts the hub
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -32,6 +32,11 @@ struct Arguments {
     /// Set a limit (can be repeated): connections, open_asks, held_bytes, queued_bytes, or rate=off, loop=off
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     limits: Vec<String>,
+}
+
+/// Makes a path absolute: a relative one would be another place for each program.
+fn absolute(path: &str) -> io::Result<PathBuf> {
+    std::path::absolute(path)
 }
 
 fn main() -> ExitCode {

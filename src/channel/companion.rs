@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, sleep_until};
 
 use crate::client::Backoff;
-use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
+use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::protocol::{
     ClientKind, ClientMessage, ClientProcess, CompanionFacts, Hello, HubMessage, PeerKey, Receipt, VERSIONS,
 };
@@ -157,7 +157,7 @@ impl Companion {
                 () = until(deadline) => return Ok(None),
             }
             let is_over = read(stream, &mut input)?;
-            while let Some(frame) = input.next_frame(FRAME_MAX_BYTES) {
+            while let Some(frame) = input.next_frame(HUB_FRAME_MAX_BYTES) {
                 let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
                 let message = match frame.and_then(decode::<HubMessage>) {
                     Ok(message) => message,

@@ -18,6 +18,8 @@ use std::str::Chars;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use crate::protocol::{is_invisible, is_variation_selector};
+
 /// Neutralised text is never longer than this many times the bytes of what went in.
 pub const GROWTH_MAX: usize = 2;
 
@@ -162,20 +164,6 @@ const fn needs_joiners(c: char) -> bool {
 const fn is_pictograph(c: char) -> bool {
     matches!(c, '\u{2190}'..='\u{21ff}' | '\u{2300}'..='\u{23ff}' | '\u{2600}'..='\u{27bf}' | '\u{2b00}'..='\u{2bff}'
         | '\u{1f000}'..='\u{1faff}')
-}
-
-const fn is_variation_selector(c: char) -> bool {
-    matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{180b}'..='\u{180d}' | '\u{180f}')
-}
-
-/// Characters that show nothing: bidi controls, zero-width characters, fillers, tag characters, and the code points that
-/// Unicode reserves for more of them (Default_Ignorable_Code_Point, and the interlinear annotations).
-const fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn disarm_tags(text: &str) -> String {

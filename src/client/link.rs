@@ -13,7 +13,7 @@ use super::ClientEvent;
 use super::backoff::Backoff;
 use super::call::{Answer, Call, CallId, Output};
 use super::ledger::Ledger;
-use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
+use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::protocol::{AskId, AskState, Offer, Presence, Refusal, Verdict};
 
 /// How many bytes are read at once.
@@ -161,7 +161,7 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
-            while let Some(frame) = input.next_frame(FRAME_MAX_BYTES) {
+            while let Some(frame) = input.next_frame(HUB_FRAME_MAX_BYTES) {
                 match frame.and_then(decode) {
                     Ok(message) => self.ledger.handle_message(Instant::now(), message),
                     Err(error) if error.is_fatal() => {

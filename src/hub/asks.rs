@@ -42,7 +42,7 @@ pub(super) struct Ask {
 /// Where an ask stands.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Waits for the asked session. The question is held until it was handed over.
+    /// Waits for the asked session. The question is held until that session's client has it.
     Open {
         /// The text.
         question: Option<String>,
@@ -170,14 +170,13 @@ impl Asks {
         self.by_id.insert(id, Ask { number: self.next_number, ..ask });
     }
 
-    /// Takes note of how far an open ask has come; never backwards. Gives up the question once it was handed over.
+    /// Takes note of how far an open ask has come; never backwards. Gives up the question: whoever tells has it.
     /// Returns whether it has come further.
     pub(super) fn advance(&mut self, id: AskId, state: AskState) -> bool {
         let Some(ask) = self.by_id.get_mut(&id) else { return false };
         let further = state > ask.state;
         ask.state = ask.state.max(state);
-        if ask.state >= AskState::HandedOver
-            && let Phase::Open { question } = &mut ask.phase
+        if let Phase::Open { question } = &mut ask.phase
             && let Some(question) = question.take()
         {
             self.held_bytes -= question.len() as u64;

@@ -241,7 +241,7 @@ impl Hub {
             return self.handle_holding(conn, batch);
         }
         if let Some(id) = id {
-            self.refuse(conn, id, super::refusal::only_sessions("ask, answer or list"));
+            self.refuse(conn, id, super::refusal::only_clients("ask, answer or list"));
         }
     }
 

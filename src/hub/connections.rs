@@ -16,12 +16,14 @@ pub(super) struct Connections {
     open: BTreeMap<ConnId, Option<PeerTag>>,
     silent: Deadlines<ConnId>,
     lost: BTreeMap<ConnId, PeerTag>,
+    /// The one lost connection of each client that is waited for.
+    lost_of: BTreeMap<PeerTag, ConnId>,
 }
 
 impl Connections {
     /// Returns an empty set.
     pub(super) const fn new() -> Self {
-        Self { open: BTreeMap::new(), silent: Deadlines::new(), lost: BTreeMap::new() }
+        Self { open: BTreeMap::new(), silent: Deadlines::new(), lost: BTreeMap::new(), lost_of: BTreeMap::new() }
     }
 
     /// Adds a connection that has said nothing yet.
@@ -50,12 +52,15 @@ impl Connections {
     /// Remembers whose a lost connection was, until that client is back or forgotten.
     pub(super) fn remember_lost(&mut self, conn: ConnId, tag: PeerTag) {
         self.lost.insert(conn, tag);
+        if let Some(older) = self.lost_of.insert(tag, conn) {
+            self.lost.remove(&older);
+        }
     }
 
-    /// Forgets the lost connections of a client.
+    /// Forgets the lost connection of a client.
     pub(super) fn forget_lost(&mut self, tag: PeerTag) {
-        if !self.lost.is_empty() {
-            self.lost.retain(|_, lost| *lost != tag);
+        if let Some(conn) = self.lost_of.remove(&tag) {
+            self.lost.remove(&conn);
         }
     }
 

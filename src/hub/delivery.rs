@@ -13,6 +13,9 @@ use crate::protocol::{
 /// How long an ask that was answered or ended still counts as what made its receiver ask.
 const CHAIN_MEMORY: Duration = Duration::from_secs(10);
 
+/// The longest address, in bytes.
+const ADDRESS_MAX_BYTES: usize = 1024;
+
 /// What an ask is opened with, whatever message it came by.
 pub(super) struct NewAsk<'a> {
     pub(super) id: AskId,
@@ -27,7 +30,9 @@ pub(super) struct NewAsk<'a> {
 
 impl Hub {
     pub(super) fn handle_ask(&mut self, now: Instant, conn: ConnId, tag: PeerTag, ask: AskRequest) {
-        if let Err(error) = check_text(&ask.question).and_then(|()| check_timeout(ask.timeout_ms)) {
+        if let Err(error) =
+            check_text(&ask.question).and_then(|()| check_timeout(ask.timeout_ms)).and_then(|()| check_address(&ask.to))
+        {
             self.count_too_large(&error);
             return self.refuse(conn, ask.id, error);
         }
@@ -126,7 +131,7 @@ impl Hub {
         }
         let claim = self.settling.take_claim(new.id, new.asked);
         let state = claim.unwrap_or_else(|| self.first_state(new.asked));
-        let question = (state < AskState::HandedOver).then(|| new.question.to_owned());
+        let question = claim.is_none().then(|| new.question.to_owned());
         let ask = Ask {
             asker: new.asker,
             asked: new.asked,
@@ -358,4 +363,12 @@ pub(super) fn check_text(text: &str) -> Result<(), Refusal> {
 pub(super) fn check_timeout(timeout_ms: u64) -> Result<(), Refusal> {
     let bounds = 1..=TIMEOUT_MAX_S * 1000;
     if bounds.contains(&timeout_ms) { Ok(()) } else { Err(refusal::timeout_out_of_bounds(timeout_ms)) }
+}
+
+/// Checks an address's length: a slug is cut, what it is made of must have a bound as well.
+///
+/// # Errors
+/// It is too long to be anybody's.
+fn check_address(to: &str) -> Result<(), Refusal> {
+    if to.len() <= ADDRESS_MAX_BYTES { Ok(()) } else { Err(refusal::address_too_long(to.len(), ADDRESS_MAX_BYTES)) }
 }

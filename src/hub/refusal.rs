@@ -20,9 +20,13 @@ pub(super) fn peer_not_found(to: &str) -> Refusal {
         Err(NameError::Reserved) if to.trim().eq_ignore_ascii_case(SHELL) => {
             "a question from the shell is answered with its ask_id; the shell itself cannot be asked".to_owned()
         }
-        Err(NameError::Reserved) => format!("{to} is no peer; to ask everybody there is the broadcast"),
+        Err(NameError::Reserved) => format!("{to} names no peer"),
     };
-    Refusal::new(ErrorCode::PeerNotFound, message, LIST)
+    let next = match PeerName::parse(to) {
+        Err(NameError::Reserved) => "ask a peer by its name, or everybody by a broadcast",
+        Ok(_) | Err(NameError::Empty) => LIST,
+    };
+    Refusal::new(ErrorCode::PeerNotFound, message, next)
 }
 
 pub(super) fn peer_gone(to: &str) -> Refusal {
@@ -57,6 +61,10 @@ pub(super) fn rename(error: &RenameError, own: &str) -> Refusal {
     }
 }
 
+pub(super) fn address_too_long(bytes: usize, limit: usize) -> Refusal {
+    Refusal::new(ErrorCode::BadArgs, format!("the address has {bytes} bytes and the limit is {limit}"), LIST)
+}
+
 pub(super) fn empty_text() -> Refusal {
     Refusal::new(ErrorCode::BadArgs, "the text is empty", "say what is to be asked or answered")
 }
@@ -89,6 +97,14 @@ pub(super) fn only_sessions(what: &str) -> Refusal {
     )
 }
 
+pub(super) fn only_clients(what: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::NotRegistered,
+        format!("a waiter or a hook cannot {what}"),
+        "say hello with kind channel or control on a connection of its own",
+    )
+}
+
 pub(super) fn only_control(what: &str) -> Refusal {
     Refusal::new(
         ErrorCode::NotRegistered,
@@ -107,9 +123,9 @@ pub(super) fn already_registered() -> Refusal {
 
 pub(super) fn protocol_mismatch(theirs: VersionRange, program: &str) -> Refusal {
     let (old, next) = if theirs.max < VERSIONS.min {
-        (program, "install the newer claude-relay, then start the session's client again (/mcp, reconnect)")
+        (program, "install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)")
     } else {
-        ("relay-hub", "install the newer claude-relay, then run: systemctl --user restart relay.service")
+        ("relay-hub", "install the newer claude-relay, then run: relayctl doctor --fix")
     };
     Refusal::new(
         ErrorCode::ProtocolMismatch,
@@ -132,7 +148,7 @@ pub(super) fn unknown_ask(id: AskId, ended: Option<(Ending, Instant)>, now: Inst
                 Ending::PeerGone => "ended when its session was gone",
                 Ending::Withdrawn => "was withdrawn by its asker",
             };
-            format!("the ask {id} {how}, {} s ago; this answer was not delivered", ago.as_secs())
+            format!("the ask {id} {how}, {} s ago; nothing of it can be delivered any more", ago.as_secs())
         }
     };
     Refusal::new(
@@ -192,7 +208,7 @@ pub(super) fn too_many_connections(limits: &Limits) -> Refusal {
     Refusal::new(
         ErrorCode::RateLimited,
         format!("the hub has {0} connections and the limit is {0}", limits.connections),
-        "close some, or raise the limit: relay-hub --limit connections=NUMBER",
+        "close some, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS in the service's environment",
     )
 }
 

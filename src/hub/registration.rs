@@ -160,7 +160,9 @@ impl Hub {
 
     /// Follows the name that the session's user gave it in its client.
     pub(super) fn handle_named(&mut self, tag: PeerTag, wanted: &str) {
+        let Some(former) = self.peers.name(tag).cloned() else { return };
         if let Some(name) = self.peers.rename_freely(tag, wanted) {
+            self.tell_renamed(&former, &name);
             tracing::info!(peer = name.as_str(), "a peer was renamed by its client");
             self.send(tag, HubMessage::Renamed { id: None, name });
         }

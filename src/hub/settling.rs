@@ -9,6 +9,9 @@ use crate::protocol::{AskId, AskRequest, AskState, ClientMessage, PeerTag};
 /// How long a hub waits for the clients of a former one. Clients' longest pause between attempts is shorter.
 pub const SETTLING: Duration = Duration::from_secs(2);
 
+/// What a waiting request takes beside its texts, in bytes.
+const DEFERRED_BYTES: usize = 512;
+
 /// A request that waits for the end of the settling.
 #[derive(Debug)]
 pub(super) struct Deferred {
@@ -36,7 +39,7 @@ impl Deferred {
 
     fn bytes(&self) -> u64 {
         let text = if let ClientMessage::Ask(ask) = &self.message {
-            ask.question.len()
+            ask.question.len() + ask.to.len()
         } else if let ClientMessage::Broadcast(broadcast) = &self.message {
             broadcast.question.len()
         } else if let ClientMessage::Reply(reply) = &self.message {
@@ -44,7 +47,7 @@ impl Deferred {
         } else {
             0
         };
-        text as u64 + 64
+        (text + DEFERRED_BYTES) as u64
     }
 }
 

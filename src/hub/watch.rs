@@ -47,7 +47,7 @@ impl Hub {
             pid: self.program.pid,
             settling: self.settling.is_on(),
             peers: peers.iter().filter_map(|peer| self.peers.view(now, *peer, self.asks.open_of(*peer))).collect(),
-            asks: asks.into_iter().filter_map(|ask_id| self.ask_view(now, ask_id, text)).collect(),
+            asks: asks.into_iter().filter_map(|ask_id| self.ask_view(now, ask_id, false)).collect(),
         };
         self.send_to(conn, HubMessage::Watching(answer));
     }

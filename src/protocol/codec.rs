@@ -12,6 +12,12 @@ pub const FRAME_MAX_BYTES: usize = 512 * 1024;
 /// The longest first frame of a connection, which can only be a `hello`, in bytes.
 pub const HELLO_MAX_BYTES: usize = 16 * 1024;
 
+/// The longest frame of the hub's own in bytes: a list of the most peers that there may be fits.
+pub const HUB_FRAME_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most characters that an error says of what is wrong with a frame.
+const REASON_MAX_CHARS: usize = 300;
+
 /// The most bytes of a receive buffer that are kept when it runs empty.
 const KEPT_BYTES: usize = 4 * 1024;
 
@@ -44,6 +50,16 @@ impl FrameError {
     /// Returns whether the connection must end, since the next frame cannot be found or trusted.
     pub const fn is_fatal(&self) -> bool {
         !matches!(self, Self::NotAMessage { .. })
+    }
+
+    /// Returns in a few words what is wrong, without a word of what was sent: for logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "a frame over its limit",
+            Self::NotUtf8 => "a frame that is not UTF-8",
+            Self::NotAnObject(_) => "a frame that is not a JSON object",
+            Self::NotAMessage { .. } => "an object that is no message",
+        }
     }
 
     /// Returns the `id` of the request that was meant, where it could be read.
@@ -133,13 +149,22 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, FrameError> {
     serde_json::from_str(text).map_err(|error| {
         let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(text);
         match object {
-            Err(error) => FrameError::NotAnObject(error.to_string()),
+            Err(error) => FrameError::NotAnObject(shortened(&error)),
             Ok(object) => FrameError::NotAMessage {
                 id: object.get("id").and_then(serde_json::Value::as_u64),
-                reason: error.to_string(),
+                reason: shortened(&error),
             },
         }
     })
+}
+
+/// An error quotes what it met, which may be as long as a frame.
+fn shortened(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(REASON_MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// Appends a message to `out` as one frame.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::invisible::{is_invisible, is_variation_selector};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -98,7 +99,8 @@ fn slug(text: &str) -> Option<String> {
     let lowered: String = text.nfc().collect::<String>().to_lowercase();
     let mut name = String::new();
     let mut chars = 0;
-    for c in lowered.nfc() {
+    // What is not seen must not tell two names apart.
+    for c in lowered.nfc().filter(|c| !is_invisible(*c) && !is_variation_selector(*c)) {
         let kept = c.is_alphanumeric() || (is_combining_mark(c) && !name.is_empty() && !name.ends_with('-'));
         if chars == NAME_MAX_CHARS {
             break;
@@ -140,6 +142,13 @@ mod tests {
     #[test]
     fn composed_and_decomposed_are_one_name() {
         assert_eq!(PeerName::parse("cafe\u{301}"), PeerName::parse("caf\u{e9}"));
+    }
+
+    #[test]
+    fn what_is_not_seen_tells_no_names_apart() {
+        for unseen in ["\u{3164}", "\u{34f}", "\u{fe0f}", "\u{200b}", "\u{115f}", "\u{e0041}"] {
+            assert_eq!(PeerName::parse(&format!("back{unseen}end{unseen}")), PeerName::parse("backend"), "{unseen:?}");
+        }
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn a_pending_reply_that_cannot_be_handed_over_is_told_to_have_failed() {
     web.signal(Signal::KILL);
     insta::assert_snapshot!(shown(&backend.event(), &[(&ask_id, "ASK")]), @r#"
     {"ask_id":"ASK","code":"unknown_ask","from":"web","kind":"reply_failed"}
-    Your reply to ask ASK could not be handed over to "web": the ask ASK was withdrawn by its asker, N s ago; this answer was not delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
+    Your reply to ask ASK could not be handed over to "web": the ask ASK was withdrawn by its asker, N s ago; nothing of it can be delivered any more. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
     "#);
 }
 

@@ -187,6 +187,7 @@ fn a_foreground_hub_unlinks_no_socket_but_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("bound/hub.sock");
     let mut hub = Hub::in_the_foreground(directory.path(), &[]);
+    served_by(&mut RawClient::connect(&socket));
     let other = directory.path().join("bound/other.sock");
     let _other = UnixListener::bind(&other).unwrap();
     fs::rename(&other, &socket).unwrap();

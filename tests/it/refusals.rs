@@ -38,8 +38,8 @@ fn peer_not_found() {
     ");
     insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "hub", "question": "?"})), @"
     peer_not_found
-    hub is no peer; to ask everybody there is the broadcast
-    list the peers (relay_peers, or relayctl peers) and use one of their names
+    hub names no peer
+    ask a peer by its name, or everybody by a broadcast
     ");
     insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "…", "question": "?"})), @"
     peer_not_found
@@ -111,7 +111,7 @@ fn unknown_ask() {
     web.event();
     insta::assert_snapshot!(masked(&refused(&backend, "relay_reply", json!({"ask_id": late, "text": "!"})), &[(&late, "ASK")]), @"
     unknown_ask
-    the ask ASK timed out, N s ago; this answer was not delivered
+    the ask ASK timed out, N s ago; nothing of it can be delivered any more
     check the ask_id; if the answer still matters, ask that session a question of your own
     ");
 }

@@ -36,7 +36,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "client/sent", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
     Layer { name: "client/received", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
     Layer { name: "channel/inbox", may_use: &["protocol", "client", "channel"], must_not_say: WORLD },
-    Layer { name: "channel/neutralise", may_use: &["channel"], must_not_say: WORLD },
+    Layer { name: "channel/neutralise", may_use: &["protocol", "channel"], must_not_say: WORLD },
     Layer { name: "channel/notification", may_use: &["protocol", "client", "channel"], must_not_say: WORLD },
     Layer { name: "client", may_use: &["protocol", "deadlines", "client"], must_not_say: &[] },
     Layer { name: "activation/bell", may_use: &[], must_not_say: &[] },

@@ -30,7 +30,7 @@ struct Client {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    Open { shown_to_route: bool },
+    Open { its_client_has_it: bool },
     Answered { text: String, from: PeerName, request: (ConnId, RequestId) },
     Replied,
     TimedOut,

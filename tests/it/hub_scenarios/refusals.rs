@@ -47,15 +47,15 @@ fn what_cannot_be_asked() {
         ask(1, "api", "ready?", 0),
         ask(1, "api", "ready?", 90_000_000),
     ];
-    insta::assert_snapshot!(refusals(&mut stage, messages), @r"
+    insta::assert_snapshot!(refusals(&mut stage, messages), @"
     peer_not_found: no peer is named backend
       next: list the peers (relay_peers, or relayctl peers) and use one of their names
     peer_not_found: the address is empty: it needs at least one letter or digit
       next: list the peers (relay_peers, or relayctl peers) and use one of their names
     peer_not_found: a question from the shell is answered with its ask_id; the shell itself cannot be asked
-      next: list the peers (relay_peers, or relayctl peers) and use one of their names
-    peer_not_found: everyone is no peer; to ask everybody there is the broadcast
-      next: list the peers (relay_peers, or relayctl peers) and use one of their names
+      next: ask a peer by its name, or everybody by a broadcast
+    peer_not_found: everyone names no peer
+      next: ask a peer by its name, or everybody by a broadcast
     bad_args: web is this session itself
       next: list the peers (relay_peers, or relayctl peers) and use one of their names
     peer_gone: the session whoever has ended
@@ -103,16 +103,16 @@ fn what_cannot_be_answered() {
     let tool = stage.tool();
     stage.reply(tool, id(2), "yes");
     all.push(stage.refusal(tool.conn));
-    insta::assert_snapshot!(words(&all), @r"
+    insta::assert_snapshot!(words(&all), @"
     unknown_ask: no open ask 0000-0000-0033 waits for an answer of this session
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0001 was withdrawn by its asker, 8 s ago; this answer was not delivered
+    unknown_ask: the ask 0000-0000-0001 was withdrawn by its asker, 8 s ago; nothing of it can be delivered any more
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0002 ended when its session was gone, 2 s ago; this answer was not delivered
+    unknown_ask: the ask 0000-0000-0002 ended when its session was gone, 2 s ago; nothing of it can be delivered any more
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0005 timed out, 5 s ago; this answer was not delivered
+    unknown_ask: the ask 0000-0000-0005 timed out, 5 s ago; nothing of it can be delivered any more
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0006 was withdrawn by its asker, 8 s ago; this answer was not delivered
+    unknown_ask: the ask 0000-0000-0006 was withdrawn by its asker, 8 s ago; nothing of it can be delivered any more
       next: check the ask_id; if the answer still matters, ask that session a question of your own
     bad_args: the ask_id 0000-0000-0002 names an ask of another client
       next: make a new random id
@@ -175,13 +175,13 @@ fn what_is_no_conversation() {
         all.push(stage.refusal(web.conn));
     }
     assert_eq!(stage.closed(web.conn), Some(CloseReason::Malformed));
-    insta::assert_snapshot!(words(&all), @r"
+    insta::assert_snapshot!(words(&all), @"
     not_registered: progress needs a hello first
       next: say hello, then ask again
     protocol_mismatch: relay-channel 9 speaks protocol 0 to 0, this hub 1 to 1: relay-channel 9 is too old
-      next: install the newer claude-relay, then start the session's client again (/mcp, reconnect)
+      next: install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)
     protocol_mismatch: relay-channel 9 speaks protocol 2 to 3, this hub 1 to 1: relay-hub is too old
-      next: install the newer claude-relay, then run: systemctl --user restart relay.service
+      next: install the newer claude-relay, then run: relayctl doctor --fix
     already_registered: this connection has said hello before
       next: go on without, or open another connection
     bad_msg: not a message of this protocol: unknown variant `dance`
@@ -240,18 +240,18 @@ fn what_is_over_a_limit() {
     }
     stage.ask(web, 16, "api", "and you?");
     all.push(stage.refusal(web.conn));
-    insta::assert_snapshot!(words(&all), @r"
+    insta::assert_snapshot!(words(&all), @"
     rate_limited: this session waits for 2 answers and the limit is 2
       next: wait until some of them have ended
     peer_busy: 2 asks wait for api and the limit is 2
       next: ask again when it has answered some of them
     rate_limited: the hub has 3 connections and the limit is 3
-      next: close some, or raise the limit: relay-hub --limit connections=NUMBER
+      next: close some, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS in the service's environment
     rate_limited: the hub holds 120 bytes of messages and the limit is 100
       next: wait a moment and say it again, or send the path of a file
     rate_limited: the hub holds 120 bytes of messages and the limit is 100
       next: wait a moment and say it again, or send the path of a file
-    rate_limited: the hub holds 124 bytes of messages and the limit is 100
+    rate_limited: the hub holds 575 bytes of messages and the limit is 100
       next: wait a moment and say it again, or send the path of a file
     rate_limited: too many asks between these two sessions: the limit is 40 at once, then one every 400 ms
       next: wait 1 s, and put several questions into one

@@ -130,7 +130,7 @@ impl Naive {
         let wakes = self.client(asked).and_then(|client| client.facts.as_ref()).map(|facts| facts.presence.wakes_by);
         let first = if wakes == Some(Wake::NextPrompt) { AskState::Held } else { AskState::Accepted };
         let state = claim.unwrap_or(first);
-        let phase = Phase::Open { shown_to_route: state >= AskState::HandedOver };
+        let phase = Phase::Open { its_client_has_it: claim.is_some() };
         self.asks.push(Ask { id, asker, asked, question, broadcast, state, deadline, phase, ended_at: None });
         if claim.is_none() {
             self.send_question(now, id);
@@ -140,7 +140,7 @@ impl Naive {
 
     pub(super) fn send_question(&mut self, now: Instant, id: AskId) {
         let ask = self.ask(id).unwrap().clone();
-        if ask.phase == (Phase::Open { shown_to_route: false })
+        if ask.phase == (Phase::Open { its_client_has_it: false })
             && let Some(from) = self.sender(ask.asker)
         {
             let timeout_ms = (ask.deadline.saturating_duration_since(now)).as_millis() as u64;
@@ -231,8 +231,8 @@ impl Naive {
         match self.ask(ask_id) {
             Some(ask) if ask.asked == tag && ask.ended_at.is_none() => {
                 ask.state = ask.state.max(state);
-                if let Phase::Open { shown_to_route } = &mut ask.phase {
-                    *shown_to_route = ask.state >= AskState::HandedOver;
+                if let Phase::Open { its_client_has_it } = &mut ask.phase {
+                    *its_client_has_it = true;
                 }
             }
             None if settling => {

@@ -126,7 +126,7 @@ fn hub_unreachable() {
     insta::assert_snapshot!(masked(&refused(&web, "relay_peers", json!({})), &ids), @"
     hub_unreachable
     the hub at SOCKET does not answer
-    run: relayctl status; if it hangs as well, restart the hub: systemctl --user restart relay.service
+    run: relayctl doctor --fix, then try again
     ");
     stage.hub.kill();
     insta::assert_snapshot!(masked(&refused(&web, "relay_broadcast", json!({"question": "?"})), &ids), @"

@@ -36,9 +36,9 @@ fn peer_not_found() {
     no peer is named back-end
     list the peers (relay_peers, or relayctl peers) and use one of their names
     ");
-    insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "hub", "question": "?"})), @"
+    insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "everybody", "question": "?"})), @"
     peer_not_found
-    hub is no peer; to ask everybody there is the broadcast
+    no peer is named everybody
     list the peers (relay_peers, or relayctl peers) and use one of their names
     ");
     insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "…", "question": "?"})), @"
@@ -144,6 +144,7 @@ fn bad_args() {
         ("relay_ask", json!({"to": "web", "question": "Me?"})),
         ("relay_ask", json!({"to": "all", "question": "?"})),
         ("relay_ask", json!({"to": "shell", "question": "?"})),
+        ("relay_ask", json!({"to": "hub", "question": "?"})),
         ("relay_ask", json!({"to": "backend", "question": " "})),
         ("relay_ask", json!({"to": "backend", "question": "?", "timeout_seconds": 0})),
         ("relay_ask", json!({"to": "backend", "message": "?"})),

@@ -88,7 +88,7 @@ pub(super) enum CliError {
     /// The hub's client ended before the outcome.
     #[error("the connection to the hub ended for good")]
     ClientEnded,
-    /// There is no place for the socket.
+    /// There is no place for the socket: no hub can be reached.
     #[error(transparent)]
     Path(#[from] PathError),
     /// The service manager did not do as it was told.
@@ -191,10 +191,10 @@ impl CliError {
             Self::Unanswered { code, .. } => (*code).into(),
             Self::Incomplete(exit) => *exit,
             Self::NobodyThere => Exit::NobodyThere,
+            Self::Path(_) => Exit::HubUnreachable,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Withdrawn
             | Self::ClientEnded
-            | Self::Path(_)
             | Self::Service(_)
             | Self::CurrentDirectory(_)
             | Self::Input(_)
@@ -224,10 +224,10 @@ impl CliError {
             Self::Refused(refusal) => Some(refusal.code),
             Self::Unanswered { code, .. } => Some(*code),
             Self::NobodyThere => Some(ErrorCode::PeerNotFound),
+            Self::Path(_) => Some(ErrorCode::HubUnreachable),
             Self::Incomplete(_)
             | Self::Withdrawn
             | Self::ClientEnded
-            | Self::Path(_)
             | Self::Service(_)
             | Self::CurrentDirectory(_)
             | Self::Input(_)
@@ -335,6 +335,12 @@ mod tests {
         peer_busy 1
         loop_detected 1
         ");
+    }
+
+    #[test]
+    fn a_hub_without_a_place_cannot_be_reached() {
+        let error = CliError::from(PathError::NoRuntimeDir { tried: "/run/user/1".into() });
+        assert_eq!((error.exit(), error.code()), (Exit::HubUnreachable, Some(ErrorCode::HubUnreachable)));
     }
 
     #[test]

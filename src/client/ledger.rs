@@ -48,6 +48,8 @@ pub struct Ledger {
     link: Link,
     listener_missing: bool,
     mismatch: Option<Refusal>,
+    /// Why the hub that answers did not even welcome this client.
+    turned_away: Option<Refusal>,
     /// The name that the session's user gave it in its client, until the hub has named the session so.
     given_name: Option<String>,
     plain: BTreeMap<CallId, Plain>,
@@ -67,6 +69,7 @@ impl Ledger {
             link: Link::Down,
             listener_missing: false,
             mismatch: None,
+            turned_away: None,
             given_name: None,
             plain: BTreeMap::new(),
             plain_timers: Deadlines::new(),
@@ -161,6 +164,9 @@ impl Ledger {
 
     /// Takes note of whether anybody listens at the socket: nobody is waited for long where nobody does.
     pub fn handle_listener(&mut self, now: Instant, missing: bool) {
+        if missing {
+            self.turned_away = None;
+        }
         if self.listener_missing == missing {
             return;
         }
@@ -220,6 +226,7 @@ impl Ledger {
         self.link = Link::Up;
         self.out.set_up();
         self.mismatch = None;
+        self.turned_away = None;
         if let Some(name) = welcome.name {
             self.set_name(name);
         }
@@ -284,6 +291,11 @@ impl Ledger {
     fn handle_error(&mut self, now: Instant, id: Option<RequestId>, error: Refusal) {
         let Some(purpose) = id.and_then(|id| self.out.take_purpose(id)) else {
             tracing::warn!(code = %error.code, "the hub refused a message: {}", error.message);
+            // A hub with too many connections says so before it reads a hello. The next attempt may fare better, so the
+            // calls go on waiting.
+            if id.is_none() && self.link == Link::Greeting {
+                self.turned_away = Some(error);
+            }
             return;
         };
         match purpose {
@@ -316,7 +328,8 @@ impl Ledger {
     }
 
     fn unreachable(&self) -> Refusal {
-        refusal::hub_unreachable(&self.config.socket, self.listener_missing)
+        let unreachable = || refusal::hub_unreachable(&self.config.socket, self.listener_missing);
+        self.turned_away.clone().unwrap_or_else(unreachable)
     }
 
     /// Returns when [`Ledger::handle_timeout`] is to be called next.
@@ -353,3 +366,6 @@ fn say_plain(id: CallId, plain: &Plain, out: &mut Outgoing) {
         Call::Peers | Call::Ask { .. } | Call::Broadcast { .. } | Call::Reply { .. } => ClientMessage::Peers { id },
     });
 }
+
+#[cfg(test)]
+mod tests;

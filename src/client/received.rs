@@ -1,19 +1,22 @@
 //! The asked session's end: asks that came in, each shown once, and replies that are kept until they were taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::call::{Answer, CallId};
 use super::outgoing::{Outgoing, Purpose};
 use super::{ClientEvent, Replied, refusal};
 use crate::deadlines::Deadlines;
-use crate::protocol::{AskEvent, AskId, AskState, ClientMessage, Refusal, ReplyRequest};
+use crate::protocol::{AskEvent, AskId, AskState, ClientMessage, ErrorCode, Refusal, ReplyRequest};
 
 /// How long a reply's call waits for the asker's client to take it.
 pub const REPLY_WAIT: Duration = Duration::from_secs(2);
 
 /// How long an ask that came in is remembered beyond its deadline, so that it is not shown again.
 const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// The most ended asks that are remembered. The open ones are bounded by the hub.
+const REMEMBERED_MAX: usize = 4096;
 
 /// How long a reply to an ask that this client never saw is kept.
 const STRANGE_REPLY_KEPT: Duration = Duration::from_secs(60);
@@ -63,13 +66,15 @@ enum Timer {
 #[derive(Debug)]
 pub(super) struct Received {
     asks: BTreeMap<AskId, ReceivedAsk>,
+    /// Asks that have ended, oldest first.
+    ended_order: VecDeque<AskId>,
     replies: BTreeMap<AskId, PendingReply>,
     timers: Deadlines<Timer>,
 }
 
 impl Received {
     pub(super) const fn new() -> Self {
-        Self { asks: BTreeMap::new(), replies: BTreeMap::new(), timers: Deadlines::new() }
+        Self { asks: BTreeMap::new(), ended_order: VecDeque::new(), replies: BTreeMap::new(), timers: Deadlines::new() }
     }
 
     /// Takes an ask that comes in; one that is known already is not told again.
@@ -85,10 +90,28 @@ impl Received {
     }
 
     pub(super) fn handle_closed(&mut self, ask_id: AskId, out: &mut Outgoing) {
-        if let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| ask.phase == Phase::Open) {
-            ask.phase = Phase::Closed;
-            out.event(ClientEvent::Closed { ask_id });
+        self.end(ask_id, Phase::Closed, out);
+    }
+
+    /// Ends an open ask: the program hears of it, and the oldest that has ended is forgotten where there are too many.
+    fn end(&mut self, ask_id: AskId, phase: Phase, out: &mut Outgoing) {
+        let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| ask.phase == Phase::Open) else { return };
+        ask.phase = phase;
+        out.event(ClientEvent::Closed { ask_id });
+        self.ended_order.push_back(ask_id);
+        if self.ended_order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.asks.remove(&oldest);
+            self.timers.clear(&Timer::Forget(oldest));
         }
+    }
+
+    /// Forgets an ask after its time, ended or not.
+    fn forget(&mut self, ask_id: AskId, out: &mut Outgoing) {
+        self.end(ask_id, Phase::Closed, out);
+        self.ended_order.retain(|ended| *ended != ask_id);
+        self.asks.remove(&ask_id);
     }
 
     pub(super) fn advance(&mut self, ask_id: AskId, state: AskState, out: &mut Outgoing) {
@@ -123,6 +146,7 @@ impl Received {
     }
 
     pub(super) fn handle_replied(&mut self, ask_id: AskId, to: String, out: &mut Outgoing) {
+        self.end(ask_id, Phase::Answered, out);
         if let Some(ask) = self.asks.get_mut(&ask_id) {
             ask.phase = Phase::Answered;
             ask.state = AskState::Shown;
@@ -133,6 +157,10 @@ impl Received {
     }
 
     pub(super) fn handle_reply_refused(&mut self, ask_id: AskId, error: Refusal, out: &mut Outgoing) {
+        // After any other refusal the session may answer once more.
+        if error.code == ErrorCode::UnknownAsk {
+            self.end(ask_id, Phase::Closed, out);
+        }
         if let Some(reply) = self.drop_reply(ask_id) {
             match reply.call {
                 Some(call) => out.answer(call, Err(error)),
@@ -169,9 +197,7 @@ impl Received {
                     }
                 }
                 Timer::Expire(ask_id) => self.handle_reply_refused(ask_id, unreachable.clone(), out),
-                Timer::Forget(ask_id) => {
-                    self.asks.remove(&ask_id);
-                }
+                Timer::Forget(ask_id) => self.forget(ask_id, out),
             }
         }
     }
@@ -185,4 +211,80 @@ fn say_reply(ask_id: AskId, reply: &PendingReply, out: &mut Outgoing) {
     out.request(Purpose::Reply(ask_id), |id| {
         ClientMessage::Reply(ReplyRequest { id, ask_id, text: reply.text.clone() })
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::Output;
+    use super::*;
+
+    fn id(bits: u64) -> AskId {
+        AskId::from_bits(bits)
+    }
+
+    fn unreachable() -> Refusal {
+        Refusal::new(ErrorCode::HubUnreachable, "no hub", "start it")
+    }
+
+    /// Takes the asks with these numbers in, and forgets that the program heard of them.
+    fn received(now: Instant, asks: std::ops::RangeInclusive<u64>) -> (Received, Outgoing) {
+        let (mut received, mut out) = (Received::new(), Outgoing::default());
+        for bits in asks {
+            let (from, question) = ("web".to_owned(), "?".to_owned());
+            let event = AskEvent { ask_id: id(bits), from, question, timeout_ms: 1000, broadcast_id: None };
+            received.handle_ask(now, event, &mut out);
+        }
+        closed(&mut out);
+        (received, out)
+    }
+
+    /// Returns the asks of which the program was told that they have ended.
+    fn closed(out: &mut Outgoing) -> Vec<AskId> {
+        std::iter::from_fn(|| out.pop_output())
+            .filter_map(|output| match output {
+                Output::Event(ClientEvent::Closed { ask_id }) => Some(ask_id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_oldest_ended_asks_are_forgotten_first_and_open_ones_never() {
+        let last = REMEMBERED_MAX as u64 + 2;
+        let (mut received, mut out) = received(Instant::now(), 0..=last);
+        for bits in 1..=last {
+            received.handle_closed(id(bits), &mut out);
+        }
+        let left: Vec<AskId> = [0].into_iter().chain(3..=last).map(id).collect();
+        assert!(received.asks.keys().eq(&left), "{} asks are kept", received.asks.len());
+        assert_eq!(received.timers.len(), left.len());
+    }
+
+    #[test]
+    fn what_was_forgotten_in_time_makes_room() {
+        let now = Instant::now();
+        let (mut received, mut out) = received(now, 1..=2);
+        received.handle_closed(id(1), &mut out);
+        received.handle_timeout(now + Duration::from_secs(1) + REMEMBERED, &unreachable(), &mut out);
+        assert!(received.asks.is_empty() && received.ended_order.is_empty());
+        assert_eq!(closed(&mut out), [id(1), id(2)]);
+    }
+
+    #[test]
+    fn the_program_hears_once_of_an_end_whatever_the_reply_was_told() {
+        let now = Instant::now();
+        let (mut received, mut out) = received(now, 1..=3);
+        for bits in 1..=3 {
+            received.reply(now, CallId(bits), id(bits), "yes".to_owned(), &mut out);
+        }
+        received.handle_timeout(now + REPLY_WAIT, &unreachable(), &mut out);
+        assert_eq!(closed(&mut out), []);
+        received.handle_replied(id(1), "web".to_owned(), &mut out);
+        received.handle_reply_refused(id(2), Refusal::new(ErrorCode::UnknownAsk, "timed out", "ask"), &mut out);
+        received.handle_reply_refused(id(3), Refusal::new(ErrorCode::RateLimited, "too fast", "wait"), &mut out);
+        assert_eq!(closed(&mut out), [id(1), id(2)]);
+        received.handle_closed(id(1), &mut out);
+        received.handle_closed(id(2), &mut out);
+        assert_eq!(closed(&mut out), []);
+    }
 }

@@ -12,10 +12,7 @@ pub(super) fn hub_unreachable(socket: &Path, listener_missing: bool) -> Refusal 
             "run: relayctl install-service (or relay-hub in the foreground), then try again",
         )
     } else {
-        (
-            format!("the hub at {} does not answer", socket.display()),
-            "run: relayctl status; if it hangs as well, restart the hub: systemctl --user restart relay.service",
-        )
+        (format!("the hub at {} does not answer", socket.display()), "run: relayctl doctor --fix, then try again")
     };
     Refusal::new(ErrorCode::HubUnreachable, message, next)
 }

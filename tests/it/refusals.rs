@@ -36,10 +36,10 @@ fn peer_not_found() {
     no peer is named back-end
     list the peers (relay_peers, or relayctl peers) and use one of their names
     ");
-    insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "hub", "question": "?"})), @"
+    insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "everybody", "question": "?"})), @"
     peer_not_found
-    hub names no peer
-    ask a peer by its name, or everybody by a broadcast
+    no peer is named everybody
+    list the peers (relay_peers, or relayctl peers) and use one of their names
     ");
     insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "…", "question": "?"})), @"
     peer_not_found
@@ -111,7 +111,7 @@ fn unknown_ask() {
     web.event();
     insta::assert_snapshot!(masked(&refused(&backend, "relay_reply", json!({"ask_id": late, "text": "!"})), &[(&late, "ASK")]), @"
     unknown_ask
-    the ask ASK timed out, N s ago; nothing of it can be delivered any more
+    the ask ASK timed out, N s ago; this answer was not delivered
     check the ask_id; if the answer still matters, ask that session a question of your own
     ");
 }
@@ -126,7 +126,7 @@ fn hub_unreachable() {
     insta::assert_snapshot!(masked(&refused(&web, "relay_peers", json!({})), &ids), @"
     hub_unreachable
     the hub at SOCKET does not answer
-    run: relayctl status; if it hangs as well, restart the hub: systemctl --user restart relay.service
+    run: relayctl doctor --fix, then try again
     ");
     stage.hub.kill();
     insta::assert_snapshot!(masked(&refused(&web, "relay_broadcast", json!({"question": "?"})), &ids), @"
@@ -144,6 +144,7 @@ fn bad_args() {
         ("relay_ask", json!({"to": "web", "question": "Me?"})),
         ("relay_ask", json!({"to": "all", "question": "?"})),
         ("relay_ask", json!({"to": "shell", "question": "?"})),
+        ("relay_ask", json!({"to": "hub", "question": "?"})),
         ("relay_ask", json!({"to": "backend", "question": " "})),
         ("relay_ask", json!({"to": "backend", "question": "?", "timeout_seconds": 0})),
         ("relay_ask", json!({"to": "backend", "message": "?"})),

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{ASK, BROADCAST, PEERS, RENAME, REPLY};
-use crate::protocol::{AskId, BODY_MAX_BYTES, ErrorCode, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S};
+use crate::protocol::{
+    AskId, BODY_MAX_BYTES, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S,
+};
 
 /// A tool call with good arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,17 +113,17 @@ impl Arguments<'_> {
 
     fn address(&mut self, argument: &str) -> Result<String, Refusal> {
         let to = self.text(argument)?;
-        match to.trim().to_lowercase().as_str() {
-            "all" | "everyone" | "everybody" => {
-                let problem = format!("{argument} is {to:?}, which is no session");
-                Err(Refusal::new(ErrorCode::BadArgs, problem, "call relay_broadcast to ask every session"))
-            }
-            SHELL => {
-                let problem = format!("{argument} is \"shell\", a command line, which cannot be asked");
-                Err(Refusal::new(ErrorCode::BadArgs, problem, "call relay_peers to see who can be asked"))
-            }
-            _ => Ok(to),
+        if PeerName::parse(&to) != Err(NameError::Reserved) {
+            return Ok(to);
         }
+        // A reserved name is one word, so that its letters say which.
+        let name: String = to.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+        let (what, next) = match name.as_str() {
+            SHELL => ("a command line and cannot be asked", "to answer its question, call relay_reply with its ask_id"),
+            "all" | "everyone" => ("no session", "call relay_broadcast to ask every session"),
+            _ => ("no peer", "call relay_peers to see who can be asked"),
+        };
+        Err(Refusal::new(ErrorCode::BadArgs, format!("{argument} is {to:?}, which is {what}"), next))
     }
 
     fn name(&mut self, argument: &str) -> Result<String, Refusal> {
@@ -253,6 +255,24 @@ mod tests {
             assert_eq!(refusal.code, ErrorCode::BadArgs);
             assert!(refusal.message.contains("from 1 to 86400"), "{}", refusal.message);
         }
+    }
+
+    #[test]
+    fn a_reserved_address_leads_to_the_tool_that_was_meant() {
+        let cases = [
+            ("All", "relay_broadcast"),
+            ("everyone!", "relay_broadcast"),
+            ("shell", "relay_reply"),
+            ("hub", "relay_peers"),
+            (" You ", "relay_peers"),
+        ];
+        for (to, tool) in cases {
+            let refusal = refusal(ASK, json!({"to": to, "question": "x"}));
+            assert_eq!(refusal.code, ErrorCode::BadArgs, "{to}");
+            assert!(refusal.next.contains(tool), "{to}: {}", refusal.next);
+        }
+        let everybody = parsed(ASK, json!({"to": "everybody", "question": "x"}));
+        assert!(everybody.is_ok(), "a session may have this name: {everybody:?}");
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub struct Program {
 }
 
 /// The hub's state and rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Hub {
     limits: Limits,
     program: Program,

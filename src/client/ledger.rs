@@ -116,7 +116,7 @@ pub(super) enum Purpose {
 }
 
 /// A call that has no state of its own and is simply said again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Plain {
     call: Call,
     started: Instant,
@@ -131,7 +131,7 @@ enum Link {
 }
 
 /// Messages to be sent and outputs to be told, with the numbering of requests.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outgoing {
     messages: VecDeque<ClientMessage>,
     outputs: VecDeque<Output>,
@@ -169,7 +169,7 @@ impl Outgoing {
 }
 
 /// The client's state and rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
     config: ClientConfig,
     link: Link,

@@ -10,7 +10,7 @@ use crate::protocol::{AskId, AskRequest, AskState, BroadcastRequest, ClientMessa
 pub const SETTLING: Duration = Duration::from_secs(2);
 
 /// A request that waits for the end of the settling.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Deferred {
     /// Who made it.
     pub(super) tag: PeerTag,
@@ -55,7 +55,7 @@ impl Deferred {
 }
 
 /// What waits for the end of the settling.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Settling {
     until: Option<Instant>,
     deferred: Vec<Deferred>,

@@ -7,6 +7,7 @@ mod activation;
 mod channel_alone;
 mod cli;
 mod demo;
+mod exhaustive;
 mod handover;
 mod hub_model;
 mod hub_scenarios;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Keys with their deadlines. Setting, clearing and taking cost the logarithm of the set's size.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Deadlines<K> {
     by_time: BTreeSet<(Instant, K)>,
     by_key: BTreeMap<K, Instant>,

@@ -150,7 +150,7 @@ pub struct Standing {
 }
 
 /// The hub's state and rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Hub {
     limits: Limits,
     program: Program,

@@ -27,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(if cfg!(target_os = "macos") 
 pub const PATIENCE_WITHOUT_LISTENER: Duration = Duration::from_secs(1);
 
 /// A call that has no state of its own and is simply said again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Plain {
     call: Call,
     started: Instant,
@@ -42,7 +42,7 @@ enum Link {
 }
 
 /// The client's state and rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
     config: ClientConfig,
     link: Link,

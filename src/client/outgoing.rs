@@ -24,7 +24,7 @@ pub(super) enum Purpose {
 }
 
 /// Messages to be sent and outputs to be told, with the numbering of requests.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outgoing {
     messages: VecDeque<ClientMessage>,
     outputs: VecDeque<Output>,

@@ -25,7 +25,7 @@ const STRANGE_REPLY_KEPT: Duration = Duration::from_secs(60);
 const REPLIES_MAX: usize = 1024;
 
 /// An ask that came in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ReceivedAsk {
     from: String,
     deadline: Instant,
@@ -44,7 +44,7 @@ enum Phase {
 }
 
 /// A reply that was not taken yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PendingReply {
     text: String,
     to: String,
@@ -63,7 +63,7 @@ enum Timer {
 }
 
 /// Asks that came in, and replies on their way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Received {
     asks: BTreeMap<AskId, ReceivedAsk>,
     /// Asks that have ended, oldest first.

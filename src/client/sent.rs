@@ -27,7 +27,7 @@ const REMEMBERED_MAX: usize = 4096;
 const TAKEN_KNOWN: Duration = Duration::from_secs(10);
 
 /// An own ask without an outcome.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OpenAsk {
     to: String,
     question: Rc<str>,
@@ -60,7 +60,7 @@ struct Taken {
 }
 
 /// An own broadcast: until its acceptance it is said again, then its tally is counted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OpenBroadcast {
     question: Rc<str>,
     started: Instant,
@@ -84,7 +84,7 @@ enum Timer {
 }
 
 /// Own asks and broadcasts. Invariant: an ask is in `asks` until the one outcome that its program is told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sent {
     asks: BTreeMap<AskId, OpenAsk>,
     ended: BTreeMap<AskId, EndedAsk>,

@@ -17,7 +17,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(2);
 const REMEMBERED_MAX: usize = 65_536;
 
 /// One ask.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ask {
     /// Who asked.
     pub(super) asker: PeerTag,
@@ -40,7 +40,7 @@ pub(super) struct Ask {
 }
 
 /// Where an ask stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Phase {
     /// Waits for the asked session. The question is held until that session's client has it.
     Open {
@@ -59,7 +59,7 @@ pub(super) enum Phase {
 }
 
 /// A reply that the asker's client has not taken yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Answer {
     /// The text.
     pub(super) text: String,
@@ -83,7 +83,7 @@ pub(super) enum Ending {
 }
 
 /// The table. Invariant: `sent`, `received`, `counts` and `n_open` speak of exactly those asks that have not ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Asks {
     by_id: BTreeMap<AskId, Ask>,
     sent: BTreeSet<(PeerTag, AskId)>,

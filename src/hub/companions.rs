@@ -22,7 +22,7 @@ pub(super) enum Role {
     Hook,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Companion {
     tag: PeerTag,
     role: Role,
@@ -33,7 +33,7 @@ struct Companion {
 }
 
 /// The connections of one client process.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Session {
     /// Its channels, the newest last: that one has the companions.
     channels: Vec<PeerTag>,
@@ -45,7 +45,7 @@ struct Session {
 }
 
 /// All companions. Invariant: a session is here as long as it has a channel, and as long as one is waited for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Companions {
     by_conn: BTreeMap<ConnId, Companion>,
     sessions: BTreeMap<ClientProcess, Session>,

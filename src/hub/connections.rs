@@ -11,7 +11,7 @@ use crate::protocol::PeerTag;
 pub const HELLO_WAIT: Duration = Duration::from_secs(5);
 
 /// The open connections, and the lost ones whose client is still waited for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Connections {
     open: BTreeMap<ConnId, Option<PeerTag>>,
     silent: Deadlines<ConnId>,

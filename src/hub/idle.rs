@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Watches how many connections there are. Without a timeout the hub never leaves by itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Idle {
     timeout: Option<Duration>,
     deadline: Option<Instant>,

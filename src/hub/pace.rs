@@ -18,7 +18,7 @@ pub(super) struct TooFast {
 }
 
 /// The theoretical arrival times of the algorithm. A key whose time has passed is as good as absent and is dropped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Paces {
     arrivals: Deadlines<(PeerTag, PeerTag)>,
 }

@@ -13,7 +13,7 @@ use crate::protocol::{
 pub const GONE_WAIT: Duration = Duration::from_secs(2);
 
 /// A client that has said hello: a session (a peer with a name) or a person's tool.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// Its secret identity.
     pub(super) key: PeerKey,
@@ -29,7 +29,7 @@ pub(super) struct Peer {
 }
 
 /// The part of a peer that only a session has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Session {
     /// Its name; unique among all.
     pub(super) name: PeerName,
@@ -60,7 +60,7 @@ pub(super) struct Registered {
 }
 
 /// The registered clients. Invariant: `by_name` holds exactly the sessions' names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Peers {
     by_tag: BTreeMap<PeerTag, Peer>,
     by_name: BTreeMap<PeerName, PeerTag>,

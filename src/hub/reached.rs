@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// How often each limit has refused something. Names are those of [`super::Limits::set`], and `text_bytes`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reached(BTreeMap<&'static str, u64>);
 
 impl Reached {

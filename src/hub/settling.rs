@@ -13,7 +13,7 @@ pub const SETTLING: Duration = Duration::from_secs(2);
 const DEFERRED_BYTES: usize = 512;
 
 /// A request that waits for the end of the settling.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Deferred {
     /// Who made it.
     pub(super) tag: PeerTag,
@@ -52,7 +52,7 @@ impl Deferred {
 }
 
 /// What waits for the end of the settling.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Settling {
     until: Option<Instant>,
     deferred: Vec<Deferred>,

@@ -13,7 +13,7 @@ use crate::protocol::{
 };
 
 /// The connections that watch, and whether they want texts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Watchers(BTreeMap<ConnId, bool>);
 
 impl Watchers {

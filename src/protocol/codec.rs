@@ -83,7 +83,7 @@ impl FrameError {
 }
 
 /// Cuts a byte stream into frames.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FrameBuffer {
     bytes: Vec<u8>,
     /// Where the first frame that was not yet taken begins.

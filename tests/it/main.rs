@@ -14,6 +14,7 @@ mod conversation;
 mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;
+mod exhaustive;
 mod handover;
 mod hooks;
 mod hub_model;

@@ -39,7 +39,7 @@ use self::session_file::SessionFile;
 use self::stdio::Stdio;
 use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
-use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient};
+use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, until};
 use crate::paths::PathError;
 use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal};
 
@@ -79,7 +79,7 @@ async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
                 channel.handle(event);
             }
             Some(event) = next_of(&mut channel.from_hub) => channel.handle_client(event),
-            () = sleep_until(timer) => channel.inbox.handle_timeout(Instant::now()),
+            () = until(timer) => channel.inbox.handle_timeout(Instant::now()),
         }
         channel.flush();
     };
@@ -104,13 +104,6 @@ async fn speak_mcp(stdio: Stdio, events: UnboundedSender<Event>) {
 async fn next_of(events: &mut Option<UnboundedReceiver<ClientEvent>>) -> Option<ClientEvent> {
     match events {
         Some(events) => events.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -12,6 +12,8 @@ mod outgoing;
 mod received;
 mod refusal;
 mod sent;
+mod timer;
+pub(crate) mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub(crate) use self::backoff::Backoff;
 pub use self::backoff::RECONNECT_CAP;
 pub use self::received::REPLY_WAIT;
 pub use self::sent::DEADLINE_SLACK;
+pub(crate) use self::timer::until;
 
 /// How long a leaving client waits until the hub was told.
 const BYE_WAIT: Duration = Duration::from_millis(100);

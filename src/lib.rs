@@ -12,9 +12,13 @@
 //! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
 //! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
-//! | [`cli`] | `relayctl`, one file a subcommand; the only place that prints and that chooses exit codes |
+//! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here |
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
+//!
+//! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
+//! status that wakes it; a channel speaks MCP on stdin and stdout; each `main` turns a failure into a failing exit code and
+//! says on stderr that its log cannot be set up.
 //!
 //! # The dependency rule
 //!
@@ -31,7 +35,9 @@
 //! - An ask ends in exactly one outcome, and its asker's client is the one that decides it.
 //! - A session is shown a message once.
 //! - Whatever a client can make another process hold is bounded and counted.
-//! - Nothing starts a process but the service manager; `relayctl` runs the service manager's own tools.
+//! - No client starts a hub: the service manager does, or a person. Only `relayctl` starts processes: the service manager's
+//!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks; for `demo`, a private hub
+//!   with its channels and questions, which end with it.
 
 pub mod activation;
 pub mod channel;

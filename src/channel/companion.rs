@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
-use crate::client::Backoff;
+use crate::client::{Backoff, until, wire};
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::protocol::{
     ClientKind, ClientMessage, ClientProcess, CompanionFacts, Hello, HubMessage, PeerKey, Receipt, VERSIONS,
@@ -18,9 +18,6 @@ use crate::protocol::{
 
 /// How long a companion that holds text waits longer than its patience for the verdict.
 const VERDICT_WAIT: Duration = Duration::from_secs(4);
-
-/// How many bytes are read at once.
-const READ_BYTES: usize = 8 * 1024;
 
 /// What a companion is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +153,7 @@ impl Companion {
                 ready = stream.readable() => ready?,
                 () = until(deadline) => return Ok(None),
             }
-            let is_over = read(stream, &mut input)?;
+            let is_over = wire::read(stream, &mut input);
             while let Some(frame) = input.next_frame(HUB_FRAME_MAX_BYTES) {
                 let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
                 let message = match frame.and_then(decode::<HubMessage>) {
@@ -200,36 +197,11 @@ async fn connect(socket: &Path) -> Option<UnixStream> {
 async fn say(stream: &UnixStream, message: &ClientMessage) -> io::Result<()> {
     let mut bytes = Vec::new();
     encode(message, &mut bytes);
-    let mut rest = bytes.as_slice();
-    while !rest.is_empty() {
+    while !bytes.is_empty() {
         stream.writable().await?;
-        match stream.try_write(rest) {
-            Ok(n) => rest = &rest[n..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+        wire::write(stream, &mut bytes)?;
     }
     Ok(())
-}
-
-/// Reads what is there. Returns whether the stream has ended.
-fn read(stream: &UnixStream, input: &mut FrameBuffer) -> io::Result<bool> {
-    let mut bytes = [0; READ_BYTES];
-    loop {
-        match stream.try_read(&mut bytes) {
-            Ok(0) => return Ok(true),
-            Ok(n) => input.push(&bytes[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

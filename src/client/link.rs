@@ -7,17 +7,16 @@ use std::time::Instant;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::ClientEvent;
 use super::backoff::Backoff;
 use super::call::{Answer, Call, CallId, Output};
 use super::ledger::Ledger;
+use super::timer::until;
+use super::wire;
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::protocol::{AskId, AskState, Offer, Presence, Refusal, Verdict};
-
-/// How many bytes are read at once.
-const READ_BYTES: usize = 8 * 1024;
 
 /// What the handle wants of the link.
 #[derive(Debug)]
@@ -121,7 +120,7 @@ impl Link {
             while let Some(message) = self.ledger.poll_message() {
                 encode(&message, &mut output);
             }
-            if write(stream, &mut output).is_err() {
+            if wire::write(stream, &mut output).is_err() {
                 return End::Lost;
             }
             if self.leaving.is_some() && output.is_empty() {
@@ -151,27 +150,20 @@ impl Link {
         }
     }
 
-    /// Reads what is there. The end of the stream is an error as well.
+    /// Takes what is there. The end of the stream is an error as well.
     fn read(&mut self, stream: &UnixStream, input: &mut FrameBuffer) -> io::Result<()> {
-        let mut bytes = [0; READ_BYTES];
-        loop {
-            match stream.try_read(&mut bytes) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => input.push(&bytes[..n]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-            while let Some(frame) = input.next_frame(HUB_FRAME_MAX_BYTES) {
-                match frame.and_then(decode) {
-                    Ok(message) => self.ledger.handle_message(Instant::now(), message),
-                    Err(error) if error.is_fatal() => {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                    }
-                    // A message of a newer hub that this client does not know: the rest goes on.
-                    Err(error) => tracing::warn!(%error, "passed over a message of the hub"),
+        let is_over = wire::read(stream, input);
+        while let Some(frame) = input.next_frame(HUB_FRAME_MAX_BYTES) {
+            match frame.and_then(decode) {
+                Ok(message) => self.ledger.handle_message(Instant::now(), message),
+                Err(error) if error.is_fatal() => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
+                // A message of a newer hub that this client does not know: the rest goes on.
+                Err(error) => tracing::warn!(%error, "passed over a message of the hub"),
             }
         }
+        if is_over { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     fn handle_command(&mut self, command: Option<Command>) -> Option<End> {
@@ -212,24 +204,5 @@ impl Link {
                 }
             }
         }
-    }
-}
-
-/// Writes as much as the socket takes.
-fn write(stream: &UnixStream, output: &mut Vec<u8>) -> io::Result<()> {
-    while !output.is_empty() {
-        match stream.try_write(output) {
-            Ok(n) => drop(output.drain(..n)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -243,7 +243,7 @@ mod tests {
         std::iter::from_fn(|| out.pop_output())
             .filter_map(|output| match output {
                 Output::Event(ClientEvent::Closed { ask_id }) => Some(ask_id),
-                _ => None,
+                Output::Answer { .. } | Output::Event(_) => None,
             })
             .collect()
     }

@@ -31,7 +31,7 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
             findings.push(loop_back(socket, &control, outcomes).await);
             findings
         }
-        Err(refusal) => vec![silent(&refusal, examined)],
+        Err(refusal) => vec![silent(&refusal, restart_of_service(examined))],
     };
     control.bye().await;
     findings
@@ -42,14 +42,19 @@ fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceive
     HubClient::start(config)
 }
 
-fn silent(refusal: &Refusal, examined: &Examined) -> Finding {
+/// Returns what restarts the hub of the service; none where this socket is another hub's.
+fn restart_of_service(examined: &Examined) -> Option<String> {
     let is_service = examined.environment.service_socket() == examined.socket && examined.service.is_loaded();
-    // A hub that hangs is replaced; one of somebody else is not ours to end.
-    if is_service && refusal.code == ErrorCode::HubUnreachable {
-        let cure = service::restart_command(&examined.environment);
-        Finding::fail("hub", refusal.message.clone(), cure).with_fix(Fix::RestartHub)
-    } else {
-        Finding::fail("hub", refusal.message.clone(), refusal.next.clone())
+    is_service.then(|| service::restart_command(&examined.environment))
+}
+
+fn silent(refusal: &Refusal, restart: Option<String>) -> Finding {
+    let what = refusal.message.clone();
+    match restart {
+        _ if refusal.code != ErrorCode::HubUnreachable => Finding::fail("hub", what, refusal.next.clone()),
+        // A hub that hangs is replaced; one of somebody else is not ours to end.
+        Some(restart) => Finding::fail("hub", what, restart).with_fix(Fix::RestartHub),
+        None => Finding::fail("hub", what, "end that hub (kill -KILL, if it hangs) and start it again: relay-hub"),
     }
 }
 
@@ -190,5 +195,17 @@ mod tests {
         assert_eq!((old.state, old.fix), (State::Warn, Some(Fix::RestartHub)));
         let foreground = version(&status(own, false, true), "restart it");
         assert_eq!((foreground.state, foreground.fix), (State::Warn, None));
+    }
+
+    #[test]
+    fn a_silent_hub_is_never_answered_with_the_doctor_that_found_it() {
+        let silence = Refusal::new(ErrorCode::HubUnreachable, "it does not answer", "run: relayctl doctor --fix");
+        let service = silent(&silence, Some("restart it".to_owned()));
+        assert_eq!((service.state, service.fix), (State::Fail, Some(Fix::RestartHub)));
+        let foreground = silent(&silence, None);
+        assert_eq!((foreground.state, foreground.fix), (State::Fail, None));
+        assert!(foreground.cure.is_some_and(|cure| cure.ends_with("start it again: relay-hub")));
+        let full = Refusal::new(ErrorCode::RateLimited, "too many connections", "close some");
+        assert_eq!(silent(&full, Some("restart it".to_owned())).fix, None);
     }
 }

@@ -37,7 +37,7 @@ fn refusals(ledger: &mut Ledger, now: Instant) -> Vec<ErrorCode> {
     std::iter::from_fn(|| ledger.poll_output())
         .map(|output| match output {
             Output::Answer { result: Err(refusal), .. } => refusal.code,
-            other => panic!("not refused: {other:?}"),
+            other @ (Output::Answer { .. } | Output::Event(_)) => panic!("not refused: {other:?}"),
         })
         .collect()
 }

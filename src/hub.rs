@@ -4,7 +4,7 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. `Peers`, `Asks`, `Settling`, `Paces` and `Idle` are small machines of their own.
+//! [`Hub`] dispatches. `Peers`, `Asks`, `Settling`, `Loops`, `Paces` and `Idle` are small machines of their own.
 //!
 //! # Invariants
 //! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use self::asks::{Asks, Ending};
 use self::connections::Connections;
 use self::idle::Idle;
+use self::loops::Loops;
 use self::pace::Paces;
 use self::peers::Peers;
 use self::settling::{Deferred, Settling};
@@ -140,6 +141,7 @@ pub struct Hub {
     peers: Peers,
     asks: Asks,
     settling: Settling,
+    loops: Loops,
     paces: Paces,
     idle: Idle,
     effects: VecDeque<Effect>,
@@ -156,6 +158,7 @@ impl Hub {
             peers: Peers::new(),
             asks: Asks::new(),
             settling: Settling::new(now),
+            loops: Loops::default(),
             paces: Paces::new(),
             idle: Idle::new(now, idle_timeout),
             effects: VecDeque::new(),

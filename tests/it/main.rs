@@ -11,6 +11,7 @@ mod exhaustive;
 mod handover;
 mod hub_model;
 mod hub_scenarios;
+mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]
 mod recovery;

@@ -4,7 +4,8 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Settling`, `Paces` and `Idle` are small machines of their own.
+//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Settling`, `Loops`, `Paces` and `Idle` are small machines of their
+//! own.
 //!
 //! # Invariants
 //! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
@@ -37,6 +38,7 @@ use self::asks::{Asks, Ending};
 use self::companions::Companions;
 use self::connections::Connections;
 use self::idle::Idle;
+use self::loops::Loops;
 use self::pace::Paces;
 use self::peers::Peers;
 use self::reached::Reached;
@@ -160,6 +162,7 @@ pub struct Hub {
     companions: Companions,
     asks: Asks,
     settling: Settling,
+    loops: Loops,
     paces: Paces,
     idle: Idle,
     watchers: Watchers,
@@ -180,6 +183,7 @@ impl Hub {
             companions: Companions::new(),
             asks: Asks::new(),
             settling: Settling::new(now),
+            loops: Loops::default(),
             paces: Paces::new(),
             idle: Idle::new(now, idle_timeout),
             watchers: Watchers::default(),

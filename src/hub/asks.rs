@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ConnId;
+use super::loops::Course;
 use crate::deadlines::Deadlines;
 use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag, RequestId};
 
@@ -27,8 +28,10 @@ pub(super) struct Ask {
     pub(super) broadcast: Option<BroadcastId>,
     /// How far it has come.
     pub(super) state: AskState,
-    /// The ask that its asker had received last: the chain of asks that rings are looked for in.
+    /// The ask that its asker had received last: the chain of asks that loops are looked for in.
     pub(super) parent: Option<AskId>,
+    /// How the chain went up to here.
+    pub(super) course: Course,
     /// When this hub accepted it.
     pub(super) opened: Instant,
     /// When its asker stops waiting.
@@ -221,6 +224,7 @@ impl Asks {
             broadcast: None,
             state: AskState::Shown,
             parent: None,
+            course: Course::default(),
             opened: now,
             deadline: now,
             phase: Phase::Ended { ending: Ending::Replied, at: now },

@@ -51,6 +51,9 @@ impl Hub {
                 Err(error) => refused.push(BroadcastRefusal { to, error }),
             }
         }
+        if let (Some(peer), Some(ask)) = (self.peers.get_mut(tag), asks.first()) {
+            peer.last_broadcast = Some(ask.ask_id);
+        }
         let accepted = BroadcastAccepted { id: broadcast.id, broadcast_id: broadcast.broadcast_id, asks, refused };
         self.send_to(conn, HubMessage::BroadcastAccepted(accepted));
         for ask_id in known {

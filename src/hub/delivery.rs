@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::asks::{Answer, Ask, Ending, Phase};
+use super::loops::{Candidate, Course};
 use super::settling::Deferred;
-use super::{ConnId, Hub, loops, refusal};
+use super::{ConnId, Hub, refusal};
 use crate::protocol::{
     Accepted, AskId, AskRequest, AskState, BODY_MAX_BYTES, BroadcastId, ClientMessage, ErrorCode, FailedEvent,
     HubMessage, PeerName, PeerTag, Refusal, ReplyRequest, TIMEOUT_MAX_S, Wake, WatchedEvent,
 };
 
 /// How long an ask that was answered or ended still counts as what made its receiver ask.
-const CHAIN_MEMORY: Duration = Duration::from_secs(10);
+const CHAIN_MEMORY: Duration = Duration::from_secs(60);
 
 /// The longest address, in bytes.
 const ADDRESS_MAX_BYTES: usize = 1024;
@@ -120,15 +121,16 @@ impl Hub {
     ///
     /// Returns how far it has come; a refusal names the limit that was reached and changes nothing.
     pub(super) fn open_ask(&mut self, now: Instant, new: NewAsk<'_>) -> Result<AskState, Refusal> {
-        let parent = self.parent_of(now, new.asker);
-        if let Err((limit, error)) = self.check_limits(now, &new, parent) {
+        let parent = self.parent_of(now, &new);
+        let checked = self.check_limits(now, &new, parent);
+        let course = checked.map_err(|(limit, error)| {
             self.reached.count(limit);
             self.tell_watchers(|hub| {
                 let (from, to) = (hub.sender_of(new.asker), hub.sender_of(new.asked));
                 Some(WatchedEvent::AskRefused { from, to, code: error.code })
             });
-            return Err(error);
-        }
+            error
+        })?;
         let claim = self.settling.take_claim(new.id, new.asked);
         let state = claim.unwrap_or_else(|| self.first_state(new.asked));
         let question = claim.is_none().then(|| new.question.to_owned());
@@ -138,6 +140,7 @@ impl Hub {
             broadcast: new.broadcast,
             state,
             parent,
+            course,
             opened: now,
             deadline: new.deadline,
             phase: Phase::Open { question },
@@ -164,22 +167,29 @@ impl Hub {
     }
 
     /// Returns what made this client ask, as far as the hub can know: what it received last, if that was lately.
-    fn parent_of(&self, now: Instant, asker: PeerTag) -> Option<AskId> {
-        let id = self.peers.get(asker)?.last_received?;
-        let fresh = match self.asks.get(id)?.phase {
-            Phase::Open { .. } | Phase::Answered(_) => true,
-            Phase::Ended { at, .. } => now.saturating_duration_since(at) <= CHAIN_MEMORY,
+    ///
+    /// A broadcast follows on the own one before it as well: many by one session are a storm like many by several. Many
+    /// asks by one session are only somebody who has much to ask.
+    fn parent_of(&self, now: Instant, new: &NewAsk<'_>) -> Option<AskId> {
+        let asker = self.peers.get(new.asker)?;
+        let own = asker.last_broadcast.filter(|_| new.broadcast.is_some());
+        let fresh = |id: &AskId| match self.asks.get(*id).map(|ask| &ask.phase) {
+            Some(Phase::Open { .. } | Phase::Answered(_)) => true,
+            Some(Phase::Ended { at, .. }) => now.saturating_duration_since(*at) <= CHAIN_MEMORY,
+            None => false,
         };
-        fresh.then_some(id)
+        let candidates = [asker.last_received, own].into_iter().flatten().filter(fresh);
+        candidates.max_by_key(|id| self.asks.get(*id).map(|ask| ask.number))
     }
 
-    /// Returns the name of the limit that was reached with the refusal.
+    /// Returns the course of the chain that the ask is part of, or the name of the limit that it would reach and the
+    /// refusal.
     fn check_limits(
         &mut self,
         now: Instant,
         new: &NewAsk<'_>,
         parent: Option<AskId>,
-    ) -> Result<(), (&'static str, Refusal)> {
+    ) -> Result<Course, (&'static str, Refusal)> {
         let name = || self.peers.name(new.asked).map_or_else(String::new, PeerName::to_string);
         let sent = self.asks.open_of(new.asker).sent;
         if sent >= self.limits.open_asks {
@@ -194,16 +204,20 @@ impl Hub {
             return Err(("held_bytes", refusal::hub_full(held, &self.limits)));
         }
         if new.said_again {
-            return Ok(());
+            return Ok(Course::default());
         }
-        if self.limits.loops && loops::closes_ring(&self.asks, parent, new.asker, new.asked) {
-            tracing::warn!(peer = name(), "stopped a ring of asks");
-            return Err(("loop", refusal::loop_detected(&name())));
-        }
+        let (asker, asked, is_broadcast) = (new.asker, new.asked, new.broadcast.is_some());
+        let candidate = Candidate { parent, asker, asked, n_sessions: self.peers.n_sessions(), is_broadcast };
+        let followed =
+            if self.limits.loops { self.loops.follow(&self.asks, now, candidate) } else { Ok(Course::default()) };
+        let course = followed.map_err(|kind| {
+            tracing::warn!(from = self.sender_of(asker), to = name(), ?kind, "stopped a loop of asks");
+            ("loop", refusal::loop_detected(&name()))
+        })?;
         if self.limits.rate {
             self.paces.take(now, new.asker, new.asked).map_err(|too_fast| ("rate", refusal::too_fast(&too_fast)))?;
         }
-        Ok(())
+        Ok(course)
     }
 
     pub(super) fn handle_reply(&mut self, now: Instant, conn: ConnId, tag: PeerTag, reply: ReplyRequest) {

@@ -37,11 +37,32 @@ pub const PAIR_PACE: Pace = Pace { burst: 40, interval: Duration::from_millis(40
 /// The pace of one client's asks to everybody together. A broadcast to the most peers that fit fits into the burst.
 pub const CLIENT_PACE: Pace = Pace { burst: 2048, interval: Duration::from_millis(50) };
 
-/// How often the same two peers may ask in the same direction along one chain of asks before it counts as a ring.
-pub const RING_ROUNDS: usize = 8;
+/// How often a chain of asks may go round the same ring of sessions, where the ring is small.
+pub const RING_ROUNDS_MAX: usize = 8;
 
-/// How many asks of a chain are looked at for rings.
-pub const CHAIN_MAX: usize = 64;
+/// How often it must have gone round at least before a larger ring counts as one. With [`CHAIN_MAX`] this leaves out rings
+/// of ten: ten sessions that each ask their neighbour are ordinary use.
+pub const RING_ROUNDS_MIN: usize = 6;
+
+/// How many asks of a chain are looked at for loops. A loop is stopped within sixty messages.
+pub const CHAIN_MAX: usize = 59;
+
+/// So many asks of one chain in less than this time are a loop. Ten sessions that ask all at once, every two seconds, make
+/// ten in that time; with an answer to each these are 56 messages.
+pub const HASTE: (usize, Duration) = (28, Duration::from_secs(2));
+
+/// So many broadcasts of one chain in less than this time are a loop: five among twelve sessions make 55 asks.
+pub const ECHOES_AT_ONCE: (usize, Duration) = (5, Duration::from_millis(200));
+
+/// So many broadcasts of one chain for each session that is there, in less than this time, are a loop as well: twice what
+/// sessions make that each ask everybody every ten seconds.
+pub const ECHOES_EACH: (usize, Duration) = (2, Duration::from_secs(10));
+
+/// Fewer broadcasts than this are no loop of [`ECHOES_EACH`], however few sessions are there.
+pub const ECHOES_MIN: usize = 8;
+
+/// How long there must be no broadcast in answer to another before such are let through again, once they were a loop.
+pub const ECHOES_QUIET: Duration = Duration::from_secs(20);
 
 impl Default for Limits {
     fn default() -> Self {

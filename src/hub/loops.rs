@@ -1,18 +1,148 @@
-//! Rings of asks: sessions that keep asking each other, in pairs or in larger rings.
+//! Loops of asks: sessions that keep asking each other, in pairs, in rings, or everybody at once.
+//!
+//! # What tells a loop from ordinary use
+//!
+//! In a loop one message in flight causes the next. The hub cannot see causes; it sees only what a session had received
+//! last when it asked. That makes a *chain* of asks, and in a busy room every ask belongs to one: ten sessions that ask
+//! each other all day make chains without end by accident. So a chain alone proves nothing. Four things do that ordinary
+//! use does not have (each with what it costs a loop, in asks):
+//!
+//! - **A ring**: the chain passed the same sessions in the same order again and again, without one deviation. Accident
+//!   makes two sessions of ten do so eight times once in 9^14 asks. At most [`CHAIN_MAX`] asks are looked at, so this sees
+//!   rings of up to nine sessions, however slow they are; up to seven may go round eight times.
+//!   Ten sessions that each ask their neighbour now and then are a ring of ten to anybody who watches: that is ordinary
+//!   use, and a larger ring is stopped only by what follows.
+//! - **Nesting**: no ask of a chain of [`CHAIN_MAX`] was ever answered. Ordinary answers come.
+//! - **Haste**: [`HASTE`] asks of one chain came faster than any model reads.
+//! - **Echoes**: a broadcast made somebody broadcast, and so on: [`ECHOES_AT_ONCE`], or at leisure twice as often as each of
+//!   the sessions that are there would by itself ([`ECHOES_EACH`]). They are fewer since each is an ask for everybody.
+//!   Those that were let through are still echoed, so such broadcasts pass again only after [`ECHOES_QUIET`] without any.
+//!
+//! What this cannot stop is what goes no faster than ordinary use and is no small ring: ten or more sessions in a ring that
+//! answer before they ask on and take their time, or slow rounds of broadcasts. A new hub begins to look anew, and a pause
+//! of a minute between an answer and the next question ends a chain.
 
-use super::asks::Asks;
-use super::limits::{CHAIN_MAX, RING_ROUNDS};
+use std::time::{Duration, Instant};
+
+use super::asks::{Ask, Asks, Ending, Phase};
+use super::limits::{
+    CHAIN_MAX, ECHOES_AT_ONCE, ECHOES_EACH, ECHOES_MIN, ECHOES_QUIET, HASTE, RING_ROUNDS_MAX, RING_ROUNDS_MIN,
+};
 use crate::protocol::{AskId, PeerTag};
 
-/// Returns whether one more ask of this pair would go round a ring once too often.
-///
-/// An ask's parent is what its asker had received last when it asked: a session that asks because it was asked makes a
-/// chain. Where the same peer asks the same peer again and again along one chain, the chain goes round.
-pub(super) fn closes_ring(asks: &Asks, parent: Option<AskId>, asker: PeerTag, asked: PeerTag) -> bool {
-    let ancestors = std::iter::successors(parent, |id| asks.get(*id)?.parent).take(CHAIN_MAX);
-    let rounds = ancestors
-        .filter_map(|id| asks.get(id))
-        .filter(|ancestor| ancestor.asker == asker && ancestor.asked == asked)
-        .count();
-    rounds >= RING_ROUNDS
+/// Why an ask was taken for part of a loop; its text is for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loop {
+    /// The same sessions ask each other in the same order.
+    Ring {
+        /// How many they are.
+        sessions: usize,
+    },
+    /// Nobody in a long chain has answered.
+    Nested,
+    /// A chain grows faster than anybody reads.
+    Hasty,
+    /// Broadcasts are answered by broadcasts.
+    Echoes,
+}
+
+/// An ask that is not in the table yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    /// What its asker had received last.
+    pub(super) parent: Option<AskId>,
+    /// Who asks.
+    pub(super) asker: PeerTag,
+    /// Who is asked.
+    pub(super) asked: PeerTag,
+    /// How many sessions are there.
+    pub(super) n_sessions: usize,
+    /// Whether it belongs to a broadcast.
+    pub(super) is_broadcast: bool,
+}
+
+/// How a chain went up to some ask: kept with the ask, so that a slow loop is seen though the hub forgets ended asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Course {
+    /// How many sessions make the ring: how far back the same peer asked the same peer.
+    sessions: usize,
+    /// How many asks in a row were each the same as the one a round before.
+    alike: usize,
+    /// How many asks in a row were never answered.
+    nested: usize,
+}
+
+impl Course {
+    /// Returns how the course goes on with one more ask.
+    fn next(chain: &[&Ask], next: (PeerTag, PeerTag)) -> Self {
+        let before = chain.first().map(|parent| parent.course).unwrap_or_default();
+        let unanswered =
+            |ask: &&&Ask| matches!(ask.phase, Phase::Open { .. } | Phase::Ended { ending: Ending::TimedOut, .. });
+        let mut nested = chain.iter().take_while(unanswered).count();
+        if let Some(oldest) = chain.last().filter(|_| nested == chain.len()) {
+            nested += oldest.course.nested;
+        }
+        let same = |ask: &&Ask| (ask.asker, ask.asked) == next;
+        match chain.iter().position(same).map(|at| at + 1) {
+            Some(sessions) if sessions == before.sessions => Self { sessions, alike: before.alike + 1, nested },
+            Some(sessions) => Self { sessions, alike: 1, nested },
+            None => Self { sessions: 0, alike: 0, nested },
+        }
+    }
+
+    /// Returns whether the ask begins one round too many.
+    fn is_ring(self) -> bool {
+        let rounds = CHAIN_MAX.checked_div(self.sessions).map_or(0, |rounds| rounds.min(RING_ROUNDS_MAX));
+        rounds >= RING_ROUNDS_MIN && self.alike > self.sessions * (rounds - 1)
+    }
+}
+
+/// Watches chains of asks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Loops {
+    /// Until when no broadcast may follow on another. Each one that tries puts it off: those who were refused are not
+    /// heard by the others, but those who were not may still be echoed.
+    quiet_until: Option<Instant>,
+}
+
+impl Loops {
+    /// Returns how the course of a chain goes on with one more ask.
+    ///
+    /// # Errors
+    /// The ask would carry on a loop.
+    pub(super) fn follow(&mut self, asks: &Asks, now: Instant, next: Candidate) -> Result<Course, Loop> {
+        let echoes =
+            next.is_broadcast && next.parent.and_then(|id| asks.get(id)).is_some_and(|ask| ask.broadcast.is_some());
+        let followed = if echoes && self.quiet_until.is_some_and(|until| now < until) {
+            Err(Loop::Echoes)
+        } else {
+            follow(asks, now, next)
+        };
+        if followed == Err(Loop::Echoes) {
+            self.quiet_until = Some(now + ECHOES_QUIET);
+        }
+        followed
+    }
+}
+
+fn follow(asks: &Asks, now: Instant, next: Candidate) -> Result<Course, Loop> {
+    let ids = std::iter::successors(next.parent, |id| asks.get(*id)?.parent);
+    let chain: Vec<&Ask> = ids.map_while(|id| asks.get(id)).take(CHAIN_MAX).collect();
+    let within = |n: usize, time: Duration| {
+        chain.get(n - 1).is_some_and(|oldest| now.saturating_duration_since(oldest.opened) < time)
+    };
+    let broadcasts = chain.iter().take_while(|ask| ask.broadcast.is_some()).count();
+    let echoes = [ECHOES_AT_ONCE, (ECHOES_MIN.max(ECHOES_EACH.0 * next.n_sessions), ECHOES_EACH.1)];
+    let course = Course::next(&chain, (next.asker, next.asked));
+    if course.is_ring() {
+        Err(Loop::Ring { sessions: course.sessions })
+    } else if course.nested >= CHAIN_MAX {
+        Err(Loop::Nested)
+    } else if within(HASTE.0, HASTE.1) {
+        Err(Loop::Hasty)
+    } else if next.is_broadcast && echoes.iter().any(|(n, time)| within(*n, *time) && broadcasts >= *n) {
+        Err(Loop::Echoes)
+    } else {
+        Ok(course)
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub(super) session: Option<Session>,
     /// The ask that it received last: the parent of what it asks next.
     pub(super) last_received: Option<AskId>,
+    /// An ask of the broadcast that it sent last: the parent of its next broadcast, if it received nothing since.
+    pub(super) last_broadcast: Option<AskId>,
     since: Instant,
 }
 
@@ -94,8 +96,15 @@ impl Peers {
                 (Some(session), displaced)
             }
         };
-        let peer =
-            Peer { key: hello.key, program: hello.program, conn: Some(conn), session, last_received: None, since: now };
+        let peer = Peer {
+            key: hello.key,
+            program: hello.program,
+            conn: Some(conn),
+            session,
+            last_received: None,
+            last_broadcast: None,
+            since: now,
+        };
         self.by_tag.insert(tag, peer);
         Registered { tag, superseded: None, displaced, resumed: false }
     }

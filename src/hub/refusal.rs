@@ -215,7 +215,9 @@ pub(super) fn too_many_connections(limits: &Limits) -> Refusal {
 pub(super) fn loop_detected(name: &str) -> Refusal {
     Refusal::new(
         ErrorCode::LoopDetected,
-        format!("these sessions keep asking each other in a ring, and {name} is asked round and round"),
+        format!(
+            "these sessions keep asking each other, one question making the next, and {name} is asked again and again"
+        ),
         "stop asking; answer what is open with what is known, or tell your user",
     )
 }

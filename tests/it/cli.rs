@@ -61,5 +61,5 @@ fn a_question_that_is_too_large_is_refused_before_anybody_is_asked() {
 #[test]
 fn a_relative_relay_socket_is_refused() {
     let output = relayctl(&["peers"]).env("RELAY_SOCKET", "hub.sock").output().unwrap();
-    fails(&output, 1, "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter");
+    fails(&output, 3, "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter");
 }

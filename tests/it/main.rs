@@ -20,6 +20,7 @@ mod hooks;
 mod hub_model;
 mod hub_scenarios;
 mod leaving;
+mod loops;
 mod mcp_wire;
 mod operations;
 mod plugin;

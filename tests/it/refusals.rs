@@ -111,7 +111,7 @@ fn unknown_ask() {
     web.event();
     insta::assert_snapshot!(masked(&refused(&backend, "relay_reply", json!({"ask_id": late, "text": "!"})), &[(&late, "ASK")]), @"
     unknown_ask
-    the ask ASK timed out, N s ago; this answer was not delivered
+    the ask ASK timed out, N s ago; nothing of it can be delivered any more
     check the ask_id; if the answer still matters, ask that session a question of your own
     ");
 }
@@ -227,7 +227,7 @@ fn loop_detected() {
     }
     insta::assert_snapshot!(told(&last.expect("the loop stops")), @"
     loop_detected
-    these sessions keep asking each other in a ring, and pong is asked round and round
+    these sessions keep asking each other, one question making the next, and pong is asked again and again
     stop asking; answer what is open with what is known, or tell your user
     ");
 }

@@ -255,7 +255,7 @@ fn what_is_over_a_limit() {
       next: wait a moment and say it again, or send the path of a file
     rate_limited: too many asks between these two sessions: the limit is 40 at once, then one every 400 ms
       next: wait 1 s, and put several questions into one
-    loop_detected: these sessions keep asking each other in a ring, and api is asked round and round
+    loop_detected: these sessions keep asking each other, one question making the next, and api is asked again and again
       next: stop asking; answer what is open with what is known, or tell your user
     ");
 }

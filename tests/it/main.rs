@@ -8,6 +8,7 @@ mod channel_alone;
 mod cli;
 mod demo;
 mod exhaustive;
+mod fuzz_corpus;
 mod handover;
 mod hub_model;
 mod hub_scenarios;

@@ -15,6 +15,8 @@ mod hub_scenarios;
 mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]
+mod neighbours;
+#[cfg(target_os = "linux")]
 mod recovery;
 mod service;
 mod simulation;

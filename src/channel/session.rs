@@ -182,7 +182,8 @@ fn branch_of(folder: &Path) -> Option<String> {
     branch_of_head(&fs::read_to_string(directory.join("HEAD")).ok()?)
 }
 
-fn branch_of_head(head: &str) -> Option<String> {
+/// Returns what the text of a `.git/HEAD` names: a branch, or the first digits of a commit.
+pub fn branch_of_head(head: &str) -> Option<String> {
     let head = head.trim();
     if let Some(reference) = head.strip_prefix("ref:") {
         let reference = reference.trim();

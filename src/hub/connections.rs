@@ -84,9 +84,9 @@ impl Connections {
         self.open.len()
     }
 
-    /// Returns whether no connection is open.
+    /// Returns whether no connection is open and none is remembered.
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.lost.is_empty()
     }
 
     /// Takes one connection that has said no hello in time.

@@ -15,6 +15,7 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod exhaustive;
+mod fuzz_corpus;
 mod handover;
 mod hooks;
 mod hub_model;
@@ -22,6 +23,8 @@ mod hub_scenarios;
 mod leaving;
 mod loops;
 mod mcp_wire;
+#[cfg(target_os = "linux")]
+mod neighbours;
 mod operations;
 mod plugin;
 #[cfg(target_os = "linux")]

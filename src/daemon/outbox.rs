@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::Event;
 use crate::hub::ConnId;
@@ -24,11 +25,13 @@ pub(super) struct Outbox {
     written: usize,
     /// Whether a task waits until the socket takes bytes again.
     waiting: bool,
+    /// That task, which ends with the connection: it holds the stream.
+    waiter: Option<AbortHandle>,
 }
 
 impl Outbox {
     pub(super) const fn new(conn: ConnId, stream: Rc<UnixStream>) -> Self {
-        Self { conn, stream, bytes: Vec::new(), written: 0, waiting: false }
+        Self { conn, stream, bytes: Vec::new(), written: 0, waiting: false, waiter: None }
     }
 
     /// Queues a message.
@@ -87,10 +90,19 @@ impl Outbox {
     fn wait(&mut self, events: mpsc::Sender<Event>) {
         self.waiting = true;
         let (conn, stream) = (self.conn, Rc::clone(&self.stream));
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             // A broken socket is writable as well: the next write tells.
             let _ready = stream.writable().await;
             let _owner_left = events.send(Event::Writable(conn)).await;
         });
+        self.waiter = Some(task.abort_handle());
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            waiter.abort();
+        }
     }
 }

@@ -12,6 +12,12 @@ use crate::protocol::{
     ReplyEvent, RequestId, VERSIONS, WatchedEvent, Welcome,
 };
 
+/// The most bytes that are kept of a client's program, branch or MCP client.
+const PROGRAM_MAX_BYTES: usize = 256;
+
+/// The most bytes that are kept of a session's folder.
+const CWD_MAX_BYTES: usize = 1024;
+
 impl Hub {
     pub(super) fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         self.connections.insert(now, conn);
@@ -44,6 +50,7 @@ impl Hub {
 
     fn handle_hello(&mut self, now: Instant, conn: ConnId, mut hello: Hello) {
         let id = hello.id;
+        bound_facts(&mut hello);
         let Some(version) = VERSIONS.common(hello.versions) else {
             self.refuse(conn, id, refusal::protocol_mismatch(hello.versions, &hello.program));
             return self.close(now, conn, CloseReason::ProtocolMismatch);
@@ -227,6 +234,22 @@ impl Hub {
             if let Some(session) = peer.session {
                 self.tell_watchers(|_| Some(WatchedEvent::PeerLeft { name: session.name }));
             }
+        }
+    }
+}
+
+/// Cuts what a client says of itself to what people read: it is kept, listed to everybody and shown on terminals.
+fn bound_facts(hello: &mut Hello) {
+    let bound = |text: &mut String, max: usize| {
+        if text.len() > max || text.contains(char::is_control) {
+            *text = text.chars().filter(|c| !c.is_control()).take(max / 4).collect();
+        }
+    };
+    bound(&mut hello.program, PROGRAM_MAX_BYTES);
+    if let ClientKind::Channel(facts) = &mut hello.kind {
+        bound(&mut facts.cwd, CWD_MAX_BYTES);
+        for text in [&mut facts.branch, &mut facts.client].into_iter().flatten() {
+            bound(text, PROGRAM_MAX_BYTES);
         }
     }
 }

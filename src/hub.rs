@@ -22,6 +22,7 @@ mod delivery;
 mod idle;
 pub mod limits;
 mod loops;
+mod names;
 mod pace;
 mod peers;
 mod reached;

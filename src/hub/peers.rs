@@ -162,6 +162,17 @@ impl Peers {
         Some(name)
     }
 
+    /// Gives a session this name if it is free and the one that it has came from its folder. Returns the former name.
+    pub(super) fn inherit(&mut self, tag: PeerTag, name: PeerName) -> Option<PeerName> {
+        let session = self.by_tag.get(&tag)?.session.as_ref()?;
+        if session.chosen || self.names.holder(&name).is_some() {
+            return None;
+        }
+        let former = session.name.clone();
+        self.set_name(tag, name, true);
+        Some(former)
+    }
+
     fn set_name(&mut self, tag: PeerTag, name: PeerName, chosen: bool) {
         if let Some(session) = self.by_tag.get_mut(&tag).and_then(|peer| peer.session.as_mut()) {
             self.names.remove(&session.name);

@@ -10,6 +10,7 @@
 //! listener's backlog, which the service manager keeps: the next hub serves it.
 
 mod connection;
+mod kinship;
 mod outbox;
 mod program;
 mod readiness;
@@ -32,6 +33,7 @@ use self::readiness::Readiness;
 use self::signals::Signals;
 use crate::activation::{Bell, Knock};
 use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program, Standing};
+use crate::protocol::ClientMessage;
 
 pub use self::program::ProgramFile;
 
@@ -220,6 +222,7 @@ impl Daemon {
                     // Not the error itself: it quotes what was sent.
                     tracing::warn!(conn = conn.0, what = error.kind(), "a client sent what is no message");
                 }
+                self.look_at_kinship(&input);
                 self.hub.handle(Instant::now(), input);
             }
             Event::Writable(conn) => {
@@ -230,6 +233,17 @@ impl Daemon {
             }
         }
         self.take_effects();
+    }
+
+    /// Asks the system of the client process that a hello names, before the rules hear of it.
+    fn look_at_kinship(&mut self, input: &Input) {
+        if let Input::Received { conn, message: ClientMessage::Hello(hello) } = input
+            && let Some(named) = hello.kind.process()
+            && let Some(connection) = self.connections.get(conn)
+        {
+            let kinship = kinship::look(connection.credentials.process, named);
+            self.hub.handle(Instant::now(), Input::Looked { conn: *conn, kinship });
+        }
     }
 
     /// Performs what the rules want done, until nothing is left to do.

@@ -22,6 +22,7 @@ mod delivery;
 mod idle;
 pub mod limits;
 mod loops;
+mod names;
 mod pace;
 mod peers;
 mod reached;
@@ -67,6 +68,13 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
     },
+    /// The system was asked of the client process that the next message on this connection, a hello, names.
+    Looked {
+        /// The connection.
+        conn: ConnId,
+        /// How the connection's process stands to it.
+        kinship: Kinship,
+    },
     /// A message came in.
     Received {
         /// The connection.
@@ -90,6 +98,21 @@ pub enum Input {
     ProcessEnded {
         /// The lost connection.
         conn: ConnId,
+    },
+}
+
+/// How the process that made a connection stands to the client process that its hello names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kinship {
+    /// It is that process, or descends from it.
+    Proven,
+    /// The system does not tell: it has ended, or process ids mean something else to it, as in a container.
+    #[default]
+    Unknown,
+    /// It does not descend from it.
+    Refuted {
+        /// The process id of the one that connected.
+        pid: u32,
     },
 }
 
@@ -197,6 +220,7 @@ impl Hub {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Connected { conn } => self.handle_connected(now, conn),
+            Input::Looked { conn, kinship } => self.connections.set_kinship(conn, kinship),
             Input::Received { conn, message } => self.handle_message(now, conn, message),
             Input::Malformed { conn, error } => self.handle_malformed(now, conn, &error),
             Input::Disconnected { conn } => self.handle_disconnected(now, conn),

@@ -46,7 +46,7 @@
 //! companions. Senders' names are stamped by the hub.
 //!
 //! Names and addresses are slugs ([`PeerName`]): `Backend API` addresses `backend-api`. A name that is held gets a suffix,
-//! `-2`, `-3`. [`RESERVED_NAMES`] name no peer.
+//! `-2`, `-3`. [`RESERVED_NAMES`] name no peer, nor does what is drawn like one of them in other letters.
 //!
 //! # The way of an ask
 //!

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
-use super::client_process;
 use super::session_file::{self, SessionFile};
+use crate::process;
 use crate::protocol::{Activity, Presence, SessionFacts, Wake};
 
 /// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
@@ -124,7 +124,7 @@ impl Surroundings {
             cwd: self.cwd.to_string_lossy().into_owned(),
             branch: self.branch.clone(),
             pid,
-            start: client_process::of(pid).map(|process| process.start),
+            start: process::of(pid).map(|process| process.start),
             client,
             presence: Presence { status: Activity::Unknown, wakes_by: self.wakes_by() },
         }

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 
 use super::Event;
 use crate::hub::{ConnId, GONE_WAIT, Input};
+use crate::process;
+use crate::protocol::ClientProcess;
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, HELLO_MAX_BYTES, decode};
 
 /// How often is looked whether the process behind a lost connection still runs.
@@ -24,6 +26,8 @@ const READ_BYTES: usize = 16 * 1024;
 pub(super) struct Credentials {
     /// Its process id, where the system tells.
     pub(super) pid: Option<i32>,
+    /// That process, which a later one with its id is not; none where the system does not tell.
+    pub(super) process: Option<ClientProcess>,
 }
 
 impl Credentials {
@@ -35,7 +39,9 @@ impl Credentials {
         let credentials = stream.peer_cred()?;
         let own = rustix::process::geteuid().as_raw();
         if credentials.uid() == own {
-            Ok(Self { pid: credentials.pid() })
+            let pid = credentials.pid();
+            let process = pid.and_then(|pid| u32::try_from(pid).ok()).and_then(process::of);
+            Ok(Self { pid, process })
         } else {
             let message = format!("it belongs to uid {} and this hub serves uid {own} only", credentials.uid());
             Err(io::Error::new(io::ErrorKind::PermissionDenied, message))

@@ -22,14 +22,34 @@ pub(super) enum Role {
     Hook,
 }
 
+/// What the connections of one session have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Client {
+    /// The process of the session's client.
+    pub(super) process: ClientProcess,
+    /// Whether the system says that it started whoever names it. Where it does not tell, what is said is believed, and
+    /// kept apart from what is proven.
+    pub(super) is_proven: bool,
+}
+
+/// A waiter or a hook.
 #[derive(Debug, Clone)]
-struct Companion {
+pub(super) struct Companion {
     tag: PeerTag,
     role: Role,
-    process: ClientProcess,
+    client: Client,
     /// The batch that it waits for the verdict of.
     holding: Option<u64>,
     receipts: Vec<Receipt>,
+}
+
+impl Companion {
+    /// Returns a companion of what it says of itself.
+    pub(super) fn new(tag: PeerTag, role: Role, client: Client, facts: CompanionFacts) -> Self {
+        let CompanionFacts { holding, mut receipts, .. } = facts;
+        receipts.truncate(RECEIPTS_MAX);
+        Self { tag, role, client, holding, receipts }
+    }
 }
 
 /// The connections of one client process.
@@ -44,13 +64,21 @@ struct Session {
     name: Option<PeerName>,
 }
 
+impl Session {
+    /// Returns whether nobody belongs to it and nothing is remembered of it.
+    fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.companions.is_empty() && self.name.is_none()
+    }
+}
+
 /// All companions. Invariant: a session is here as long as it has a channel, and as long as one is waited for.
 #[derive(Debug, Clone)]
 pub(super) struct Companions {
     by_conn: BTreeMap<ConnId, Companion>,
-    sessions: BTreeMap<ClientProcess, Session>,
-    processes: BTreeMap<PeerTag, ClientProcess>,
-    orphaned: Deadlines<ClientProcess>,
+    sessions: BTreeMap<Client, Session>,
+    /// The session that each channel belongs to: one.
+    clients: BTreeMap<PeerTag, Client>,
+    orphaned: Deadlines<Client>,
 }
 
 impl Companions {
@@ -58,16 +86,16 @@ impl Companions {
         Self {
             by_conn: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            processes: BTreeMap::new(),
+            clients: BTreeMap::new(),
             orphaned: Deadlines::new(),
         }
     }
 
     /// Adds a companion; a waiter takes the place of the one before, which is returned.
     fn join(&mut self, now: Instant, conn: ConnId, companion: Companion) -> Option<ConnId> {
-        let session = self.sessions.entry(companion.process).or_default();
-        if session.channels.is_empty() && self.orphaned.get(&companion.process).is_none() {
-            self.orphaned.set(companion.process, now + ORPHANED_WAIT);
+        let session = self.sessions.entry(companion.client).or_default();
+        if session.channels.is_empty() && self.orphaned.get(&companion.client).is_none() {
+            self.orphaned.set(companion.client, now + ORPHANED_WAIT);
         }
         session.companions.insert(conn);
         let superseded = match companion.role {
@@ -82,41 +110,46 @@ impl Companions {
     fn leave(&mut self, conn: ConnId) -> Option<(Companion, bool)> {
         let companion = self.by_conn.remove(&conn)?;
         let mut in_force = false;
-        if let Some(session) = self.sessions.get_mut(&companion.process) {
+        if let Some(session) = self.sessions.get_mut(&companion.client) {
             session.companions.remove(&conn);
             in_force = session.waiter == Some(conn);
             session.waiter = session.waiter.filter(|waiter| *waiter != conn);
+            if session.is_empty() {
+                self.sessions.remove(&companion.client);
+                self.orphaned.clear(&companion.client);
+            }
         }
         Some((companion, in_force))
     }
 
     /// Takes note of a session's channel. The newest one has the companions.
-    pub(super) fn set_channel(&mut self, process: ClientProcess, tag: PeerTag) {
-        let session = self.sessions.entry(process).or_default();
+    fn set_channel(&mut self, client: Client, tag: PeerTag) {
+        let session = self.sessions.entry(client).or_default();
         session.channels.retain(|channel| *channel != tag);
         session.channels.push(tag);
-        self.orphaned.clear(&process);
-        self.processes.insert(tag, process);
+        self.orphaned.clear(&client);
+        self.clients.insert(tag, client);
     }
 
-    /// Takes note of a channel's end. Returns the channel that has the companions now, if that has changed.
-    fn unset_channel(&mut self, now: Instant, tag: PeerTag, name: Option<PeerName>) -> Option<PeerTag> {
-        let process = self.processes.remove(&tag)?;
-        let session = self.sessions.get_mut(&process)?;
-        let had_them = session.channels.last() == Some(&tag);
+    /// Takes note of a channel's end. Returns the newest one of those that are left, and whether it is an older one, which
+    /// has the companions only now.
+    fn unset_channel(&mut self, now: Instant, tag: PeerTag, name: Option<PeerName>) -> Option<(PeerTag, bool)> {
+        let client = self.clients.remove(&tag)?;
+        let session = self.sessions.get_mut(&client)?;
+        let was_newest = session.channels.last() == Some(&tag);
         session.channels.retain(|channel| *channel != tag);
-        let heir = session.channels.last().copied();
-        if heir.is_none() {
+        let newest = session.channels.last().copied();
+        if newest.is_none() {
             session.name = name;
-            self.orphaned.set(process, now + ORPHANED_WAIT);
+            self.orphaned.set(client, now + ORPHANED_WAIT);
         }
-        heir.filter(|_| had_them)
+        newest.map(|newest| (newest, was_newest))
     }
 
     /// Forgets one session whose channel has been gone for too long, and returns its companions.
     fn pop_orphaned(&mut self, now: Instant) -> Option<Vec<ConnId>> {
-        let process = self.orphaned.pop_due(now)?;
-        let session = self.sessions.remove(&process);
+        let client = self.orphaned.pop_due(now)?;
+        let session = self.sessions.remove(&client);
         Some(session.into_iter().flat_map(|session| session.companions).collect())
     }
 
@@ -129,65 +162,59 @@ impl Companions {
         self.by_conn.contains_key(&conn)
     }
 
-    /// Returns the channel that has the companions of this client process.
-    fn channel(&self, process: ClientProcess) -> Option<PeerTag> {
-        self.sessions.get(&process)?.channels.last().copied()
+    /// Returns the channel that has the companions of this client.
+    fn channel(&self, client: Client) -> Option<PeerTag> {
+        self.sessions.get(&client)?.channels.last().copied()
     }
 
     /// Returns the connection of this channel's companion.
     fn companion_of(&self, channel: PeerTag, companion: PeerTag) -> Option<ConnId> {
-        let session = self.sessions.get(self.processes.get(&channel)?)?;
+        let session = self.sessions.get(self.clients.get(&channel)?)?;
         session.companions.iter().copied().find(|conn| self.by_conn.get(conn).is_some_and(|c| c.tag == companion))
     }
 
     fn waiter_of(&self, channel: PeerTag) -> Option<PeerTag> {
-        let session = self.sessions.get(self.processes.get(&channel)?)?;
+        let session = self.sessions.get(self.clients.get(&channel)?)?;
         self.by_conn.get(&session.waiter?).map(|waiter| waiter.tag)
     }
 
     fn all_of(&self, channel: PeerTag) -> impl Iterator<Item = &Companion> {
-        let session = self.processes.get(&channel).and_then(|process| self.sessions.get(process));
+        let session = self.clients.get(&channel).and_then(|client| self.sessions.get(client));
         session.into_iter().flat_map(|session| &session.companions).filter_map(|conn| self.by_conn.get(conn))
     }
 
     /// Returns the channels that may have companions.
     fn channels(&self) -> Vec<PeerTag> {
-        self.processes.keys().copied().collect()
+        self.clients.keys().copied().collect()
     }
 }
 
 impl Hub {
-    /// Lets a channel that its client has started anew take the name of the one before, which has left or whose connection
-    /// is lost.
-    pub(super) fn succeed(&mut self, now: Instant, process: ClientProcess, hello: &mut Hello) {
-        let former = self.companions.channel(process).filter(|tag| *tag != hello.key.tag());
-        if let Some(former) = former.filter(|tag| self.peers.conn(*tag).is_none()) {
-            self.forget(now, former);
-        }
-        if let (ClientKind::Channel(facts), Some(session)) =
-            (&mut hello.kind, self.companions.sessions.get_mut(&process))
+    /// Lets a channel that its client has started anew take the name of the one before, which has left. One whose connection
+    /// is lost keeps its name while it may come back: [`Hub::bequeath`].
+    pub(super) fn succeed(&mut self, client: Client, hello: &mut Hello) {
+        if let (ClientKind::Channel(facts), Some(session)) = (&mut hello.kind, self.companions.sessions.get_mut(&client))
             && facts.name.is_none()
         {
             facts.name = session.name.take();
         }
     }
 
+    /// Gives the name of a channel that has gone to the one that its client started after it.
+    pub(super) fn bequeath(&mut self, successor: PeerTag, name: PeerName) {
+        if let Some(former) = self.peers.inherit(successor, name.clone()) {
+            self.tell_renamed(&former, &name);
+            self.send(successor, HubMessage::Renamed { id: None, name });
+        }
+    }
+
     /// Takes a waiter or a hook in, which has said hello and was welcomed.
-    pub(super) fn handle_companion(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        tag: PeerTag,
-        role: Role,
-        facts: CompanionFacts,
-    ) {
-        let CompanionFacts { process, holding, mut receipts } = facts;
-        receipts.truncate(RECEIPTS_MAX);
-        let companion = Companion { tag, role, process, holding, receipts };
+    pub(super) fn handle_companion(&mut self, now: Instant, conn: ConnId, companion: Companion) {
+        let Companion { tag, role, client, .. } = companion;
         if let Some(old) = self.companions.join(now, conn, companion) {
             self.send_to(old, HubMessage::End {});
         }
-        match self.companions.channel(process) {
+        match self.companions.channel(client) {
             Some(channel) => self.introduce(channel, tag),
             // A hook has no time; a waiter has the time of an orphan.
             None if role == Role::Hook && !self.settling.is_on() => self.send_to(conn, HubMessage::End {}),
@@ -248,8 +275,8 @@ impl Hub {
     fn handle_holding(&mut self, conn: ConnId, batch: u64) {
         let Some(companion) = self.companions.by_conn.get_mut(&conn) else { return };
         companion.holding = Some(batch);
-        let (process, by) = (companion.process, companion.tag);
-        if let Some(channel) = self.companions.channel(process) {
+        let (client, by) = (companion.client, companion.tag);
+        if let Some(channel) = self.companions.channel(client) {
             self.send(channel, HubMessage::Holding { by, batch });
         }
     }
@@ -277,7 +304,7 @@ impl Hub {
     /// Takes note of the end of a companion's connection.
     pub(super) fn handle_companion_left(&mut self, conn: ConnId) {
         let Some((companion, in_force)) = self.companions.leave(conn) else { return };
-        let Some(channel) = self.companions.channel(companion.process) else { return };
+        let Some(channel) = self.companions.channel(companion.client) else { return };
         match companion.role {
             Role::Waiter if in_force => self.send(channel, HubMessage::Waiter { tag: None }),
             Role::Waiter => {}
@@ -285,12 +312,28 @@ impl Hub {
         }
     }
 
-    /// Takes note of a channel's end, and gives its companions to the session's other channel, if there is one.
-    pub(super) fn handle_channel_gone(&mut self, now: Instant, channel: PeerTag) {
-        let name = self.peers.name(channel).cloned();
-        if let Some(heir) = self.companions.unset_channel(now, channel, name) {
-            self.introduce_all(heir);
+    /// Takes note of a channel that has come, or come back, and of the session that it belongs to now.
+    pub(super) fn handle_channel_came(&mut self, now: Instant, client: Option<Client>, channel: PeerTag) {
+        let former = self.companions.clients.get(&channel).copied();
+        if former.is_some() && former != client {
+            self.handle_channel_gone(now, channel);
         }
+        if let Some(client) = client {
+            self.companions.set_channel(client, channel);
+            self.introduce_all(channel);
+        }
+    }
+
+    /// Takes note of a channel's end, and gives its companions to the session's other channel, if there is one. Returns
+    /// that one if it is the newer one, which succeeds it.
+    pub(super) fn handle_channel_gone(&mut self, now: Instant, channel: PeerTag) -> Option<PeerTag> {
+        let name = self.peers.name(channel).cloned();
+        let (newest, has_them_now) = self.companions.unset_channel(now, channel, name)?;
+        if has_them_now {
+            self.introduce_all(newest);
+            return None;
+        }
+        Some(newest)
     }
 
     /// Ends the companions whose channel has been gone for too long.

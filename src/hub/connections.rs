@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::ConnId;
+use super::{ConnId, Kinship};
 use crate::deadlines::Deadlines;
 use crate::protocol::PeerTag;
 
@@ -15,6 +15,8 @@ pub const HELLO_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Connections {
     open: BTreeMap<ConnId, Option<PeerTag>>,
     silent: Deadlines<ConnId>,
+    /// What the system said of the processes that hellos name which are about to come.
+    kinships: BTreeMap<ConnId, Kinship>,
     lost: BTreeMap<ConnId, PeerTag>,
     /// The one lost connection of each client that is waited for.
     lost_of: BTreeMap<PeerTag, ConnId>,
@@ -23,13 +25,31 @@ pub(super) struct Connections {
 impl Connections {
     /// Returns an empty set.
     pub(super) const fn new() -> Self {
-        Self { open: BTreeMap::new(), silent: Deadlines::new(), lost: BTreeMap::new(), lost_of: BTreeMap::new() }
+        Self {
+            open: BTreeMap::new(),
+            silent: Deadlines::new(),
+            kinships: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            lost_of: BTreeMap::new(),
+        }
     }
 
     /// Adds a connection that has said nothing yet.
     pub(super) fn insert(&mut self, now: Instant, conn: ConnId) {
         self.open.insert(conn, None);
         self.silent.set(conn, now + HELLO_WAIT);
+    }
+
+    /// Takes note of what the system says of the process that the connection's next hello names.
+    pub(super) fn set_kinship(&mut self, conn: ConnId, kinship: Kinship) {
+        if self.is_open(conn) {
+            self.kinships.insert(conn, kinship);
+        }
+    }
+
+    /// Takes what the system said of the process that the connection's hello names.
+    pub(super) fn take_kinship(&mut self, conn: ConnId) -> Kinship {
+        self.kinships.remove(&conn).unwrap_or_default()
     }
 
     /// Takes note that a connection has said hello, as a client that is no peer's.
@@ -46,6 +66,7 @@ impl Connections {
     /// Removes a connection, and returns whose it was.
     pub(super) fn remove(&mut self, conn: ConnId) -> Option<PeerTag> {
         self.silent.clear(&conn);
+        self.kinships.remove(&conn);
         self.open.remove(&conn).flatten()
     }
 

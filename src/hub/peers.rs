@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::ConnId;
+use super::names::{self, Names};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
     AskId, ClientKind, Hello, NameError, OpenAsks, PeerKey, PeerName, PeerTag, PeerView, Presence, SHELL, SessionFacts,
@@ -61,18 +62,18 @@ pub(super) struct Registered {
     pub(super) resumed: bool,
 }
 
-/// The registered clients. Invariant: `by_name` holds exactly the sessions' names.
+/// The registered clients. Invariant: `names` holds exactly the sessions' names.
 #[derive(Debug, Clone)]
 pub(super) struct Peers {
     by_tag: BTreeMap<PeerTag, Peer>,
-    by_name: BTreeMap<PeerName, PeerTag>,
+    names: Names,
     waits: Deadlines<PeerTag>,
 }
 
 impl Peers {
     /// Returns an empty register.
     pub(super) const fn new() -> Self {
-        Self { by_tag: BTreeMap::new(), by_name: BTreeMap::new(), waits: Deadlines::new() }
+        Self { by_tag: BTreeMap::new(), names: Names::new(), waits: Deadlines::new() }
     }
 
     /// Registers a client, or takes a known one back on its new connection.
@@ -115,20 +116,21 @@ impl Peers {
         facts: SessionFacts,
         settling: bool,
     ) -> (Session, Option<(PeerTag, PeerName)>) {
-        let chosen = facts.name.is_some();
-        let wanted = facts.name.clone().unwrap_or_else(|| PeerName::of_folder(&facts.cwd));
+        let brought = facts.name.clone().filter(|name| !names::looks_reserved(name));
+        let chosen = brought.is_some();
+        let wanted = brought.unwrap_or_else(|| names::of_folder(&facts.cwd));
         let mut displaced = None;
-        if let Some(holder) = self.by_name.get(&wanted).copied()
+        if let Some(holder) = self.names.holder(&wanted)
             && settling
             && chosen
             && self.by_tag.get(&holder).is_some_and(|peer| peer.session.as_ref().is_some_and(|s| !s.chosen))
         {
-            let other = self.free_name(&wanted);
+            let other = self.names.free(&wanted);
             self.set_name(holder, other.clone(), false);
             displaced = Some((holder, other));
         }
-        let name = self.free_name(&wanted);
-        self.by_name.insert(name.clone(), tag);
+        let name = self.names.free(&wanted);
+        self.names.insert(name.clone(), tag);
         (Session { name, chosen, facts }, displaced)
     }
 
@@ -137,44 +139,46 @@ impl Peers {
     /// # Errors
     /// The text is no name, or another peer has it.
     pub(super) fn rename(&mut self, tag: PeerTag, wanted: &str) -> Result<PeerName, RenameError> {
-        let name = PeerName::parse(wanted).map_err(RenameError::NoName)?;
-        match self.by_name.get(&name) {
-            Some(holder) if *holder != tag => return Err(RenameError::Taken(name)),
+        let name = parse(wanted).map_err(RenameError::NoName)?;
+        match self.names.holder(&name) {
+            Some(holder) if holder != tag => return Err(RenameError::Taken(name)),
             Some(_) | None => self.set_name(tag, name.clone(), true),
         }
         Ok(name)
     }
 
     /// Gives a session the name that its user gave it, with a suffix where another peer has it; none where the text is no
-    /// name or the session has it already.
+    /// name or the session has that one already.
     pub(super) fn rename_freely(&mut self, tag: PeerTag, wanted: &str) -> Option<PeerName> {
-        let wanted = PeerName::parse(wanted).ok()?;
-        self.name(tag).filter(|own| **own != wanted)?;
-        let name = self.free_name(&wanted);
+        let wanted = parse(wanted).ok()?;
+        let own = self.name(tag)?.clone();
+        self.names.remove(&own);
+        let name = self.names.free(&wanted);
+        self.names.insert(own.clone(), tag);
+        if name == own {
+            return None;
+        }
         self.set_name(tag, name.clone(), true);
         Some(name)
     }
 
-    fn set_name(&mut self, tag: PeerTag, name: PeerName, chosen: bool) {
-        if let Some(session) = self.by_tag.get_mut(&tag).and_then(|peer| peer.session.as_mut()) {
-            self.by_name.remove(&session.name);
-            self.by_name.insert(name.clone(), tag);
-            session.name = name;
-            session.chosen = chosen;
+    /// Gives a session this name if it is free and the one that it has came from its folder. Returns the former name.
+    pub(super) fn inherit(&mut self, tag: PeerTag, name: PeerName) -> Option<PeerName> {
+        let session = self.by_tag.get(&tag)?.session.as_ref()?;
+        if session.chosen || self.names.holder(&name).is_some() {
+            return None;
         }
+        let former = session.name.clone();
+        self.set_name(tag, name, true);
+        Some(former)
     }
 
-    fn free_name(&self, wanted: &PeerName) -> PeerName {
-        if !self.by_name.contains_key(wanted) {
-            return wanted.clone();
-        }
-        let mut number = 2;
-        loop {
-            let name = wanted.with_suffix(number);
-            if !self.by_name.contains_key(&name) {
-                return name;
-            }
-            number += 1;
+    fn set_name(&mut self, tag: PeerTag, name: PeerName, chosen: bool) {
+        if let Some(session) = self.by_tag.get_mut(&tag).and_then(|peer| peer.session.as_mut()) {
+            self.names.remove(&session.name);
+            self.names.insert(name.clone(), tag);
+            session.name = name;
+            session.chosen = chosen;
         }
     }
 
@@ -193,7 +197,7 @@ impl Peers {
         let peer = self.by_tag.remove(&tag)?;
         self.waits.clear(&tag);
         if let Some(session) = &peer.session {
-            self.by_name.remove(&session.name);
+            self.names.remove(&session.name);
         }
         Some(peer)
     }
@@ -230,7 +234,7 @@ impl Peers {
 
     /// Returns whose name this is.
     pub(super) fn find(&self, name: &PeerName) -> Option<PeerTag> {
-        self.by_name.get(name).copied()
+        self.names.holder(name)
     }
 
     /// Takes note of what a session does and how it can be woken. Returns whether that is new.
@@ -243,12 +247,12 @@ impl Peers {
 
     /// Returns every peer but one, by name.
     pub(super) fn others(&self, than: PeerTag) -> Vec<PeerTag> {
-        self.by_name.values().copied().filter(|tag| *tag != than).collect()
+        self.names.holders().filter(|tag| *tag != than).collect()
     }
 
     /// Returns how many peers there are, without the clients that cannot be asked.
     pub(super) fn n_sessions(&self) -> usize {
-        self.by_name.len()
+        self.names.len()
     }
 
     /// Returns all clients.
@@ -271,6 +275,12 @@ impl Peers {
             open_asks,
         })
     }
+}
+
+/// Makes a name of what somebody wishes to be called.
+fn parse(wish: &str) -> Result<PeerName, NameError> {
+    let name = PeerName::parse(wish)?;
+    if names::looks_reserved(&name) { Err(NameError::Reserved) } else { Ok(name) }
 }
 
 /// Says why a session keeps the name that it has.

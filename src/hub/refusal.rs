@@ -105,6 +105,14 @@ pub(super) fn only_clients(what: &str) -> Refusal {
     )
 }
 
+pub(super) fn no_descendant(client: u32, own: u32) -> Refusal {
+    Refusal::new(
+        ErrorCode::BadArgs,
+        format!("the process {own} was not started by the process {client}, whose session it says it belongs to"),
+        "say the pid and the start of the process that started this one",
+    )
+}
+
 pub(super) fn only_control(what: &str) -> Refusal {
     Refusal::new(
         ErrorCode::NotRegistered,

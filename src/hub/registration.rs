@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use super::asks::{Ending, Phase};
-use super::companions::Role;
+use super::companions::{Client, Companion, Role};
 use super::peers::{GONE_WAIT, Registered};
-use super::{CloseReason, ConnId, Effect, Hub, refusal};
+use super::{CloseReason, ConnId, Effect, Hub, Kinship, refusal};
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, CompanionFacts, Hello, HubMessage, PeerName, PeerTag,
-    ReplyEvent, RequestId, VERSIONS, WatchedEvent, Welcome,
+    AskEvent, AskId, ClientKind, ClientMessage, Hello, HubMessage, PeerName, PeerTag, Refusal, ReplyEvent, RequestId,
+    VERSIONS, WatchedEvent, Welcome,
 };
 
 /// The most bytes that are kept of a client's program, branch or MCP client.
@@ -56,14 +56,21 @@ impl Hub {
             return self.close(now, conn, CloseReason::ProtocolMismatch);
         };
         let settling = self.settling.is_on();
-        let process = match &hello.kind {
-            ClientKind::Channel(facts) => facts.start.map(|start| ClientProcess { pid: facts.pid, start }),
-            ClientKind::Control {} => None,
-            ClientKind::Waiter(facts) => return self.take_in(now, conn, &hello, version, Role::Waiter, facts.clone()),
-            ClientKind::Hook(facts) => return self.take_in(now, conn, &hello, version, Role::Hook, facts.clone()),
-        };
-        if let Some(process) = process {
-            self.succeed(now, process, &mut hello);
+        let kinship = self.connections.take_kinship(conn);
+        if let Kinship::Refuted { pid } = kinship
+            && let Err(error) = disown(&mut hello.kind, pid)
+        {
+            return self.refuse(conn, id, error);
+        }
+        let is_proven = kinship == Kinship::Proven;
+        let client = hello.kind.process().map(|process| Client { process, is_proven });
+        if let (ClientKind::Waiter(facts) | ClientKind::Hook(facts), Some(client)) = (&hello.kind, client) {
+            let role = if matches!(hello.kind, ClientKind::Waiter(_)) { Role::Waiter } else { Role::Hook };
+            let companion = Companion::new(hello.key.tag(), role, client, facts.clone());
+            return self.take_in(now, conn, id, version, companion);
+        }
+        if let Some(client) = client {
+            self.succeed(client, &mut hello);
         }
         let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
         if let Some(old) = superseded.filter(|old| *old != conn) {
@@ -91,18 +98,15 @@ impl Hub {
             self.tell_peer_came(now, tag);
         }
         self.retry_for_newcomer(now, tag);
-        if let Some(process) = process {
-            self.companions.set_channel(process, tag);
-            self.introduce_all(tag);
-        }
+        self.handle_channel_came(now, client, tag);
     }
 
     /// Takes a companion in.
-    fn take_in(&mut self, now: Instant, conn: ConnId, hello: &Hello, version: u32, role: Role, facts: CompanionFacts) {
+    fn take_in(&mut self, now: Instant, conn: ConnId, id: RequestId, version: u32, companion: Companion) {
         self.connections.set_greeted(conn);
         let (hub, settling) = (self.program.version.to_owned(), self.settling.is_on());
-        self.send_to(conn, HubMessage::Welcome(Welcome { id: hello.id, version, name: None, hub, settling }));
-        self.handle_companion(now, conn, hello.key.tag(), role, facts);
+        self.send_to(conn, HubMessage::Welcome(Welcome { id, version, name: None, hub, settling }));
+        self.handle_companion(now, conn, companion);
     }
 
     /// Tells a client that is back what its lost connection may have swallowed.
@@ -228,13 +232,35 @@ impl Hub {
             self.end_ask(now, ask_id, Ending::Withdrawn);
         }
         self.connections.forget_lost(tag);
-        self.handle_channel_gone(now, tag);
+        let successor = self.handle_channel_gone(now, tag);
         if let Some(peer) = self.peers.forget(tag) {
             tracing::info!(peer = peer.sender(), "a client has gone");
             if let Some(session) = peer.session {
-                self.tell_watchers(|_| Some(WatchedEvent::PeerLeft { name: session.name }));
+                let name = session.name.clone();
+                self.tell_watchers(|_| Some(WatchedEvent::PeerLeft { name }));
+                if let Some(successor) = successor {
+                    self.bequeath(successor, session.name);
+                }
             }
         }
+    }
+}
+
+/// Takes the client process from what a client says of itself that was not started by it: a channel is then a session
+/// without companions, with its own process id.
+///
+/// # Errors
+/// A companion is nothing without that process.
+fn disown(kind: &mut ClientKind, own: u32) -> Result<(), Refusal> {
+    match kind {
+        ClientKind::Channel(facts) => {
+            tracing::warn!(pid = own, client = facts.pid, "a session names a client process that did not start it");
+            facts.pid = own;
+            facts.start = None;
+            Ok(())
+        }
+        ClientKind::Waiter(facts) | ClientKind::Hook(facts) => Err(refusal::no_descendant(facts.process.pid, own)),
+        ClientKind::Control {} => Ok(()),
     }
 }
 

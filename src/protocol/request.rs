@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::companion::CompanionFacts;
+use super::companion::{ClientProcess, CompanionFacts};
 use super::id::{AskId, BroadcastId, PeerKey, PeerTag};
 use super::message::RequestId;
 use super::name::PeerName;
@@ -35,6 +35,17 @@ pub enum ClientKind {
     Waiter(CompanionFacts),
     /// A hook of a session's client: runs for a moment and can add text to a turn.
     Hook(CompanionFacts),
+}
+
+impl ClientKind {
+    /// Returns the process of the session's client that the client names, if it names one.
+    pub fn process(&self) -> Option<ClientProcess> {
+        match self {
+            Self::Channel(facts) => facts.start.map(|start| ClientProcess { pid: facts.pid, start }),
+            Self::Waiter(facts) | Self::Hook(facts) => Some(facts.process),
+            Self::Control {} => None,
+        }
+    }
 }
 
 /// What a channel says of its session.

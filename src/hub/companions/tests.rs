@@ -1,5 +1,5 @@
 use super::*;
-use crate::hub::{Effect, Input, Limits, Program, SETTLING};
+use crate::hub::{Effect, GONE_WAIT, Input, Kinship, Limits, Program, SETTLING};
 use crate::protocol::{Activity, ClientKind, Hello, PeerKey, Presence, SessionFacts, VERSIONS, Wake};
 
 const PROCESS: ClientProcess = ClientProcess { pid: 4711, start: 1 };
@@ -7,6 +7,8 @@ const PROCESS: ClientProcess = ClientProcess { pid: 4711, start: 1 };
 struct World {
     hub: Hub,
     now: Instant,
+    /// What the system says of the client process that the next hello names.
+    kinship: Kinship,
 }
 
 impl World {
@@ -15,7 +17,7 @@ impl World {
         let start = Instant::now();
         let mut hub = Hub::new(start, Limits::default(), None, Program { version: "1", pid: 1 });
         hub.handle_timeout(start + SETTLING);
-        Self { hub, now: start + SETTLING }
+        Self { hub, now: start + SETTLING, kinship: Kinship::Proven }
     }
 
     fn say(&mut self, conn: u64, message: ClientMessage) {
@@ -34,6 +36,7 @@ impl World {
 
     fn hello(&mut self, conn: u64, kind: ClientKind) {
         self.hub.handle(self.now, Input::Connected { conn: ConnId(conn) });
+        self.hub.handle(self.now, Input::Looked { conn: ConnId(conn), kinship: self.kinship });
         let hello = Hello { id: 1, versions: VERSIONS, key: key(conn), program: "test 1".to_owned(), kind };
         self.say(conn, ClientMessage::Hello(Box::new(hello)));
     }
@@ -160,7 +163,7 @@ fn a_hook_without_a_channel_ends_at_once_and_a_waiter_after_ten_seconds() {
 fn while_the_hub_settles_nobody_is_said_to_have_no_waiter() {
     let start = Instant::now();
     let hub = Hub::new(start, Limits::default(), None, Program { version: "1", pid: 1 });
-    let mut world = World { hub, now: start };
+    let mut world = World { hub, now: start, kinship: Kinship::Proven };
     world.channel(1, PROCESS);
     world.hook(2);
     assert_eq!(world.heard(2), []);
@@ -200,8 +203,9 @@ fn a_channel_that_its_client_starts_anew_keeps_the_name() {
     world.say(1, ClientMessage::Bye {});
     world.channel(2, PROCESS);
     assert_eq!(world.welcomed_as(2).as_deref(), Some("api"));
-    // Without a word: it crashed, and its place would be kept for a while.
+    // Without a word: it crashed.
     world.leave(2);
+    world.hub.handle(world.now, Input::ProcessEnded { conn: ConnId(2) });
     world.channel(3, PROCESS);
     assert_eq!(world.welcomed_as(3).as_deref(), Some("api"));
     world.channel(4, ClientProcess { start: 2, ..PROCESS });
@@ -211,4 +215,98 @@ fn a_channel_that_its_client_starts_anew_keeps_the_name() {
     world.hub.handle_timeout(world.now);
     world.channel(5, PROCESS);
     assert_eq!(world.welcomed_as(5).as_deref(), Some("c5"));
+}
+
+#[test]
+fn a_lost_channel_keeps_its_name_while_it_may_come_back_and_then_its_successor_has_it() {
+    let renamed = |name: &str| HubMessage::Renamed { id: None, name: PeerName::parse(name).unwrap() };
+    for ends in [true, false] {
+        let mut world = World::new();
+        world.channel(1, PROCESS);
+        world.leave(1);
+        world.channel(2, PROCESS);
+        assert_eq!(world.welcomed_as(2).as_deref(), Some("c2"), "another process of the session is no reason to lose a name");
+        world.heard(2);
+        if ends {
+            world.hub.handle(world.now, Input::ProcessEnded { conn: ConnId(1) });
+        } else {
+            world.now += GONE_WAIT;
+            world.hub.handle_timeout(world.now);
+        }
+        assert_eq!(world.heard(2), [renamed("c1")]);
+    }
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.leave(1);
+    world.channel(2, PROCESS);
+    world.say(2, ClientMessage::Rename { id: 2, name: "api".to_owned() });
+    world.heard(2);
+    world.now += GONE_WAIT;
+    world.hub.handle_timeout(world.now);
+    assert_eq!(world.heard(2), [], "what its user called it stays");
+}
+
+#[test]
+fn a_process_that_the_client_did_not_start_is_no_companion_and_no_channel_of_its_session() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.say(1, ClientMessage::Bye {});
+    world.kinship = Kinship::Refuted { pid: 13 };
+    world.channel(2, PROCESS);
+    assert_eq!(world.welcomed_as(2).as_deref(), Some("c2"), "it does not succeed the one that has left");
+    world.kinship = Kinship::Proven;
+    world.channel(3, PROCESS);
+    world.heard(3);
+    world.kinship = Kinship::Refuted { pid: 13 };
+    for (conn, hello) in [(4, ClientKind::Waiter(facts())), (5, ClientKind::Hook(facts()))] {
+        world.hello(conn, hello);
+        let heard = world.heard(conn);
+        assert!(matches!(heard.as_slice(), [HubMessage::Error { id: Some(1), error }]
+            if error.message.contains("13") && error.message.contains("4711")), "{heard:?}");
+        world.say(3, offer(conn));
+        assert_eq!(world.heard(conn), []);
+    }
+    assert_eq!(world.heard(3), [], "the channel hears of none of them");
+    world.say(3, ClientMessage::Peers { id: 7 });
+    let peers = world.heard(3);
+    assert!(matches!(peers.as_slice(), [HubMessage::Peers(answer)] if answer.peers[0].pid == 13), "{peers:?}");
+}
+
+#[test]
+fn what_is_only_said_is_kept_apart_from_what_is_proven() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.heard(1);
+    world.kinship = Kinship::Unknown;
+    world.waiter(2);
+    world.channel(3, PROCESS);
+    assert_eq!(world.heard(3), [waiter_is(Some(2))]);
+    world.kinship = Kinship::Proven;
+    world.waiter(4);
+    assert_eq!(world.heard(1), [waiter_is(Some(4))]);
+    world.say(1, offer(2));
+    assert_eq!(world.heard(2), []);
+}
+
+#[test]
+fn a_channel_that_names_another_client_at_each_hello_leaves_nothing_behind() {
+    let mut world = World::new();
+    for start in 0..100 {
+        world.channel(1, ClientProcess { start, ..PROCESS });
+        world.leave(1);
+        world.kinship = if start % 2 == 0 { Kinship::Refuted { pid: 13 } } else { Kinship::Unknown };
+        world.now += Duration::from_millis(500);
+        world.hub.handle_timeout(world.now);
+        let sessions = world.hub.companions.sessions.len();
+        let remembered = usize::try_from(ORPHANED_WAIT.as_secs()).unwrap() * 2 + 1;
+        assert!(sessions <= remembered, "{sessions} sessions of one channel");
+    }
+    for start in 0..100 {
+        world.hello(2, ClientKind::Hook(CompanionFacts { process: ClientProcess { start, ..PROCESS }, ..facts() }));
+        world.leave(2);
+    }
+    world.now += ORPHANED_WAIT;
+    world.hub.handle_timeout(world.now);
+    assert!(world.hub.companions.sessions.is_empty() && world.hub.companions.clients.is_empty());
+    assert_eq!(world.hub.poll_timeout(), None);
 }

@@ -152,6 +152,8 @@ impl Naive {
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
+            // It knows of no companions.
+            Input::Looked { .. } => {}
             Input::Connected { conn } => {
                 self.conns.push((conn, None, now + 5 * SECOND));
                 if self.conns.len() > self.max_connections {

@@ -91,3 +91,32 @@ fn the_peers_are_listed_by_name_without_the_one_that_asks_and_without_tools() {
     assert_eq!(stage.heard(web), ["peers: api, db"]);
     assert_eq!(stage.heard(tool), ["peers: api, db, web"]);
 }
+
+#[test]
+fn nobody_is_called_what_is_drawn_like_a_reserved_name() {
+    let mut stage = Stage::new();
+    let web = stage.session("/w/web");
+    stage.hush();
+    for wish in ["ѕhell", "shel1", "аll", "evеryone", "hυb", "y0u"] {
+        stage.say(web.conn, rename(wish));
+        assert_eq!(stage.heard(web), ["refused: bad_args"], "{wish}");
+        stage.say(web.conn, ClientMessage::Named { name: wish.to_owned() });
+        assert_eq!(stage.heard(web), [""; 0], "{wish}");
+    }
+    let folder = stage.session("/w/ѕhell");
+    assert_eq!(stage.heard(folder), ["welcome, session-ѕhell"]);
+    let brought = stage.named("/w/db", "ѕhell");
+    assert_eq!(stage.heard(brought), ["welcome, db"]);
+}
+
+#[test]
+fn the_name_that_its_client_gives_a_session_again_changes_nothing() {
+    let mut stage = Stage::new();
+    let (_api, web) = (stage.session("/w/api"), stage.session("/w/web"));
+    let named = || ClientMessage::Named { name: "api".to_owned() };
+    stage.hush();
+    stage.say(web.conn, named());
+    assert_eq!(stage.heard(web), ["renamed api-2"]);
+    stage.say(web.conn, named());
+    assert_eq!(stage.heard(web), [""; 0]);
+}

@@ -28,8 +28,8 @@
 //! What one client says is handled in its order. Between clients, the order is that in which the hub read them.
 //!
 //! ```text
-//! → {"type":"hello","id":1,"versions":{"min":1,"max":1},"key":"6f1d…","program":"demo 1","kind":"control"}
-//! ← {"type":"welcome","id":1,"version":1,"hub":"0.1.0","settling":false}
+//! → {"type":"hello","id":1,"versions":{"min":1,"max":2},"key":"6f1d…","program":"demo 1","kind":"control"}
+//! ← {"type":"welcome","id":1,"version":2,"hub":"0.1.0","settling":false}
 //! → {"type":"ask","id":2,"ask_id":"k3v9-x2mq-7bd4","to":"backend","question":"Is the build green?","timeout_ms":60000}
 //! ← {"type":"accepted","id":2,"ask_id":"k3v9-x2mq-7bd4","to":"backend","tag":"0ae66e95bac60b0a","state":"accepted"}
 //! ← {"type":"reply","ask_id":"k3v9-x2mq-7bd4","from":"backend","by":"0ae66e95bac60b0a","text":"Yes."}
@@ -84,8 +84,8 @@
 //! the verdict.
 //!
 //! ```text
-//! → {"type":"hello","id":1,"versions":{"min":1,"max":1},"key":"90c2…","program":"relay-channel 0.1.0","kind":"waiter","pid":4711,"start":88130}
-//! ← {"type":"welcome","id":1,"version":1,"hub":"0.1.0","settling":false}
+//! → {"type":"hello","id":1,"versions":{"min":1,"max":2},"key":"90c2…","program":"relay-channel 0.1.0","kind":"waiter","pid":4711,"start":88130}
+//! ← {"type":"welcome","id":1,"version":2,"hub":"0.1.0","settling":false}
 //! ← {"type":"offer","batch":1,"text":"<relay-message kind=\"ask\" …"}
 //! → {"type":"holding","batch":1}
 //! ← {"type":"verdict","batch":1,"show":true}
@@ -114,6 +114,15 @@
 //! `hello` says which versions the client speaks; the hub takes the newest that it speaks as well, and answers
 //! `protocol_mismatch` where there is none. A hub speaks the newest version and the one before. Members are only ever
 //! added, and old samples must still parse.
+//!
+//! | version | what it added |
+//! | --- | --- |
+//! | 1 | everything else on this page |
+//! | 2 | the notice `named`; the request `watch` with `watching` and `watched` |
+//!
+//! A client says nothing that is newer than the `version` in `welcome` ([`ClientMessage::since`]): to an older hub it does
+//! not tell the name that a session was given by its user, until a hub comes that knows what to do with it, and refuses
+//! to watch. A hub tells a client nothing newer than what that client has asked for.
 
 mod answer;
 pub mod codec;
@@ -152,4 +161,13 @@ pub const TIMEOUT_MAX_S: u64 = 86_400;
 pub const TIMEOUT_DEFAULT_S: u64 = 600;
 
 /// The protocol versions that this build speaks: the newest and the one before.
-pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
+///
+/// The features are for tests of mixed versions only: the version before, which lacks the messages that the newest one
+/// added, and one that has nothing in common with this.
+pub const VERSIONS: VersionRange = if cfg!(feature = "earlier-protocol") {
+    VersionRange { min: 1, max: 1 }
+} else if cfg!(feature = "foreign-protocol") {
+    VersionRange { min: 3, max: 4 }
+} else {
+    VersionRange { min: 1, max: 2 }
+};

@@ -141,6 +141,7 @@ pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Resul
     }
 }
 
+/// Calls `changed` once: nothing tells of changes here.
 #[cfg(not(target_os = "linux"))]
 pub async fn follow(_: PathBuf, changed: impl Fn() -> bool) -> std::io::Result<()> {
     changed();

@@ -96,9 +96,8 @@ impl Ledger {
             Call::Reply { ask_id, text } => self.received.reply(now, id, ask_id, text, &mut self.out),
             Call::Peers | Call::Status | Call::Watch { .. } | Call::Rename { .. } => {
                 self.plain_timers.set(id, now + patience);
-                let plain = Plain { call, started: now };
-                say_plain(id, &plain, &mut self.out);
-                self.plain.insert(id, plain);
+                self.plain.insert(id, Plain { call, started: now });
+                self.say_plain(id);
             }
         }
     }
@@ -224,7 +223,7 @@ impl Ledger {
     fn handle_welcome(&mut self, now: Instant, welcome: Welcome) {
         self.out.take_purpose(welcome.id);
         self.link = Link::Up;
-        self.out.set_up();
+        self.out.set_up(welcome.version);
         self.mismatch = None;
         self.turned_away = None;
         if let Some(name) = welcome.name {
@@ -235,11 +234,27 @@ impl Ledger {
         }
         self.received.say_again(&mut self.out);
         self.sent.say_again(now, &mut self.out);
-        for (id, plain) in &self.plain {
-            say_plain(*id, plain, &mut self.out);
+        for id in self.plain.keys().copied().collect::<Vec<_>>() {
+            self.say_plain(id);
         }
         if let Some(text) = self.watch {
             self.out.request(Purpose::Watch, |id| ClientMessage::Watch { id, text });
+        }
+    }
+
+    /// Says a call that has no state of its own, or answers it where this hub is too old for it.
+    fn say_plain(&mut self, call: CallId) {
+        let Some(plain) = self.plain.get(&call) else { return };
+        let message = |id| match &plain.call {
+            Call::Status => ClientMessage::Status { id },
+            Call::Watch { text } => ClientMessage::Watch { id, text: *text },
+            Call::Rename { name } => ClientMessage::Rename { id, name: name.clone() },
+            Call::Peers | Call::Ask { .. } | Call::Broadcast { .. } | Call::Reply { .. } => ClientMessage::Peers { id },
+        };
+        let wanted = message(0);
+        match self.out.older_version(&wanted) {
+            Some(version) => self.end_plain(call, Err(refusal::older_hub(version, wanted.kind()))),
+            None => self.out.request(Purpose::Plain(call), message),
         }
     }
 
@@ -356,15 +371,6 @@ impl Ledger {
     pub const fn socket(&self) -> &PathBuf {
         &self.config.socket
     }
-}
-
-fn say_plain(id: CallId, plain: &Plain, out: &mut Outgoing) {
-    out.request(Purpose::Plain(id), |id| match &plain.call {
-        Call::Status => ClientMessage::Status { id },
-        Call::Watch { text } => ClientMessage::Watch { id, text: *text },
-        Call::Rename { name } => ClientMessage::Rename { id, name: name.clone() },
-        Call::Peers | Call::Ask { .. } | Call::Broadcast { .. } | Call::Reply { .. } => ClientMessage::Peers { id },
-    });
 }
 
 #[cfg(test)]

@@ -30,24 +30,30 @@ pub(super) struct Outgoing {
     outputs: VecDeque<Output>,
     purposes: BTreeMap<RequestId, Purpose>,
     next_id: RequestId,
-    up: bool,
+    /// The protocol version that is spoken on the connection; none while the link is not up.
+    version: Option<u32>,
 }
 
 impl Outgoing {
     /// Sends a request if the link is up; if not, it is said when it comes up.
     pub(super) fn request(&mut self, purpose: Purpose, message: impl FnOnce(RequestId) -> ClientMessage) {
-        if self.up {
+        if self.version.is_some() {
             self.next_id += 1;
             self.purposes.insert(self.next_id, purpose);
             self.messages.push_back(message(self.next_id));
         }
     }
 
-    /// Sends a notice if the link is up.
+    /// Sends a notice if the link is up and the hub knows it.
     pub(super) fn notice(&mut self, message: ClientMessage) {
-        if self.up {
+        if self.version.is_some() && self.older_version(&message).is_none() {
             self.messages.push_back(message);
         }
+    }
+
+    /// Returns the version that is spoken on the connection, if it is older than this message.
+    pub(super) fn older_version(&self, message: &ClientMessage) -> Option<u32> {
+        self.version.filter(|version| *version < message.since())
     }
 
     /// Tells the program of an event.
@@ -67,14 +73,14 @@ impl Outgoing {
         self.messages.push_back(message(self.next_id));
     }
 
-    /// Lets messages pass from here on.
-    pub(super) const fn set_up(&mut self) {
-        self.up = true;
+    /// Lets messages of this protocol version and older ones pass from here on.
+    pub(super) const fn set_up(&mut self, version: u32) {
+        self.version = Some(version);
     }
 
     /// Forgets what belongs to the connection that was lost.
     pub(super) fn set_down(&mut self) {
-        self.up = false;
+        self.version = None;
         self.messages.clear();
         self.purposes.clear();
     }

@@ -17,6 +17,15 @@ pub(super) fn hub_unreachable(socket: &Path, listener_missing: bool) -> Refusal 
     Refusal::new(ErrorCode::HubUnreachable, message, next)
 }
 
+/// The hub does not know this request.
+pub(super) fn older_hub(version: u32, request: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::ProtocolMismatch,
+        format!("relay-hub is too old: it speaks protocol {version}, which has no {request}"),
+        "install the newer claude-relay, then run: relayctl doctor --fix",
+    )
+}
+
 /// The session has answered this ask before, or is about to.
 pub(super) fn answered_before(ask_id: AskId, taken: bool) -> Refusal {
     let message = if taken {

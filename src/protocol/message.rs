@@ -32,7 +32,8 @@ pub enum ClientMessage {
         id: RequestId,
     },
     /// Wants the hub's state and from then on every change. For control clients; answered by [`HubMessage::Watching`].
-    /// Said again it starts anew.
+    /// Said again it starts anew. Since version 2.
+    #[cfg_attr(feature = "earlier-protocol", serde(skip))]
     Watch {
         /// The request's id.
         id: RequestId,
@@ -74,7 +75,8 @@ pub enum ClientMessage {
     },
     /// Tells what the session does now and how it can be woken.
     Presence(Presence),
-    /// Tells the name that the session's user gave it in its client; one that is held gets a suffix.
+    /// Tells the name that the session's user gave it in its client; one that is held gets a suffix. Since version 2.
+    #[cfg_attr(feature = "earlier-protocol", serde(skip))]
     Named {
         /// The wanted name; the hub makes a slug of it.
         name: String,
@@ -113,6 +115,28 @@ impl ClientMessage {
         }
     }
 
+    /// Returns the protocol version that added the message: older hubs do not know it.
+    pub const fn since(&self) -> u32 {
+        match self {
+            Self::Watch { .. } | Self::Named { .. } => 2,
+            Self::Hello(_)
+            | Self::Peers { .. }
+            | Self::Status { .. }
+            | Self::Ask(_)
+            | Self::Broadcast(_)
+            | Self::Reply(_)
+            | Self::Rename { .. }
+            | Self::Progress { .. }
+            | Self::Taken { .. }
+            | Self::Withdraw { .. }
+            | Self::Presence(_)
+            | Self::Offer(_)
+            | Self::Holding { .. }
+            | Self::Verdict(_)
+            | Self::Bye {} => 1,
+        }
+    }
+
     /// Returns the `type` of the message on the wire.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -147,9 +171,11 @@ pub enum HubMessage {
     Peers(PeersAnswer),
     /// The hub's state.
     Status(StatusAnswer),
-    /// The whole traffic as it is now; [`HubMessage::Watched`] tells each change from here on.
+    /// The whole traffic as it is now; [`HubMessage::Watched`] tells each change from here on. Since version 2.
+    #[cfg_attr(feature = "earlier-protocol", serde(skip))]
     Watching(WatchingAnswer),
-    /// The traffic has changed.
+    /// The traffic has changed. Since version 2.
+    #[cfg_attr(feature = "earlier-protocol", serde(skip))]
     Watched(WatchedEvent),
     /// The hub has the ask.
     Accepted(Accepted),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+#[cfg(target_os = "linux")]
 use crate::support::mcp::Session;
 use crate::support::stage::{Stage, ask, masked, name, reply, seen, shown, text};
 

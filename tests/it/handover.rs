@@ -88,7 +88,7 @@ impl Drop for Hub {
 #[track_caller]
 fn served_by(client: &mut RawClient) -> u64 {
     client.say(&json!({
-        "type": "hello", "id": 1, "versions": {"min": 1, "max": 1}, "key": "0".repeat(32), "program": "test 1",
+        "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": "0".repeat(32), "program": "test 1",
         "kind": "control",
     }));
     assert_eq!(client.hear()["type"], "welcome");

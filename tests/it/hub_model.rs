@@ -135,7 +135,7 @@ fn messages() -> impl Strategy<Value = ClientMessage> {
 fn ops() -> impl Strategy<Value = Op> {
     let back = || 0usize..8;
     let named = proptest::option::weighted(0.3, select(vec!["api", "web", "api-2"]));
-    let hello = (back(), 0..CLIENTS, prop_oneof![20 => Just(1u32), 1 => Just(0), 1 => Just(2)], named, wakes());
+    let hello = (back(), 0..CLIENTS, prop_oneof![9 => 1u32..=2, 1 => Just(0), 1 => Just(3)], named, wakes());
     let error = select(vec![
         FrameError::TooLong { limit: 9 },
         FrameError::NotUtf8,

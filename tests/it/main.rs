@@ -25,6 +25,7 @@ mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]
 mod neighbours;
+#[cfg(target_os = "linux")]
 mod operations;
 mod plugin;
 #[cfg(target_os = "linux")]
@@ -40,6 +41,7 @@ mod tidy;
 mod units;
 #[cfg(target_os = "linux")]
 mod upgrade;
+mod versions;
 mod waiter;
 mod watch;
 mod wire;

@@ -19,7 +19,11 @@ fn assert_understood<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Deb
 }
 
 #[test]
-fn the_first_versions_messages_are_understood() {
-    assert_understood::<ClientMessage>(include_str!("samples/v1/client.jsonl"));
-    assert_understood::<HubMessage>(include_str!("samples/v1/hub.jsonl"));
+fn the_messages_of_every_version_are_understood() {
+    for client in [include_str!("samples/v1/client.jsonl"), include_str!("samples/v2/client.jsonl")] {
+        assert_understood::<ClientMessage>(client);
+    }
+    for hub in [include_str!("samples/v1/hub.jsonl"), include_str!("samples/v2/hub.jsonl")] {
+        assert_understood::<HubMessage>(hub);
+    }
 }

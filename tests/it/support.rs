@@ -7,6 +7,7 @@ pub mod hub_process;
 #[cfg(target_os = "linux")]
 pub mod installed;
 pub mod mcp;
+pub mod other_versions;
 pub mod random;
 pub mod stage;
 #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 fn control(hub: &HubProcess) -> RawClient {
     let mut client = hub.connect();
     client.say(&json!({
-        "type": "hello", "id": 1, "versions": {"min": 1, "max": 1}, "key": KEY, "program": "test 1", "kind": "control",
+        "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": KEY, "program": "test 1", "kind": "control",
     }));
     assert_eq!(client.hear()["type"], "welcome");
     client
@@ -87,7 +87,7 @@ fn texts_are_told_only_to_those_that_want_them_and_never_to_a_session() {
     let mut curious = hub.connect();
     let key = KEY.replace('0', "9");
     curious.say(&json!({
-        "type": "hello", "id": 1, "versions": {"min": 1, "max": 1}, "key": key, "program": "test 1", "kind": "control",
+        "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": key, "program": "test 1", "kind": "control",
     }));
     curious.hear();
     curious.say(&json!({"type": "watch", "id": 2, "text": true}));

@@ -72,7 +72,7 @@ fn every_refusal_of_the_hub_is_reached_and_says_what_to_do() {
 
     let (mut alice, mut bob) = (hub.session("alice"), hub.session("bob"));
     alice.say(&json!({
-        "type": "hello", "id": 2, "versions": {"min": 1, "max": 1}, "key": "1".repeat(32), "program": "test 1",
+        "type": "hello", "id": 2, "versions": {"min": 1, "max": 2}, "key": "1".repeat(32), "program": "test 1",
         "kind": "control",
     }));
     expect(&mut alice, "already_registered", "said hello before");

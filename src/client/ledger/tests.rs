@@ -19,10 +19,15 @@ fn turn_away(ledger: &mut Ledger, now: Instant) {
 }
 
 fn welcome(ledger: &mut Ledger, now: Instant) {
+    welcome_to(ledger, now, VERSIONS.max);
+}
+
+/// Welcomes the ledger to a hub of this protocol version.
+fn welcome_to(ledger: &mut Ledger, now: Instant, version: u32) {
     let Some(ClientMessage::Hello(hello)) = std::iter::from_fn(|| ledger.poll_message()).last() else {
         panic!("no hello")
     };
-    let welcome = Welcome { id: hello.id, version: 1, name: None, hub: "test".to_owned(), settling: false };
+    let welcome = Welcome { id: hello.id, version, name: None, hub: "test".to_owned(), settling: false };
     ledger.handle_message(now, HubMessage::Welcome(welcome));
 }
 
@@ -65,4 +70,23 @@ fn a_hub_that_has_gone_turns_nobody_away() {
     turn_away(&mut ledger, now);
     ledger.handle_listener(now, true);
     assert_eq!(refusals(&mut ledger, now), [ErrorCode::HubUnreachable; 2]);
+}
+
+#[test]
+fn an_older_hub_is_told_nothing_that_it_does_not_know_and_a_newer_one_all_of_it() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome_to(&mut ledger, now, 1);
+    ledger.handle_named("backend".to_owned());
+    ledger.handle_call(now, CallId(1), Call::Watch { text: false });
+    assert_eq!(ledger.poll_message(), None);
+    let Some(Output::Answer { result: Err(refusal), .. }) = ledger.poll_output() else { panic!("no refusal") };
+    assert_eq!(refusal.code, ErrorCode::ProtocolMismatch);
+    assert_eq!(refusal.message, "relay-hub is too old: it speaks protocol 1, which has no watch");
+
+    ledger.handle_disconnected(now);
+    ledger.handle_connected();
+    welcome_to(&mut ledger, now, 2);
+    assert_eq!(ledger.poll_message(), Some(ClientMessage::Named { name: "backend".to_owned() }));
+    ledger.handle_call(now, CallId(2), Call::Watch { text: false });
+    assert!(matches!(ledger.poll_message(), Some(ClientMessage::Watch { .. })));
 }

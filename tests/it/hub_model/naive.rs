@@ -241,10 +241,10 @@ impl Naive {
     }
 
     fn hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
-        if VERSIONS.common(hello.versions).is_none() {
+        let Some(version) = VERSIONS.common(hello.versions) else {
             self.refuse(conn, hello.id, ErrorCode::ProtocolMismatch);
             return self.close(now, conn, CloseReason::ProtocolMismatch);
-        }
+        };
         let (tag, settling) = (hello.key.tag(), self.settling);
         let facts = if let ClientKind::Channel(facts) = hello.kind { Some(facts) } else { None };
         let known = self.client(tag).is_some();
@@ -280,7 +280,7 @@ impl Naive {
         let name = self.name(tag);
         self.say(
             conn,
-            HubMessage::Welcome(Welcome { id: hello.id, version: 1, name: name.clone(), hub: "m".into(), settling }),
+            HubMessage::Welcome(Welcome { id: hello.id, version, name: name.clone(), hub: "m".into(), settling }),
         );
         if let Some((holder, name)) = displaced {
             self.tell(holder, HubMessage::Renamed { id: None, name });

@@ -151,7 +151,7 @@ fn what_is_no_conversation() {
     let conn = stage.connect();
     stage.say(conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
     all.push(stage.refusal(conn));
-    for (min, max) in [(0, 0), (2, 3)] {
+    for (min, max) in [(0, 0), (3, 4)] {
         let conn = stage.connect();
         let (versions, key) = (VersionRange { min, max }, PeerKey::from_bytes([9; 16]));
         let hello = Hello { id: 1, versions, key, program: "relay-channel 9".to_owned(), kind: ClientKind::Control {} };
@@ -178,9 +178,9 @@ fn what_is_no_conversation() {
     insta::assert_snapshot!(words(&all), @"
     not_registered: progress needs a hello first
       next: say hello, then ask again
-    protocol_mismatch: relay-channel 9 speaks protocol 0 to 0, this hub 1 to 1: relay-channel 9 is too old
+    protocol_mismatch: relay-channel 9 speaks protocol 0 to 0, this hub 1 to 2: relay-channel 9 is too old
       next: install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)
-    protocol_mismatch: relay-channel 9 speaks protocol 2 to 3, this hub 1 to 1: relay-hub is too old
+    protocol_mismatch: relay-channel 9 speaks protocol 3 to 4, this hub 1 to 2: relay-hub is too old
       next: install the newer claude-relay, then run: relayctl doctor --fix
     already_registered: this connection has said hello before
       next: go on without, or open another connection

@@ -127,7 +127,7 @@ impl HubProcess {
         let mut client = self.connect();
         let key = format!("{:0<32}", folder.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
         client.say(&json!({
-            "type": "hello", "id": 1, "versions": {"min": 1, "max": 1}, "key": key[..32], "program": "test 1",
+            "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": key[..32], "program": "test 1",
             "kind": "channel", "cwd": format!("/test/{folder}"), "pid": 1, "status": "idle", "wakes_by": "channel",
         }));
         assert_eq!(client.hear()["type"], "welcome");

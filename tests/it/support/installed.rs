@@ -32,12 +32,22 @@ pub(crate) struct Installed {
 impl Installed {
     /// Installs everything with this manager.
     pub(crate) fn with(manager: UserManager) -> Self {
-        let bindir = manager.install_programs(&PROGRAMS);
+        Self::with_programs(manager, &PROGRAMS)
+    }
+
+    /// Installs these programs with this manager: `relayctl` and what it installs.
+    pub(crate) fn with_programs(manager: UserManager, programs: &[impl AsRef<Path>]) -> Self {
+        let bindir = manager.install_programs(programs);
         let path = manager.outside(manager.runtime_dir());
         let runtime_dir = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let relay = Self { manager, bindir, runtime_dir: runtime_dir.unwrap() };
         relay.relayctl_ok("install-service");
         relay
+    }
+
+    /// Replaces the programs by those that the tests are built with.
+    pub(crate) fn upgrade(&self) {
+        self.manager.install_programs(&PROGRAMS);
     }
 
     /// Returns the path of an installed program.
@@ -176,7 +186,7 @@ pub(crate) fn greet(client: &mut RawClient) {
     static CLIENTS: AtomicU64 = AtomicU64::new(1);
     let key = format!("{:032x}", CLIENTS.fetch_add(1, Ordering::Relaxed));
     client.say(&json!({
-        "type": "hello", "id": 1, "versions": {"min": 1, "max": 1}, "key": key, "program": "test 1", "kind": "control",
+        "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": key, "program": "test 1", "kind": "control",
     }));
     assert_eq!(client.hear()["type"], "welcome");
 }

@@ -198,7 +198,12 @@ fn tool_answer(result: &Value) -> Answer {
 impl Session {
     /// Returns a session to be started in an environment that knows nothing of this machine's Claude Code or hub.
     pub(crate) fn builder() -> Builder {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relay-channel"));
+        Self::builder_for(Path::new(env!("CARGO_BIN_EXE_relay-channel")))
+    }
+
+    /// Returns a [`Session::builder`] of a session whose channel is this program.
+    pub(crate) fn builder_for(program: &Path) -> Builder {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if ["CLAUDE", "ANTHROPIC", "RELAY", "DISABLE_TELEMETRY", "AI_AGENT"].iter().any(|p| name.starts_with(p)) {

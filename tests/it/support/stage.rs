@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::hub_process::{HubProcess, SOON};
-use super::mcp::{Event, Session};
+use super::mcp::{Builder, Event, Session};
 
 /// A hub and the folders of its sessions.
 pub(crate) struct Stage {
@@ -18,7 +18,12 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts a hub with these further arguments. It has not settled yet.
     pub(crate) fn new(arguments: &[&str]) -> Self {
-        Self { hub: HubProcess::start(arguments), folders: tempfile::tempdir().unwrap() }
+        Self::with(HubProcess::start(arguments))
+    }
+
+    /// Returns a stage with this hub.
+    pub(crate) fn with(hub: HubProcess) -> Self {
+        Self { hub, folders: tempfile::tempdir().unwrap() }
     }
 
     /// Starts a hub with these further arguments that waits for no client of a former one.
@@ -49,9 +54,18 @@ impl Stage {
 
     /// Starts a session without waiting for the hub.
     pub(crate) fn start(&self, folder: &str, channel: &str) -> Session {
+        self.start_builder(Session::builder(), folder, channel)
+    }
+
+    /// Starts a session with another channel program without waiting for the hub.
+    pub(crate) fn start_program(&self, program: &Path, folder: &str) -> Session {
+        self.start_builder(Session::builder_for(program), folder, "on")
+    }
+
+    fn start_builder(&self, builder: Builder, folder: &str, channel: &str) -> Session {
         let cwd = self.folders.path().join(folder);
         std::fs::create_dir_all(&cwd).unwrap();
-        Session::builder().cwd(&cwd).env("RELAY_CHANNEL", channel).socket(&self.hub.socket()).start()
+        builder.cwd(&cwd).env("RELAY_CHANNEL", channel).socket(&self.hub.socket()).start()
     }
 
     /// Returns `relayctl` with these arguments, in an environment that knows this hub.

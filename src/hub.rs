@@ -93,6 +93,19 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Returns what has happened: of a message, its `type` on the wire.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "connected",
+            Self::Received { message, .. } => message.kind(),
+            Self::Malformed { .. } => "malformed",
+            Self::Disconnected { .. } => "disconnected",
+            Self::ProcessEnded { .. } => "process_ended",
+        }
+    }
+}
+
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {

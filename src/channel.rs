@@ -40,6 +40,7 @@ use self::stdio::Stdio;
 use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
 use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, until};
+use crate::fault;
 use crate::paths::PathError;
 use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal};
 
@@ -78,7 +79,11 @@ async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
                 }
                 channel.handle(event);
             }
-            Some(event) = next_of(&mut channel.from_hub) => channel.handle_client(event),
+            Some(event) = next_of(&mut channel.from_hub) => {
+                fault::pass("event.heard");
+                channel.handle_client(event);
+                fault::pass("event.handled");
+            }
             () = until(timer) => channel.inbox.handle_timeout(Instant::now()),
         }
         channel.flush();
@@ -158,10 +163,14 @@ impl Channel {
             }
             Event::ToolsListed => self.inbox.handle_tools_listed(Instant::now()),
             Event::Called { id, call, answer, client } => {
+                fault::pass("tool.called");
                 self.running.insert(call_id(&id), Running { answer, cancelled: false });
                 self.start(id, call, client);
             }
-            Event::Done { id, answer } => self.finish(&id, answer),
+            Event::Done { id, answer } => {
+                fault::pass("tool.done");
+                self.finish(&id, answer);
+            }
             Event::Cancelled(id) => {
                 let id = call_id(&id);
                 match self.running.get_mut(&id) {
@@ -169,8 +178,14 @@ impl Channel {
                     None => self.inbox.handle_call_cancelled(&id),
                 }
             }
-            Event::Answered(id) => self.inbox.handle_call_written(&call_id(&id)),
-            Event::EventWritten(written) => self.inbox.handle_channel_written(Instant::now(), written),
+            Event::Answered(id) => {
+                fault::pass("tool.answered");
+                self.inbox.handle_call_written(&call_id(&id));
+            }
+            Event::EventWritten(written) => {
+                fault::pass("event.written");
+                self.inbox.handle_channel_written(Instant::now(), written);
+            }
             Event::SessionFileChanged => self.look_at_file(),
             Event::Ended => {}
         }
@@ -219,6 +234,7 @@ impl Channel {
         if let Some(peer) = &self.peer
             && let Some(message) = self.inbox.take_for_channel(Instant::now())
         {
+            fault::pass("event.shown");
             let (peer, events) = (peer.clone(), self.events.clone());
             tokio::task::spawn_local(async move {
                 let event = CustomNotification::new(notification::METHOD, Some(message.into_params()));
@@ -230,6 +246,7 @@ impl Channel {
             if let Some(hub) = &self.hub {
                 hub.progress(ask_id, state);
             }
+            fault::pass("event.reported");
         }
         let Some(hub) = &self.hub else { return };
         while let Some(word) = self.inbox.poll_word() {

@@ -32,6 +32,7 @@ use self::outbox::Outbox;
 use self::readiness::Readiness;
 use self::signals::Signals;
 use crate::activation::{Bell, Knock};
+use crate::fault;
 use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program, Standing};
 use crate::protocol::ClientMessage;
 
@@ -92,6 +93,7 @@ struct Connection {
 /// # Errors
 /// The listener or the signals cannot be used.
 pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> {
+    fault::pass("start.begun");
     let bell = Bell::new(listener)?;
     let signals = Signals::new()?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
@@ -110,6 +112,7 @@ pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> 
         leaving: None,
     };
     daemon.serve(bell, signals, inbox).await;
+    fault::pass("leave.done");
     Ok(())
 }
 
@@ -134,19 +137,24 @@ impl Daemon {
         let mut pause = AcceptPause::default();
         self.hub.set_standing(self.standing);
         self.readiness.ready(self.hub.headline());
+        fault::pass("start.ready");
         while !self.exiting {
-            let timer = self.hub.poll_timeout().map(|(at, _)| at);
+            let (timer, due) = self.hub.poll_timeout().unzip();
             let notice = self.readiness.poll_timeout();
             tokio::select! {
                 Some(event) = inbox.recv() => self.handle_event(event),
                 knocked = knock(&bell, pause.until), if self.leaving.is_none() => {
                     self.handle_knock(knocked, &mut pause);
                 }
-                () = until(timer) => self.hub.handle_timeout(Instant::now()),
+                () = until(timer) => {
+                    fault::pass_kind("due", due.unwrap_or_default());
+                    self.hub.handle_timeout(Instant::now());
+                }
                 () = until(notice) => self.readiness.handle_timeout(Instant::now()),
                 () = until(self.leaving) => {}
                 name = signals.next() => {
                     tracing::info!(signal = name, "told to end");
+                    fault::pass("leave.signal");
                     break;
                 }
             }
@@ -155,15 +163,20 @@ impl Daemon {
                 let Ok(event) = inbox.try_recv() else { break };
                 self.handle_event(event);
             }
+            fault::pass("turn.handled");
             self.perform();
+            fault::pass("turn.written");
             self.leave_if_nothing_is_cut();
         }
+        fault::pass("leave.begun");
         self.readiness.stopping();
+        fault::pass("leave.told");
         self.farewell().await;
     }
 
     /// Somebody wants to connect. A hub whose program was replaced leaves it to the next one.
     fn handle_knock(&mut self, knocked: io::Result<Knock<'_>>, pause: &mut AcceptPause) {
+        fault::pass("knock.heard");
         let replaced = self.file.as_ref().is_some_and(ProgramFile::is_replaced);
         if replaced != self.standing.replaced {
             self.standing.replaced = replaced;
@@ -172,6 +185,7 @@ impl Daemon {
         if replaced && self.standing.activated {
             tracing::info!("the program was replaced: making room for the new one");
             self.leaving = Some(Instant::now() + LEAVE_WAIT);
+            fault::pass("replaced.noticed");
             return;
         }
         let accepted = knocked.and_then(|mut knock| knock.answer()?.map(UnixStream::from_std).transpose());
@@ -192,9 +206,13 @@ impl Daemon {
         let Some(latest) = self.leaving else { return };
         let is_written = self.connections.values().all(|connection| connection.outbox.queued() == 0);
         self.exiting |= is_written || Instant::now() >= latest;
+        if self.exiting {
+            fault::pass("replaced.written");
+        }
     }
 
     fn handle_accepted(&mut self, stream: UnixStream) {
+        fault::pass("knock.accepted");
         let credentials = match Credentials::of(&stream) {
             Ok(credentials) => credentials,
             Err(error) => {
@@ -210,6 +228,7 @@ impl Daemon {
         tracing::debug!(conn = conn.0, pid = credentials.pid, "accepted a connection");
         self.connections.insert(conn, connection);
         self.hub.handle(Instant::now(), Input::Connected { conn });
+        fault::pass("knock.connected");
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -223,9 +242,13 @@ impl Daemon {
                     tracing::warn!(conn = conn.0, what = error.kind(), "a client sent what is no message");
                 }
                 self.look_at_kinship(&input);
+                let kind = input.kind();
+                fault::pass_kind("heard", kind);
                 self.hub.handle(Instant::now(), input);
+                fault::pass_kind("handled", kind);
             }
             Event::Writable(conn) => {
+                fault::pass("flush.resumed");
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.outbox.handle_writable();
                     self.dirty.insert(conn);
@@ -285,11 +308,13 @@ impl Daemon {
                 let limit = self.queued_bytes;
                 tracing::warn!(conn = conn.0, queued, limit, "cut a connection: its reader is too slow");
                 self.hub.count_slow_reader();
+                fault::pass("flush.slow");
                 true
             }
             Ok(()) => false,
             Err(error) => {
                 tracing::debug!(conn = conn.0, %error, "a connection cannot be written to");
+                fault::pass("flush.broken");
                 true
             }
         };
@@ -311,8 +336,10 @@ impl Daemon {
         let level_bad = !matches!(reason, CloseReason::Bye | CloseReason::Superseded);
         if let Some(mut connection) = self.connections.remove(&conn) {
             connection.reader.abort();
+            fault::pass("close.begun");
             // One try: a client that is being closed cannot make the hub wait for it.
             connection.outbox.flush_last();
+            fault::pass("close.done");
             if level_bad {
                 tracing::warn!(conn = conn.0, pid = connection.credentials.pid, ?reason, "closed a connection");
             }

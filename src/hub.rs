@@ -101,6 +101,20 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Returns what has happened: of a message, its `type` on the wire.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "connected",
+            Self::Looked { .. } => "looked",
+            Self::Received { message, .. } => message.kind(),
+            Self::Malformed { .. } => "malformed",
+            Self::Disconnected { .. } => "disconnected",
+            Self::ProcessEnded { .. } => "process_ended",
+        }
+    }
+}
+
 /// How the process that made a connection stands to the client process that its hello names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kinship {

@@ -16,6 +16,7 @@
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
 //! | [`process`] | what the system says of a process: its start and its parent |
+//! | [`fault`] | where a test build can be made to die; not in a release build |
 //!
 //! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
 //! status that wakes it; a channel speaks MCP on stdin and stdout; each `main` turns a failure into a failing exit code and
@@ -46,6 +47,7 @@ pub mod cli;
 pub mod client;
 pub mod daemon;
 mod deadlines;
+pub mod fault;
 pub mod hub;
 pub mod logging;
 pub mod paths;

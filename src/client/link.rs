@@ -15,6 +15,7 @@ use super::call::{Answer, Call, CallId, Output};
 use super::ledger::Ledger;
 use super::timer::until;
 use super::wire;
+use crate::fault;
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::protocol::{AskId, AskState, Offer, Presence, Refusal, Verdict};
 
@@ -63,6 +64,7 @@ impl Link {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         while let Some(stream) = self.connect(&mut backoff).await {
+            fault::pass("link.connected");
             self.ledger.handle_connected();
             let mut welcomed = None;
             let end = self.converse(&stream, &mut welcomed).await;
@@ -123,6 +125,7 @@ impl Link {
             if wire::write(stream, &mut output).is_err() {
                 return End::Lost;
             }
+            fault::pass("link.written");
             if self.leaving.is_some() && output.is_empty() {
                 return End::Left;
             }
@@ -153,6 +156,7 @@ impl Link {
     /// Takes what is there. The end of the stream is an error as well.
     fn read(&mut self, stream: &UnixStream, input: &mut FrameBuffer) -> io::Result<()> {
         let is_over = wire::read(stream, input);
+        fault::pass("link.read");
         while let Some(frame) = input.next_frame(HUB_FRAME_MAX_BYTES) {
             match frame.and_then(decode) {
                 Ok(message) => self.ledger.handle_message(Instant::now(), message),

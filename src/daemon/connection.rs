@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::Event;
+use crate::fault;
 use crate::hub::{ConnId, GONE_WAIT, Input};
 use crate::process;
 use crate::protocol::ClientProcess;
@@ -62,12 +63,15 @@ async fn read(conn: ConnId, stream: &UnixStream, events: &mpsc::Sender<Event>) -
     let mut limit = HELLO_MAX_BYTES;
     loop {
         stream.readable().await?;
-        if read_once(stream, &mut buffer)? == Some(0) {
+        let read = read_once(stream, &mut buffer)?;
+        if read == Some(0) {
+            fault::pass("read.end");
             if buffer.pending_bytes() > 0 {
                 tracing::warn!(conn = conn.0, bytes = buffer.pending_bytes(), "dropped half a frame: its client left");
             }
             return Ok(());
         }
+        fault::pass("read.bytes");
         while let Some(frame) = buffer.next_frame(limit) {
             limit = FRAME_MAX_BYTES;
             let (input, over) = match frame.and_then(decode) {
@@ -77,9 +81,14 @@ async fn read(conn: ConnId, stream: &UnixStream, events: &mpsc::Sender<Event>) -
                     (Input::Malformed { conn, error }, over)
                 }
             };
+            fault::pass("read.frame");
             if events.send(Event::Input(input)).await.is_err() || over {
                 return Ok(());
             }
+            fault::pass("read.handed");
+        }
+        if buffer.pending_bytes() > 0 {
+            fault::pass("read.part");
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Event;
+use crate::fault;
 use crate::hub::ConnId;
 use crate::protocol::HubMessage;
 use crate::protocol::codec::encode;
@@ -36,7 +37,26 @@ impl Outbox {
 
     /// Queues a message.
     pub(super) fn push(&mut self, message: &HubMessage) {
+        let start = self.bytes.len();
         encode(message, &mut self.bytes);
+        if fault::BUILT_IN {
+            self.pass_points(start);
+        }
+    }
+
+    /// Dies with nothing, with half or with all of the last frame written, where a test wants that.
+    fn pass_points(&mut self, start: usize) {
+        let kind = fault::kind_of(&self.bytes[start..]).to_owned();
+        fault::pass_kind("queued", &kind);
+        if fault::reach("half", &kind) {
+            self.bytes.truncate(usize::midpoint(start, self.bytes.len()));
+            self.flush_last();
+            fault::die();
+        }
+        if fault::reach("written", &kind) {
+            self.flush_last();
+            fault::die();
+        }
     }
 
     /// Returns how many bytes wait.
@@ -62,6 +82,7 @@ impl Outbox {
                 Ok(n) => self.written += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.wait(events.clone());
+                    fault::pass("flush.full");
                     break;
                 }
                 Err(error) => return Err(error),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use crate::fault;
 use crate::hub::Headline;
 
 /// The least time between two status lines: they are for people.
@@ -50,6 +51,7 @@ impl Readiness {
         self.status_waits = has_changed && self.status_from.is_some_and(|from| now < from);
         if has_changed && !self.status_waits {
             self.tell(&[NotifyState::Status(&headline.to_string())]);
+            fault::pass("notify.status");
             self.told = Some(headline);
             self.status_from = Some(now + STATUS_PAUSE);
         }
@@ -65,6 +67,7 @@ impl Readiness {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.next_ping.is_some_and(|at| at <= now) {
             self.tell(&[NotifyState::Watchdog]);
+            fault::pass("notify.watchdog");
             self.next_ping = self.ping_every.map(|every| now + every);
         }
     }

@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio::sync::mpsc;
 
 use crate::client::{ClientConfig, ClientEvent, HubClient};
+use crate::logging::{self, Log, Program};
 use crate::paths::Environment;
 use crate::protocol::{ClientKind, PeerKey};
 
@@ -131,6 +132,11 @@ pub fn main() -> ExitCode {
     let mut out = Output::standard();
     let exit = match Cli::try_parse() {
         Ok(cli) => {
+            let _log = logging::init(Program::Control).unwrap_or_else(|error| {
+                // It is about what is told besides, not about what is wanted.
+                out.say(&Line::of(&format!("warning: {error}")));
+                Log::default()
+            });
             let mut context = Context { socket: cli.socket, out };
             perform(cli.command, &mut context).unwrap_or_else(|error| context.out.fail(&error))
         }

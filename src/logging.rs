@@ -9,7 +9,8 @@
 //! | `relay-channel` | a file a day, `$CLAUDE_PLUGIN_DATA/logs/relay-YYYY-MM-DD.log`, if that variable is set; else warnings to standard error |
 //! | `relayctl` | standard error, and only if `RELAY_LOG` is set |
 //!
-//! A file has the local date in its name, as `date +%Y-%m-%d` prints it; the times in it are UTC. The newest seven are kept.
+//! Nobody waits for a reader: the journal's entries and standard error's lines are dropped and counted when they are not
+//! taken. A file has the local date in its name, as `date +%Y-%m-%d` prints it; the times in it are UTC. The newest seven are kept.
 
 use std::env;
 use std::ffi::OsString;
@@ -25,8 +26,10 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 mod daily;
 #[cfg(target_os = "linux")]
 mod journal;
+mod stderr;
 
 use daily::DailyFile;
+use stderr::{Farewell, Queue};
 
 /// The variable with the filter.
 const FILTER_VARIABLE: &str = "RELAY_LOG";
@@ -62,33 +65,58 @@ struct Circumstances {
     hub_logs: Option<PathBuf>,
 }
 
+/// The log of this process, to be kept until it ends: its last lines are written when this is dropped.
+#[derive(Debug, Default)]
+#[must_use = "the last lines are lost without it"]
+pub struct Log {
+    _farewell: Option<Farewell>,
+}
+
 /// Starts the log of this process. To be called once, at the start, before a runtime.
 ///
 /// # Errors
 /// `RELAY_LOG` is not a filter, or a log was started before. A place that cannot be written to is no error: then
 /// standard error has the lines.
-pub fn init(program: Program) -> Result<(), LoggingError> {
+pub fn init(program: Program) -> Result<Log, LoggingError> {
     let circumstances = Circumstances::of_process();
     let target = circumstances.target(program);
     let filter = circumstances.filter(&target, program)?;
     match target {
-        Target::Nowhere => return Ok(()),
+        Target::Nowhere => return Ok(Log::default()),
         #[cfg(target_os = "linux")]
         Target::Journal => {
             if let Ok(layer) = journal::layer(program.name()) {
-                return Ok(tracing_subscriber::registry().with(filter).with(layer).try_init()?);
+                tracing_subscriber::registry().with(filter).with(layer).try_init()?;
+                return Ok(Log::default());
             }
         }
         Target::Files(directory) => {
             if let Ok(file) = DailyFile::open(&directory) {
-                return Ok(json(filter, file).try_init()?);
+                json(filter, file).try_init()?;
+                return Ok(Log::default());
             }
         }
         #[cfg(not(target_os = "linux"))]
         Target::Journal => {}
         Target::StandardError => {}
     }
-    Ok(json(filter, io::stderr).try_init()?)
+    // A file takes every line at once.
+    let queue = if stderr_is_a_file() { None } else { Queue::start(io::stderr()).ok() };
+    match queue {
+        Some((queue, farewell)) => {
+            json(filter, queue).try_init()?;
+            Ok(Log { _farewell: Some(farewell) })
+        }
+        None => {
+            json(filter, io::stderr).try_init()?;
+            Ok(Log::default())
+        }
+    }
+}
+
+fn stderr_is_a_file() -> bool {
+    let mode = rustix::fs::fstat(rustix::stdio::stderr()).map(|found| found.st_mode);
+    mode.is_ok_and(|mode| rustix::fs::FileType::from_raw_mode(mode).is_file())
 }
 
 impl Program {

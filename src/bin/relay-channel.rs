@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use relay::channel;
-use relay::logging::{self, Program};
+use relay::logging::{self, Log, Program};
 use relay::paths::Environment;
 
 /// Connects one Claude Code session to claude-relay. Started by Claude Code as an MCP server on stdin and stdout
@@ -33,10 +33,11 @@ fn main() -> ExitCode {
         Some(Command::Hook) => return channel::hook::run(socket.ok()),
         None => {}
     }
-    if let Err(error) = logging::init(Program::Channel) {
+    let _log = logging::init(Program::Channel).unwrap_or_else(|error| {
         // A wrong filter is no reason to leave a session without its tools.
         let _nobody_reads = writeln!(io::stderr(), "relay-channel: {error}");
-    }
+        Log::default()
+    });
     match channel::run(socket) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -45,10 +45,13 @@ fn main() -> ExitCode {
     // Before the log, which may start a thread: taking sockets over needs the process to have only one.
     let place = arguments.socket.clone();
     let listener = activation::acquire(|| place.map_or_else(|| Environment::of_process().socket(), Ok));
-    if let Err(error) = logging::init(Program::Hub) {
-        let _nobody_reads = writeln!(io::stderr(), "relay-hub: {error}");
-        return ExitCode::FAILURE;
-    }
+    let _log = match logging::init(Program::Hub) {
+        Ok(log) => log,
+        Err(error) => {
+            let _nobody_reads = writeln!(io::stderr(), "relay-hub: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match listener.context("no socket to listen on").and_then(|listener| run(&arguments, listener, file)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The hub without a service manager: a socket handed over by the letter of `sd_listen_fds(3)`, and the foreground.
 
 use std::fs;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -169,6 +170,31 @@ fn a_foreground_hub_leaves_when_told_and_when_idle_only_if_asked() {
     let mut hub = Hub::in_the_foreground(directory.path(), &["--idle-timeout", "100ms"]);
     assert!(hub.ends().success());
     assert!(hub.log().contains(r#""idle_timeout":"100ms""#), "{}", hub.log());
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_hub_whose_log_nobody_reads_serves_and_leaves_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_unread, log) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&log, true).unwrap();
+    while (&log).write(&[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&log, false).unwrap();
+    let socket = directory.path().join("bound/hub.sock");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relay-hub"));
+    command.env("RELAY_SOCKET", &socket).env("RELAY_LOG", "debug").env_remove("JOURNAL_STREAM");
+    let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let mut hub = Hub { child, log: directory.path().join("log") };
+    let end = Instant::now() + SOON;
+    while UnixStream::connect(&socket).is_err() {
+        assert!(Instant::now() < end, "the hub does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..200 {
+        assert_eq!(served_by(&mut RawClient::connect(&socket)), u64::from(hub.child.id()));
+    }
+    fs::write(&hub.log, "nobody reads it").unwrap();
+    assert!(hub.terminate().success());
     assert!(!socket.exists());
 }
 

@@ -26,6 +26,7 @@ mod mcp_wire;
 #[cfg(target_os = "linux")]
 mod neighbours;
 mod operations;
+mod peer_text;
 mod plugin;
 #[cfg(target_os = "linux")]
 mod recovery;

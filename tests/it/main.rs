@@ -27,6 +27,7 @@ mod mcp_wire;
 mod neighbours;
 #[cfg(target_os = "linux")]
 mod operations;
+mod peer_text;
 mod plugin;
 #[cfg(target_os = "linux")]
 mod recovery;

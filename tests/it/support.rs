@@ -10,4 +10,6 @@ pub mod mcp;
 pub mod random;
 pub mod stage;
 #[cfg(target_os = "linux")]
+pub mod talkers;
+#[cfg(target_os = "linux")]
 pub mod user_manager;

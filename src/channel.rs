@@ -244,9 +244,9 @@ impl Channel {
         }
         while let Some((ask_id, state)) = self.inbox.poll_progress() {
             if let Some(hub) = &self.hub {
+                fault::pass("event.reported");
                 hub.progress(ask_id, state);
             }
-            fault::pass("event.reported");
         }
         let Some(hub) = &self.hub else { return };
         while let Some(word) = self.inbox.poll_word() {

@@ -15,6 +15,8 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod exhaustive;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fuzz_corpus;
 mod handover;
 mod hooks;

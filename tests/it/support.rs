@@ -11,4 +11,6 @@ pub mod other_versions;
 pub mod random;
 pub mod stage;
 #[cfg(target_os = "linux")]
+pub mod talkers;
+#[cfg(target_os = "linux")]
 pub mod user_manager;

@@ -196,6 +196,13 @@ impl RawClient {
         serde_json::from_str(&line).unwrap()
     }
 
+    /// Receives one message; none where the connection ends or nothing comes.
+    pub(crate) fn try_hear(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
     /// Receives the refusal of the last request and returns its code, sentence and advice.
     #[track_caller]
     pub(crate) fn hear_refusal(&mut self) -> (String, String, String) {

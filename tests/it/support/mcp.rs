@@ -248,6 +248,16 @@ impl Session {
         Pending { session: self, id: id.into() }
     }
 
+    /// Sends a request to a channel that may be dead or die of it; returns its result, if there is one within the time.
+    pub(crate) fn try_request(&self, method: &str, params: Value, time: Duration) -> Option<Value> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let line = format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        self.stdin.lock().expect("no writer panics").write_all(line.as_bytes()).ok()?;
+        self.poll_for(time, |heard| heard.answers.remove(&id.to_string()))
+            .ok()
+            .map(|mut answer| answer["result"].take())
+    }
+
     /// Calls a tool and waits for its result.
     pub(crate) fn call(&self, tool: &str, arguments: Value) -> Answer {
         self.send_call(tool, arguments).wait_for_tool()

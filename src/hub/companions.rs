@@ -193,7 +193,8 @@ impl Hub {
     /// Lets a channel that its client has started anew take the name of the one before, which has left. One whose connection
     /// is lost keeps its name while it may come back: [`Hub::bequeath`].
     pub(super) fn succeed(&mut self, client: Client, hello: &mut Hello) {
-        if let (ClientKind::Channel(facts), Some(session)) = (&mut hello.kind, self.companions.sessions.get_mut(&client))
+        if let (ClientKind::Channel(facts), Some(session)) =
+            (&mut hello.kind, self.companions.sessions.get_mut(&client))
             && facts.name.is_none()
         {
             facts.name = session.name.take();

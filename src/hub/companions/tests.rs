@@ -225,7 +225,11 @@ fn a_lost_channel_keeps_its_name_while_it_may_come_back_and_then_its_successor_h
         world.channel(1, PROCESS);
         world.leave(1);
         world.channel(2, PROCESS);
-        assert_eq!(world.welcomed_as(2).as_deref(), Some("c2"), "another process of the session is no reason to lose a name");
+        assert_eq!(
+            world.welcomed_as(2).as_deref(),
+            Some("c2"),
+            "another process of the session is no reason to lose a name"
+        );
         world.heard(2);
         if ends {
             world.hub.handle(world.now, Input::ProcessEnded { conn: ConnId(1) });
@@ -261,8 +265,11 @@ fn a_process_that_the_client_did_not_start_is_no_companion_and_no_channel_of_its
     for (conn, hello) in [(4, ClientKind::Waiter(facts())), (5, ClientKind::Hook(facts()))] {
         world.hello(conn, hello);
         let heard = world.heard(conn);
-        assert!(matches!(heard.as_slice(), [HubMessage::Error { id: Some(1), error }]
-            if error.message.contains("13") && error.message.contains("4711")), "{heard:?}");
+        assert!(
+            matches!(heard.as_slice(), [HubMessage::Error { id: Some(1), error }]
+            if error.message.contains("13") && error.message.contains("4711")),
+            "{heard:?}"
+        );
         world.say(3, offer(conn));
         assert_eq!(world.heard(conn), []);
     }

@@ -72,7 +72,8 @@
 //! 1. The channel is told `waiter` with the tag of the waiter that is there, or without one; and `hook` for each hook that
 //!    comes, with the [`Receipt`]s that it brings, then `hook_gone` when it has left.
 //! 2. The channel says `offer`: a batch of text for one companion. The companion keeps it and says `holding`, and says so
-//!    again in the hello of a new connection. An offer that comes again is told so again.
+//!    again in the hello of a new connection. An offer that comes again is told so again; what is said more often is passed
+//!    over.
 //! 3. The channel answers each `holding` with a `verdict`: `show`, and the companion shows the text and ends; or not, and it
 //!    forgets the text, and a hook ends. So a text is shown only after the channel knows of it, and by one companion. A
 //!    verdict without a `batch` tells a hook that there is nothing for it.

@@ -39,6 +39,7 @@ use self::asks::{Asks, Ending};
 use self::companions::Companions;
 use self::connections::Connections;
 use self::idle::Idle;
+use self::limits::RETURNING_FACTOR;
 use self::loops::Loops;
 use self::pace::Paces;
 use self::peers::Peers;
@@ -325,7 +326,7 @@ impl Hub {
             ClientMessage::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, broadcast),
             ClientMessage::Reply(reply) => self.handle_reply(now, conn, tag, reply),
             ClientMessage::Rename { id, name } => self.handle_rename(conn, tag, id, &name),
-            ClientMessage::Progress { ask_id, state } => self.handle_progress(tag, ask_id, state),
+            ClientMessage::Progress { ask_id, state, asker } => self.handle_progress(now, tag, ask_id, state, asker),
             ClientMessage::Taken { ask_id, by } => self.handle_taken(now, tag, ask_id, by),
             ClientMessage::Withdraw { ask_id } => self.handle_withdraw(now, tag, ask_id),
             ClientMessage::Presence(presence) => {
@@ -353,12 +354,25 @@ impl Hub {
 
     /// Lets a request wait for the end of the settling, as far as there is room.
     fn defer(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
-        let held = self.settling.bytes() + self.asks.held_bytes();
-        if held > self.limits.held_bytes {
+        let held = self.held_bytes();
+        let is_ask_again = matches!(&message, ClientMessage::Ask(ask) if ask.bound.is_some());
+        let was_said_before = is_ask_again || matches!(message, ClientMessage::Reply(_));
+        if held > self.most_held(was_said_before) {
             self.reached.count("held_bytes");
             return self.refuse(conn, id, refusal::hub_full(held, &self.limits));
         }
         self.settling.defer(Deferred { tag, conn, since: now, message });
+    }
+
+    /// Returns how many bytes of texts are held, and wait.
+    const fn held_bytes(&self) -> u64 {
+        self.asks.held_bytes() + self.settling.bytes()
+    }
+
+    /// Returns how many bytes may be held: more for what clients say again to a hub that settles.
+    const fn most_held(&self, was_said_before: bool) -> u64 {
+        let factor = if was_said_before { RETURNING_FACTOR } else { 1 };
+        self.limits.held_bytes.saturating_mul(factor)
     }
 
     fn send_to(&mut self, conn: ConnId, message: HubMessage) {

@@ -72,7 +72,8 @@
 //! 1. The channel is told `waiter` with the tag of the waiter that is there, or without one; and `hook` for each hook that
 //!    comes, with the [`Receipt`]s that it brings, then `hook_gone` when it has left.
 //! 2. The channel says `offer`: a batch of text for one companion. The companion keeps it and says `holding`, and says so
-//!    again in the hello of a new connection. An offer that comes again is told so again.
+//!    again in the hello of a new connection. An offer that comes again is told so again; what is said more often is passed
+//!    over.
 //! 3. The channel answers each `holding` with a `verdict`: `show`, and the companion shows the text and ends; or not, and it
 //!    forgets the text, and a hook ends. So a text is shown only after the channel knows of it, and by one companion. A
 //!    verdict without a `batch` tells a hook that there is nothing for it.
@@ -94,13 +95,18 @@
 //! # When the hub is lost
 //!
 //! The hub keeps nothing that its clients cannot say again. After `welcome` on a new connection a client says, in this
-//! order: `progress` for each ask that it received and that is open; each `reply` that was not answered; `taken` for the
+//! order: `progress` for each ask that it received and that is open, with the `asker` that the event named; each `reply` that was not answered; `taken` for the
 //! replies that it took, until one connection has lasted ten seconds after it was said; each own ask without an outcome, with the time that it has left and, if a
 //! hub had accepted it, the peer's tag in `bound`; each broadcast and other request without an answer.
 //!
 //! A hub that has just started settles for two seconds ([`crate::hub::SETTLING`]), and says so in `welcome` and `peers`: it
 //! serves everybody at once, but lets an ask to a peer that it does not know, a reply to an ask that it does not know, and
 //! every broadcast wait. Names that are brought back in `hello` win over names that newcomers were given meanwhile.
+//!
+//! The id of an ask is no proof of whose it is. What the asked session says in `asker` is: an ask, or a `taken`, of somebody
+//! else about it is passed over or refused, and ends if it came first. An ask that says `bound` while the hub settles was
+//! accepted before, and meets no limit but three times `held_bytes`; a client whose ask is refused then says it again a
+//! second later.
 //!
 //! A client whose connection is lost without `bye` is waited for until its process has ended, two seconds at most.
 //!

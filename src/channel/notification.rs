@@ -172,6 +172,7 @@ mod tests {
             question: question.to_owned(),
             timeout_ms: 599_500,
             broadcast_id,
+            asker: None,
         }
     }
 

@@ -7,7 +7,7 @@ use super::call::{Answer, CallId};
 use super::outgoing::{Outgoing, Purpose};
 use super::{ClientEvent, Replied, refusal};
 use crate::deadlines::Deadlines;
-use crate::protocol::{AskEvent, AskId, AskState, ClientMessage, ErrorCode, Refusal, ReplyRequest};
+use crate::protocol::{AskEvent, AskId, AskState, ClientMessage, ErrorCode, PeerTag, Refusal, ReplyRequest};
 
 /// How long a reply's call waits for the asker's client to take it.
 pub const REPLY_WAIT: Duration = Duration::from_secs(2);
@@ -28,9 +28,17 @@ const REPLIES_MAX: usize = 1024;
 #[derive(Debug, Clone)]
 struct ReceivedAsk {
     from: String,
+    /// The tag of the one who asked, which the next hub is told.
+    asker: Option<PeerTag>,
     deadline: Instant,
     state: AskState,
     phase: Phase,
+}
+
+impl ReceivedAsk {
+    fn progress(&self, ask_id: AskId) -> ClientMessage {
+        ClientMessage::Progress { ask_id, state: self.state, asker: self.asker }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +88,11 @@ impl Received {
     /// Takes an ask that comes in; one that is known already is not told again.
     pub(super) fn handle_ask(&mut self, now: Instant, event: AskEvent, out: &mut Outgoing) {
         if let Some(known) = self.asks.get(&event.ask_id) {
-            return out.notice(ClientMessage::Progress { ask_id: event.ask_id, state: known.state });
+            return out.notice(known.progress(event.ask_id));
         }
         let deadline = now + Duration::from_millis(event.timeout_ms);
-        let ask = ReceivedAsk { from: event.from.clone(), deadline, state: AskState::Accepted, phase: Phase::Open };
+        let (from, asker) = (event.from.clone(), event.asker);
+        let ask = ReceivedAsk { from, asker, deadline, state: AskState::Accepted, phase: Phase::Open };
         self.asks.insert(event.ask_id, ask);
         self.timers.set(Timer::Forget(event.ask_id), deadline + REMEMBERED);
         out.event(ClientEvent::Ask(event));
@@ -118,7 +127,7 @@ impl Received {
         if let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| state > ask.state) {
             ask.state = state;
             if ask.phase == Phase::Open {
-                out.notice(ClientMessage::Progress { ask_id, state });
+                out.notice(ask.progress(ask_id));
             }
         }
     }
@@ -178,7 +187,7 @@ impl Received {
     /// Says everything again to a hub that may know nothing of it.
     pub(super) fn say_again(&self, out: &mut Outgoing) {
         for (ask_id, ask) in self.asks.iter().filter(|(_, ask)| ask.phase == Phase::Open) {
-            out.notice(ClientMessage::Progress { ask_id: *ask_id, state: ask.state });
+            out.notice(ask.progress(*ask_id));
         }
         for (ask_id, reply) in &self.replies {
             say_reply(*ask_id, reply, out);
@@ -231,7 +240,8 @@ mod tests {
         let (mut received, mut out) = (Received::new(), Outgoing::default());
         for bits in asks {
             let (from, question) = ("web".to_owned(), "?".to_owned());
-            let event = AskEvent { ask_id: id(bits), from, question, timeout_ms: 1000, broadcast_id: None };
+            let event =
+                AskEvent { ask_id: id(bits), from, question, timeout_ms: 1000, broadcast_id: None, asker: None };
             received.handle_ask(now, event, &mut out);
         }
         closed(&mut out);

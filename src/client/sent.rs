@@ -26,6 +26,9 @@ const REMEMBERED_MAX: usize = 4096;
 /// comes up is told again, however long none was there.
 const TAKEN_KNOWN: Duration = Duration::from_secs(10);
 
+/// After which time an ask is said again that a hub had accepted and the next one has refused.
+const AGAIN_WAIT: Duration = Duration::from_secs(1);
+
 /// An own ask without an outcome.
 #[derive(Debug, Clone)]
 struct OpenAsk {
@@ -77,6 +80,8 @@ enum Timer {
     AskPatience(AskId),
     /// Nobody has accepted the broadcast.
     BroadcastPatience(BroadcastId),
+    /// The ask that a former hub had accepted is said again.
+    Again(AskId),
     /// The ask is over.
     Deadline(AskId),
     /// The ended ask may be forgotten.
@@ -254,10 +259,12 @@ impl Sent {
             self.drop_ask(id);
             return out.answer(call, Err(error));
         }
-        // A hub that did not know it: only what ends it counts. For all else its deadline will.
+        let state = ask.state;
         if matches!(error.code, ErrorCode::PeerGone | ErrorCode::Timeout) {
-            let state = ask.state;
             self.end(now, id, End::Failed { code: error.code, state }, None, out);
+        } else {
+            // Another hub has accepted it: this one has no room for it now, or believes it to be another's.
+            self.timers.set(Timer::Again(id), now + AGAIN_WAIT);
         }
     }
 
@@ -344,6 +351,7 @@ impl Sent {
 
     fn drop_ask(&mut self, id: AskId) -> Option<OpenAsk> {
         self.timers.clear(&Timer::AskPatience(id));
+        self.timers.clear(&Timer::Again(id));
         self.timers.clear(&Timer::Deadline(id));
         self.asks.remove(&id)
     }
@@ -365,6 +373,11 @@ impl Sent {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::AskPatience(id) => self.give_up(now, id, unreachable, out),
+                Timer::Again(id) => {
+                    if let Some(ask) = self.asks.get(&id) {
+                        say_ask(now, id, ask, out);
+                    }
+                }
                 Timer::BroadcastPatience(id) => self.handle_broadcast_refused(id, unreachable.clone(), out),
                 Timer::Deadline(id) => {
                     self.give_up(now, id, unreachable, out);

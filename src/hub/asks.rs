@@ -17,6 +17,10 @@ const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// The most ended asks that are remembered; beyond it the oldest are forgotten.
 const REMEMBERED_MAX: usize = 65_536;
 
+/// The most asks of former hubs that are remembered, in all and of one asker: its client has no more to say of.
+const RECALLED_MAX: usize = 65_536;
+const RECALLED_EACH_MAX: usize = 4096;
+
 /// One ask.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
@@ -94,6 +98,7 @@ pub(super) struct Asks {
     counts: BTreeMap<PeerTag, OpenAsks>,
     timers: Deadlines<AskId>,
     ended: VecDeque<AskId>,
+    recalled: Recalled,
     n_open: u64,
     held_bytes: u64,
     next_number: u64,
@@ -109,6 +114,7 @@ impl Asks {
             counts: BTreeMap::new(),
             timers: Deadlines::new(),
             ended: VecDeque::new(),
+            recalled: Recalled::new(),
             n_open: 0,
             held_bytes: 0,
             next_number: 0,
@@ -212,10 +218,19 @@ impl Asks {
         Some(phase)
     }
 
-    /// Remembers an ask of a former hub as one whose reply was taken.
-    pub(super) fn remember_replied(&mut self, now: Instant, id: AskId, asker: PeerTag, asked: PeerTag) {
-        if self.by_id.contains_key(&id) {
-            return;
+    /// Forgets an ask that has ended.
+    pub(super) fn forget(&mut self, id: AskId) {
+        if self.by_id.get(&id).is_some_and(|ask| matches!(ask.phase, Phase::Ended { .. })) {
+            self.by_id.remove(&id);
+            self.timers.clear(&id);
+        }
+    }
+
+    /// Remembers an ask of a former hub as one whose reply was taken, of as many as are remembered so for one asker and in
+    /// all. Returns whether it is.
+    pub(super) fn remember_replied(&mut self, now: Instant, id: AskId, asker: PeerTag, asked: PeerTag) -> bool {
+        if self.by_id.contains_key(&id) || !self.recalled.add(now, asker) {
+            return false;
         }
         self.next_number += 1;
         let ask = Ask {
@@ -232,7 +247,7 @@ impl Asks {
         };
         self.by_id.insert(id, ask);
         self.timers.set(id, now + REMEMBERED);
-        self.remember(id);
+        true
     }
 
     fn uncount(&mut self, tag: PeerTag, change: impl FnOnce(&mut OpenAsks)) {
@@ -248,10 +263,8 @@ impl Asks {
         self.ended.push_back(id);
         if self.ended.len() > REMEMBERED_MAX
             && let Some(oldest) = self.ended.pop_front()
-            && self.by_id.get(&oldest).is_some_and(|ask| matches!(ask.phase, Phase::Ended { .. }))
         {
-            self.by_id.remove(&oldest);
-            self.timers.clear(&oldest);
+            self.forget(oldest);
         }
     }
 
@@ -284,6 +297,39 @@ impl Asks {
             && self.sent.is_empty()
             && self.received.is_empty()
             && self.counts.is_empty()
+    }
+}
+
+/// How many asks of former hubs are remembered of each asker. They have a bound of their own, or what anybody says of
+/// asks that no hub knows would make this one forget those that it knew.
+#[derive(Debug, Clone)]
+struct Recalled {
+    /// Until when each is remembered, and whose it is: the oldest first.
+    until: VecDeque<(Instant, PeerTag)>,
+    counts: BTreeMap<PeerTag, usize>,
+}
+
+impl Recalled {
+    const fn new() -> Self {
+        Self { until: VecDeque::new(), counts: BTreeMap::new() }
+    }
+
+    /// Counts one more, if there is room.
+    fn add(&mut self, now: Instant, asker: PeerTag) -> bool {
+        while let Some((_, asker)) = self.until.pop_front_if(|(until, _)| *until <= now) {
+            if let Some(count) = self.counts.get_mut(&asker) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&asker);
+                }
+            }
+        }
+        let is_room = self.until.len() < RECALLED_MAX && self.counts.get(&asker).is_none_or(|n| *n < RECALLED_EACH_MAX);
+        if is_room {
+            self.until.push_back((now + REMEMBERED, asker));
+            *self.counts.entry(asker).or_default() += 1;
+        }
+        is_room
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::delivery::{NewAsk, check_text, check_timeout};
-use super::{ConnId, Hub};
+use super::{ConnId, Hub, refusal};
 use crate::protocol::{
     AskId, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, BroadcastRequest, ClientMessage, HubMessage, PeerTag,
 };
@@ -29,6 +29,7 @@ impl Hub {
             let ask_id = AskId::of_broadcast(broadcast.broadcast_id, &peer.key);
             let Some(to) = self.peers.name(asked).cloned() else { continue };
             let state = match self.asks.get(ask_id) {
+                Some(ask) if ask.asker != tag => Err(refusal::id_in_use(ask_id)),
                 Some(ask) => {
                     known.push(ask_id);
                     Ok(ask.state)

@@ -40,6 +40,9 @@ pub(super) struct Companion {
     client: Client,
     /// The batch that it waits for the verdict of.
     holding: Option<u64>,
+    /// Whether it was offered something since it said what it holds: its word goes to the channel once an offer, or a
+    /// companion that repeats it would fill the channel's queues.
+    may_hold: bool,
     receipts: Vec<Receipt>,
 }
 
@@ -48,7 +51,7 @@ impl Companion {
     pub(super) fn new(tag: PeerTag, role: Role, client: Client, facts: CompanionFacts) -> Self {
         let CompanionFacts { holding, mut receipts, .. } = facts;
         receipts.truncate(RECEIPTS_MAX);
-        Self { tag, role, client, holding, receipts }
+        Self { tag, role, client, holding, may_hold: false, receipts }
     }
 }
 
@@ -275,6 +278,9 @@ impl Hub {
 
     fn handle_holding(&mut self, conn: ConnId, batch: u64) {
         let Some(companion) = self.companions.by_conn.get_mut(&conn) else { return };
+        if !std::mem::take(&mut companion.may_hold) {
+            return;
+        }
         companion.holding = Some(batch);
         let (client, by) = (companion.client, companion.tag);
         if let Some(channel) = self.companions.channel(client) {
@@ -290,6 +296,9 @@ impl Hub {
             return;
         }
         if let Some(conn) = self.companions.companion_of(channel, to) {
+            if let Some(companion) = self.companions.by_conn.get_mut(&conn) {
+                companion.may_hold = true;
+            }
             self.send_to(conn, HubMessage::Offer { batch, text });
         }
     }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::asks::{Answer, Ask, Ending, Phase};
 use super::loops::{Candidate, Course};
-use super::settling::Deferred;
+use super::pace::Party;
+use super::settling::{Claim, Deferred};
 use super::{ConnId, Hub, refusal};
 use crate::protocol::{
     Accepted, AskId, AskRequest, AskState, BODY_MAX_BYTES, BroadcastId, ClientMessage, ErrorCode, FailedEvent,
@@ -121,6 +122,9 @@ impl Hub {
     ///
     /// Returns how far it has come; a refusal names the limit that was reached and changes nothing.
     pub(super) fn open_ask(&mut self, now: Instant, new: NewAsk<'_>) -> Result<AskState, Refusal> {
+        if self.settling.is_anothers(new.id, new.asked, new.asker) {
+            return Err(refusal::id_in_use(new.id));
+        }
         let parent = self.parent_of(now, &new);
         let checked = self.check_limits(now, &new, parent);
         let course = checked.map_err(|(limit, error)| {
@@ -131,8 +135,9 @@ impl Hub {
             });
             error
         })?;
-        let claim = self.settling.take_claim(new.id, new.asked);
-        let state = claim.unwrap_or_else(|| self.first_state(new.asked));
+        let claim = self.settling.claim_of(new.id, new.asked);
+        self.settling.take_claim(new.id, new.asked);
+        let state = claim.map_or_else(|| self.first_state(new.asked), |claim| claim.state);
         let question = claim.is_none().then(|| new.question.to_owned());
         let ask = Ask {
             asker: new.asker,
@@ -190,6 +195,17 @@ impl Hub {
         new: &NewAsk<'_>,
         parent: Option<AskId>,
     ) -> Result<Course, (&'static str, Refusal)> {
+        // The asked session's client has the text of one that it claims.
+        let is_claimed = self.settling.claim_of(new.id, new.asked).is_some();
+        let text = if is_claimed { 0 } else { new.question.len() };
+        let held = self.held_bytes() + text as u64;
+        if held > self.most_held(new.said_again) {
+            return Err(("held_bytes", refusal::hub_full(held, &self.limits)));
+        }
+        // What a hub has accepted is not refused by the next one: it has met every other limit before.
+        if new.said_again {
+            return Ok(Course::default());
+        }
         let name = || self.peers.name(new.asked).map_or_else(String::new, PeerName::to_string);
         let sent = self.asks.open_of(new.asker).sent;
         if sent >= self.limits.open_asks {
@@ -198,13 +214,6 @@ impl Hub {
         let received = self.asks.open_of(new.asked).received;
         if received >= self.limits.open_asks {
             return Err(("open_asks", refusal::peer_busy(&name(), received, &self.limits)));
-        }
-        let held = self.asks.held_bytes() + self.settling.bytes() + new.question.len() as u64;
-        if held > self.limits.held_bytes {
-            return Err(("held_bytes", refusal::hub_full(held, &self.limits)));
-        }
-        if new.said_again {
-            return Ok(Course::default());
         }
         let (asker, asked, is_broadcast) = (new.asker, new.asked, new.broadcast.is_some());
         let candidate = Candidate { parent, asker, asked, n_sessions: self.peers.n_sessions(), is_broadcast };
@@ -215,7 +224,9 @@ impl Hub {
             ("loop", refusal::loop_detected(&name()))
         })?;
         if self.limits.rate {
-            self.paces.take(now, new.asker, new.asked).map_err(|too_fast| ("rate", refusal::too_fast(&too_fast)))?;
+            let is_session = self.peers.name(asker).is_some();
+            let party = if is_session { Party::Session(asker) } else { Party::Shell };
+            self.paces.take(now, party, asked).map_err(|too_fast| ("rate", refusal::too_fast(&too_fast)))?;
         }
         Ok(course)
     }
@@ -228,7 +239,7 @@ impl Hub {
             self.count_too_large(&error);
             return self.refuse(conn, reply.id, error);
         }
-        let held = self.asks.held_bytes() + self.settling.bytes() + reply.text.len() as u64;
+        let held = self.held_bytes() + reply.text.len() as u64;
         let known = self.asks.get(reply.ask_id);
         if known.is_none() && self.settling.is_on() {
             return self.defer(now, conn, tag, reply.id, ClientMessage::Reply(reply));
@@ -277,9 +288,12 @@ impl Hub {
         match self.asks.get(ask_id) {
             Some(ask) if ask.asker == tag => self.end_ask(now, ask_id, Ending::Replied),
             Some(_) => {}
+            // The replier says whom it had the ask from.
+            None if self.settling.is_anothers(ask_id, by, tag) => {}
             None => {
-                self.asks.remember_replied(now, ask_id, tag, by);
-                self.retry_about(now, ask_id);
+                if self.asks.remember_replied(now, ask_id, tag, by) {
+                    self.retry_about(now, ask_id);
+                }
             }
         }
     }
@@ -298,7 +312,24 @@ impl Hub {
         }
     }
 
-    pub(super) fn handle_progress(&mut self, tag: PeerTag, ask_id: AskId, state: AskState) {
+    pub(super) fn handle_progress(
+        &mut self,
+        now: Instant,
+        tag: PeerTag,
+        ask_id: AskId,
+        state: AskState,
+        asker: Option<PeerTag>,
+    ) {
+        let is_not_its = |ask: &Ask| ask.asked == tag && asker.is_some_and(|asker| asker != ask.asker);
+        if self.asks.get(ask_id).is_some_and(is_not_its) {
+            // Somebody said another's ask again before that one did.
+            tracing::warn!(
+                by = self.sender_of(tag),
+                "dropped an ask whose id the asked session has from another asker"
+            );
+            self.end_ask(now, ask_id, Ending::PeerGone);
+            self.asks.forget(ask_id);
+        }
         match self.asks.get(ask_id) {
             Some(ask) if ask.asked == tag => match ask.phase {
                 Phase::Open { .. } | Phase::Answered(_) => {
@@ -308,7 +339,7 @@ impl Hub {
                 }
                 Phase::Ended { .. } => self.send(tag, HubMessage::Closed { ask_id }),
             },
-            None if self.settling.is_on() => self.settling.claim(ask_id, tag, state, &self.limits),
+            None if self.settling.is_on() => self.settling.claim(ask_id, tag, Claim { state, asker }, &self.limits),
             Some(_) | None => self.send(tag, HubMessage::Closed { ask_id }),
         }
     }

@@ -13,7 +13,7 @@ pub struct Limits {
     pub held_bytes: u64,
     /// Bytes that wait to be written to one connection, before its reader counts as too slow.
     pub queued_bytes: u64,
-    /// Whether asks are paced: [`PAIR_PACE`] and [`CLIENT_PACE`].
+    /// Whether asks are paced: [`PAIR_PACE`], [`SHELL_PACE`] and [`CLIENT_PACE`].
     pub rate: bool,
     /// Whether rings of asks are stopped.
     pub loops: bool,
@@ -34,8 +34,22 @@ pub struct Pace {
 /// 1.2 a second; twice that never meets the limit. A storm is stopped at the burst.
 pub const PAIR_PACE: Pace = Pace { burst: 40, interval: Duration::from_millis(400) };
 
-/// The pace of one client's asks to everybody together. A broadcast to the most peers that fit fits into the burst.
+/// The pace of the shell's asks to one session. Every run of `relayctl` is a client of its own for a moment, so they are
+/// counted together: the terminals, hooks, cron and CI jobs of the person.
+///
+/// Ordinary use in parallel is a hundred jobs that each wait for an answer, and a session answers one in seconds. So 256
+/// at once and ten a second from then on are more than any session can answer, and stop a script that asks in a loop
+/// without waiting within some three seconds: it starts a hundred `relayctl` a second.
+pub const SHELL_PACE: Pace = Pace { burst: 256, interval: Duration::from_millis(100) };
+
+/// The pace of one session's asks to everybody together, and of the shell's. A broadcast to the most peers that fit fits
+/// into the burst; from then on it is one a second to twenty sessions.
 pub const CLIENT_PACE: Pace = Pace { burst: 2048, interval: Duration::from_millis(50) };
+
+/// How many times `held_bytes` a hub that settles holds of what was said to a former hub already. That one held a question
+/// only until the asked session had it; its asker says it again in any case, and what a hub has accepted is not refused
+/// by the next one because of its size.
+pub const RETURNING_FACTOR: u64 = 3;
 
 /// How often a chain of asks may go round the same ring of sessions, where the ring is small.
 pub const RING_ROUNDS_MAX: usize = 8;

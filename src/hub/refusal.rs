@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::asks::Ending;
 use super::limits::Limits;
-use super::pace::TooFast;
+use super::pace::{Party, TooFast};
 use super::peers::RenameError;
 use crate::protocol::{
     AskId, BODY_MAX_BYTES, ErrorCode, NameError, PeerName, RESERVED_NAMES, Refusal, SHELL, TIMEOUT_MAX_S, VERSIONS,
@@ -175,8 +175,13 @@ pub(super) fn answer_on_its_way(id: AskId) -> Refusal {
 }
 
 pub(super) fn too_fast(too_fast: &TooFast) -> Refusal {
-    let between = if too_fast.pair { "between these two sessions" } else { "from this session" };
-    let TooFast { pace, wait, .. } = too_fast;
+    let TooFast { pace, asker, pair, wait } = too_fast;
+    let between = match (asker, pair) {
+        (Party::Session(_), true) => "between these two sessions",
+        (Party::Session(_), false) => "from this session",
+        (Party::Shell, true) => "from the shell to this session",
+        (Party::Shell, false) => "from the shell",
+    };
     Refusal::new(
         ErrorCode::RateLimited,
         format!(

@@ -130,6 +130,7 @@ impl Hub {
             question: question.clone(),
             timeout_ms: u64::try_from(ask.deadline.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX),
             broadcast_id: ask.broadcast,
+            asker: Some(ask.asker),
         };
         self.send(ask.asked, HubMessage::Ask(event));
     }

@@ -57,7 +57,16 @@ pub(super) struct Settling {
     until: Option<Instant>,
     deferred: Vec<Deferred>,
     bytes: u64,
-    claims: BTreeMap<PeerTag, BTreeMap<AskId, AskState>>,
+    claims: BTreeMap<PeerTag, BTreeMap<AskId, Claim>>,
+}
+
+/// What a peer says of an ask that it received from a former hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// How far it had come.
+    pub(super) state: AskState,
+    /// Who asked, as the former hub said; none where the client keeps no such thing.
+    pub(super) asker: Option<PeerTag>,
 }
 
 impl Settling {
@@ -95,16 +104,28 @@ impl Settling {
     }
 
     /// Remembers that a peer has an ask that no asker has told this hub of yet, of as many as a peer may have open.
-    pub(super) fn claim(&mut self, id: AskId, peer: PeerTag, state: AskState, limits: &Limits) {
+    pub(super) fn claim(&mut self, id: AskId, peer: PeerTag, claim: Claim, limits: &Limits) {
         let claims = self.claims.entry(peer).or_default();
         if (claims.len() as u64) < limits.open_asks || claims.contains_key(&id) {
-            claims.insert(id, state);
+            claims.insert(id, claim);
         }
     }
 
-    /// Takes the claim of this ask by this peer: how far the ask had come under a former hub.
-    pub(super) fn take_claim(&mut self, id: AskId, peer: PeerTag) -> Option<AskState> {
-        self.claims.get_mut(&peer)?.remove(&id)
+    /// Returns what this peer says of an ask that a former hub gave it.
+    pub(super) fn claim_of(&self, id: AskId, peer: PeerTag) -> Option<Claim> {
+        self.claims.get(&peer)?.get(&id).copied()
+    }
+
+    /// Returns whether this peer says that it has the ask from somebody else.
+    pub(super) fn is_anothers(&self, id: AskId, peer: PeerTag, asker: PeerTag) -> bool {
+        self.claim_of(id, peer).and_then(|claim| claim.asker).is_some_and(|known| known != asker)
+    }
+
+    /// Takes the claim of this ask by this peer.
+    pub(super) fn take_claim(&mut self, id: AskId, peer: PeerTag) {
+        if let Some(claims) = self.claims.get_mut(&peer) {
+            claims.remove(&id);
+        }
     }
 
     /// Ends the settling when its time has come, and returns what waited: replies last, since asks make them known.

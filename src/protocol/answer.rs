@@ -169,6 +169,9 @@ pub struct AskEvent {
     /// The broadcast that the ask belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast_id: Option<BroadcastId>,
+    /// The asker's tag, to be said in [`ClientMessage::Progress`](super::ClientMessage::Progress).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asker: Option<PeerTag>,
 }
 
 /// An ask was answered.

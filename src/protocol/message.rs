@@ -60,6 +60,9 @@ pub enum ClientMessage {
         ask_id: AskId,
         /// How far it has come in this session.
         state: AskState,
+        /// Whom the session has it from: [`AskEvent::asker`]. A new hub lets nobody else say this ask again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asker: Option<PeerTag>,
     },
     /// Tells that the asker's client has taken the reply of this ask. Said again after a reconnect for the latest ones.
     Taken {

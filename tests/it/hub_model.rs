@@ -122,7 +122,8 @@ fn messages() -> impl Strategy<Value = ClientMessage> {
         12 => ask,
         3 => broadcast,
         9 => reply,
-        6 => (asks(), states()).prop_map(|(ask_id, state)| ClientMessage::Progress { ask_id, state }),
+        6 => (asks(), states(), proptest::option::weighted(0.3, client_keys()))
+            .prop_map(|(ask_id, state, asker)| ClientMessage::Progress { ask_id, state, asker }),
         6 => (asks(), client_keys()).prop_map(|(ask_id, by)| ClientMessage::Taken { ask_id, by }),
         2 => asks().prop_map(|ask_id| ClientMessage::Withdraw { ask_id }),
         2 => rename,

@@ -7,3 +7,4 @@ mod limits;
 mod naming;
 mod refusals;
 mod settling;
+mod whose;

@@ -22,6 +22,7 @@ mod handover;
 mod hooks;
 mod hub_model;
 mod hub_scenarios;
+mod identity;
 mod leaving;
 mod loops;
 mod mcp_wire;

@@ -90,6 +90,7 @@ fn every_class_stays_inside_one_envelope() {
         let question = cases.iter().map(|case| case.writes.as_str()).collect::<Vec<_>>().join("\n");
         let event = AskEvent {
             ask_id: AskId::from_bits(1),
+            asker: None,
             from: question.chars().take(64).collect(),
             question,
             timeout_ms: 1000,

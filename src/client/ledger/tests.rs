@@ -90,3 +90,36 @@ fn an_older_hub_is_told_nothing_that_it_does_not_know_and_a_newer_one_all_of_it(
     ledger.handle_call(now, CallId(2), Call::Watch { text: false });
     assert!(matches!(ledger.poll_message(), Some(ClientMessage::Watch { .. })));
 }
+
+#[test]
+fn an_ask_that_a_hub_had_accepted_and_the_next_one_refuses_is_said_again_until_it_ends() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let (ask_id, question) = (AskId::from_bits(1), "?".to_owned());
+    let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
+    ledger.handle_call(now, CallId(1), call);
+    let said = |ledger: &mut Ledger| {
+        std::iter::from_fn(|| ledger.poll_message()).find_map(|message| {
+            let ClientMessage::Ask(ask) = message else { return None };
+            Some((ask.id, ask.timeout_ms / 1000))
+        })
+    };
+    let (id, _) = said(&mut ledger).unwrap();
+    let (to, tag) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
+    let accepted = crate::protocol::Accepted { id, ask_id, to, tag, state: AskState::Accepted };
+    ledger.handle_message(now, HubMessage::Accepted(accepted));
+    ledger.handle_disconnected(now);
+    ledger.handle_connected();
+    welcome(&mut ledger, now);
+    for (second, code) in [(0, ErrorCode::RateLimited), (1, ErrorCode::BadArgs), (2, ErrorCode::PeerBusy)] {
+        let (id, left) = said(&mut ledger).unwrap();
+        assert_eq!(left, 60 - second);
+        let now = now + Duration::from_secs(second);
+        let error = Refusal::new(code, "no room", "wait");
+        ledger.handle_message(now, HubMessage::Error { id: Some(id), error });
+        assert_eq!(said(&mut ledger), None);
+        ledger.handle_timeout(now + Duration::from_secs(1));
+    }
+    ledger.handle_withdraw(ask_id);
+    assert_eq!(ledger.poll_timeout(), None);
+}

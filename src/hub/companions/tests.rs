@@ -317,3 +317,20 @@ fn a_channel_that_names_another_client_at_each_hello_leaves_nothing_behind() {
     assert!(world.hub.companions.sessions.is_empty() && world.hub.companions.clients.is_empty());
     assert_eq!(world.hub.poll_timeout(), None);
 }
+
+#[test]
+fn a_companion_says_once_an_offer_what_it_holds() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.waiter(2);
+    world.heard(1);
+    world.say(2, ClientMessage::Holding { batch: 5 });
+    assert_eq!(world.heard(1), [], "nothing was offered");
+    for _ in 0..2 {
+        world.say(1, offer(2));
+        for batch in 5..1000 {
+            world.say(2, ClientMessage::Holding { batch });
+        }
+        assert_eq!(world.heard(1), [HubMessage::Holding { by: key(2).tag(), batch: 5 }]);
+    }
+}

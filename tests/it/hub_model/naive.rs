@@ -71,7 +71,7 @@ pub(crate) struct Naive {
     clients: Vec<Client>,
     asks: Vec<Ask>,
     waiting: Vec<Waiting>,
-    claims: Vec<(PeerTag, AskId, AskState)>,
+    claims: Vec<(PeerTag, AskId, AskState, Option<PeerTag>)>,
     pub(crate) out: Vec<Out>,
 }
 
@@ -223,7 +223,7 @@ impl Naive {
                     self.say(conn, HubMessage::Renamed { id: Some(id), name });
                 }
             },
-            ClientMessage::Progress { ask_id, state } => self.progress(tag, ask_id, state),
+            ClientMessage::Progress { ask_id, state, asker } => self.progress(now, tag, ask_id, state, asker),
             ClientMessage::Taken { ask_id, by } => self.taken(now, tag, ask_id, by),
             ClientMessage::Withdraw { ask_id } => self.withdraw(now, tag, ask_id),
             ClientMessage::Presence(presence) => {
@@ -370,7 +370,7 @@ impl Naive {
             self.retry(now, others);
             self.retry(now, replies);
             self.claims.sort();
-            for (tag, ask_id, _) in std::mem::take(&mut self.claims) {
+            for (tag, ask_id, ..) in std::mem::take(&mut self.claims) {
                 self.tell(tag, HubMessage::Closed { ask_id });
             }
         }

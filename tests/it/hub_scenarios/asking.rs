@@ -5,7 +5,7 @@ use std::time::Duration;
 use relay::hub::{CloseReason, GONE_WAIT, Input};
 use relay::protocol::{Activity, AskId, AskState, BroadcastId, ClientMessage, Presence, Wake};
 
-use crate::support::hub::{Actor, Stage, ask, channel, id};
+use crate::support::hub::{Actor, Stage, ask, channel, id, progress};
 
 const NONE: [&str; 0] = [];
 
@@ -45,8 +45,8 @@ fn a_question_from_the_shell_says_so() {
 fn how_far_an_ask_came_is_told_when_it_times_out() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
-    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
-    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::HandedOver });
+    stage.say(api.conn, progress(1, AskState::Shown, None));
+    stage.say(api.conn, progress(1, AskState::HandedOver, None));
     stage.hush();
     stage.pass(Duration::from_millis(59_999));
     assert_eq!(stage.heard(web), NONE);

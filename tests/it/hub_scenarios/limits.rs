@@ -70,6 +70,39 @@ fn a_pair_may_ask_in_a_burst_and_then_at_its_pace() {
 }
 
 #[test]
+fn the_shell_is_one_party_however_many_tools_it_runs() {
+    let limits = Limits { connections: 10_000, ..Limits::default() };
+    let mut stage = Stage::with_limits(limits);
+    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
+    let mut n = 0_u64;
+    let mut run = |stage: &mut Stage, to: &str| {
+        n += 1;
+        let key = [n.to_le_bytes(), [0xee; 8]].concat().try_into().unwrap();
+        let tool = stage.hello(relay::protocol::PeerKey::from_bytes(key), relay::protocol::ClientKind::Control {});
+        stage.ask(tool, n, to, "ready?");
+        let is_accepted = accepted(stage, tool);
+        stage.say(tool.conn, ClientMessage::Bye {});
+        is_accepted
+    };
+    // Many jobs at once, as a matrix of CI or a hook for each file makes them; then a steady trickle for an hour.
+    for job in 0..200 {
+        assert!(run(&mut stage, "api"), "job {job}");
+    }
+    for second in 0..3600 {
+        for _ in 0..5 {
+            assert!(run(&mut stage, "api"), "second {second}");
+        }
+        stage.pass(Duration::from_secs(1));
+        stage.hush();
+    }
+    let made = (0..).take_while(|_| run(&mut stage, "api")).count();
+    assert_eq!(made, 256, "a loop of the shell is stopped, though each run of it is another client");
+    assert!(run(&mut stage, "web"), "other sessions can be asked");
+    stage.ask(web, 90_000, "api", "ready?");
+    assert!(accepted(&mut stage, web), "and sessions ask that one");
+}
+
+#[test]
 fn ordinary_use_meets_no_limit() {
     let mut stage = Stage::new();
     let sessions: Vec<Actor> = (0..10).map(|n| stage.session(&format!("/w/s{n}"))).collect();

@@ -8,7 +8,7 @@ use relay::protocol::{
     AskState, BODY_MAX_BYTES, ClientKind, ClientMessage, Hello, PeerKey, Refusal, ReplyRequest, VersionRange,
 };
 
-use crate::support::hub::{Stage, ask, ask_again, channel, id};
+use crate::support::hub::{Stage, ask, ask_again, channel, id, progress};
 
 fn words(refusals: &[Refusal]) -> String {
     refusals
@@ -149,7 +149,7 @@ fn what_is_no_conversation() {
     let mut stage = Stage::new();
     let mut all = Vec::new();
     let conn = stage.connect();
-    stage.say(conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
+    stage.say(conn, progress(1, AskState::Shown, None));
     all.push(stage.refusal(conn));
     for (min, max) in [(0, 0), (3, 4)] {
         let conn = stage.connect();
@@ -232,6 +232,12 @@ fn what_is_over_a_limit() {
     }
     all.push(stage.refusal(web.conn));
 
+    let tool = stage.tool();
+    for n in 0..=256 {
+        stage.ask(tool, 1000 + n, "api", "ready?");
+    }
+    all.push(stage.refusal(tool.conn));
+
     let mut stage = Stage::with_limits(Limits { rate: false, ..Limits::default() });
     let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
     for n in 0..8 {
@@ -254,6 +260,8 @@ fn what_is_over_a_limit() {
     rate_limited: the hub holds 575 bytes of messages and the limit is 100
       next: wait a moment and say it again, or send the path of a file
     rate_limited: too many asks between these two sessions: the limit is 40 at once, then one every 400 ms
+      next: wait 1 s, and put several questions into one
+    rate_limited: too many asks from the shell to this session: the limit is 256 at once, then one every 100 ms
       next: wait 1 s, and put several questions into one
     loop_detected: these sessions keep asking each other, one question making the next, and api is asked again and again
       next: stop asking; answer what is open with what is known, or tell your user

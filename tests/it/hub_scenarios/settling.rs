@@ -5,7 +5,7 @@ use std::time::Duration;
 use relay::hub::{Limits, SETTLING};
 use relay::protocol::{AskState, ClientMessage};
 
-use crate::support::hub::{Actor, Stage, ask, ask_again, channel, id};
+use crate::support::hub::{Actor, Stage, ask, ask_again, channel, id, progress};
 
 const NONE: [&str; 0] = [];
 
@@ -84,7 +84,7 @@ fn an_ask_that_its_session_has_already_is_not_sent_again() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");
     stage.hush();
-    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
+    stage.say(api.conn, progress(1, AskState::Shown, None));
     stage.say(web.conn, ask_again(1, api, "ready?"));
     assert_eq!(stage.heard(web), ["accepted for api: Shown"]);
     assert_eq!(stage.heard(api), NONE);
@@ -97,8 +97,8 @@ fn an_ask_that_nobody_asks_any_more_is_closed_at_the_end() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");
     stage.hush();
-    stage.say(api.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Shown });
-    stage.say(web.conn, ClientMessage::Progress { ask_id: id(1), state: AskState::Held });
+    stage.say(api.conn, progress(1, AskState::Shown, None));
+    stage.say(web.conn, progress(1, AskState::Held, None));
     stage.pass(SETTLING);
     assert_eq!(stage.heard(api), ["closed"]);
     assert_eq!(stage.heard(web), ["closed"]);
@@ -174,4 +174,50 @@ fn the_time_that_an_ask_waits_is_its_own() {
     stage.pass(Duration::from_millis(500));
     assert_eq!(stage.heard(web), ["failed: timeout after Accepted"]);
     assert_eq!(stage.heard(api), ["closed"]);
+}
+
+#[test]
+fn what_a_hub_has_accepted_is_not_refused_by_the_next_one_for_want_of_room() {
+    let limits = Limits { open_asks: 2, held_bytes: 2000, ..Limits::default() };
+    let mut stage = Stage::settling(limits, None);
+    let web = stage.named("/w/web", "web");
+    let away = Actor::away();
+    stage.hush();
+    let text = "x".repeat(700);
+    // Its session is not back yet, then it is and has some of them, and the pace and the loop brake are not asked.
+    for n in 0..3 {
+        stage.say(web.conn, ask_again(n, away, &text));
+    }
+    assert_eq!(stage.heard(web), NONE);
+    let api = stage.hello(away.key, channel("/w/api", Some("api")));
+    assert_eq!(stage.heard(web), ["accepted for api: Accepted"; 3]);
+    for n in 0..100 {
+        stage.say(api.conn, progress(n, AskState::Shown, Some(web)));
+    }
+    for n in 3..60 {
+        stage.say(web.conn, ask_again(n, api, &text));
+        let state = if n < 5 { "Shown" } else { "Accepted" };
+        assert_eq!(stage.heard(web), [format!("accepted for api: {state}")], "ask {n}");
+        stage.say(api.conn, progress(n, AskState::Shown, Some(web)));
+    }
+    // It is no way around the limits for what is new.
+    stage.ask(web, 61, "api", "ready?");
+    assert_eq!(stage.heard(web), ["refused: rate_limited"]);
+    stage.pass(SETTLING);
+    stage.say(web.conn, ask_again(62, api, "ready?"));
+    assert_eq!(stage.heard(web), ["refused: rate_limited"]);
+}
+
+#[test]
+fn what_is_said_again_has_a_bound_as_well() {
+    let limits = Limits { held_bytes: 2000, ..Limits::default() };
+    let mut stage = Stage::settling(limits, None);
+    let web = stage.named("/w/web", "web");
+    stage.hush();
+    let mut accepted = 0;
+    while stage.heard(web) == NONE {
+        accepted += 1;
+        stage.say(web.conn, ask_again(accepted, Actor::away(), &"x".repeat(700)));
+    }
+    assert!((5..=8).contains(&accepted), "three times the limit, not {accepted} of 1.2 kB");
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use relay::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
 use relay::protocol::{
-    Activity, AskId, AskRequest, BroadcastId, BroadcastRequest, ClientKind, ClientMessage, Hello, HubMessage, PeerKey,
-    PeerName, Presence, Refusal, ReplyRequest, SessionFacts, VERSIONS, Wake,
+    Activity, AskId, AskRequest, AskState, BroadcastId, BroadcastRequest, ClientKind, ClientMessage, Hello, HubMessage,
+    PeerKey, PeerName, Presence, Refusal, ReplyRequest, SessionFacts, VERSIONS, Wake,
 };
 
 /// A hub, its clock, and what its clients have heard.
@@ -192,6 +192,11 @@ pub(crate) fn ask_again(n: u64, to: Actor, question: &str) -> ClientMessage {
         ClientMessage::Ask(ask) => ClientMessage::Ask(AskRequest { bound: Some(to.key.tag()), ..ask }),
         other => other,
     }
+}
+
+/// Tells how far an ask has come, and whom the session has it from.
+pub(crate) fn progress(n: u64, state: AskState, asker: Option<Actor>) -> ClientMessage {
+    ClientMessage::Progress { ask_id: id(n), state, asker: asker.map(|asker| asker.key.tag()) }
 }
 
 pub(crate) fn channel(folder: &str, name: Option<&str>) -> ClientKind {

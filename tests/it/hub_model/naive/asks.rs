@@ -25,6 +25,7 @@ impl Naive {
         match self.ask(id).map(|ask| ask.asker) {
             Some(asker) if asker == tag => self.end(now, id, Phase::Replied),
             Some(_) => {}
+            None if self.is_anothers(id, asked, tag) => {}
             None => {
                 let (question, state, phase) = (String::new(), AskState::Shown, Phase::Replied);
                 let (deadline, ended_at) = (now, Some(now));
@@ -89,8 +90,9 @@ impl Naive {
         match asked {
             Some(asked) if asked == tag => self.refuse(conn, ask.id, ErrorCode::BadArgs),
             Some(asked) => {
+                let said_again = self.settling && ask.bound.is_some();
                 let (until, question) = (now + Duration::from_millis(ask.timeout_ms), ask.question.clone());
-                match self.open(now, (ask.ask_id, tag, asked), question, until, ask.broadcast_id) {
+                match self.open(now, (ask.ask_id, tag, asked), question, until, ask.broadcast_id, said_again) {
                     Ok(state) => self.accept(conn, &ask, asked, state),
                     Err(code) => self.refuse(conn, ask.id, code),
                 }
@@ -111,6 +113,12 @@ impl Naive {
         self.say(conn, HubMessage::Accepted(Accepted { id: ask.id, ask_id: ask.ask_id, to, tag, state }));
     }
 
+    /// Returns whether this session says that it has the ask from somebody else.
+    fn is_anothers(&self, id: AskId, asked: PeerTag, asker: PeerTag) -> bool {
+        let mut claims = self.claims.iter().filter(|(tag, ask, ..)| (*tag, *ask) == (asked, id));
+        claims.any(|(.., claimed)| claimed.is_some_and(|known| known != asker))
+    }
+
     fn open(
         &mut self,
         now: Instant,
@@ -118,14 +126,18 @@ impl Naive {
         question: String,
         deadline: Instant,
         broadcast: Option<BroadcastId>,
+        said_again: bool,
     ) -> Result<AskState, ErrorCode> {
-        if self.open_of(asker).sent >= self.max_open {
+        if self.is_anothers(id, asked, asker) {
+            return Err(ErrorCode::BadArgs);
+        }
+        if !said_again && self.open_of(asker).sent >= self.max_open {
             return Err(ErrorCode::RateLimited);
         }
-        if self.open_of(asked).received >= self.max_open {
+        if !said_again && self.open_of(asked).received >= self.max_open {
             return Err(ErrorCode::PeerBusy);
         }
-        let claimed = self.claims.iter().position(|(tag, ask, _)| *tag == asked && *ask == id);
+        let claimed = self.claims.iter().position(|(tag, ask, ..)| *tag == asked && *ask == id);
         let claim = claimed.map(|at| self.claims.remove(at).2);
         let wakes = self.client(asked).and_then(|client| client.facts.as_ref()).map(|facts| facts.presence.wakes_by);
         let first = if wakes == Some(Wake::NextPrompt) { AskState::Held } else { AskState::Accepted };
@@ -145,7 +157,9 @@ impl Naive {
         {
             let timeout_ms = (ask.deadline.saturating_duration_since(now)).as_millis() as u64;
             let (question, broadcast_id) = (ask.question, ask.broadcast);
-            self.tell(ask.asked, HubMessage::Ask(AskEvent { ask_id: id, from, question, timeout_ms, broadcast_id }));
+            let (ask_id, asker) = (id, Some(ask.asker));
+            let event = AskEvent { ask_id, from, question, timeout_ms, broadcast_id, asker };
+            self.tell(ask.asked, HubMessage::Ask(event));
         }
     }
 
@@ -177,14 +191,15 @@ impl Naive {
         let (mut asks, mut refused, mut known) = (vec![], vec![], vec![]);
         for (to, key) in all {
             let (ask_id, asked) = (AskId::of_broadcast(broadcast_id, &key), key.tag());
-            let opened = match self.ask(ask_id).map(|ask| ask.state) {
-                Some(state) => {
+            let opened = match self.ask(ask_id).map(|ask| (ask.asker, ask.state)) {
+                Some((asker, _)) if asker != tag => Err(ErrorCode::BadArgs),
+                Some((_, state)) => {
                     known.push(ask_id);
                     Ok(state)
                 }
                 None => {
                     let until = now + Duration::from_millis(timeout_ms);
-                    self.open(now, (ask_id, tag, asked), question.clone(), until, Some(broadcast_id))
+                    self.open(now, (ask_id, tag, asked), question.clone(), until, Some(broadcast_id), false)
                 }
             };
             match opened {
@@ -226,8 +241,20 @@ impl Naive {
         }
     }
 
-    pub(super) fn progress(&mut self, tag: PeerTag, ask_id: AskId, state: AskState) {
+    pub(super) fn progress(
+        &mut self,
+        now: Instant,
+        tag: PeerTag,
+        ask_id: AskId,
+        state: AskState,
+        asker: Option<PeerTag>,
+    ) {
         let settling = self.settling;
+        let known = self.ask(ask_id).map(|ask| (ask.asker, ask.asked));
+        if known.is_some_and(|(by, asked)| asked == tag && asker.is_some_and(|asker| asker != by)) {
+            self.end(now, ask_id, Phase::Gone);
+            self.asks.retain(|ask| ask.id != ask_id);
+        }
         match self.ask(ask_id) {
             Some(ask) if ask.asked == tag && ask.ended_at.is_none() => {
                 ask.state = ask.state.max(state);
@@ -236,11 +263,11 @@ impl Naive {
                 }
             }
             None if settling => {
-                let old = self.claims.iter().position(|(peer, ask, _)| *peer == tag && *ask == ask_id);
+                let old = self.claims.iter().position(|(peer, ask, ..)| *peer == tag && *ask == ask_id);
                 let own = self.claims.iter().filter(|(peer, ..)| *peer == tag).count() as u64;
                 match old {
-                    Some(old) => self.claims[old].2 = state,
-                    None if own < self.max_open => self.claims.push((tag, ask_id, state)),
+                    Some(old) => self.claims[old] = (tag, ask_id, state, asker),
+                    None if own < self.max_open => self.claims.push((tag, ask_id, state, asker)),
                     None => {}
                 }
             }

@@ -15,6 +15,7 @@
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here |
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
+//! | [`claude_code`] | what decides whether Claude Code takes channel events |
 //!
 //! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
 //! status that wakes it; a channel speaks MCP on stdin and stdout; each `main` turns a failure into a failing exit code and
@@ -41,6 +42,7 @@
 
 pub mod activation;
 pub mod channel;
+pub mod claude_code;
 pub mod cli;
 pub mod client;
 pub mod daemon;

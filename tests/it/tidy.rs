@@ -41,16 +41,21 @@ const LAYERS: &[Layer] = &[
     Layer { name: "client", may_use: &["protocol", "deadlines", "client"], must_not_say: &[] },
     Layer { name: "activation/bell", may_use: &[], must_not_say: &[] },
     Layer { name: "activation", may_use: &["activation", "paths"], must_not_say: &["tokio"] },
+    Layer { name: "claude_code", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "paths", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "logging", may_use: &["paths", "logging"], must_not_say: &["tokio"] },
     Layer { name: "service", may_use: &["activation", "paths", "service"], must_not_say: &["tokio"] },
     Layer { name: "daemon", may_use: &["activation", "protocol", "hub", "daemon"], must_not_say: &[] },
     Layer {
         name: "channel",
-        may_use: &["protocol", "client", "channel", "paths"],
+        may_use: &["protocol", "client", "channel", "claude_code", "paths"],
         must_not_say: &["std::process::Command"],
     },
-    Layer { name: "cli", may_use: &["protocol", "client", "cli", "paths", "service", "logging"], must_not_say: &[] },
+    Layer {
+        name: "cli",
+        may_use: &["protocol", "client", "claude_code", "cli", "paths", "service", "logging"],
+        must_not_say: &[],
+    },
 ];
 
 fn root() -> &'static Path {

@@ -15,6 +15,7 @@
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here |
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
+//! | [`arguments`] | the command lines of `relay-hub` and `relay-channel` |
 //! | [`claude_code`] | what decides whether Claude Code takes channel events |
 //!
 //! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
@@ -37,10 +38,11 @@
 //! - A session is shown a message once.
 //! - Whatever a client can make another process hold is bounded and counted.
 //! - No client starts a hub: the service manager does, or a person. Only `relayctl` starts processes: the service manager's
-//!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks; for `demo`, a private hub
+//!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a private hub
 //!   with its channels and questions, which end with it.
 
 pub mod activation;
+pub mod arguments;
 pub mod channel;
 pub mod claude_code;
 pub mod cli;

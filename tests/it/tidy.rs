@@ -41,6 +41,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "client", may_use: &["protocol", "deadlines", "client"], must_not_say: &[] },
     Layer { name: "activation/bell", may_use: &[], must_not_say: &[] },
     Layer { name: "activation", may_use: &["activation", "paths"], must_not_say: &["tokio"] },
+    Layer { name: "arguments", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "claude_code", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "paths", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "logging", may_use: &["paths", "logging"], must_not_say: &["tokio"] },
@@ -53,7 +54,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "cli",
-        may_use: &["protocol", "client", "claude_code", "cli", "paths", "service", "logging"],
+        may_use: &["protocol", "client", "arguments", "claude_code", "cli", "paths", "service", "logging"],
         must_not_say: &[],
     },
 ];

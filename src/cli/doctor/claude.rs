@@ -214,7 +214,7 @@ mod tests {
         let set = |name: &str| name.starts_with("CLAUDE_CODE_USE").then(|| "true".to_owned());
         assert_eq!(channels(&Value::Null, set).state, State::Note);
         let cleared = json!({"env": {"DISABLE_TELEMETRY": "0"}});
-        assert_eq!(channels(&cleared, |_| Some("1".to_owned()).filter(|_| false)).state, State::Ok);
+        assert_eq!(channels(&cleared, |_| None).state, State::Ok);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::protocol::{
     Activity, ClientKind, ErrorCode, PeerKey, PeerName, PeerView, Presence, Refusal, SessionFacts, StatusAnswer, Wake,
 };
-use crate::service;
 
 /// How long the question may take.
 const LOOP_BACK: Duration = Duration::from_secs(5);
@@ -26,7 +25,7 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     let status = control.status().await;
     let findings = match status {
         Ok(status) => {
-            let mut findings = vec![version(&status, &service::restart_command(&examined.environment))];
+            let mut findings = vec![version(&status, &examined.service.restart_command())];
             findings.extend(limits(&status));
             if let Ok(answer) = control.peers().await {
                 findings.extend(sessions(&answer.peers));
@@ -49,7 +48,7 @@ fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceive
 /// Returns what restarts the hub of the service; none where this socket is another hub's.
 fn restart_of_service(examined: &Examined) -> Option<String> {
     let is_service = examined.environment.service_socket() == examined.socket && examined.service.is_loaded();
-    is_service.then(|| service::restart_command(&examined.environment))
+    is_service.then(|| examined.service.restart_command())
 }
 
 fn silent(refusal: &Refusal, restart: Option<String>) -> Finding {

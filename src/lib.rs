@@ -17,6 +17,8 @@
 //! | [`paths`], [`logging`] | where things are, and where logs go |
 //! | [`process`] | what the system says of a process: its start and its parent |
 //! | [`fault`] | where a test build can be made to die; not in a release build |
+//! | [`arguments`] | the command lines of `relay-hub` and `relay-channel` |
+//! | [`claude_code`] | what decides whether Claude Code takes channel events |
 //!
 //! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
 //! status that wakes it; a channel speaks MCP on stdin and stdout; each `main` turns a failure into a failing exit code and
@@ -38,11 +40,13 @@
 //! - A session is shown a message once.
 //! - Whatever a client can make another process hold is bounded and counted.
 //! - No client starts a hub: the service manager does, or a person. Only `relayctl` starts processes: the service manager's
-//!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks; for `demo`, a private hub
+//!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a private hub
 //!   with its channels and questions, which end with it.
 
 pub mod activation;
+pub mod arguments;
 pub mod channel;
+pub mod claude_code;
 pub mod cli;
 pub mod client;
 pub mod daemon;

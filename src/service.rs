@@ -105,10 +105,10 @@ pub fn look(
 }
 
 /// Returns the command that replaces a running hub by a new one.
-pub fn restart_command(environment: &Environment) -> String {
-    match environment.platform {
-        Platform::Linux => format!("systemctl --user restart {SERVICE_UNIT}"),
-        Platform::MacOs => format!("launchctl kickstart -k gui/{}/{LABEL}", environment.uid),
+pub fn restart_command(manager: &Manager) -> String {
+    match manager {
+        Manager::Systemd => format!("systemctl --user restart {SERVICE_UNIT}"),
+        Manager::Launchd { domain } => format!("launchctl kickstart -k {domain}/{LABEL}"),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The hub: takes its socket over or binds it, and serves until it is idle or told to end.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use relay::activation::{self, Listener};
+use relay::arguments::HubArguments;
 use relay::daemon::{self, DaemonConfig, ProgramFile};
 use relay::hub::{self, Limits};
 use relay::logging::{self, Program};
@@ -16,32 +16,9 @@ use relay::paths::Environment;
 /// How long a socket-activated hub stays without a connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Route messages between the Claude Code sessions of one user.
-///
-/// Started by the service manager on the first connect, it takes the socket over and leaves when nobody has been
-/// connected for a while. Started by hand it binds the socket and stays in the foreground.
-#[derive(Debug, Parser)]
-#[command(name = "relay-hub", version, about)]
-struct Arguments {
-    /// Bind this socket instead of the usual one [env: RELAY_SOCKET], where none is handed over by a service manager
-    #[arg(long, value_name = "PATH", value_parser = absolute)]
-    socket: Option<PathBuf>,
-    /// Leave after this time without a connection, such as 5m; the default where a service manager starts the hub
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    idle_timeout: Option<Duration>,
-    /// Set a limit (can be repeated): connections, open_asks, held_bytes, queued_bytes, or rate=off, loop=off
-    #[arg(long = "limit", value_name = "NAME=VALUE")]
-    limits: Vec<String>,
-}
-
-/// Makes a path absolute: a relative one would be another place for each program.
-fn absolute(path: &str) -> io::Result<PathBuf> {
-    std::path::absolute(path)
-}
-
 fn main() -> ExitCode {
     let file = ProgramFile::of_process();
-    let arguments = Arguments::parse();
+    let arguments = HubArguments::parse();
     // Before the log, which may start a thread: taking sockets over needs the process to have only one.
     let place = arguments.socket.clone();
     let listener = activation::acquire(|| place.map_or_else(|| Environment::of_process().socket(), Ok));
@@ -61,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, listener: Listener, file: Option<ProgramFile>) -> anyhow::Result<()> {
+fn run(arguments: &HubArguments, listener: Listener, file: Option<ProgramFile>) -> anyhow::Result<()> {
     let mut limits = Limits::default();
     if let Ok(list) = std::env::var("RELAY_LIMITS") {
         limits.set_all(&list).context("RELAY_LIMITS")?;

@@ -3,38 +3,16 @@
 //! Reading is one function, [`Surroundings::of_process`]; everything else is pure. What Claude Code tells a server of
 //! itself was seen in 2.1.197 and 2.1.330.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
-
-use super::session_file::{self, SessionFile};
+use super::session_file::SessionFile;
+use crate::claude_code::{self, channel_blockers, command_line, lets_us_in};
 use crate::process;
 use crate::protocol::{Activity, Presence, SessionFacts, Wake};
 
 /// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
 pub const CHANNEL_VARIABLE: &str = "RELAY_CHANNEL";
-
-/// The flag that lets channels in that Claude Code has not approved. `--channels` is not looked at: it lets in only
-/// what is approved, and drops the events of others without a word.
-const CHANNEL_FLAG: &str = "--dangerously-load-development-channels";
-
-/// Our entries behind the flag: the plugin's, and the server's of a project without the plugin. A server that is
-/// configured under another name is not told which, so its user sets [`CHANNEL_VARIABLE`].
-const PLUGIN_ENTRY: &str = "plugin:relay@";
-const SERVER_ENTRY: &str = "server:relay";
-
-/// Settings that switch channels off in Claude Code, which then drops events without a word; and ways to reach the model
-/// that have no channels.
-const CHANNEL_BLOCKERS: [&str; 6] = [
-    "DISABLE_TELEMETRY",
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
-    "ANTHROPIC_AUTH_TOKEN",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_VERTEX",
-    "CLAUDE_CODE_USE_FOUNDRY",
-];
 
 /// How the entry point of `-p` and of programs begins.
 const HEADLESS: &str = "sdk";
@@ -86,7 +64,7 @@ impl Surroundings {
             entrypoint,
             plugin: text_variable("CLAUDE_PLUGIN_ROOT").is_some(),
             channel_override: text_variable(CHANNEL_VARIABLE),
-            channels_blocked: CHANNEL_BLOCKERS.iter().any(|name| text_variable(name).is_some_and(|v| is_true(&v))),
+            channels_blocked: !channel_blockers(text_variable).is_empty(),
         }
     }
 
@@ -108,7 +86,7 @@ impl Surroundings {
     /// Returns the file in which Claude Code says what this session does; none of another client.
     pub fn file(&self) -> Option<SessionFile> {
         self.entrypoint.as_ref()?;
-        Some(SessionFile::new(&session_file::config_directory()?, self.parent_pid, &self.cwd))
+        Some(SessionFile::new(&claude_code::config_directory()?, self.parent_pid, &self.cwd))
     }
 
     /// Returns the best route into the session.
@@ -136,36 +114,8 @@ pub fn is_headless_process() -> bool {
     text_variable("CLAUDE_CODE_ENTRYPOINT").is_some_and(|entrypoint| entrypoint.starts_with(HEADLESS))
 }
 
-/// Returns whether this command line lets our channel in: one of our entries between the flag and the next option.
-fn lets_us_in(command: &[String], plugin: bool) -> bool {
-    let is_ours = |entry: &str| if plugin { entry.starts_with(PLUGIN_ENTRY) } else { entry == SERVER_ENTRY };
-    let mut behind_flag = false;
-    command.iter().any(|argument| {
-        if let Some(entry) = argument.strip_prefix(CHANNEL_FLAG) {
-            behind_flag = entry.is_empty();
-            return entry.strip_prefix('=').is_some_and(is_ours);
-        }
-        behind_flag &= !argument.starts_with('-');
-        behind_flag && is_ours(argument)
-    })
-}
-
-fn is_true(value: &str) -> bool {
-    !matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off")
-}
-
 fn text_variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
-}
-
-/// Returns a process's arguments; none where they cannot be read.
-fn command_line(pid: u32) -> Vec<String> {
-    let pid = Pid::from_u32(pid);
-    let Ok(mut system) = System::new() else { return Vec::new() };
-    let only_command = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, only_command);
-    let arguments: &[OsString] = system.process(pid).map_or(&[], |process| process.cmd());
-    arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
 /// Returns the branch that is checked out in this folder or the next one above that is a repository; the first digits
@@ -197,32 +147,11 @@ pub fn branch_of_head(head: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn lets_in(command: &str, plugin: bool) -> bool {
-        let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-        lets_us_in(&words, plugin)
-    }
-
-    #[test]
-    fn the_flag_counts_only_with_an_entry_of_ours() {
-        let flag = CHANNEL_FLAG;
-        assert!(lets_in(&format!("claude {flag} plugin:relay@claude-relay"), true));
-        assert!(lets_in(&format!("claude {flag} server:other plugin:relay@claude-relay -c"), true));
-        assert!(lets_in(&format!("node cli.js {flag}=plugin:relay@x"), true));
-        assert!(lets_in(&format!("claude -c {flag} server:relay"), false));
-        assert!(!lets_in(&format!("claude {flag} server:relay"), true));
-        assert!(!lets_in(&format!("claude {flag} plugin:relay@claude-relay"), false));
-        assert!(!lets_in(&format!("claude {flag} server:relay-two"), false));
-        assert!(!lets_in(&format!("claude {flag} server:other --name server:relay"), false));
-        assert!(!lets_in("claude --channels plugin:relay@claude-relay", true));
-        assert!(!lets_in("claude server:relay", false));
-        assert!(!lets_in(&format!("claude {flag}"), false));
-    }
-
     #[test]
     fn the_variable_wins_over_what_is_seen() {
         let seen = Surroundings {
             entrypoint: Some("cli".to_owned()),
-            parent_command: vec![CHANNEL_FLAG.to_owned(), SERVER_ENTRY.to_owned()],
+            parent_command: vec![claude_code::CHANNEL_FLAG.to_owned(), "server:relay".to_owned()],
             ..Surroundings::default()
         };
         assert!(seen.takes_channel_events());
@@ -265,11 +194,5 @@ mod tests {
         fs::write(worktree.join(".git"), "gitdir: ../repo/.git/worktrees/tree\n").unwrap();
         assert_eq!(branch_of(&repository.join("src/deep")).as_deref(), Some("main"));
         assert_eq!(branch_of(&worktree).as_deref(), Some("side"));
-    }
-
-    #[test]
-    fn a_command_line_is_read_from_the_system() {
-        let command = command_line(std::process::id());
-        assert_eq!(command.first().map(String::as_str), std::env::args().next().as_deref());
     }
 }

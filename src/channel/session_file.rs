@@ -97,12 +97,6 @@ impl SessionFile {
     }
 }
 
-/// Returns the configuration directory of the Claude Code that started this process.
-pub fn config_directory() -> Option<PathBuf> {
-    let set = std::env::var_os("CLAUDE_CONFIG_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-    set.or_else(|| std::env::home_dir().map(|home| home.join(".claude")))
-}
-
 /// Calls `changed` whenever the file may have changed, until the receiver has gone: when it returns `false`.
 ///
 /// The kernel tells (inotify(7)). Other systems have no safe binding for it here: there the file is only looked at when the

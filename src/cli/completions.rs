@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
 use super::error::{CliError, Exit};
 use super::output::Line;
 use super::{Cli, Context};
+use crate::arguments::{ChannelArguments, HubArguments};
 
 /// Print the completions for a shell
 ///
@@ -20,14 +21,35 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Print the manual page
+/// Print a manual page
 ///
-/// relayctl man | man -l -
+/// relayctl man relay-hub | man -l -
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Write the pages of relayctl and all of its commands into this directory instead
-    #[arg(long, value_name = "DIR")]
+    /// Of which program
+    #[arg(value_enum, default_value_t = Program::Relayctl)]
+    program: Program,
+    /// Write the pages of all programs and their commands into this directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "program")]
     out: Option<PathBuf>,
+}
+
+/// The programs of the package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Program {
+    Relayctl,
+    RelayHub,
+    RelayChannel,
+}
+
+impl Program {
+    fn command(self) -> Command {
+        match self {
+            Self::Relayctl => Cli::command(),
+            Self::RelayHub => HubArguments::command(),
+            Self::RelayChannel => ChannelArguments::command(),
+        }
+    }
 }
 
 impl CompletionsArgs {
@@ -52,7 +74,7 @@ impl ManArgs {
     #[expect(clippy::unused_async, reason = "every subcommand is run alike")]
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         let Some(directory) = self.out else {
-            context.out.print(&Line::of(page(Cli::command())?.trim_end()))?;
+            context.out.print(&Line::of(page(self.program.command())?.trim_end()))?;
             return Ok(Exit::Done);
         };
         let unwritable = |source| CliError::Directory { directory: directory.display().to_string(), source };
@@ -62,12 +84,15 @@ impl ManArgs {
     }
 }
 
-/// Writes a page for the program and for each of its commands, and returns how many.
+/// Writes a page for each program and for each of its commands, and returns how many.
 fn write_pages(directory: &Path) -> io::Result<usize> {
     fs::create_dir_all(directory)?;
-    let program = Cli::command().disable_help_subcommand(true);
-    let written = 1 + program.get_subcommands().count();
-    clap_mangen::generate_to(program, directory)?;
+    let mut written = 0;
+    for program in Program::value_variants() {
+        let command = program.command().disable_help_subcommand(true);
+        written += 1 + command.get_subcommands().count();
+        clap_mangen::generate_to(command, directory)?;
+    }
     Ok(written)
 }
 
@@ -85,7 +110,11 @@ mod tests {
     fn every_command_has_its_page() {
         let directory = tempfile::tempdir().unwrap();
         let written = write_pages(directory.path()).unwrap();
-        assert_eq!(written, 1 + Cli::command().get_subcommands().count());
+        assert_eq!(written, fs::read_dir(directory.path()).unwrap().count());
+        assert_eq!(written, 3 + Cli::command().get_subcommands().count() + 2);
+        let hub = fs::read_to_string(directory.path().join("relay-hub.1")).unwrap();
+        assert!(hub.contains("idle\\-timeout") && hub.contains("Route messages between"), "{hub}");
+        assert!(directory.path().join("relay-channel-wait.1").exists());
         let ask = fs::read_to_string(directory.path().join("relayctl-ask.1")).unwrap();
         assert!(ask.contains("Ask a session and wait for its answer"), "{ask}");
         let own = fs::read_to_string(directory.path().join("relayctl.1")).unwrap();

@@ -20,6 +20,7 @@ use crate::service::SystemCommands;
 mod claude;
 mod finding;
 mod hub;
+mod leftover;
 mod logs;
 mod programs;
 mod repair;

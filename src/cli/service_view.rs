@@ -113,6 +113,14 @@ impl ServiceView {
         }
     }
 
+    /// Returns the command that replaces the hub that the manager has started.
+    pub(super) fn restart_command(&self) -> String {
+        match self {
+            Self::Seen { manager, .. } => service::restart_command(manager),
+            Self::None(_) => "relayctl doctor".to_owned(),
+        }
+    }
+
     /// Returns whether the manager knows the service.
     pub(super) fn is_loaded(&self) -> bool {
         [SOCKET_UNIT, LABEL].iter().any(|name| self.unit(name).is_some_and(|unit| unit.load == "loaded"))
@@ -233,6 +241,14 @@ pub(super) mod tests {
     fn a_service_that_works_is_worth_no_warning() {
         assert_eq!(told(&systemd(LISTENS, IDLE), &Reach::Listening), "");
         assert_eq!(told(&ServiceView::None("no bus".into()), &Reach::Missing), "");
+    }
+
+    #[test]
+    fn a_hub_is_restarted_where_its_manager_has_it() {
+        assert_eq!(systemd(LISTENS, IDLE).restart_command(), "systemctl --user restart relay.service");
+        let over_ssh = Manager::Launchd { domain: "user/501".into() };
+        let view = ServiceView::Seen { manager: over_ssh, units: Vec::new() };
+        assert_eq!(view.restart_command(), "launchctl kickstart -k user/501/dev.claude-relay.hub");
     }
 
     #[test]

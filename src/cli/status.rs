@@ -14,7 +14,7 @@ use super::service_view::{ServiceView, Warning};
 use super::{Context, wording};
 use crate::paths::Environment;
 use crate::protocol::{ErrorCode, PeerView, Refusal, StatusAnswer, VersionRange};
-use crate::service::{self, UnitStatus};
+use crate::service::UnitStatus;
 
 /// How many peers are named before the rest is counted.
 const NAMED_MAX: usize = 8;
@@ -43,8 +43,7 @@ impl StatusArgs {
         // Asked after connecting, which may have started the hub.
         let service = ServiceView::look(&environment);
         let elsewhere = environment.service_socket().is_ok_and(|own| own != socket);
-        let restart = service::restart_command(&environment);
-        let mut report = Report { socket, reach, service, elsewhere, restart, hub: None };
+        let mut report = Report { socket, reach, service, elsewhere, hub: None };
         let out = &mut context.out;
         match answers {
             Some(Ok((status, peers))) => {
@@ -79,8 +78,6 @@ struct Report {
     service: ServiceView,
     /// Whether the socket is not the one of the service.
     elsewhere: bool,
-    /// What replaces a hub that a service manager starts.
-    restart: String,
     hub: Option<HubView>,
 }
 
@@ -132,7 +129,7 @@ impl Report {
             warnings.extend(self.service.warnings(&self.reach));
         }
         if let Some(hub) = &self.hub {
-            warnings.extend(version_warnings(&hub.status, &self.restart));
+            warnings.extend(version_warnings(&hub.status, &self.service.restart_command()));
         }
         warnings
     }
@@ -148,8 +145,11 @@ impl Report {
     /// Says what to do about a hub that was reached and does not answer: the service's own is replaced.
     fn silent(&self, refusal: Refusal) -> Refusal {
         let is_hanging = refusal.code == ErrorCode::HubUnreachable;
-        let next =
-            if is_hanging && !self.elsewhere && self.service.is_loaded() { self.restart.clone() } else { refusal.next };
+        let next = if is_hanging && !self.elsewhere && self.service.is_loaded() {
+            self.service.restart_command()
+        } else {
+            refusal.next
+        };
         Refusal { next, ..refusal }
     }
 
@@ -341,7 +341,6 @@ mod tests {
             reach: Reach::Listening,
             service: systemd(LISTENS, IDLE),
             elsewhere: false,
-            restart: RESTART.into(),
             hub: Some(HubView { status, peers: vec![peer("backend"), peer("web")] }),
         }
     }

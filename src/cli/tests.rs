@@ -3,6 +3,8 @@
 use super::*;
 use output::capture;
 
+use crate::arguments::{ChannelArguments, HubArguments};
+
 /// Runs a wrong command line as far as clap lets it.
 fn usage(args: &[&str]) -> String {
     let (mut out, captured) = capture::output(false);
@@ -16,13 +18,17 @@ fn parse(args: &[&str]) -> Cli {
 }
 
 #[test]
-fn the_help_of_every_subcommand_is_this() {
+fn the_help_of_every_subcommand_and_program_is_this() {
     let mut command = Cli::command().term_width(100);
     let mut reference = command.render_long_help().to_string();
     command.build();
     for subcommand in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
         let help = subcommand.render_long_help();
         reference += &format!("\n=== {}\n{help}", subcommand.get_name());
+    }
+    for program in [HubArguments::command(), ChannelArguments::command()] {
+        let mut program = program.term_width(100);
+        reference += &format!("\n=== {}\n{}", program.get_name().to_owned(), program.render_long_help());
     }
     // clap pads lines that it leaves empty.
     let reference: Vec<&str> = reference.lines().map(str::trim_end).collect();

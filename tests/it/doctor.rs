@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::hub_process::HubProcess;
 use crate::support::other_versions::Other;
@@ -295,6 +295,94 @@ fn a_hub_of_an_older_version_is_named_by_the_doctor_and_by_the_status() {
     let said = String::from_utf8_lossy(&status.stderr);
     assert!(said.contains(&format!("the hub has version {} and relayctl has", Other::Earlier.version())), "{said}");
     assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
+}
+
+#[test]
+fn a_hub_that_an_upgrade_left_behind_is_named_with_the_command_that_ends_it() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let (program, socket) = (manager.home().join("old/relay-hub"), manager.runtime_dir().join("old/hub.sock"));
+    fs::create_dir(program.parent().unwrap()).unwrap();
+    fs::copy(HUB, &program).unwrap();
+    let mut left = manager.command(&program).arg("--socket").arg(&socket).spawn().unwrap();
+    let end = Instant::now() + SOON;
+    while !manager.outside(&socket).exists() {
+        assert!(Instant::now() < end, "the hub does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(installed.doctor(&[]).ailing("leftover-hub").is_none(), "a hub of one's own is nobody's business");
+    fs::remove_file(&program).unwrap();
+    let report = installed.doctor(&[]);
+    report.expect_healthy();
+    installed.shell(&report.cure_of("leftover-hub"));
+    assert!(left.wait().unwrap().success());
+    assert!(installed.doctor(&[]).ailing("leftover-hub").is_none());
+}
+
+/// Puts a program into the user's PATH that says what Claude Code says.
+fn claude_says(installed: &Installed<'_>, version: &str, servers: &str) {
+    let script =
+        format!("case \"$*\" in --version) echo '{version} (Claude Code)';; 'mcp list') echo '{servers}';; esac");
+    let path = installed.bindir.join("claude");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn what_keeps_claude_code_from_using_relay_is_named_with_its_cure() {
+    let manager = user_manager!();
+    let installed = Installed::new(&manager);
+    let plugins = manager.home().join(".claude/plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    let settings = |settings: Value| {
+        fs::write(manager.home().join(".claude/settings.json"), settings.to_string()).unwrap();
+    };
+    let enabled = || json!({"enabledPlugins": {"relay@claude-relay": true}});
+    let version = |version: &str| {
+        let record = json!({"version": 2, "plugins": {"relay@claude-relay": [{"scope": "user", "version": version}]}});
+        fs::write(plugins.join("installed_plugins.json"), record.to_string()).unwrap();
+    };
+    let connected = "plugin:relay:relay: /x/bin/launch  - ✔ Connected";
+    let cure = |check: &str| {
+        let report = installed.doctor(&[]);
+        report.expect_healthy();
+        report.cure_of(check)
+    };
+    assert_eq!(cure("claude-code"), "npm install -g @anthropic-ai/claude-code");
+    claude_says(&installed, "2.0.14", connected);
+    assert_eq!(cure("claude-code"), "claude update");
+    claude_says(&installed, "2.1.330", "No MCP servers configured. Use `claude mcp add` to add a server.");
+    assert!(cure("claude-server").contains("claude plugin install relay@claude-relay"));
+    claude_says(&installed, "2.1.330", "plugin:relay:relay: /x/bin/launch  - ✘ Failed to connect");
+    assert!(cure("claude-server").contains("/mcp, reconnect"));
+    claude_says(&installed, "2.1.330", connected);
+
+    assert!(cure("claude-plugin").contains("claude plugin install relay@claude-relay"));
+    settings(json!({"enabledPlugins": {"relay@claude-relay": false}}));
+    assert_eq!(cure("claude-plugin"), "claude plugin enable relay@claude-relay");
+    settings(enabled());
+    version("0.0.1");
+    assert_eq!(cure("claude-plugin"), "claude plugin update relay@claude-relay");
+    version(env!("CARGO_PKG_VERSION"));
+
+    let mut obstacles = enabled();
+    obstacles["disableAllHooks"] = true.into();
+    obstacles["env"] = json!({"RELAY_SOCKET": "/srv/hub.sock"});
+    settings(obstacles);
+    assert_eq!(cure("claude-hooks"), "take disableAllHooks out of settings.json");
+    assert!(cure("claude-socket").starts_with("take RELAY_SOCKET out of settings.json"));
+    settings(enabled());
+    let told = |report: Report| {
+        let found = report.checks.iter().find(|check| check["name"] == "claude-channels").unwrap().clone();
+        (found["state"].as_str().unwrap().to_owned(), found["what"].as_str().unwrap().to_owned())
+    };
+    let mut with_variable = installed.relayctl(&["doctor", "--json"]);
+    let (state, what) = told(Report::of(&with_variable.env("DISABLE_TELEMETRY", "1").output().unwrap()));
+    assert!(state == "note" && what.starts_with("DISABLE_TELEMETRY switches channels off"), "{what}");
+    let well = installed.doctor(&[]);
+    for check in ["claude-code", "claude-plugin", "claude-server", "claude-channels"] {
+        assert!(well.checks.iter().any(|found| found["name"] == check && found["state"] == "ok"), "{check}: {well:#?}");
+    }
 }
 
 #[test]

@@ -42,6 +42,8 @@ const LAYERS: &[Layer] = &[
     Layer { name: "fault", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "activation/bell", may_use: &[], must_not_say: &[] },
     Layer { name: "activation", may_use: &["activation", "paths"], must_not_say: &["tokio"] },
+    Layer { name: "arguments", may_use: &[], must_not_say: &["tokio"] },
+    Layer { name: "claude_code", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "paths", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "process", may_use: &["protocol"], must_not_say: &["tokio", "Command"] },
     Layer { name: "logging", may_use: &["paths", "logging"], must_not_say: &["tokio"] },
@@ -53,10 +55,14 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "channel",
-        may_use: &["protocol", "client", "channel", "paths", "process", "fault"],
+        may_use: &["protocol", "client", "channel", "claude_code", "paths", "process", "fault"],
         must_not_say: &["std::process::Command"],
     },
-    Layer { name: "cli", may_use: &["protocol", "client", "cli", "paths", "service", "logging"], must_not_say: &[] },
+    Layer {
+        name: "cli",
+        may_use: &["protocol", "client", "arguments", "claude_code", "cli", "paths", "service", "logging"],
+        must_not_say: &[],
+    },
 ];
 
 fn root() -> &'static Path {

@@ -1,31 +1,103 @@
-//! Claude Code: there, with the plugin enabled, and nothing that switches channels off. All of it best effort.
+//! Claude Code: there, with the plugin and its server, and nothing that switches channels or hooks off. All of it best
+//! effort: what Claude Code says and keeps was seen in 2.1.197 and 2.1.330.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::Examined;
-use super::finding::Finding;
+use super::finding::{Finding, State};
+use crate::claude_code::{APPROVED_FLAG, CHANNEL_FLAG, channel_blockers, config_directory, lets_us_in, names_us};
 use crate::paths::SOCKET_VARIABLE;
+use crate::protocol::Wake;
 use crate::service::Commands;
 
 /// The plugin's name in the settings.
 const PLUGIN: &str = "relay@claude-relay";
 
-/// What switches Claude Code's channels off, seen with version 2.1.
-const AGAINST_CHANNELS: [&str; 2] = ["DISABLE_TELEMETRY", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"];
+/// What `claude mcp list` calls our server: the plugin's, or that of a project without the plugin.
+const SERVERS: [&str; 2] = ["plugin:relay:relay", "relay"];
+
+/// The oldest version that relay was seen to work with.
+const OLDEST: [u64; 3] = [2, 1, 197];
+
+const INSTALL_PLUGIN: &str =
+    "claude plugin marketplace add PATH-OF-CLAUDE-RELAY && claude plugin install relay@claude-relay";
 
 pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
+    let directory = config_directory();
+    let read = |name: &str| directory.as_deref().map(|directory| json_file(&directory.join(name))).unwrap_or_default();
+    let settings = read("settings.json");
     let claude = version(&mut examined.commands);
-    let directory = std::env::var_os("CLAUDE_CONFIG_DIR")
-        .map(PathBuf::from)
-        .or_else(|| Some(examined.environment.home.as_ref()?.join(".claude")));
-    let settings = directory.as_deref().map(settings).unwrap_or_default();
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let mut findings = vec![claude, plugin(&settings), channels(&settings, set)];
+    let runs = claude.state == State::Ok;
+    let mut findings = vec![claude, plugin(&settings, &read("plugins/installed_plugins.json"))];
+    if runs {
+        findings.push(server(&mut examined.commands));
+    }
+    let set = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    findings.push(channels(&settings, set));
+    findings.extend(hooks(&settings));
     findings.extend(socket(&settings, examined.socket.as_deref().ok()));
     findings
+}
+
+/// Says what Claude Code thinks of our server: it starts it and says hello.
+fn server(commands: &mut dyn Commands) -> Finding {
+    let name = "claude-server";
+    let said = match commands.run(&["claude", "mcp", "list"].map(str::to_owned)) {
+        Ok(said) if said.success() => said.stdout,
+        Ok(said) => {
+            let what = format!("claude mcp list fails: {}", said.stderr.trim());
+            return Finding::warn(name, what, "claude mcp list");
+        }
+        Err(error) => return Finding::note(name, format!("claude mcp list: {error}")),
+    };
+    let ours = said.lines().find_map(|line| {
+        let (server, rest) = SERVERS.iter().find_map(|server| Some((server, line.strip_prefix(server)?)))?;
+        Some((server, rest.strip_prefix(": ")?.rsplit_once(" - ")?.1))
+    });
+    match ours {
+        Some((server, state)) if state.contains("Connected") => Finding::ok(name, format!("{server} answers")),
+        Some((server, state)) => {
+            let cure =
+                "put the programs into the PATH of the shell that starts claude; then in a session: /mcp, reconnect";
+            Finding::warn(name, format!("{server}: {state}"), cure)
+        }
+        None => Finding::warn(name, "Claude Code knows no server of relay in this folder", INSTALL_PLUGIN),
+    }
+}
+
+/// Says which of the connected sessions were started with the channel flag. It is a matter of taste; what does not help
+/// is named.
+pub(super) fn channel_flag(sessions: &[(Vec<String>, Wake)]) -> Finding {
+    let name = "claude-channel-flag";
+    let with = |flag: &str, command: &[String]| [true, false].iter().any(|plugin| names_us(command, flag, *plugin));
+    let in_vain = sessions.iter().filter(|(command, _)| with(APPROVED_FLAG, command)).count();
+    let flagged = |command: &[String]| lets_us_in(command, true) || lets_us_in(command, false);
+    let is_deaf = |(command, wake): &&(Vec<String>, Wake)| flagged(command) && *wake != Wake::Channel;
+    let deaf = sessions.iter().filter(is_deaf).count();
+    let taking = sessions.iter().filter(|(command, _)| flagged(command)).count() - deaf;
+    if in_vain > 0 {
+        let what = format!("started with {APPROVED_FLAG}: {in_vain}; it lets in only what Anthropic has approved");
+        return Finding::warn(name, what, format!("claude {CHANNEL_FLAG} plugin:{PLUGIN}"));
+    }
+    if deaf > 0 {
+        let what = format!("started with the channel flag, and take no channel events: {deaf}");
+        return Finding::warn(name, what, "start them again without what switches channels off (docs/claude-code.md)");
+    }
+    if taking == 0 {
+        return Finding::note(name, "no session was started with the channel flag; none needs it");
+    }
+    Finding::ok(name, format!("started with the channel flag: {taking} of {}", sessions.len()))
+}
+
+/// Without hooks there is no waiter.
+fn hooks(settings: &Value) -> Option<Finding> {
+    (settings["disableAllHooks"] == true).then(|| {
+        let what = "\"disableAllHooks\": true in settings.json: no session is woken by the plugin's hooks";
+        Finding::warn("claude-hooks", what, "take disableAllHooks out of settings.json")
+    })
 }
 
 /// Settings may give sessions another hub than the shell has.
@@ -40,39 +112,57 @@ fn socket(settings: &Value, own: Option<&Path>) -> Option<Finding> {
 }
 
 fn version(commands: &mut dyn Commands) -> Finding {
+    let name = "claude-code";
     match commands.run(&["claude", "--version"].map(str::to_owned)) {
-        Ok(said) if said.success() => Finding::ok("claude-code", said.stdout.trim().to_owned()),
-        Ok(said) => {
-            Finding::warn("claude-code", format!("claude does not run: {}", said.stderr.trim()), "claude doctor")
+        Ok(said) if said.success() => {
+            let shown = said.stdout.trim();
+            if is_too_old(shown) {
+                let [major, minor, patch] = OLDEST;
+                let what = format!("{shown}: relay was seen to work with {major}.{minor}.{patch} and later");
+                return Finding::warn(name, what, "claude update");
+            }
+            Finding::ok(name, shown)
         }
+        Ok(said) => Finding::warn(name, format!("claude does not run: {}", said.stderr.trim()), "claude doctor"),
         Err(error) => {
             let what = format!("claude cannot be run from here ({error})");
-            Finding::warn("claude-code", what, "npm install -g @anthropic-ai/claude-code")
+            Finding::warn(name, what, "npm install -g @anthropic-ai/claude-code")
         }
     }
 }
 
-/// Returns the user's settings; null where there are none.
-fn settings(directory: &Path) -> Value {
-    let text = fs::read_to_string(directory.join("settings.json")).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+/// Reads `2.1.330 (Claude Code)`. What cannot be read is not held against it.
+fn is_too_old(shown: &str) -> bool {
+    let numbers = shown.split_whitespace().next().unwrap_or_default();
+    let numbers: Vec<u64> = numbers.split('.').map_while(|number| number.parse().ok()).collect();
+    numbers.len() == OLDEST.len() && numbers.as_slice() < OLDEST.as_slice()
 }
 
-fn plugin(settings: &Value) -> Finding {
-    let install = "claude plugin marketplace add PATH-OF-CLAUDE-RELAY && claude plugin install relay@claude-relay";
+/// Returns what a file of Claude Code's holds; null where it is not there or no JSON.
+fn json_file(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap_or_default()).unwrap_or_default()
+}
+
+fn plugin(settings: &Value, installed: &Value) -> Finding {
+    let (name, own) = ("claude-plugin", env!("CARGO_PKG_VERSION"));
     match settings["enabledPlugins"].get(PLUGIN).and_then(Value::as_bool) {
-        Some(true) => Finding::ok("claude-plugin", format!("{PLUGIN} is enabled")),
-        Some(false) => {
-            Finding::warn("claude-plugin", format!("{PLUGIN} is disabled"), format!("claude plugin enable {PLUGIN}"))
-        }
-        None => Finding::warn("claude-plugin", format!("{PLUGIN} is not enabled for you"), install),
+        Some(true) => match installed["plugins"][PLUGIN][0]["version"].as_str() {
+            Some(version) if version != own => {
+                let what = format!("{PLUGIN} has version {version} and relayctl {own}");
+                Finding::warn(name, what, format!("claude plugin update {PLUGIN}"))
+            }
+            Some(_) => Finding::ok(name, format!("{PLUGIN} {own} is enabled")),
+            None => Finding::ok(name, format!("{PLUGIN} is enabled")),
+        },
+        Some(false) => Finding::warn(name, format!("{PLUGIN} is disabled"), format!("claude plugin enable {PLUGIN}")),
+        None => Finding::warn(name, format!("{PLUGIN} is not enabled for you"), INSTALL_PLUGIN),
     }
 }
 
 /// Without channels a session is woken by the plugin's waiter, or sees messages at its next prompt.
-fn channels(settings: &Value, is_set: impl Fn(&str) -> bool) -> Finding {
-    let in_settings = |name: &str| settings["env"].get(name).is_some();
-    let against: Vec<&str> = AGAINST_CHANNELS.into_iter().filter(|name| is_set(name) || in_settings(name)).collect();
+fn channels(settings: &Value, variable: impl Fn(&str) -> Option<String>) -> Finding {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let against = channel_blockers(|name| settings["env"].get(name).map(text).or_else(|| variable(name)));
     if against.is_empty() {
         Finding::ok("claude-channels", "nothing switches channels off")
     } else {
@@ -86,17 +176,25 @@ fn channels(settings: &Value, is_set: impl Fn(&str) -> bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use serde_json::json;
 
     use super::*;
-    use crate::cli::doctor::finding::State;
+    use crate::service::Finished;
 
     #[test]
-    fn the_plugin_is_enabled_disabled_or_not_there() {
-        assert_eq!(plugin(&json!({"enabledPlugins": {PLUGIN: true}})).state, State::Ok);
-        let disabled = plugin(&json!({"enabledPlugins": {PLUGIN: false}}));
+    fn the_plugin_is_enabled_disabled_outdated_or_not_there() {
+        let enabled = json!({"enabledPlugins": {PLUGIN: true}});
+        let installed =
+            |version: &str| json!({"version": 2, "plugins": {PLUGIN: [{"scope": "user", "version": version}]}});
+        assert_eq!(plugin(&enabled, &Value::Null).state, State::Ok);
+        assert_eq!(plugin(&enabled, &installed(env!("CARGO_PKG_VERSION"))).state, State::Ok);
+        let outdated = plugin(&enabled, &installed("0.0.1"));
+        assert_eq!(outdated.cure.as_deref(), Some("claude plugin update relay@claude-relay"));
+        let disabled = plugin(&json!({"enabledPlugins": {PLUGIN: false}}), &Value::Null);
         assert_eq!(disabled.cure.as_deref(), Some("claude plugin enable relay@claude-relay"));
-        assert!(plugin(&Value::Null).what.contains("not enabled"));
+        assert!(plugin(&Value::Null, &Value::Null).what.contains("not enabled"));
     }
 
     #[test]
@@ -110,9 +208,57 @@ mod tests {
 
     #[test]
     fn what_switches_channels_off_is_named_wherever_it_is_set() {
-        assert_eq!(channels(&Value::Null, |_| false).state, State::Ok);
-        let found = channels(&json!({"env": {"DISABLE_TELEMETRY": "1"}}), |_| false);
+        assert_eq!(channels(&Value::Null, |_| None).state, State::Ok);
+        let found = channels(&json!({"env": {"DISABLE_TELEMETRY": 1}}), |_| None);
         assert!(found.what.starts_with("DISABLE_TELEMETRY switches channels off"), "{}", found.what);
-        assert_eq!(channels(&Value::Null, |name| name.starts_with("CLAUDE")).state, State::Note);
+        let set = |name: &str| name.starts_with("CLAUDE_CODE_USE").then(|| "true".to_owned());
+        assert_eq!(channels(&Value::Null, set).state, State::Note);
+        let cleared = json!({"env": {"DISABLE_TELEMETRY": "0"}});
+        assert_eq!(channels(&cleared, |_| None).state, State::Ok);
+    }
+
+    #[test]
+    fn a_version_is_too_old_only_if_it_is_known_to_be() {
+        assert!(is_too_old("2.1.196 (Claude Code)") && is_too_old("1.9.999 (Claude Code)"));
+        assert!(!is_too_old("2.1.197 (Claude Code)") && !is_too_old("3.0.0") && !is_too_old("nightly"));
+    }
+
+    struct Says(&'static str);
+
+    impl Commands for Says {
+        fn run(&mut self, _argv: &[String]) -> io::Result<Finished> {
+            Ok(Finished { code: Some(0), stdout: self.0.to_owned(), ..Finished::default() })
+        }
+    }
+
+    #[test]
+    fn the_server_is_what_claude_code_says_of_it() {
+        let head = "Checking MCP server health…\n\nrelay-two: /x - ✔ Connected\n";
+        let server = |line: &'static str| server(&mut Says(line));
+        assert_eq!(server("plugin:relay:relay: /opt/relay/bin/launch  - ✔ Connected\n").state, State::Ok);
+        assert_eq!(server("relay: relay-channel  - ✔ Connected\n").state, State::Ok);
+        let failed = server("plugin:relay:relay: /opt/a - b/launch  - ✘ Failed to connect — ENOENT\n");
+        assert_eq!(failed.what, "plugin:relay:relay: ✘ Failed to connect — ENOENT");
+        assert_eq!(server(head).cure.as_deref(), Some(INSTALL_PLUGIN));
+    }
+
+    #[test]
+    fn a_channel_flag_that_does_not_help_is_named() {
+        let session = |command: &str, wake| (command.split(' ').map(str::to_owned).collect(), wake);
+        let plain = session("claude -c", Wake::Waiter);
+        let flagged = |wake| session(&format!("claude {CHANNEL_FLAG} plugin:relay@claude-relay"), wake);
+        assert_eq!(channel_flag(std::slice::from_ref(&plain)).state, State::Note);
+        let both = channel_flag(&[plain.clone(), flagged(Wake::Channel)]);
+        assert_eq!((both.state, both.what.as_str()), (State::Ok, "started with the channel flag: 1 of 2"));
+        let deaf = channel_flag(&[flagged(Wake::Channel), flagged(Wake::Waiter)]);
+        assert!(deaf.what.ends_with("take no channel events: 1"), "{}", deaf.what);
+        let in_vain = channel_flag(&[plain, session("claude --channels plugin:relay@claude-relay", Wake::Waiter)]);
+        assert!(in_vain.cure.is_some_and(|cure| cure.starts_with("claude --dangerously")));
+    }
+
+    #[test]
+    fn hooks_that_are_off_are_named() {
+        assert_eq!(hooks(&json!({"disableAllHooks": false})), None);
+        assert!(hooks(&json!({"disableAllHooks": true})).is_some());
     }
 }

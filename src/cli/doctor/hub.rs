@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::Examined;
 use super::finding::Finding;
+use super::{Examined, claude, leftover};
+use crate::claude_code::command_line;
 use crate::cli::PROGRAM;
 use crate::cli::reach::Reach;
 use crate::cli::service_view::Fix;
@@ -14,7 +15,6 @@ use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::protocol::{
     Activity, ClientKind, ErrorCode, PeerKey, PeerName, PeerView, Presence, Refusal, SessionFacts, StatusAnswer, Wake,
 };
-use crate::service;
 
 /// How long the question may take.
 const LOOP_BACK: Duration = Duration::from_secs(5);
@@ -25,9 +25,12 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     let status = control.status().await;
     let findings = match status {
         Ok(status) => {
-            let mut findings = vec![version(&status, &service::restart_command(&examined.environment))];
+            let mut findings = vec![version(&status, &examined.service.restart_command())];
             findings.extend(limits(&status));
-            findings.extend(control.peers().await.map(|answer| sessions(&answer.peers)));
+            if let Ok(answer) = control.peers().await {
+                findings.extend(sessions(&answer.peers));
+            }
+            findings.extend(leftover::check(examined.environment.uid, Some(status.pid)));
             findings.push(loop_back(socket, &control, outcomes).await);
             findings
         }
@@ -45,7 +48,7 @@ fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceive
 /// Returns what restarts the hub of the service; none where this socket is another hub's.
 fn restart_of_service(examined: &Examined) -> Option<String> {
     let is_service = examined.environment.service_socket() == examined.socket && examined.service.is_loaded();
-    is_service.then(|| service::restart_command(&examined.environment))
+    is_service.then(|| examined.service.restart_command())
 }
 
 fn silent(refusal: &Refusal, restart: Option<String>) -> Finding {
@@ -79,22 +82,24 @@ fn limits(status: &StatusAnswer) -> Option<Finding> {
 }
 
 /// Says whether Claude Code has started channels, and which routes they have: without names, which say what one works on.
-fn sessions(peers: &[PeerView]) -> Finding {
+fn sessions(peers: &[PeerView]) -> Vec<Finding> {
     let by = |wake: Wake| peers.iter().filter(|peer| peer.presence.wakes_by == wake).count();
     if peers.is_empty() {
         let what = "none is connected: start claude in a project, then look again; /mcp there shows the server relay";
-        return Finding::note("sessions", what);
+        return vec![Finding::note("sessions", what)];
     }
     let (channel, waiter, next) = (by(Wake::Channel), by(Wake::Waiter), by(Wake::NextPrompt));
     let what = format!(
         "{} connected: {channel} woken by a channel, {waiter} by the plugin's hooks, {next} only by the next prompt",
         peers.len()
     );
-    if next == 0 {
+    let finding = if next == 0 {
         Finding::ok("sessions", what)
     } else {
         Finding::warn("sessions", what, "claude plugin install relay@claude-relay, then start these sessions again")
-    }
+    };
+    let started: Vec<_> = peers.iter().map(|peer| (command_line(peer.pid), peer.presence.wakes_by)).collect();
+    vec![finding, claude::channel_flag(&started)]
 }
 
 /// Has a session of its own asked by a tool of its own, through the real hub.

@@ -17,8 +17,8 @@ pub(super) fn perform(fix: &Fix, environment: &Environment, out: &mut Output) {
             .map_err(|error| format!("chmod {mode:o} {}: {error}", path.display())),
         Fix::Install => install(),
         // launchd has no socket apart from its job.
-        Fix::StartSocket | Fix::RestartSocket if is_launchd => bootout(environment.uid).and_then(|_| install()),
-        Fix::RestartHub if is_launchd => run(&service::restart_command(environment)),
+        Fix::StartSocket | Fix::RestartSocket if is_launchd => bootout(environment).and_then(|_| install()),
+        Fix::RestartHub if is_launchd => launchd(environment).and_then(|job| run(&service::restart_command(&job))),
         Fix::StartSocket => reset_failed().and_then(|_| manage("start", SOCKET_UNIT)),
         Fix::RestartSocket => manage("restart", SOCKET_UNIT),
         Fix::ResetFailed => reset_failed(),
@@ -40,9 +40,16 @@ fn manage(verb: &str, units: &str) -> Result<String, String> {
 }
 
 /// Takes the job out of launchd, so that installing it makes its socket anew. One that is not there is no failure.
-fn bootout(uid: u32) -> Result<String, String> {
-    let line = format!("launchctl bootout gui/{uid}/{LABEL}");
+fn bootout(environment: &Environment) -> Result<String, String> {
+    let Manager::Launchd { domain } = launchd(environment)? else { return Ok(String::new()) };
+    let line = format!("launchctl bootout {domain}/{LABEL}");
     Ok(run(&line).unwrap_or(line))
+}
+
+/// Returns launchd with the domain that has the job, or would have it.
+fn launchd(environment: &Environment) -> Result<Manager, String> {
+    let looked = service::look(environment, &mut SystemCommands::new(environment));
+    looked.map(|(manager, _)| manager).map_err(|error| error.to_string())
 }
 
 /// Runs a command of the service manager; its words have no blanks.

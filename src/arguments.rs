@@ -1,0 +1,51 @@
+//! What the command lines of `relay-hub` and `relay-channel` take. It stands here and not in the programs, so that their
+//! manual pages are made from the same definitions.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Route messages between the Claude Code sessions of one user
+///
+/// Started by the service manager on the first connect, it takes the socket over and leaves when nobody has been
+/// connected for a while. Started by hand it binds the socket and stays in the foreground.
+#[derive(Debug, Parser)]
+#[command(name = "relay-hub", version)]
+pub struct HubArguments {
+    /// Bind this socket instead of the usual one [env: RELAY_SOCKET], where none is handed over by a service manager
+    #[arg(long, value_name = "PATH", value_parser = absolute)]
+    pub socket: Option<PathBuf>,
+    /// Leave after this time without a connection, such as 5m; the default where a service manager starts the hub
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub idle_timeout: Option<Duration>,
+    /// Set a limit (can be repeated): connections, open_asks, held_bytes, queued_bytes, or rate=off, loop=off
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    pub limits: Vec<String>,
+}
+
+/// Connect one Claude Code session to claude-relay
+///
+/// Started by Claude Code as an MCP server on standard input and output.
+#[derive(Debug, Parser)]
+#[command(name = "relay-channel", version)]
+pub struct ChannelArguments {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Companion>,
+}
+
+/// The processes that the plugin's hooks start beside the server.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Companion {
+    /// Wait for a message and wake the session with it: started by the plugin's SessionStart and Stop hooks
+    Wait,
+    /// Add waiting messages to a turn: started by the plugin's UserPromptSubmit and PostToolUse hooks
+    Hook,
+}
+
+/// Makes a path absolute: a relative one would be another place for each program.
+fn absolute(path: &str) -> io::Result<PathBuf> {
+    std::path::absolute(path)
+}

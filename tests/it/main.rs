@@ -44,3 +44,4 @@ mod upgrade;
 mod waiter;
 mod watch;
 mod wire;
+mod words;

@@ -37,15 +37,18 @@ pub fn wrap_all<'a>(messages: impl Iterator<Item = &'a Message>, left: usize) ->
     text
 }
 
-/// Cuts a message's text to this many bytes, and says so in it.
+/// Cuts a message's text to this many bytes, and says so in it. The line that says how to answer an ask stays.
 pub fn cut(message: &mut Message, bytes: usize) {
-    if message.content.len() > bytes {
-        let kept = message.content.floor_char_boundary(bytes);
-        let note =
-            format!("\n(Cut here: {} bytes more. Ask the sender to put it into a file.)", message.content.len() - kept);
-        message.content.truncate(kept);
-        message.content.push_str(&note);
+    if message.content.len() <= bytes {
+        return;
     }
+    let is_ask = message.meta.get("kind").is_some_and(|kind| kind == "ask");
+    let line_at = if is_ask { message.content.rfind("\n\n") } else { None };
+    let line = message.content.split_off(line_at.unwrap_or(message.content.len()));
+    let kept = message.content.floor_char_boundary(bytes);
+    let left = message.content.len() - kept;
+    message.content.truncate(kept);
+    message.content.push_str(&format!("\n(Cut here: {left} bytes more. Ask the sender to put it into a file.){line}"));
 }
 
 fn escape(value: &str) -> String {
@@ -86,6 +89,12 @@ mod tests {
             long.content.starts_with(&"ä".repeat(25)) && long.content.contains("150 bytes more"),
             "{}",
             long.content
+        );
+        let mut ask = message("question\n\nlong\n\n(To answer, …)", json!({"kind": "ask"}));
+        cut(&mut ask, 10);
+        assert_eq!(
+            ask.content,
+            "question\n\n\n(Cut here: 4 bytes more. Ask the sender to put it into a file.)\n\n(To answer, …)"
         );
     }
 }

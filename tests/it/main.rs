@@ -49,3 +49,4 @@ mod versions;
 mod waiter;
 mod watch;
 mod wire;
+mod words;

@@ -113,8 +113,12 @@ fn the_plugins_files_say_what_the_documents_promise() {
         assert!(hook["asyncRewake"] == true && hook["timeout"].as_u64().unwrap() <= 2_147_483, "{hook}");
     }
     for (event, actions) in hooks["hooks"].as_object().unwrap() {
-        let command = actions[0]["hooks"][0]["command"].as_str().unwrap();
-        assert!(command.starts_with("exec "), "{event}: the parent of what it starts must be Claude Code");
+        let hook = &actions[0]["hooks"][0];
+        // With arguments there is no shell in between: it would cost each prompt a process, and the parent of what is
+        // started must be Claude Code.
+        assert_eq!(hook["command"], "${CLAUDE_PLUGIN_ROOT}/bin/launch", "{event}");
+        let role = if hook["asyncRewake"] == true { "wait" } else { "hook" };
+        assert_eq!(hook["args"], json!([role]), "{event}");
     }
     for skill in ["relay-ask", "relay-broadcast", "relay-peers", "relay-rename", "relay-status"] {
         let text = std::fs::read_to_string(plugin().join("skills").join(skill).join("SKILL.md")).unwrap();

@@ -60,6 +60,7 @@ pub(super) fn readings(c: char) -> Vec<String> {
         all.extend(listed(c).map(|letter| skeleton_of(&letter.to_string())));
     }
     all.retain(|letters| !letters.is_empty());
+    all.sort();
     all.dedup();
     all
 }
@@ -97,11 +98,11 @@ mod tests {
             ('C', vec!["c"]),
             ('ϲ', vec!["c"]),
             ('М', vec!["rn"]),
-            ('I', vec!["l", "i"]),
+            ('I', vec!["i", "l"]),
             ('1', vec!["l"]),
             ('m', vec!["rn"]),
             ('в', vec!["b"]),
-            ('η', vec!["n", "h"]),
+            ('η', vec!["h", "n"]),
             ('ﬆ', vec!["st"]),
             ('ꮯ', vec!["c"]),
             ('𐊢', vec!["c"]),

@@ -1,0 +1,116 @@
+//! Every word of ours that a model is shown, on one page, so that a change of them is read as a whole. The words of
+//! refusals are in `refusals`.
+
+use relay::channel::inbox::Batch;
+use relay::channel::notification::{self, Message};
+use relay::channel::server::INSTRUCTIONS;
+use relay::channel::tools::result::{Answer, render};
+use relay::channel::{envelope, tools};
+use relay::client::{Asked, Broadcasted, End, Outcome, Replied, Tally};
+use relay::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, PeerName, Refusal, Wake};
+
+fn ask() -> Message {
+    notification::ask(&AskEvent {
+        ask_id: AskId::from_bits(1),
+        from: "web".to_owned(),
+        question: "Is the build green?".to_owned(),
+        timeout_ms: 600_000,
+        broadcast_id: None,
+    })
+}
+
+fn name(text: &str) -> PeerName {
+    PeerName::parse(text).unwrap()
+}
+
+fn tool_words() -> String {
+    let mut words = String::new();
+    for tool in tools::definitions() {
+        words.push_str(&format!("{}: {}\n", tool.name, tool.description.as_deref().unwrap()));
+        for (argument, schema) in tool.input_schema["properties"].as_object().unwrap() {
+            words.push_str(&format!("  {argument}: {}\n", schema["description"].as_str().unwrap()));
+        }
+    }
+    words
+}
+
+fn messages() -> Vec<Message> {
+    let outcome = |code, state| {
+        let end = End::Failed { code, state };
+        notification::outcome(&Outcome { ask_id: AskId::from_bits(1), to: name("backend"), broadcast_id: None, end })
+    };
+    let end = End::Reply { from: name("backend"), text: "Yes.".to_owned() };
+    let reply = Outcome { ask_id: AskId::from_bits(1), to: name("backend"), broadcast_id: None, end };
+    let tally =
+        Tally { broadcast_id: BroadcastId::from_bits(2), asked: 5, replied: 2, timed_out: 1, gone: 1, refused: 1 };
+    let refusal = Refusal::new(ErrorCode::UnknownAsk, "the ask has ended", "nothing");
+    let mut long = ask();
+    envelope::cut(&mut long, 8);
+    vec![
+        ask(),
+        notification::outcome(&reply),
+        outcome(ErrorCode::Timeout, AskState::Accepted),
+        outcome(ErrorCode::Timeout, AskState::Held),
+        outcome(ErrorCode::Timeout, AskState::HandedOver),
+        outcome(ErrorCode::PeerGone, AskState::Shown),
+        notification::tally(&tally),
+        notification::reply_failed(AskId::from_bits(1), "web", &refusal),
+        notification::text_dropped(&ask()),
+        notification::overflow(3),
+        long,
+    ]
+}
+
+fn results() -> String {
+    let asked = |state| Asked { ask_id: AskId::from_bits(1), to: name("backend"), state };
+    let replied = Replied { ask_id: AskId::from_bits(1), to: "web".to_owned(), taken: false };
+    let nobody = Broadcasted { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
+    [
+        (Answer::Asked(asked(AskState::Accepted), 600), Wake::Waiter),
+        (Answer::Asked(asked(AskState::Held), 600), Wake::NextPrompt),
+        (Answer::Replied(replied), Wake::Waiter),
+        (Answer::Broadcasted(nobody, 600), Wake::Waiter),
+    ]
+    .map(|(answer, wakes_by)| render(Ok(answer), wakes_by, Batch::default()).to_string())
+    .join("\n")
+}
+
+#[test]
+fn all_words_that_a_model_is_shown() {
+    let page =
+        [INSTRUCTIONS, &tool_words(), &envelope::wrap_all(messages().iter(), 2), &results()].join("\n\n----\n\n");
+    insta::assert_snapshot!(page);
+}
+
+/// A model that is woken by a message may have been shown no instructions: what it must know stands in what it is shown.
+#[test]
+fn an_ask_alone_says_how_to_answer_and_that_a_peer_is_not_the_user() {
+    let line = ask().content.lines().last().unwrap().to_owned();
+    for word in
+        ["\"web\"", "not typed by your user", "no permission", "ask your own user", "relay_reply", "0000-0000-0001"]
+    {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+}
+
+/// What users say leads to one tool by its description alone.
+#[test]
+fn each_way_to_say_it_stands_in_the_description_of_one_tool() {
+    for (said, tool) in [
+        ("ask everyone", tools::BROADCAST),
+        ("does anybody", tools::BROADCAST),
+        ("ask backend", tools::ASK),
+        ("tell frontend", tools::ASK),
+        ("call yourself", tools::RENAME),
+        ("what sessions are active?", tools::PEERS),
+        ("who else", tools::PEERS),
+        ("question that another session asked this one", tools::REPLY),
+    ] {
+        let named: Vec<String> = tools::definitions()
+            .into_iter()
+            .filter(|tool| tool.description.as_deref().unwrap().contains(said))
+            .map(|tool| tool.name.into_owned())
+            .collect();
+        assert_eq!(named, [tool], "{said}");
+    }
+}

@@ -33,6 +33,8 @@ mod plugin;
 mod recovery;
 mod refusals;
 mod samples;
+#[cfg(target_os = "linux")]
+mod scarcity;
 mod service;
 mod simulation;
 mod support;

@@ -36,6 +36,8 @@ mod plugin;
 mod recovery;
 mod refusals;
 mod samples;
+#[cfg(target_os = "linux")]
+mod scarcity;
 mod service;
 mod simulation;
 mod support;

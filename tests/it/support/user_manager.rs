@@ -210,6 +210,15 @@ impl UserManager {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Returns the process id of the journal; nothing where it is everybody's.
+    pub fn journal_pid(&self) -> Option<u32> {
+        self.supervisor.as_ref()?;
+        let group = format!("user.slice/user-{}.slice/journal.scope/cgroup.procs", self.uid);
+        let roots = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"].map(Path::new);
+        let processes = roots.into_iter().find_map(|root| fs::read_to_string(root.join(&group)).ok())?;
+        processes.lines().next()?.parse().ok()
+    }
+
     /// Returns the id of the user.
     pub fn uid(&self) -> u32 {
         self.uid

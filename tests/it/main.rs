@@ -21,6 +21,7 @@ mod hooks;
 mod hub_model;
 mod hub_scenarios;
 mod leaving;
+mod limits;
 mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]

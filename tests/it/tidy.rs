@@ -44,7 +44,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "paths", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "logging", may_use: &["paths", "logging"], must_not_say: &["tokio"] },
     Layer { name: "service", may_use: &["activation", "paths", "service"], must_not_say: &["tokio"] },
-    Layer { name: "daemon", may_use: &["activation", "protocol", "hub", "daemon"], must_not_say: &[] },
+    Layer { name: "daemon", may_use: &["activation", "protocol", "deadlines", "hub", "daemon"], must_not_say: &[] },
     Layer {
         name: "channel",
         may_use: &["protocol", "client", "channel", "paths"],

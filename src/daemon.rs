@@ -1,8 +1,8 @@
 //! The hub's shell: one task owns the [`Hub`] and everything that it does to the world. No lock, no second owner.
 //!
-//! The loop takes one [`Event`] at a time, hands it to the rules, performs the effects, and writes. What is read comes
-//! from one task a connection; how much it may read ahead is bounded by the queue between them, which is how a client
-//! that talks faster than the hub listens is slowed down.
+//! A turn of the loop takes the [`Event`]s that are there, reads a portion of each connection that has something to say,
+//! hands it to the rules, performs the effects, and writes. Nothing is read ahead: a client that talks faster than the hub
+//! listens, or that does not read its answers, waits until its socket is read again.
 //!
 //! # Invariant
 //! A connection that was accepted is served. The hub leaves when it has none, or when its program was replaced, which it
@@ -10,35 +10,36 @@
 //! listener's backlog, which the service manager keeps: the next hub serves it.
 
 mod connection;
+mod inbox;
 mod kinship;
 mod outbox;
 mod program;
 mod readiness;
 mod signals;
+mod stream;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::yield_now;
 use tokio::time::{sleep, sleep_until};
 
-use self::connection::{Credentials, reader};
-use self::outbox::Outbox;
+use self::connection::{Connection, Credentials, Totals};
 use self::readiness::Readiness;
 use self::signals::Signals;
 use crate::activation::{Bell, Knock};
+use crate::deadlines::Deadlines;
 use crate::fault;
-use crate::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program, Standing};
-use crate::protocol::ClientMessage;
+use crate::hub::{ConnId, Hub, Input, Limits, Program, Standing};
 
 pub use self::program::ProgramFile;
 
-/// How many events may wait for the owner: what readers may read ahead.
+/// How many events may wait for the owner.
 const EVENTS_MAX: usize = 256;
 
 /// The longest pause after a failed accept.
@@ -46,12 +47,6 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a hub that makes room for a new program waits until slow readers have taken what is written to them.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
-
-/// The most bytes that wait to be written to all connections together.
-const QUEUED_TOTAL_MAX: usize = 32 * 1024 * 1024;
-
-/// From how many bytes on a connection's queue counts for [`QUEUED_TOTAL_MAX`].
-const QUEUED_NOTABLE: usize = 64 * 1024;
 
 /// How long a leaving hub tries to write what is still to be written.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -73,19 +68,13 @@ pub struct DaemonConfig {
 
 /// Something that the owner has to deal with.
 #[derive(Debug)]
-pub(crate) enum Event {
-    /// Something for the rules.
-    Input(Input),
+enum Event {
+    /// A connection has something to be read.
+    Readable(ConnId),
     /// A connection takes bytes again.
     Writable(ConnId),
-}
-
-/// A connection as the owner sees it.
-#[derive(Debug)]
-struct Connection {
-    outbox: Outbox,
-    reader: AbortHandle,
-    credentials: Credentials,
+    /// The process behind a connection that was lost has ended.
+    ProcessEnded(ConnId),
 }
 
 /// Runs a hub on this listener until it is idle or told to end.
@@ -101,7 +90,12 @@ pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> 
     let daemon = Daemon {
         hub: Hub::new(Instant::now(), config.limits, config.idle_timeout, config.program),
         connections: BTreeMap::new(),
+        totals: Totals::default(),
+        readable: BTreeSet::new(),
         dirty: BTreeSet::new(),
+        slow: Deadlines::new(),
+        queued: 0,
+        has_effects: false,
         events,
         readiness: Readiness::new(),
         queued_bytes,
@@ -119,8 +113,17 @@ pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> 
 struct Daemon {
     hub: Hub,
     connections: BTreeMap<ConnId, Connection>,
-    /// The connections that something was queued for in this turn.
+    totals: Totals,
+    /// The connections that something is to be read from.
+    readable: BTreeSet<ConnId>,
+    /// The connections that something was queued for.
     dirty: BTreeSet<ConnId>,
+    /// The congested connections, and when to look whether they are stuck.
+    slow: Deadlines<ConnId>,
+    /// How many bytes were queued since something was written.
+    queued: usize,
+    /// Whether the rules have effects that were not taken yet.
+    has_effects: bool,
     events: mpsc::Sender<Event>,
     readiness: Readiness,
     queued_bytes: usize,
@@ -146,10 +149,12 @@ impl Daemon {
                 knocked = knock(&bell, pause.until), if self.leaving.is_none() => {
                     self.handle_knock(knocked, &mut pause);
                 }
+                () = yield_now(), if !self.readable.is_empty() => {}
                 () = until(timer) => {
                     fault::pass_kind("due", due.unwrap_or_default());
-                    self.hub.handle_timeout(Instant::now());
+                    self.handle_timeout(Instant::now());
                 }
+                () = until(self.slow.next()) => self.handle_stuck(Instant::now()),
                 () = until(notice) => self.readiness.handle_timeout(Instant::now()),
                 () = until(self.leaving) => {}
                 name = signals.next() => {
@@ -163,8 +168,9 @@ impl Daemon {
                 let Ok(event) = inbox.try_recv() else { break };
                 self.handle_event(event);
             }
+            self.read_portions();
             fault::pass("turn.handled");
-            self.perform();
+            self.perform().await;
             fault::pass("turn.written");
             self.leave_if_nothing_is_cut();
         }
@@ -222,136 +228,12 @@ impl Daemon {
         };
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let stream = Rc::new(stream);
-        let reading = tokio::task::spawn_local(reader(conn, Rc::clone(&stream), self.events.clone()));
-        let connection = Connection { outbox: Outbox::new(conn, stream), reader: reading.abort_handle(), credentials };
+        let connection = Connection::new(conn, stream, credentials, &self.totals);
         tracing::debug!(conn = conn.0, pid = credentials.pid, "accepted a connection");
         self.connections.insert(conn, connection);
-        self.hub.handle(Instant::now(), Input::Connected { conn });
+        self.readable.insert(conn);
+        self.tell(Input::Connected { conn });
         fault::pass("knock.connected");
-    }
-
-    fn handle_event(&mut self, event: Event) {
-        match event {
-            Event::Input(input) => {
-                if let Input::Disconnected { conn } = input {
-                    self.drop_connection(conn);
-                }
-                if let Input::Malformed { conn, error } = &input {
-                    // Not the error itself: it quotes what was sent.
-                    tracing::warn!(conn = conn.0, what = error.kind(), "a client sent what is no message");
-                }
-                self.look_at_kinship(&input);
-                let kind = input.kind();
-                fault::pass_kind("heard", kind);
-                self.hub.handle(Instant::now(), input);
-                fault::pass_kind("handled", kind);
-            }
-            Event::Writable(conn) => {
-                fault::pass("flush.resumed");
-                if let Some(connection) = self.connections.get_mut(&conn) {
-                    connection.outbox.handle_writable();
-                    self.dirty.insert(conn);
-                }
-            }
-        }
-        self.take_effects();
-    }
-
-    /// Asks the system of the client process that a hello names, before the rules hear of it.
-    fn look_at_kinship(&mut self, input: &Input) {
-        if let Input::Received { conn, message: ClientMessage::Hello(hello) } = input
-            && let Some(named) = hello.kind.process()
-            && let Some(connection) = self.connections.get(conn)
-        {
-            let kinship = kinship::look(connection.credentials.process, named);
-            self.hub.handle(Instant::now(), Input::Looked { conn: *conn, kinship });
-        }
-    }
-
-    /// Performs what the rules want done, until nothing is left to do.
-    fn perform(&mut self) {
-        loop {
-            self.take_effects();
-            let dirty = std::mem::take(&mut self.dirty);
-            if dirty.is_empty() {
-                break;
-            }
-            for conn in dirty {
-                self.flush(conn);
-            }
-        }
-        self.readiness.status(Instant::now(), self.hub.headline());
-    }
-
-    fn take_effects(&mut self) {
-        while let Some(effect) = self.hub.poll_effect() {
-            match effect {
-                Effect::Send { conn, message } => {
-                    if let Some(connection) = self.connections.get_mut(&conn) {
-                        connection.outbox.push(&message);
-                        self.dirty.insert(conn);
-                    }
-                }
-                Effect::Close { conn, reason } => self.close(conn, reason),
-                Effect::Exit => self.exiting = true,
-            }
-        }
-    }
-
-    fn flush(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let flushed = connection.outbox.flush(&self.events);
-        let queued = connection.outbox.queued();
-        let lost = match flushed {
-            Ok(()) if queued > self.queued_bytes || self.is_among_too_much(queued) => {
-                let limit = self.queued_bytes;
-                tracing::warn!(conn = conn.0, queued, limit, "cut a connection: its reader is too slow");
-                self.hub.count_slow_reader();
-                fault::pass("flush.slow");
-                true
-            }
-            Ok(()) => false,
-            Err(error) => {
-                tracing::debug!(conn = conn.0, %error, "a connection cannot be written to");
-                fault::pass("flush.broken");
-                true
-            }
-        };
-        if lost {
-            self.drop_connection(conn);
-            self.hub.handle(Instant::now(), Input::Disconnected { conn });
-            self.take_effects();
-        }
-    }
-
-    /// Returns whether all queues together are too long and this one is a notable part of it: many slow readers
-    /// must not grow the hub either. Looked at only for a connection that is slow already.
-    fn is_among_too_much(&self, queued: usize) -> bool {
-        let all = || self.connections.values().map(|connection| connection.outbox.queued()).sum::<usize>();
-        queued > QUEUED_NOTABLE && all() > QUEUED_TOTAL_MAX
-    }
-
-    fn close(&mut self, conn: ConnId, reason: CloseReason) {
-        let level_bad = !matches!(reason, CloseReason::Bye | CloseReason::Superseded);
-        if let Some(mut connection) = self.connections.remove(&conn) {
-            connection.reader.abort();
-            fault::pass("close.begun");
-            // One try: a client that is being closed cannot make the hub wait for it.
-            connection.outbox.flush_last();
-            fault::pass("close.done");
-            if level_bad {
-                tracing::warn!(conn = conn.0, pid = connection.credentials.pid, ?reason, "closed a connection");
-            }
-        }
-    }
-
-    /// Forgets a connection that is over, and watches for the end of its process.
-    fn drop_connection(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.remove(&conn) {
-            connection.reader.abort();
-            connection::watch_process(conn, connection.credentials, self.events.clone());
-        }
     }
 
     /// Writes what is still to be written, as far as the clients take it.
@@ -360,7 +242,7 @@ impl Daemon {
         while self.connections.values().any(|connection| connection.outbox.queued() > 0) && Instant::now() < end {
             for connection in self.connections.values_mut() {
                 connection.outbox.handle_writable();
-                let _lost = connection.outbox.flush(&self.events);
+                let _lost = connection.outbox.flush(Instant::now(), &self.events);
             }
             sleep(Duration::from_millis(5)).await;
         }

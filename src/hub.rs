@@ -15,6 +15,7 @@
 //! - All that a client can make the hub hold is bounded by [`Limits`].
 
 mod asks;
+mod backlog;
 mod broadcast;
 mod companions;
 mod connections;
@@ -36,10 +37,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::asks::{Asks, Ending};
+use self::backlog::Backlogs;
 use self::companions::Companions;
 use self::connections::Connections;
 use self::idle::Idle;
-use self::limits::RETURNING_FACTOR;
+use self::limits::{BROADCASTS_WAITING_MAX, RETURNING_FACTOR};
 use self::loops::Loops;
 use self::pace::Paces;
 use self::peers::Peers;
@@ -100,6 +102,16 @@ pub enum Input {
         /// The lost connection.
         conn: ConnId,
     },
+    /// So much waits to be written to the connection that it is to be sent no texts.
+    Congested {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// What waited was written: texts may be sent again.
+    Drained {
+        /// The connection.
+        conn: ConnId,
+    },
 }
 
 impl Input {
@@ -112,6 +124,8 @@ impl Input {
             Self::Malformed { .. } => "malformed",
             Self::Disconnected { .. } => "disconnected",
             Self::ProcessEnded { .. } => "process_ended",
+            Self::Congested { .. } => "congested",
+            Self::Drained { .. } => "drained",
         }
     }
 }
@@ -199,6 +213,7 @@ pub struct Hub {
     peers: Peers,
     companions: Companions,
     asks: Asks,
+    backlogs: Backlogs,
     settling: Settling,
     loops: Loops,
     paces: Paces,
@@ -207,6 +222,8 @@ pub struct Hub {
     reached: Reached,
     standing: Standing,
     effects: VecDeque<Effect>,
+    /// The time of what happened last, until all its effects were polled.
+    clock: Option<Instant>,
 }
 
 impl Hub {
@@ -220,6 +237,7 @@ impl Hub {
             peers: Peers::new(),
             companions: Companions::new(),
             asks: Asks::new(),
+            backlogs: Backlogs::new(),
             settling: Settling::new(now),
             loops: Loops::default(),
             paces: Paces::new(),
@@ -228,11 +246,14 @@ impl Hub {
             reached: Reached::default(),
             standing: Standing::default(),
             effects: VecDeque::new(),
+            clock: None,
         }
     }
 
-    /// Takes note of something that happened.
+    /// Takes note of something that happened. A message is to be handed in only when the effects of what was before were
+    /// all polled.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        self.clock = Some(now);
         match input {
             Input::Connected { conn } => self.handle_connected(now, conn),
             Input::Looked { conn, kinship } => self.connections.set_kinship(conn, kinship),
@@ -240,18 +261,20 @@ impl Hub {
             Input::Malformed { conn, error } => self.handle_malformed(now, conn, &error),
             Input::Disconnected { conn } => self.handle_disconnected(now, conn),
             Input::ProcessEnded { conn } => self.handle_process_ended(now, conn),
+            Input::Congested { conn } => self.handle_congested(conn),
+            Input::Drained { conn } => self.backlogs.handle_drained(conn),
         }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some(deferred) = self.settling.handle_timeout(now) {
-            self.retry(now, deferred);
-            for (ask_id, peer) in self.settling.take_unclaimed() {
-                self.send(peer, HubMessage::Closed { ask_id });
-            }
-            self.tell_who_has_no_waiter();
+        self.clock = Some(now);
+        if !self.settling.handle_timeout(now) {
+            self.do_what_is_due(now);
         }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
         while let Some(conn) = self.connections.pop_silent(now) {
             self.close(now, conn, CloseReason::NoHello);
         }
@@ -268,12 +291,42 @@ impl Hub {
     }
 
     /// Returns the next effect that is to be performed.
+    ///
+    /// Where much is to be done, as at the end of the settling, it is done step by step as its effects are polled, so that
+    /// they never pile up.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        while self.effects.is_empty() && self.go_on() {}
+        let effect = self.effects.pop_front();
+        if effect.is_none() {
+            self.clock = None;
+        }
+        effect
     }
 
-    /// Returns when [`Hub::handle_timeout`] is to be called next, and what for.
+    /// Does one step of what is left to do. Returns whether there was one.
+    fn go_on(&mut self) -> bool {
+        let Some(now) = self.clock else { return false };
+        if let Some((conn, ask_id)) = self.backlogs.pop_ready() {
+            self.send_held(now, conn, ask_id);
+        } else if let Some(deferred) = self.settling.pop_due() {
+            self.retry(now, deferred);
+        } else if self.settling.finish() {
+            for (ask_id, peer) in self.settling.take_unclaimed() {
+                self.send(peer, HubMessage::Closed { ask_id });
+            }
+            self.tell_who_has_no_waiter();
+            self.do_what_is_due(now);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Returns when [`Hub::handle_timeout`] is to be called next, and what for; to be asked when all effects were polled.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if self.settling.is_ending() {
+            return None;
+        }
         [
             (self.settling.poll_timeout(), "settling"),
             (self.connections.poll_timeout(), "hello"),
@@ -304,7 +357,24 @@ impl Hub {
 
     /// Returns whether nothing of any client is left but what is remembered of ended asks.
     pub fn is_quiet(&self) -> bool {
-        self.asks.is_quiet() && self.connections.is_empty() && self.peers.all().next().is_none()
+        let is_empty = self.connections.is_empty() && self.backlogs.is_empty() && self.peers.all().next().is_none();
+        self.asks.is_quiet() && is_empty
+    }
+
+    /// Returns whether a connection has said a hello that was accepted. Before it, only a small frame is to be read of it.
+    pub fn has_greeted(&self, conn: ConnId) -> bool {
+        self.connections.has_greeted(conn)
+    }
+
+    /// Returns how many bytes of texts the hub holds for a connection that takes nothing at present.
+    pub fn waiting_bytes(&self, conn: ConnId) -> usize {
+        usize::try_from(self.backlogs.bytes(conn)).unwrap_or(usize::MAX)
+    }
+
+    fn handle_congested(&mut self, conn: ConnId) {
+        if self.connections.is_open(conn) {
+            self.backlogs.handle_congested(conn);
+        }
     }
 
     fn handle_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
@@ -342,19 +412,24 @@ impl Hub {
         }
     }
 
-    /// Handles requests again that waited, where the connection that they came on is still their client's.
-    fn retry(&mut self, now: Instant, deferred: Vec<Deferred>) {
-        for waiting in deferred {
-            let Deferred { tag, conn, .. } = waiting;
-            if self.peers.conn(tag) == Some(conn) {
-                self.handle_message(now, conn, waiting.aged(now));
-            }
+    /// Handles a request again that waited, if the connection that it came on is still its client's.
+    fn retry(&mut self, now: Instant, waiting: Deferred) {
+        let Deferred { tag, conn, .. } = waiting;
+        if self.peers.conn(tag) == Some(conn) {
+            self.handle_message(now, conn, waiting.aged(now));
         }
     }
 
     /// Lets a request wait for the end of the settling, as far as there is room.
     fn defer(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
         let held = self.held_bytes();
+        if matches!(message, ClientMessage::Broadcast(_)) {
+            let waiting = self.settling.broadcasts_of(tag);
+            if waiting >= BROADCASTS_WAITING_MAX {
+                self.reached.count("broadcasts_waiting");
+                return self.refuse(conn, id, refusal::too_many_waiting(waiting));
+            }
+        }
         let is_ask_again = matches!(&message, ClientMessage::Ask(ask) if ask.bound.is_some());
         let was_said_before = is_ask_again || matches!(message, ClientMessage::Reply(_));
         if held > self.most_held(was_said_before) {

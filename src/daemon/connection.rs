@@ -1,4 +1,4 @@
-//! One accepted connection: whose it is, its reader, and the end of the process behind it.
+//! One accepted connection: whose it is, its two directions, and the end of the process behind it.
 
 use std::io;
 use std::rc::Rc;
@@ -10,17 +10,49 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::Event;
-use crate::fault;
-use crate::hub::{ConnId, GONE_WAIT, Input};
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use super::stream::{Count, Stream};
+use crate::hub::{ConnId, GONE_WAIT};
 use crate::process;
 use crate::protocol::ClientProcess;
-use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, HELLO_MAX_BYTES, decode};
 
 /// How often is looked whether the process behind a lost connection still runs.
 const PROCESS_LOOK: Duration = Duration::from_millis(20);
 
-/// How many bytes are read at once.
-const READ_BYTES: usize = 16 * 1024;
+/// What all connections hold together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Totals {
+    /// Open sockets; those of connections that were closed a moment ago are among them.
+    pub(super) sockets: Count,
+    /// Bytes of frames that have not ended.
+    pub(super) unread: Count,
+    /// Bytes that wait to be written.
+    pub(super) queued: Count,
+}
+
+/// A connection as the owner sees it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+    pub(super) credentials: Credentials,
+    /// Whether so much waits to be written to it that nothing more is read from it.
+    pub(super) congested: bool,
+}
+
+impl Connection {
+    /// Returns a connection that was accepted, counted into these numbers.
+    pub(super) fn new(conn: ConnId, socket: UnixStream, credentials: Credentials, totals: &Totals) -> Self {
+        let stream = Stream::new(socket, &totals.sockets);
+        Self {
+            inbox: Inbox::new(conn, Rc::clone(&stream), totals.unread.clone()),
+            outbox: Outbox::new(conn, stream, totals.queued.clone()),
+            credentials,
+            congested: false,
+        }
+    }
+}
 
 /// What the kernel says of the process at the other end, as it was when it connected.
 #[derive(Debug, Clone, Copy)]
@@ -50,62 +82,6 @@ impl Credentials {
     }
 }
 
-/// Reads a connection to its end and hands its messages to the owner, no faster than the owner takes them.
-pub(super) async fn reader(conn: ConnId, stream: Rc<UnixStream>, events: mpsc::Sender<Event>) {
-    if let Err(error) = read(conn, &stream, &events).await {
-        tracing::debug!(conn = conn.0, %error, "a connection cannot be read");
-    }
-    let _owner_left = events.send(Event::Input(Input::Disconnected { conn })).await;
-}
-
-async fn read(conn: ConnId, stream: &UnixStream, events: &mpsc::Sender<Event>) -> io::Result<()> {
-    let mut buffer = FrameBuffer::default();
-    let mut limit = HELLO_MAX_BYTES;
-    loop {
-        stream.readable().await?;
-        let read = read_once(stream, &mut buffer)?;
-        if read == Some(0) {
-            fault::pass("read.end");
-            if buffer.pending_bytes() > 0 {
-                tracing::warn!(conn = conn.0, bytes = buffer.pending_bytes(), "dropped half a frame: its client left");
-            }
-            return Ok(());
-        }
-        fault::pass("read.bytes");
-        while let Some(frame) = buffer.next_frame(limit) {
-            limit = FRAME_MAX_BYTES;
-            let (input, over) = match frame.and_then(decode) {
-                Ok(message) => (Input::Received { conn, message }, false),
-                Err(error) => {
-                    let over = error.is_fatal();
-                    (Input::Malformed { conn, error }, over)
-                }
-            };
-            fault::pass("read.frame");
-            if events.send(Event::Input(input)).await.is_err() || over {
-                return Ok(());
-            }
-            fault::pass("read.handed");
-        }
-        if buffer.pending_bytes() > 0 {
-            fault::pass("read.part");
-        }
-    }
-}
-
-/// Reads what is there; `None` where nothing is. The buffer lives on the stack, not with an idle connection.
-fn read_once(stream: &UnixStream, buffer: &mut FrameBuffer) -> io::Result<Option<usize>> {
-    let mut bytes = [0; READ_BYTES];
-    match stream.try_read(&mut bytes) {
-        Ok(n) => {
-            buffer.push(&bytes[..n]);
-            Ok(Some(n))
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Tells the owner when the process behind a lost connection has ended, if it does while its client is waited for.
 ///
 /// A pid that is used again in that time only makes the wait as long as it may be.
@@ -118,7 +94,7 @@ pub(super) fn watch_process(conn: ConnId, credentials: Credentials, events: mpsc
             }
         };
         if tokio::time::timeout(GONE_WAIT, ended).await.is_ok() {
-            let _owner_left = events.send(Event::Input(Input::ProcessEnded { conn })).await;
+            let _owner_left = events.send(Event::ProcessEnded(conn)).await;
         }
     });
 }

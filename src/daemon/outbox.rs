@@ -2,12 +2,13 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Instant;
 
-use tokio::net::UnixStream;
+use tokio::io::Interest;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use super::Event;
+use super::stream::{Count, Stream, Watch};
 use crate::fault;
 use crate::hub::ConnId;
 use crate::protocol::HubMessage;
@@ -20,28 +21,35 @@ const KEPT_BYTES: usize = 4 * 1024;
 #[derive(Debug)]
 pub(super) struct Outbox {
     conn: ConnId,
-    stream: Rc<UnixStream>,
+    stream: Rc<Stream>,
     bytes: Vec<u8>,
     /// How many of `bytes` were written.
     written: usize,
-    /// Whether a task waits until the socket takes bytes again.
-    waiting: bool,
-    /// That task, which ends with the connection: it holds the stream.
-    waiter: Option<AbortHandle>,
+    /// Since when the socket has taken nothing of what waits.
+    stuck: Option<Instant>,
+    /// How many bytes of this connection are part of `all`.
+    counted: usize,
+    /// The bytes that wait for all connections.
+    all: Count,
+    /// Tells when the socket takes bytes again.
+    watch: Option<Watch>,
 }
 
 impl Outbox {
-    pub(super) const fn new(conn: ConnId, stream: Rc<UnixStream>) -> Self {
-        Self { conn, stream, bytes: Vec::new(), written: 0, waiting: false, waiter: None }
+    /// Returns the outbox of a new connection, whose bytes are part of this number.
+    pub(super) const fn new(conn: ConnId, stream: Rc<Stream>, all: Count) -> Self {
+        Self { conn, stream, bytes: Vec::new(), written: 0, stuck: None, counted: 0, all, watch: None }
     }
 
-    /// Queues a message.
-    pub(super) fn push(&mut self, message: &HubMessage) {
-        let start = self.bytes.len();
+    /// Queues a message, and returns its length.
+    pub(super) fn push(&mut self, message: &HubMessage) -> usize {
+        let before = self.bytes.len();
         encode(message, &mut self.bytes);
         if fault::BUILT_IN {
-            self.pass_points(start);
+            self.pass_points(before);
         }
+        self.count();
+        self.bytes.len() - before
     }
 
     /// Dies with nothing, with half or with all of the last frame written, where a test wants that.
@@ -64,35 +72,47 @@ impl Outbox {
         self.bytes.len() - self.written
     }
 
+    /// Returns since when the socket has taken nothing of what waits; `None` where nothing waits.
+    pub(super) const fn stuck(&self) -> Option<Instant> {
+        self.stuck
+    }
+
     /// Takes note that the socket takes bytes again.
-    pub(super) const fn handle_writable(&mut self) {
-        self.waiting = false;
+    pub(super) fn handle_writable(&mut self) {
+        self.watch = None;
     }
 
     /// Writes as much as the socket takes, and sees to it that the owner hears when it takes more.
     ///
     /// # Errors
     /// The connection is broken.
-    pub(super) fn flush(&mut self, events: &mpsc::Sender<Event>) -> io::Result<()> {
-        if self.waiting {
+    pub(super) fn flush(&mut self, now: Instant, events: &mpsc::Sender<Event>) -> io::Result<()> {
+        if self.watch.is_some() {
             return Ok(());
         }
         while self.queued() > 0 {
             match self.stream.try_write(&self.bytes[self.written..]) {
                 Ok(n) => self.written += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(events.clone());
                     fault::pass("flush.full");
+                    self.watch =
+                        Some(self.stream.watch(Interest::WRITABLE, events.clone(), Event::Writable(self.conn)));
                     break;
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if self.queued() == 0 {
+            self.stuck = None;
+        } else if self.written > 0 || self.stuck.is_none() {
+            self.stuck = Some(now);
         }
         self.bytes.drain(..self.written);
         self.written = 0;
         if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
             self.bytes = Vec::new();
         }
+        self.count();
         Ok(())
     }
 
@@ -100,7 +120,7 @@ impl Outbox {
     /// that was accepted in this turn that it takes bytes.
     pub(super) fn flush_last(&mut self) {
         while self.queued() > 0 {
-            match rustix::io::write(&*self.stream, &self.bytes[self.written..]) {
+            match rustix::io::write(&**self.stream, &self.bytes[self.written..]) {
                 Ok(n) => self.written += n,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(_full_or_broken) => return,
@@ -108,22 +128,15 @@ impl Outbox {
         }
     }
 
-    fn wait(&mut self, events: mpsc::Sender<Event>) {
-        self.waiting = true;
-        let (conn, stream) = (self.conn, Rc::clone(&self.stream));
-        let task = tokio::task::spawn_local(async move {
-            // A broken socket is writable as well: the next write tells.
-            let _ready = stream.writable().await;
-            let _owner_left = events.send(Event::Writable(conn)).await;
-        });
-        self.waiter = Some(task.abort_handle());
+    fn count(&mut self) {
+        let queued = self.queued();
+        self.all.replace(self.counted, queued);
+        self.counted = queued;
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        if let Some(waiter) = self.waiter.take() {
-            waiter.abort();
-        }
+        self.all.replace(self.counted, 0);
     }
 }

@@ -334,7 +334,8 @@ impl Recalled {
 }
 
 impl Phase {
-    fn held_bytes(&self) -> u64 {
+    /// Returns how many bytes of text it holds.
+    pub(super) fn held_bytes(&self) -> u64 {
         match self {
             Self::Open { question } => question.as_ref().map_or(0, String::len) as u64,
             Self::Answered(answer) => answer.text.len() as u64,

@@ -58,7 +58,7 @@ impl Hub {
         let accepted = BroadcastAccepted { id: broadcast.id, broadcast_id: broadcast.broadcast_id, asks, refused };
         self.send_to(conn, HubMessage::BroadcastAccepted(accepted));
         for ask_id in known {
-            self.tell_end(ask_id);
+            self.tell_end(now, ask_id);
         }
     }
 }

@@ -95,6 +95,11 @@ impl Connections {
         self.open.contains_key(&conn)
     }
 
+    /// Returns whether an open connection has said a hello that was accepted.
+    pub(super) fn has_greeted(&self, conn: ConnId) -> bool {
+        self.is_open(conn) && self.silent.get(&conn).is_none()
+    }
+
     /// Returns whose an open connection is.
     pub(super) fn client(&self, conn: ConnId) -> Option<PeerTag> {
         self.open.get(&conn).copied().flatten()

@@ -99,17 +99,17 @@ impl Hub {
             Phase::Open { .. } | Phase::Answered(_) | Phase::Ended { .. } => {
                 let (asked, state) = (known.asked, known.state);
                 self.accept(conn, ask, asked, state);
-                self.tell_end(ask.ask_id);
+                self.tell_end(now, ask.ask_id);
             }
         }
     }
 
     /// Tells the asker of an ask's end again, if it has one.
-    pub(super) fn tell_end(&mut self, ask_id: AskId) {
+    pub(super) fn tell_end(&mut self, now: Instant, ask_id: AskId) {
         let Some(ask) = self.asks.get(ask_id) else { return };
         let (asker, state) = (ask.asker, ask.state);
         match ask.phase {
-            Phase::Answered(_) => self.send_answer(ask_id),
+            Phase::Answered(_) => self.send_answer(now, ask_id),
             Phase::Ended { ending: Ending::TimedOut, .. } => self.send_failed(asker, ask_id, ErrorCode::Timeout, state),
             Phase::Ended { ending: Ending::PeerGone, .. } => {
                 self.send_failed(asker, ask_id, ErrorCode::PeerGone, state)
@@ -254,7 +254,7 @@ impl Hub {
             }
             Phase::Open { .. } => {
                 self.asks.answer(reply.ask_id, Answer { text: reply.text, from, request: (conn, reply.id) });
-                self.send_answer(reply.ask_id);
+                self.send_answer(now, reply.ask_id);
             }
             Phase::Answered(answer) if answer.request.0 == conn => {
                 self.refuse(conn, reply.id, refusal::answer_on_its_way(reply.ask_id));
@@ -349,7 +349,7 @@ impl Hub {
         if self.settling.is_on() {
             let about = |deferred: &Deferred| matches!(&deferred.message, ClientMessage::Reply(reply) if reply.ask_id == ask_id);
             let ready = self.settling.take(about);
-            self.retry(now, ready);
+            ready.into_iter().for_each(|deferred| self.retry(now, deferred));
         }
     }
 
@@ -358,7 +358,10 @@ impl Hub {
         let Some(phase) = self.asks.end(now, ask_id, ending) else { return };
         self.tell_ended(now, ask_id, ending, &phase);
         let Some(ask) = self.asks.get(ask_id) else { return };
-        let (asker, asked, state) = (ask.asker, ask.asked, ask.state);
+        let (asker, asked, state, number) = (ask.asker, ask.asked, ask.state, ask.number);
+        for conn in [asker, asked].into_iter().filter_map(|tag| self.peers.conn(tag)) {
+            self.backlogs.take_back(conn, number, ask_id);
+        }
         match ending {
             Ending::Replied | Ending::Withdrawn => {}
             Ending::TimedOut => self.send_failed(asker, ask_id, ErrorCode::Timeout, state),

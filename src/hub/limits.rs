@@ -19,6 +19,22 @@ pub struct Limits {
     pub loops: bool,
 }
 
+/// How long a connection must have taken nothing, while more than `queued_bytes` wait for it, before it is cut. At twice the
+/// bytes it is cut at once.
+pub const STUCK_WAIT: Duration = Duration::from_secs(1);
+
+/// The most bytes that wait to be written to all connections together. Beyond it the one is cut that has taken nothing
+/// for the longest.
+pub const QUEUED_TOTAL_MAX: usize = 32 * 1024 * 1024;
+
+/// The most bytes of unfinished frames of all connections together. Beyond it the one is closed whose frame has been
+/// unfinished for the longest.
+pub const FRAMES_TOTAL_MAX: usize = 16 * 1024 * 1024;
+
+/// The most broadcasts of one client that wait until a hub that has just started has settled. Each is answered with a
+/// list of all peers.
+pub const BROADCASTS_WAITING_MAX: usize = 16;
+
 /// How often something may happen: `burst` at once, then one an `interval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {

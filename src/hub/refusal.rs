@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::asks::Ending;
-use super::limits::Limits;
+use super::limits::{BROADCASTS_WAITING_MAX, Limits};
 use super::pace::{Party, TooFast};
 use super::peers::RenameError;
 use crate::protocol::{
@@ -214,6 +214,17 @@ pub(super) fn hub_full(held: u64, limits: &Limits) -> Refusal {
         ErrorCode::RateLimited,
         format!("the hub holds {held} bytes of messages and the limit is {}", limits.held_bytes),
         "wait a moment and say it again, or send the path of a file",
+    )
+}
+
+pub(super) fn too_many_waiting(waiting: usize) -> Refusal {
+    Refusal::new(
+        ErrorCode::RateLimited,
+        format!(
+            "{waiting} broadcasts of this session wait until the hub, which has just started, knows who is there; the limit \
+             is {BROADCASTS_WAITING_MAX}"
+        ),
+        "wait 2 s and say it again",
     )
 }
 

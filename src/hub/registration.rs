@@ -75,6 +75,7 @@ impl Hub {
         let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
         if let Some(old) = superseded.filter(|old| *old != conn) {
             self.connections.remove(old);
+            self.backlogs.forget(old);
             self.watchers.remove(old);
             self.effects.push_back(Effect::Close { conn: old, reason: CloseReason::Superseded });
         }
@@ -93,7 +94,7 @@ impl Hub {
             self.send(other, HubMessage::Renamed { id: None, name });
         }
         if resumed {
-            self.say_again(now, tag);
+            self.say_again(conn, tag);
         } else {
             self.tell_peer_came(now, tag);
         }
@@ -109,38 +110,62 @@ impl Hub {
         self.handle_companion(now, conn, companion);
     }
 
-    /// Tells a client that is back what its lost connection may have swallowed.
-    fn say_again(&mut self, now: Instant, tag: PeerTag) {
-        for ask_id in self.asks.received_by(tag) {
-            self.send_question(now, ask_id);
-        }
-        for ask_id in self.asks.sent_by(tag) {
-            self.send_answer(ask_id);
+    /// Tells a client that is back what its lost connection may have swallowed, as fast as it takes it.
+    fn say_again(&mut self, conn: ConnId, tag: PeerTag) {
+        for ask_id in self.asks.received_by(tag).into_iter().chain(self.asks.sent_by(tag)) {
+            self.hold_back(conn, ask_id);
         }
     }
 
     /// Sends an open ask whose question was not handed over yet to the asked session.
     pub(super) fn send_question(&mut self, now: Instant, ask_id: AskId) {
-        let Some(ask) = self.asks.get(ask_id) else { return };
-        let Phase::Open { question: Some(question) } = &ask.phase else { return };
-        let Some(asker) = self.peers.get(ask.asker) else { return };
-        let event = AskEvent {
-            ask_id,
-            from: asker.sender(),
-            question: question.clone(),
-            timeout_ms: u64::try_from(ask.deadline.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX),
-            broadcast_id: ask.broadcast,
-            asker: Some(ask.asker),
-        };
-        self.send(ask.asked, HubMessage::Ask(event));
+        let conn = self.asks.get(ask_id).and_then(|ask| self.peers.conn(ask.asked));
+        conn.into_iter().for_each(|conn| self.send_or_hold(now, conn, ask_id));
     }
 
     /// Sends a reply that was not taken yet to its asker.
-    pub(super) fn send_answer(&mut self, ask_id: AskId) {
+    pub(super) fn send_answer(&mut self, now: Instant, ask_id: AskId) {
+        let conn = self.asks.get(ask_id).and_then(|ask| self.peers.conn(ask.asker));
+        conn.into_iter().for_each(|conn| self.send_or_hold(now, conn, ask_id));
+    }
+
+    fn send_or_hold(&mut self, now: Instant, conn: ConnId, ask_id: AskId) {
+        if self.backlogs.is_waited_for(conn) {
+            self.hold_back(conn, ask_id);
+        } else {
+            self.send_held(now, conn, ask_id);
+        }
+    }
+
+    fn hold_back(&mut self, conn: ConnId, ask_id: AskId) {
+        if let Some(ask) = self.asks.get(ask_id) {
+            self.backlogs.push(conn, ask.number, ask_id, ask.phase.held_bytes());
+        }
+    }
+
+    /// Sends what is held of an ask and meant for this connection's client: the question or the reply.
+    pub(super) fn send_held(&mut self, now: Instant, conn: ConnId, ask_id: AskId) {
         let Some(ask) = self.asks.get(ask_id) else { return };
-        let Phase::Answered(answer) = &ask.phase else { return };
-        let event = ReplyEvent { ask_id, from: answer.from.clone(), by: ask.asked, text: answer.text.clone() };
-        self.send(ask.asker, HubMessage::Reply(event));
+        let message = match &ask.phase {
+            Phase::Open { question: Some(question) } if self.peers.conn(ask.asked) == Some(conn) => {
+                let Some(asker) = self.peers.get(ask.asker) else { return };
+                let left = ask.deadline.saturating_duration_since(now);
+                HubMessage::Ask(AskEvent {
+                    ask_id,
+                    from: asker.sender(),
+                    question: question.clone(),
+                    timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+                    broadcast_id: ask.broadcast,
+                    asker: Some(ask.asker),
+                })
+            }
+            Phase::Answered(answer) if self.peers.conn(ask.asker) == Some(conn) => {
+                let (from, text) = (answer.from.clone(), answer.text.clone());
+                HubMessage::Reply(ReplyEvent { ask_id, from, by: ask.asked, text })
+            }
+            Phase::Open { .. } | Phase::Answered(_) | Phase::Ended { .. } => return,
+        };
+        self.send_to(conn, message);
     }
 
     /// Handles asks again that waited for this peer to come.
@@ -153,7 +178,7 @@ impl Hub {
                 None => PeerName::parse(&ask.to).is_ok_and(|to| to == name),
             }
         });
-        self.retry(now, ready);
+        ready.into_iter().for_each(|deferred| self.retry(now, deferred));
     }
 
     pub(super) fn handle_rename(&mut self, conn: ConnId, tag: PeerTag, id: RequestId, name: &str) {
@@ -190,6 +215,7 @@ impl Hub {
             return;
         }
         self.watchers.remove(conn);
+        self.backlogs.forget(conn);
         self.handle_companion_left(conn);
         if let Some(tag) = self.connections.remove(conn) {
             let settled = self.settling.poll_timeout().unwrap_or(now);
@@ -213,6 +239,7 @@ impl Hub {
             return;
         }
         self.watchers.remove(conn);
+        self.backlogs.forget(conn);
         self.handle_companion_left(conn);
         if let Some(tag) = self.connections.remove(conn) {
             self.peers.handle_lost(tag, conn, now + GONE_WAIT);

@@ -1,6 +1,6 @@
 //! The first seconds of a hub's life: clients of a former hub are still coming back, so nobody is said to be missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::{ConnId, Limits};
@@ -57,6 +57,8 @@ pub(super) struct Settling {
     until: Option<Instant>,
     deferred: Vec<Deferred>,
     bytes: u64,
+    /// What waited, from the end of the settling until all of it was handled.
+    due: Option<VecDeque<Deferred>>,
     claims: BTreeMap<PeerTag, BTreeMap<AskId, Claim>>,
 }
 
@@ -72,7 +74,7 @@ pub(super) struct Claim {
 impl Settling {
     /// Starts settling.
     pub(super) fn new(now: Instant) -> Self {
-        Self { until: Some(now + SETTLING), deferred: Vec::new(), bytes: 0, claims: BTreeMap::new() }
+        Self { until: Some(now + SETTLING), deferred: Vec::new(), bytes: 0, due: None, claims: BTreeMap::new() }
     }
 
     /// Returns whether clients of a former hub may still be coming back.
@@ -88,6 +90,13 @@ impl Settling {
     /// Returns how many bytes wait.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Returns how many broadcasts of a client wait.
+    pub(super) fn broadcasts_of(&self, tag: PeerTag) -> usize {
+        let is_own =
+            |deferred: &&Deferred| deferred.tag == tag && matches!(deferred.message, ClientMessage::Broadcast(_));
+        self.deferred.iter().filter(is_own).count()
     }
 
     /// Lets a request wait.
@@ -128,13 +137,32 @@ impl Settling {
         }
     }
 
-    /// Ends the settling when its time has come, and returns what waited: replies last, since asks make them known.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Vec<Deferred>> {
-        self.until.filter(|until| *until <= now)?;
-        self.until = None;
-        let mut deferred = self.take(|_| true);
-        deferred.sort_by_key(|deferred| matches!(deferred.message, ClientMessage::Reply(_)));
-        Some(deferred)
+    /// Ends the settling when its time has come, and returns whether it has: what waited is due then.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let has_come = self.until.is_some_and(|until| until <= now);
+        if has_come {
+            self.until = None;
+            // Replies last, since asks make them known.
+            let mut deferred = self.take(|_| true);
+            deferred.sort_by_key(|deferred| matches!(deferred.message, ClientMessage::Reply(_)));
+            self.due = Some(deferred.into());
+        }
+        has_come
+    }
+
+    /// Returns whether the settling has ended and what waited is being handled.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Takes the next request that has waited long enough.
+    pub(super) fn pop_due(&mut self) -> Option<Deferred> {
+        self.due.as_mut()?.pop_front()
+    }
+
+    /// Returns whether all that waited was handled, once.
+    pub(super) fn finish(&mut self) -> bool {
+        self.due.take_if(|due| due.is_empty()).is_some()
     }
 
     /// Takes the claims that no asker made good.

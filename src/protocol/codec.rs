@@ -21,13 +21,21 @@ const REASON_MAX_CHARS: usize = 300;
 /// The most bytes of a receive buffer that are kept when it runs empty.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// Says why bytes are no frame. The first three leave no way to find the next frame: the connection ends.
+/// Says why bytes are no frame. All but the last leave no way to find the next frame: the connection ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The line is longer than the limit, in bytes.
     #[error("a frame is longer than {limit} bytes")]
     TooLong {
         /// The limit that was passed.
+        limit: usize,
+    },
+    /// The line was not finished while too many other lines were not finished either.
+    #[error("the hub holds {held} bytes of unfinished frames and the limit is {limit}")]
+    Crowded {
+        /// How many bytes of unfinished lines are held, in all.
+        held: usize,
+        /// How many may be.
         limit: usize,
     },
     /// The line is not UTF-8.
@@ -56,6 +64,7 @@ impl FrameError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::TooLong { .. } => "a frame over its limit",
+            Self::Crowded { .. } => "an unfinished frame, one of too many",
             Self::NotUtf8 => "a frame that is not UTF-8",
             Self::NotAnObject(_) => "a frame that is not a JSON object",
             Self::NotAMessage { .. } => "an object that is no message",
@@ -66,7 +75,7 @@ impl FrameError {
     pub const fn request_id(&self) -> Option<u64> {
         match self {
             Self::NotAMessage { id, .. } => *id,
-            Self::TooLong { .. } | Self::NotUtf8 | Self::NotAnObject(_) => None,
+            Self::TooLong { .. } | Self::Crowded { .. } | Self::NotUtf8 | Self::NotAnObject(_) => None,
         }
     }
 
@@ -74,6 +83,7 @@ impl FrameError {
     pub fn refusal(&self) -> Refusal {
         let (code, next) = match self {
             Self::TooLong { .. } => (ErrorCode::TooLarge, "put the text into a file and send its path"),
+            Self::Crowded { .. } => (ErrorCode::RateLimited, "connect again, and write each frame at once"),
             Self::NotUtf8 | Self::NotAnObject(_) | Self::NotAMessage { .. } => {
                 (ErrorCode::BadMsg, "send one JSON object a line, as the protocol's documentation says")
             }

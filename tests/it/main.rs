@@ -24,6 +24,7 @@ mod hub_model;
 mod hub_scenarios;
 mod identity;
 mod leaving;
+mod limits;
 mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]

@@ -33,8 +33,9 @@ const ADDRESSES: [&str; 9] = ["api", "web", "api-2", "büro-7", "API", "Büro 7"
 const WISHES: [&str; 5] = ["api", "fresh", "web-2", "hub", "!"];
 
 /// What every run of the default length must have met.
-const MUST_MEET: [&str; 32] = [
+const MUST_MEET: [&str; 33] = [
     "fault: connection cut",
+    "fault: connection congested",
     "fault: hub killed",
     "fault: hub paused",
     "fault: client killed",
@@ -181,26 +182,27 @@ impl Run {
     fn fault(&self, world: &mut World) {
         let client = world.random.below(world.clients.len() as u64) as usize;
         let concerns = world.clients[client].alive && !world.is_paused(client);
-        match world.random.below(if self.gentle { 5 } else { 11 }) {
+        match world.random.below(if self.gentle { 6 } else { 12 }) {
             0..3 => {
                 let down = *world.random.pick(&[0, 0, 300, 3000, 15_000]);
                 let down = world.random.millis(0..down + 1);
                 world.kill_hub(down);
             }
             3 | 4 if concerns => world.cut(client),
-            5 | 6 if concerns => {
+            5 => world.congest(client),
+            6 | 7 if concerns => {
                 let orderly = world.random.chance(50);
                 world.end_client(client, orderly);
             }
-            7 if concerns => {
+            8 if concerns => {
                 let pause = world.random.millis(100..12_000);
                 world.pause_client(client, pause);
             }
-            8 => {
+            9 => {
                 let pause = world.random.millis(100..6000);
                 world.pause_hub(pause);
             }
-            9 | 10 => {
+            10 | 11 => {
                 let folder = *world.random.pick(&FOLDERS);
                 let newcomer = world.add_client(Some(folder));
                 world.schedule_in(0..1000, Step::Act(newcomer));

@@ -50,7 +50,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "service", may_use: &["activation", "paths", "service"], must_not_say: &["tokio"] },
     Layer {
         name: "daemon",
-        may_use: &["activation", "protocol", "hub", "daemon", "process", "fault"],
+        may_use: &["activation", "protocol", "deadlines", "hub", "daemon", "process", "fault"],
         must_not_say: &[],
     },
     Layer {

@@ -15,6 +15,7 @@ fn ask() -> Message {
         from: "web".to_owned(),
         question: "Is the build green?".to_owned(),
         timeout_ms: 600_000,
+        asker: None,
         broadcast_id: None,
     })
 }

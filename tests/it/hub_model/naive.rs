@@ -185,6 +185,8 @@ impl Naive {
                 }
             }
             Input::Received { conn, message } => self.receive(now, conn, message),
+            // The model's connections take everything.
+            Input::Congested { .. } | Input::Drained { .. } => {}
         }
     }
 
@@ -289,10 +291,7 @@ impl Naive {
             for ask in self.asks.clone() {
                 if ask.asked == tag {
                     self.send_question(now, ask.id);
-                }
-            }
-            for ask in self.asks.clone().into_iter().filter(|ask| ask.asker == tag) {
-                if matches!(ask.phase, Phase::Answered { .. }) {
+                } else if ask.asker == tag && matches!(ask.phase, Phase::Answered { .. }) {
                     self.tell_end(ask.id);
                 }
             }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use relay::hub::{Limits, SETTLING};
-use relay::protocol::{AskState, ClientMessage};
+use relay::hub::limits::BROADCASTS_WAITING_MAX;
+use relay::hub::{Input, Limits, SETTLING};
+use relay::protocol::{AskState, ClientMessage, HubMessage};
 
 use crate::support::hub::{Actor, Stage, ask, ask_again, channel, id, progress};
 
@@ -220,4 +221,60 @@ fn what_is_said_again_has_a_bound_as_well() {
         stage.say(web.conn, ask_again(accepted, Actor::away(), &"x".repeat(700)));
     }
     assert!((5..=8).contains(&accepted), "three times the limit, not {accepted} of 1.2 kB");
+}
+
+#[test]
+fn broadcasts_that_wait_are_bounded_for_each_client_and_handled_one_by_one() {
+    let mut stage = Stage::settling(Limits { rate: false, ..Limits::default() }, None);
+    let sessions: Vec<_> = (0..20).map(|n| stage.session(&format!("/w/s{n}"))).collect();
+    stage.hush();
+    for session in &sessions {
+        for n in 0..BROADCASTS_WAITING_MAX as u64 {
+            stage.broadcast(*session, n, "what are you doing?");
+        }
+        assert_eq!(stage.heard(*session), Vec::<String>::new());
+    }
+    stage.broadcast(sessions[0], 99, "what are you doing?");
+    insta::assert_snapshot!(stage.refusal(sessions[0].conn).message, @"16 broadcasts of this session wait until the hub, which has just started, knows who is there; the limit is 16");
+
+    // The shell writes when it has polled a little: what is said meanwhile has not been made yet.
+    stage.now += SETTLING;
+    stage.hub.handle_timeout(stage.now);
+    let of_one_broadcast = 2 * sessions.len();
+    let made = format!("{:?}", stage.hub).matches("AskEvent").count();
+    assert!(made <= of_one_broadcast, "{made} events at once");
+    stage.collect();
+    let answered = |stage: &mut Stage, conn| {
+        let is_answer = |message: &HubMessage| matches!(message, HubMessage::BroadcastAccepted(_));
+        stage.messages(conn).iter().filter(|message| is_answer(message)).count()
+    };
+    for session in &sessions {
+        assert_eq!(answered(&mut stage, session.conn), BROADCASTS_WAITING_MAX);
+    }
+}
+
+#[test]
+fn what_is_held_for_a_congested_connection_waits_there_and_ends_there() {
+    let mut stage = Stage::new();
+    let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
+    stage.hush();
+    stage.tell(Input::Congested { conn: api.conn });
+    for n in 1..=3 {
+        stage.ask(web, n, "api", "ready?");
+    }
+    assert_eq!(stage.heard(api), Vec::<String>::new());
+    assert_eq!(stage.hub.waiting_bytes(api.conn), 3 * "ready?".len());
+    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(2) });
+    assert_eq!(stage.heard(api), ["closed"]);
+    stage.tell(Input::Drained { conn: api.conn });
+    assert_eq!(stage.heard(api), ["web asks: ready? (60 s)", "web asks: ready? (60 s)"]);
+
+    stage.hush();
+    stage.tell(Input::Congested { conn: web.conn });
+    stage.reply(api, id(1), "yes");
+    stage.reply(api, id(3), "no");
+    assert_eq!(stage.heard(web), Vec::<String>::new());
+    stage.tell(Input::Drained { conn: web.conn });
+    assert_eq!(stage.heard(web), ["api answers: yes", "api answers: no"]);
+    assert_eq!(stage.hub.waiting_bytes(web.conn), 0);
 }

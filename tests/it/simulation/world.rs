@@ -56,6 +56,8 @@ pub(crate) enum Step {
     HubEnd(ConnId),
     ClientEnd(ConnId),
     ProcessEnd(ConnId),
+    /// A congested connection takes everything again.
+    Drains(ConnId),
     /// The script acts for a client.
     Act(usize),
     /// A session does something with an ask that it was shown.
@@ -253,7 +255,7 @@ impl World {
     /// Returns until when the one that a step concerns is paused.
     fn held_until(&self, step: &Step) -> Option<Instant> {
         match step {
-            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) => Some(self.hub_paused_until),
+            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) => Some(self.hub_paused_until),
             Step::ToClient(conn, _) | Step::ClientEnd(conn) => {
                 Some(self.clients[self.pipes.get(conn)?.client].paused_until)
             }
@@ -277,6 +279,7 @@ impl World {
                 }
             }
             Step::ProcessEnd(conn) => self.tell_hub(Input::ProcessEnded { conn }),
+            Step::Drains(conn) => self.tell_hub(Input::Drained { conn }),
             Step::ClientEnd(conn) => {
                 let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
                 if self.clients[client].conn == Some(conn) {

@@ -132,7 +132,8 @@ impl Stage {
         self.now = until;
     }
 
-    fn collect(&mut self) {
+    /// Lets everybody hear what the hub has to say.
+    pub(crate) fn collect(&mut self) {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 Effect::Send { conn, message } => self.heard.entry(conn).or_default().push(message),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use relay::hub::ConnId;
+use relay::hub::{ConnId, Input};
 
 use super::{Step, World};
 
@@ -15,6 +15,15 @@ impl World {
         self.lose(conn);
         self.schedule_in(0..100, Step::HubEnd(conn));
         self.schedule_in(0..100, Step::ClientEnd(conn));
+    }
+
+    /// Lets the connection of a client take no texts for a while.
+    pub(crate) fn congest(&mut self, client: usize) {
+        let Some(conn) = self.clients[client].conn else { return };
+        self.checker.count("fault: connection congested");
+        self.note(|| format!("the connection of {client} is congested"));
+        self.tell_hub(Input::Congested { conn });
+        self.schedule_in(0..3000, Step::Drains(conn));
     }
 
     /// Loses what is on its way in a connection, from some moment on.
@@ -36,7 +45,9 @@ impl World {
         self.hub_may_start = self.now + down;
         self.hub_paused_until = self.now;
         let pipes = std::mem::take(&mut self.pipes);
-        self.agenda.retain(|_, step| !matches!(step, Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_)));
+        self.agenda.retain(|_, step| {
+            !matches!(step, Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_))
+        });
         for (conn, mut pipe) in pipes {
             self.lose(conn);
             pipe.hub_open = false;

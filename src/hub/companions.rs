@@ -40,9 +40,9 @@ pub(super) struct Companion {
     client: Client,
     /// The batch that it waits for the verdict of.
     holding: Option<u64>,
-    /// Whether it was offered something since it said what it holds: its word goes to the channel once an offer, or a
-    /// companion that repeats it would fill the channel's queues.
-    may_hold: bool,
+    /// How many offers it has not said a word about yet. Its word goes to the channel once an offer, or a companion that
+    /// repeats it would fill the channel's queues.
+    unheld_offers: u64,
     receipts: Vec<Receipt>,
 }
 
@@ -51,7 +51,7 @@ impl Companion {
     pub(super) fn new(tag: PeerTag, role: Role, client: Client, facts: CompanionFacts) -> Self {
         let CompanionFacts { holding, mut receipts, .. } = facts;
         receipts.truncate(RECEIPTS_MAX);
-        Self { tag, role, client, holding, may_hold: false, receipts }
+        Self { tag, role, client, holding, unheld_offers: 0, receipts }
     }
 }
 
@@ -278,9 +278,8 @@ impl Hub {
 
     fn handle_holding(&mut self, conn: ConnId, batch: u64) {
         let Some(companion) = self.companions.by_conn.get_mut(&conn) else { return };
-        if !std::mem::take(&mut companion.may_hold) {
-            return;
-        }
+        let Some(unheld) = companion.unheld_offers.checked_sub(1) else { return };
+        companion.unheld_offers = unheld;
         companion.holding = Some(batch);
         let (client, by) = (companion.client, companion.tag);
         if let Some(channel) = self.companions.channel(client) {
@@ -297,7 +296,7 @@ impl Hub {
         }
         if let Some(conn) = self.companions.companion_of(channel, to) {
             if let Some(companion) = self.companions.by_conn.get_mut(&conn) {
-                companion.may_hold = true;
+                companion.unheld_offers += 1;
             }
             self.send_to(conn, HubMessage::Offer { batch, text });
         }

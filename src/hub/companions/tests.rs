@@ -326,11 +326,14 @@ fn a_companion_says_once_an_offer_what_it_holds() {
     world.heard(1);
     world.say(2, ClientMessage::Holding { batch: 5 });
     assert_eq!(world.heard(1), [], "nothing was offered");
+    let by = key(2).tag();
     for _ in 0..2 {
+        // Two offers before a word: the second one replaces the first.
+        world.say(1, offer(2));
         world.say(1, offer(2));
         for batch in 5..1000 {
             world.say(2, ClientMessage::Holding { batch });
         }
-        assert_eq!(world.heard(1), [HubMessage::Holding { by: key(2).tag(), batch: 5 }]);
+        assert_eq!(world.heard(1), [5, 6].map(|batch| HubMessage::Holding { by, batch }));
     }
 }

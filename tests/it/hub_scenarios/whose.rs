@@ -172,7 +172,7 @@ fn what_is_said_of_asks_that_no_hub_knows_makes_nobody_forget_his_own() {
     assert_eq!(stage.heard(api), ["web has the reply"]);
     // Nor is more remembered of one than its client has to say.
     stage.reply(web, id(100), "taken?");
-    stage.reply(web, id(79_999), "taken?");
+    stage.reply(web, id(5000), "taken?");
     assert_eq!(stage.heard(web), ["eve has the reply", "refused: unknown_ask"]);
     stage.pass(Duration::from_secs(61));
     stage.taken(eve, id(80_000), web);

@@ -10,11 +10,13 @@
 //! listener's backlog, which the service manager keeps: the next hub serves it.
 
 mod connection;
+mod descriptors;
 mod inbox;
 mod kinship;
 mod outbox;
 mod program;
 mod readiness;
+mod seldom;
 mod signals;
 mod stream;
 mod traffic;
@@ -31,16 +33,20 @@ use tokio::time::{sleep, sleep_until};
 
 use self::connection::{Connection, Credentials, Totals};
 use self::readiness::Readiness;
+use self::seldom::Seldom;
 use self::signals::Signals;
 use crate::activation::{Bell, Knock};
 use crate::deadlines::Deadlines;
 use crate::fault;
-use crate::hub::{ConnId, Hub, Input, Limits, Program, Standing};
+use crate::hub::{CloseReason, ConnId, Hub, Input, Limits, Program, Standing};
 
 pub use self::program::ProgramFile;
 
 /// How many events may wait for the owner.
 const EVENTS_MAX: usize = 256;
+
+/// How many more sockets than connections may be open: of those that are refused, or were closed and are let go of.
+const SOCKETS_SPARE: usize = 32;
 
 /// The longest pause after a failed accept.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -77,16 +83,33 @@ enum Event {
     ProcessEnded(ConnId),
 }
 
+/// What is logged of clients at most once a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mishap {
+    /// One of another user was turned away.
+    TurnedAway,
+    /// One sent what is no message.
+    NoMessage,
+    /// One was closed.
+    Closed(CloseReason),
+}
+
 /// Runs a hub on this listener until it is idle or told to end.
 ///
 /// # Errors
 /// The listener or the signals cannot be used.
-pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> {
+pub async fn run(listener: StdListener, mut config: DaemonConfig) -> io::Result<()> {
     fault::pass("start.begun");
+    let fit = descriptors::make_room(config.limits.connections);
+    if fit < config.limits.connections {
+        tracing::warn!(fit, wanted = config.limits.connections, "fewer connections fit into the limit of open files");
+        config.limits.connections = fit;
+    }
     let bell = Bell::new(listener)?;
     let signals = Signals::new()?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let queued_bytes = usize::try_from(config.limits.queued_bytes).unwrap_or(usize::MAX);
+    let number = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+    let (queued_bytes, connections) = (number(config.limits.queued_bytes), number(config.limits.connections));
     let daemon = Daemon {
         hub: Hub::new(Instant::now(), config.limits, config.idle_timeout, config.program),
         connections: BTreeMap::new(),
@@ -99,6 +122,8 @@ pub async fn run(listener: StdListener, config: DaemonConfig) -> io::Result<()> 
         events,
         readiness: Readiness::new(),
         queued_bytes,
+        sockets_max: connections.saturating_add(SOCKETS_SPARE),
+        mishaps: Seldom::new(),
         next_conn: 0,
         exiting: false,
         standing: Standing { activated: config.activated, replaced: false },
@@ -127,6 +152,9 @@ struct Daemon {
     events: mpsc::Sender<Event>,
     readiness: Readiness,
     queued_bytes: usize,
+    /// How many sockets may be open before nobody is accepted.
+    sockets_max: usize,
+    mishaps: Seldom<Mishap>,
     next_conn: u64,
     exiting: bool,
     standing: Standing,
@@ -146,10 +174,8 @@ impl Daemon {
             let notice = self.readiness.poll_timeout();
             tokio::select! {
                 Some(event) = inbox.recv() => self.handle_event(event),
-                knocked = knock(&bell, pause.until), if self.leaving.is_none() => {
-                    self.handle_knock(knocked, &mut pause);
-                }
-                () = yield_now(), if !self.readable.is_empty() => {}
+                knocked = knock(&bell, pause.until), if self.accepts() => self.handle_knock(knocked, &mut pause),
+                () = std::future::ready(()), if self.is_busy() => {}
                 () = until(timer) => {
                     fault::pass_kind("due", due.unwrap_or_default());
                     self.handle_timeout(Instant::now());
@@ -173,11 +199,25 @@ impl Daemon {
             self.perform().await;
             fault::pass("turn.written");
             self.leave_if_nothing_is_cut();
+            if self.is_busy() {
+                // Sockets become ready, and those of closed connections are let go of, only while the owner waits.
+                yield_now().await;
+            }
         }
         fault::pass("leave.begun");
         self.readiness.stopping();
         fault::pass("leave.told");
         self.farewell().await;
+    }
+
+    /// Returns whether somebody may connect now; who may not waits in the backlog.
+    fn accepts(&self) -> bool {
+        self.leaving.is_none() && self.totals.sockets.get() < self.sockets_max
+    }
+
+    /// Returns whether there is something to do for which no event comes.
+    fn is_busy(&self) -> bool {
+        !self.readable.is_empty() || self.totals.sockets.get() > self.connections.len()
     }
 
     /// Somebody wants to connect. A hub whose program was replaced leaves it to the next one.
@@ -222,7 +262,9 @@ impl Daemon {
         let credentials = match Credentials::of(&stream) {
             Ok(credentials) => credentials,
             Err(error) => {
-                tracing::warn!(%error, "turned a connection away");
+                if let Some(passed_over) = self.mishaps.pass(Instant::now(), Mishap::TurnedAway) {
+                    tracing::warn!(%error, passed_over, "turned a connection away");
+                }
                 return;
             }
         };

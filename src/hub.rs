@@ -167,7 +167,7 @@ pub enum Effect {
 }
 
 /// Why the hub closes a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CloseReason {
     /// It said no hello in time.
     NoHello,

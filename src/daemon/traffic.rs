@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::connection::{self, Connection};
 use super::inbox::Filled;
-use super::{Daemon, Event, kinship};
+use super::{Daemon, Event, Mishap, kinship};
 use crate::fault;
 use crate::hub::limits::{FRAMES_TOTAL_MAX, QUEUED_TOTAL_MAX, STUCK_WAIT};
 use crate::hub::{CloseReason, ConnId, Effect, Input};
@@ -116,8 +116,10 @@ impl Daemon {
                 self.tell(Input::Received { conn, message });
             }
             Err(error) => {
-                // Not the error itself: it quotes what was sent.
-                tracing::warn!(conn = conn.0, what = error.kind(), "a client sent what is no message");
+                if let Some(passed_over) = self.mishaps.pass(Instant::now(), Mishap::NoMessage) {
+                    // Not the error itself: it quotes what was sent.
+                    tracing::warn!(conn = conn.0, what = error.kind(), passed_over, "a client sent what is no message");
+                }
                 self.tell(Input::Malformed { conn, error });
             }
         }
@@ -264,14 +266,16 @@ impl Daemon {
 
     /// Closes a connection that the rules have ended.
     fn close(&mut self, conn: ConnId, reason: CloseReason) {
-        let level_bad = !matches!(reason, CloseReason::Bye | CloseReason::Superseded);
+        let is_bad = !matches!(reason, CloseReason::Bye | CloseReason::Superseded);
         if let Some(mut connection) = self.forget(conn) {
             fault::pass("close.begun");
             // One try: a client that is being closed cannot make the hub wait for it.
             connection.outbox.flush_last();
             fault::pass("close.done");
-            if level_bad {
-                tracing::warn!(conn = conn.0, pid = connection.credentials.pid, ?reason, "closed a connection");
+            let mishap = is_bad.then(|| self.mishaps.pass(Instant::now(), Mishap::Closed(reason))).flatten();
+            if let Some(passed_over) = mishap {
+                let pid = connection.credentials.pid;
+                tracing::warn!(conn = conn.0, pid, ?reason, passed_over, "closed a connection");
             }
         }
     }

@@ -136,7 +136,7 @@ struct House {
     next: u64,
     conns: BTreeMap<u64, ConnId>,
     lost: BTreeMap<u64, ConnId>,
-    buffers: BTreeMap<ConnId, (FrameBuffer, bool)>,
+    buffers: BTreeMap<ConnId, FrameBuffer>,
     names: BTreeMap<ConnId, String>,
 }
 
@@ -159,7 +159,7 @@ impl House {
         let conn = ConnId(self.next);
         self.disconnect(client);
         self.conns.insert(client, conn);
-        self.buffers.insert(conn, (FrameBuffer::default(), true));
+        self.buffers.insert(conn, FrameBuffer::default());
         self.tell(Input::Connected { conn });
     }
 
@@ -181,13 +181,12 @@ impl House {
 
     fn say(&mut self, client: u64, bytes: &[u8]) {
         let Some(conn) = self.conns.get(&client).copied() else { return };
-        if let Some((buffer, _)) = self.buffers.get_mut(&conn) {
+        if let Some(buffer) = self.buffers.get_mut(&conn) {
             buffer.push(bytes);
         }
-        while let Some((buffer, first)) = self.buffers.get_mut(&conn) {
-            let limit = if *first { HELLO_MAX_BYTES } else { FRAME_MAX_BYTES };
+        while let Some(buffer) = self.buffers.get_mut(&conn) {
+            let limit = if self.hub.has_greeted(conn) { FRAME_MAX_BYTES } else { HELLO_MAX_BYTES };
             let Some(frame) = buffer.next_frame(limit) else { break };
-            *first = false;
             match frame.and_then(decode) {
                 Ok(message) => self.tell(Input::Received { conn, message }),
                 Err(error) => self.tell(Input::Malformed { conn, error }),

@@ -1,5 +1,8 @@
 //! What nobody can make a real hub hold, what is told to whoever tries, and that others are served meanwhile.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -214,4 +217,73 @@ fn a_stuck_reader_is_cut_within_seconds_and_a_slow_one_never() {
     drop(stuck);
     slow.say(&json!({"type": "status", "id": 2}));
     assert_eq!(slow.hear()["refused"]["queued_bytes"], 1);
+}
+
+/// Starts a hub whose process may have so many open files, as `ulimit` sets it.
+fn hub_with_files(ulimit: &str) -> HubProcess {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("relay-hub");
+    let script = format!("#!/bin/sh\nulimit {ulimit}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_relay-hub"));
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    HubProcess::start_program(&program, &UNPACED)
+}
+
+#[test]
+fn a_hub_raises_its_limit_of_open_files_to_what_its_connections_need() {
+    let hub = hub_with_files("-Sn 256");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", hub.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().nth(3), Some("2112"), "{line}");
+}
+
+#[test]
+fn whoever_does_not_fit_into_the_open_files_is_told_and_the_log_is_not_flooded() {
+    let hub = hub_with_files("-n 128");
+    let mut pair = Pair::of(&hub);
+    let mut clients: Vec<RawClient> = (0..62).map(|n| hub.session(&format!("s{n}"))).collect();
+    let refused: Vec<RawClient> = (0..300).map(|_| hub.connect()).collect();
+    for mut client in refused {
+        let (code, message, next) = client.hear_refusal();
+        assert_eq!(
+            (code.as_str(), message.as_str()),
+            ("rate_limited", "the hub has 64 connections and the limit is 64")
+        );
+        assert!(next.starts_with("close some, or raise the limit: "), "{next}");
+        client.expect_end();
+    }
+    pair.talk();
+    let mut leaver = clients.pop().unwrap();
+    leaver.say(&json!({"type": "bye"}));
+    leaver.expect_end();
+    let mut late = hub.session("late");
+    late.say(&json!({"type": "status", "id": 2}));
+    assert_eq!(late.hear()["connections"], 64);
+    let log = hub.log();
+    assert!(!log.contains("could not accept"), "{log}");
+    assert!(log.matches("TooManyConnections").count() < 10, "{log}");
+}
+
+#[test]
+fn a_storm_of_clients_that_connect_and_leave_exhausts_nothing() {
+    let hub = hub_with_files("-n 128");
+    let mut pair = Pair::of(&hub);
+    let socket = hub.socket();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..500 {
+                    let mut stream = UnixStream::connect(&socket).unwrap();
+                    if n % 3 == 0 {
+                        let _refused_meanwhile = stream.write_all(b"{\"type\":\"peers\",\"id\":1}\n{\"type\"");
+                    }
+                }
+            });
+        }
+        for _ in 0..50 {
+            pair.talk();
+        }
+    });
+    pair.talk();
+    assert!(!hub.log().contains("could not accept"), "{}", hub.log());
 }

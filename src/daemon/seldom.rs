@@ -1,0 +1,50 @@
+//! What is logged at most once a second of each kind, so that no client can flood the log.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The least time between two lines of a kind.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The kinds that were logged, when, and how many were passed over since.
+#[derive(Debug)]
+pub(super) struct Seldom<K> {
+    logged: BTreeMap<K, (Instant, u64)>,
+}
+
+impl<K: Ord> Seldom<K> {
+    pub(super) const fn new() -> Self {
+        Self { logged: BTreeMap::new() }
+    }
+
+    /// Returns whether one of this kind is to be logged now; with it, how many were not since the last one.
+    pub(super) fn pass(&mut self, now: Instant, kind: K) -> Option<u64> {
+        match self.logged.get_mut(&kind) {
+            Some((last, passed_over)) if now.saturating_duration_since(*last) < PAUSE => {
+                *passed_over += 1;
+                None
+            }
+            known => {
+                let passed_over = known.map_or(0, |(_, passed_over)| *passed_over);
+                self.logged.insert(kind, (now, 0));
+                Some(passed_over)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_a_kind_passes_each_second_with_the_number_of_those_that_did_not() {
+        let (start, mut seldom) = (Instant::now(), Seldom::new());
+        assert_eq!(seldom.pass(start, "a"), Some(0));
+        assert_eq!(seldom.pass(start, "b"), Some(0));
+        assert_eq!(seldom.pass(start, "a"), None);
+        assert_eq!(seldom.pass(start + PAUSE / 2, "a"), None);
+        assert_eq!(seldom.pass(start + PAUSE, "a"), Some(2));
+        assert_eq!(seldom.pass(start + PAUSE * 9, "a"), Some(0));
+    }
+}

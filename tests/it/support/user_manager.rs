@@ -210,6 +210,18 @@ impl UserManager {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Returns the process id of the manager's own journal; none where the journal is the machine's.
+    pub fn journal_pid(&self) -> Option<u32> {
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let own = namespace(&self.supervisor.as_ref()?.id().to_string())?;
+        let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut journals = processes.filter(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.starts_with("systemd-journal") && namespace(pid).as_ref() == Some(&own)
+        });
+        journals.next()?.parse().ok()
+    }
+
     /// Returns the id of the user.
     pub fn uid(&self) -> u32 {
         self.uid
@@ -250,12 +262,12 @@ impl UserManager {
         directory
     }
 
-    /// Mounts a file system that has no room over a directory, for the user of a private manager alone. It goes with the
+    /// Mounts a file system of memory with these options over a directory, for the user of a private manager alone. It goes with the
     /// manager. Returns nothing where that cannot be done.
-    pub fn mount_tiny(&self, directory: &Path) -> Option<()> {
+    pub fn mount_memory(&self, directory: &Path, options: &str) -> Option<()> {
         let namespace = format!("--mount=/proc/{}/ns/mnt", self.supervisor.as_ref()?.id());
         let mut command = Command::new("nsenter");
-        command.arg(namespace).args(["mount", "-t", "tmpfs", "-o", "size=4k,mode=777", "tmpfs"]).arg(directory);
+        command.arg(namespace).args(["mount", "-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory);
         command.status().is_ok_and(|status| status.success()).then_some(())
     }
 

@@ -201,7 +201,7 @@ impl Channel {
                 self.inbox.handle_news(notification::reply_failed(ask_id, &to, &error));
             }
             // Only a program that watches hears of it.
-            ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
+            ClientEvent::Away | ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
             ClientEvent::Companion(event) => self.handle_companion(event),
             ClientEvent::Renamed { name } => tracing::info!(%name, "this session has another name"),
         }

@@ -34,6 +34,7 @@ mod watch;
 mod wording;
 
 use error::{CliError, Exit};
+use interrupt::Interrupt;
 use output::{Line, Output};
 
 /// The program and its version, as the hub shows them to people.
@@ -117,7 +118,7 @@ impl Context {
     ///
     /// # Errors
     /// There is no place where the hub could listen.
-    fn connect(&self) -> Result<(HubClient, mpsc::UnboundedReceiver<ClientEvent>), CliError> {
+    fn connect(&self) -> Result<(HubClient, Events), CliError> {
         Ok(HubClient::start(ClientConfig {
             socket: self.socket()?,
             key: PeerKey::random(),
@@ -125,7 +126,30 @@ impl Context {
             kind: ClientKind::Control {},
         }))
     }
+
+    /// Talks with the hub until that is over or the user interrupts it, and leaves in order, which withdraws what is
+    /// still open.
+    ///
+    /// # Errors
+    /// There is no place where the hub could listen, the talk failed, or `interrupted` is an error.
+    async fn converse(
+        &mut self,
+        interrupted: Result<Exit, CliError>,
+        talk: impl AsyncFnOnce(&HubClient, &mut Events, &mut Output) -> Result<Exit, CliError>,
+    ) -> Result<Exit, CliError> {
+        let mut interrupt = Interrupt::listen()?;
+        let (hub, mut events) = self.connect()?;
+        let result = tokio::select! {
+            result = talk(&hub, &mut events, &mut self.out) => result,
+            () = interrupt.wait() => interrupted,
+        };
+        hub.bye().await;
+        result
+    }
 }
+
+/// What a client is told without having asked.
+type Events = mpsc::UnboundedReceiver<ClientEvent>;
 
 /// Runs `relayctl` with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {

@@ -111,6 +111,8 @@ pub enum ClientEvent {
         /// The name that it has now.
         name: PeerName,
     },
+    /// The client watches and its connection was lost: nothing is told until it is found again.
+    Away,
     /// The client watches again after its connection was lost: the whole state.
     Watching(WatchingAnswer),
     /// What is watched has changed.
@@ -225,7 +227,7 @@ impl HubClient {
     }
 
     /// Returns the traffic as it is, and tells each change as [`ClientEvent::Watched`] from then on, for good: after a
-    /// reconnect the whole state comes as [`ClientEvent::Watching`].
+    /// reconnect the whole state comes as [`ClientEvent::Watching`], with [`ClientEvent::Away`] before it.
     ///
     /// # Errors
     /// `hub_unreachable` where no hub answers in time.

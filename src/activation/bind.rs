@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,6 +20,9 @@ use crate::paths::{PathError, Platform, check_length};
 
 /// How many clients may wait to be accepted; the kernel lowers it to its own limit.
 const BACKLOG: i32 = 4096;
+
+/// How long a lock on the directory is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// A path that was bound here. Dropping it removes the socket's file, unless another file has taken its place.
 ///
@@ -63,7 +68,7 @@ pub(super) fn bind(path: &Path) -> Result<(UnixListener, BoundPath), BindError> 
         _ => return Err(PathError::NotAbsolute { path: path.to_owned() }.into()),
     };
     private_directory(directory)?;
-    let _lock = lock(directory).map_err(BindError::io("lock", directory))?;
+    let _lock = lock(directory)?;
     remove_dead(path)?;
     let listener = listen(path).map_err(BindError::io("listen at", path))?;
     let bound = fs::symlink_metadata(path).map_err(BindError::io("look at", path))?;
@@ -102,20 +107,34 @@ fn private_directory(directory: &Path) -> Result<(), BindError> {
 fn movable_ancestor(directory: &Path, uid: u32) -> Option<PathBuf> {
     let real = fs::canonicalize(directory).ok()?;
     let is_open = |ancestor: &&Path| {
-        fs::symlink_metadata(ancestor).is_ok_and(|found| {
-            let (others_write, sticky) = (found.mode() & 0o002 != 0, found.mode() & 0o1000 != 0);
-            (others_write && !sticky) || (found.uid() != uid && found.uid() != 0)
-        })
+        fs::symlink_metadata(ancestor).is_ok_and(|found| is_open_to_others(found.mode(), found.uid(), uid))
     };
     real.ancestors().skip(1).find(is_open).map(Path::to_owned)
 }
 
-/// Locks the directory until the returned file is dropped.
-fn lock(directory: &Path) -> io::Result<File> {
+/// Returns whether somebody other than this user and root can rename what is in a directory. A user's own group is often
+/// theirs alone, so what it may do counts only in a directory of somebody else.
+const fn is_open_to_others(mode: u32, owner: u32, uid: u32) -> bool {
+    let (others_write, group_writes, is_sticky) = (mode & 0o002 != 0, mode & 0o020 != 0, mode & 0o1000 != 0);
+    let is_shared = others_write || (group_writes && owner != uid);
+    (is_shared && !is_sticky) || (owner != uid && owner != 0)
+}
+
+/// Locks the directory until the returned file is dropped. A hub that starts or ends holds the lock for an instant; for
+/// somebody else's nobody waits long.
+fn lock(directory: &Path) -> Result<File, BindError> {
+    let failed = || BindError::io("lock", directory);
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(directory)?;
-    rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(directory).map_err(failed())?;
+    let end = Instant::now() + LOCK_WAIT;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(Duration::from_millis(5)),
+            Err(Errno::WOULDBLOCK) => return Err(BindError::Locked { path: directory.to_owned() }),
+            Err(errno) => return Err(failed()(errno.into())),
+        }
+    }
 }
 
 /// Makes room at `path`: removes a socket that nobody listens at.
@@ -213,6 +232,15 @@ pub enum BindError {
         path: PathBuf,
         /// Its permissions.
         mode: u32,
+    },
+    /// Somebody holds the lock of those who start a hub.
+    #[error(
+        "another process keeps {} locked: `fuser -v '{}'` shows which; end it, or set RELAY_SOCKET to a path elsewhere",
+        path.display(), path.display()
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
     },
     /// Another user could put a directory of his own in its place.
     #[error(

@@ -2,13 +2,11 @@
 
 use clap::Args;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::error::{CliError, Exit};
-use super::interrupt::Interrupt;
 use super::output::{Format, Line, Output};
 use super::question::QuestionArgs;
-use super::{Context, wording};
+use super::{Context, Events, wording};
 use crate::client::{Asked, ClientEvent, End, HubClient, Outcome};
 use crate::protocol::{AskId, AskState};
 
@@ -32,22 +30,15 @@ impl AskArgs {
         context.out.use_json(self.format.json);
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = self.question.text(std::io::stdin())?;
-        let mut interrupt = Interrupt::listen()?;
-        let (hub, mut events) = context.connect()?;
-        let result = tokio::select! {
-            result = self.exchange(&hub, text, &mut events, &mut context.out) => result,
-            () = interrupt.wait() => Err(CliError::Withdrawn),
-        };
-        // Leaving in order withdraws what is still open.
-        hub.bye().await;
-        result
+        let exchange = async |hub: &_, events: &mut _, out: &mut _| self.exchange(hub, text, events, out).await;
+        context.converse(Err(CliError::Withdrawn), exchange).await
     }
 
     async fn exchange(
         &self,
         hub: &HubClient,
         text: String,
-        events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+        events: &mut Events,
         out: &mut Output,
     ) -> Result<Exit, CliError> {
         let asked = hub.ask(self.name.clone(), text, self.question.timeout).await?;
@@ -72,7 +63,7 @@ impl AskArgs {
 }
 
 /// Returns the outcome of an ask, whatever else happens before it.
-async fn outcome_of(ask: AskId, events: &mut mpsc::UnboundedReceiver<ClientEvent>) -> Result<Outcome, CliError> {
+async fn outcome_of(ask: AskId, events: &mut Events) -> Result<Outcome, CliError> {
     while let Some(event) = events.recv().await {
         if let ClientEvent::Outcome(outcome) = event
             && outcome.ask_id == ask
@@ -119,6 +110,8 @@ impl<'a> OutcomeView<'a> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::cli::output::capture;
     use crate::protocol::{ErrorCode, PeerName};

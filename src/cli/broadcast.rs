@@ -2,15 +2,13 @@
 
 use clap::Args;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
-use super::Context;
 use super::ask::OutcomeView;
 use super::error::{CliError, Exit};
-use super::interrupt::Interrupt;
 use super::output::{Format, Line, Output};
 use super::question::QuestionArgs;
 use super::wording;
+use super::{Context, Events};
 use crate::client::{Broadcasted, ClientEvent, End, HubClient, Outcome, Tally};
 use crate::protocol::BroadcastRefusal;
 
@@ -32,22 +30,15 @@ impl BroadcastArgs {
         context.out.use_json(self.format.json);
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = self.question.text(std::io::stdin())?;
-        let mut interrupt = Interrupt::listen()?;
-        let (hub, mut events) = context.connect()?;
-        let result = tokio::select! {
-            result = self.exchange(&hub, text, &mut events, &mut context.out) => result,
-            () = interrupt.wait() => Err(CliError::Withdrawn),
-        };
-        // Leaving in order withdraws what is still open.
-        hub.bye().await;
-        result
+        let exchange = async |hub: &_, events: &mut _, out: &mut _| self.exchange(hub, text, events, out).await;
+        context.converse(Err(CliError::Withdrawn), exchange).await
     }
 
     async fn exchange(
         &self,
         hub: &HubClient,
         text: String,
-        events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+        events: &mut Events,
         out: &mut Output,
     ) -> Result<Exit, CliError> {
         let broadcast = hub.broadcast(text, self.question.timeout).await?;
@@ -73,7 +64,7 @@ impl BroadcastArgs {
 /// Prints who could not be asked and each outcome as it comes. Returns the tally.
 async fn report(
     broadcast: &Broadcasted,
-    events: &mut mpsc::UnboundedReceiver<ClientEvent>,
+    events: &mut Events,
     waited: &str,
     out: &mut Output,
 ) -> Result<Tally, CliError> {
@@ -100,6 +91,7 @@ async fn report(
             | ClientEvent::ReplyFailed { .. }
             | ClientEvent::Renamed { .. }
             | ClientEvent::Companion(_)
+            | ClientEvent::Away
             | ClientEvent::Watching(_)
             | ClientEvent::Watched(_) => {}
         }
@@ -173,6 +165,8 @@ impl TallyView {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::cli::output::capture;
     use crate::client::Asked;

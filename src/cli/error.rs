@@ -186,31 +186,15 @@ impl CliError {
 
     /// Returns the exit code. Whoever closed the pipe has read enough: a broken one is success.
     pub(super) fn exit(&self) -> Exit {
-        match self {
-            Self::Refused(refusal) => refusal.code.into(),
-            Self::Unanswered { code, .. } => (*code).into(),
-            Self::Incomplete(exit) => *exit,
-            Self::NobodyThere => Exit::NobodyThere,
-            Self::Path(_) => Exit::HubUnreachable,
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Withdrawn
-            | Self::ClientEnded
-            | Self::Service(_)
-            | Self::CurrentDirectory(_)
-            | Self::Input(_)
-            | Self::InputNotText
-            | Self::Output(_)
-            | Self::Json(_)
-            | Self::Runtime(_)
-            | Self::ProgramMissing { .. }
-            | Self::Demo { .. }
-            | Self::NoLog(_)
-            | Self::Journal(_)
-            | Self::LogFiles { .. }
-            | Self::Directory { .. }
-            | Self::Unhealthy { .. }
-            | Self::Interrupted => Exit::Failed,
+        if let Self::Incomplete(exit) = self {
+            return *exit;
         }
+        if let Self::Output(error) = self
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            return Exit::Done;
+        }
+        self.code().map_or(Exit::Failed, Exit::from)
     }
 
     /// Returns whether the JSON that was printed before says everything about it.

@@ -7,13 +7,11 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::error::{CliError, Exit};
-use super::interrupt::Interrupt;
 use super::output::{Format, Line, Output, visible_line};
-use super::{Context, wording};
-use crate::client::{ClientEvent, HubClient};
+use super::{Context, Events, wording};
+use crate::client::HubClient;
 use crate::paths::Environment;
 use crate::protocol::{Activity, OpenAsks, PeerView, Wake};
 
@@ -69,21 +67,11 @@ const AGES: Duration = Duration::from_secs(10);
 
 /// Shows the list anew whenever it changes, until it is interrupted.
 async fn follow(context: &mut Context) -> Result<Exit, CliError> {
-    let mut interrupt = Interrupt::listen()?;
-    let (hub, mut events) = context.connect()?;
-    let result = tokio::select! {
-        result = show_changes(&hub, &mut events, &mut context.out) => result,
-        () = interrupt.wait() => Ok(Exit::Done),
-    };
-    hub.bye().await;
-    result
+    let show = async |hub: &_, events: &mut _, out: &mut _| show_changes(hub, events, out).await;
+    context.converse(Ok(Exit::Done), show).await
 }
 
-async fn show_changes(
-    hub: &HubClient,
-    events: &mut mpsc::UnboundedReceiver<ClientEvent>,
-    out: &mut Output,
-) -> Result<Exit, CliError> {
+async fn show_changes(hub: &HubClient, events: &mut Events, out: &mut Output) -> Result<Exit, CliError> {
     hub.watch(false).await?;
     let home = Environment::of_process().home;
     let mut shown: Option<Vec<PeerView>> = None;

@@ -6,12 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, Local, SecondsFormat};
 use clap::Args;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::error::{CliError, Exit};
-use super::interrupt::Interrupt;
 use super::output::{Format, Line, Output};
-use super::{Context, peers, wording};
+use super::{Context, Events, peers, wording};
 use crate::client::{ClientEvent, HubClient};
 use crate::paths::Environment;
 use crate::protocol::{AskId, AskOutcome, AskState, AskView, PeerView, WatchedEvent, WatchingAnswer};
@@ -36,27 +34,17 @@ impl WatchArgs {
     /// No hub answers, or it cannot be watched.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
-        let mut interrupt = Interrupt::listen()?;
-        let (hub, mut events) = context.connect()?;
-        let result = tokio::select! {
-            result = self.follow(&hub, &mut events, &mut context.out) => result,
-            () = interrupt.wait() => Ok(Exit::Done),
-        };
-        hub.bye().await;
-        result
+        let follow = async |hub: &_, events: &mut _, out: &mut _| self.follow(hub, events, out).await;
+        context.converse(Ok(Exit::Done), follow).await
     }
 
-    async fn follow(
-        &self,
-        hub: &HubClient,
-        events: &mut mpsc::UnboundedReceiver<ClientEvent>,
-        out: &mut Output,
-    ) -> Result<Exit, CliError> {
+    async fn follow(&self, hub: &HubClient, events: &mut Events, out: &mut Output) -> Result<Exit, CliError> {
         let first = hub.watch(self.text).await?;
         let mut screen = Screen::new(&first);
         screen.show_state(Local::now(), &first, None, out)?;
         while let Some(event) = events.recv().await {
             match event {
+                ClientEvent::Away => out.say(&Line::of(AWAY)),
                 ClientEvent::Watching(state) => {
                     let hub = if state.pid == screen.hub { HubNews::Back } else { HubNews::Restarted };
                     screen.hub = state.pid;
@@ -75,6 +63,9 @@ impl WatchArgs {
         Err(CliError::ClientEnded)
     }
 }
+
+/// Said where nothing can be shown for a while.
+const AWAY: &str = "the hub is away, waiting for it…";
 
 /// Why the whole state is told again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -156,6 +156,9 @@ impl Ledger {
 
     /// Takes note of the connection's end.
     pub fn handle_disconnected(&mut self, now: Instant) {
+        if self.link == Link::Up && self.watch.is_some() {
+            self.out.event(ClientEvent::Away);
+        }
         self.link = Link::Down;
         self.out.set_down();
         self.sent.handle_disconnected(now);

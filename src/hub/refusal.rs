@@ -130,8 +130,10 @@ pub(super) fn already_registered() -> Refusal {
 }
 
 pub(super) fn protocol_mismatch(theirs: VersionRange, program: &str) -> Refusal {
-    let (old, next) = if theirs.max < VERSIONS.min {
+    let (old, next) = if theirs.max < VERSIONS.min && program.starts_with("relay-channel") {
         (program, "install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)")
+    } else if theirs.max < VERSIONS.min {
+        (program, "install the newer claude-relay, then try again")
     } else {
         ("relay-hub", "install the newer claude-relay, then run: relayctl doctor --fix")
     };

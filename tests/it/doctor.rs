@@ -287,14 +287,28 @@ fn a_hub_of_an_older_version_is_named_by_the_doctor_and_by_the_status() {
         command.args(arguments).env("RELAY_SOCKET", hub.socket()).env_remove("XDG_RUNTIME_DIR").output().unwrap()
     };
     let report = Report::of(&relayctl(&["doctor", "--json"]));
-    assert!(report.cure_of("hub").contains("start it again from the same package"), "{report:#?}");
     report.expect_healthy();
+    let cure = report.cure_of("hub");
 
     let status = relayctl(&["status"]);
     assert_eq!(status.status.code(), Some(0), "{status:?}");
     let said = String::from_utf8_lossy(&status.stderr);
     assert!(said.contains(&format!("the hub has version {} and relayctl has", Other::Earlier.version())), "{said}");
     assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
+
+    let line = cure.split("   (").next().unwrap().replace("relay-hub", &format!("exec {HUB}"));
+    let mut terminal = Command::new("sh").args(["-c", &line]).env("RELAY_SOCKET", hub.socket()).spawn().unwrap();
+    let end = Instant::now() + SOON;
+    let cured = loop {
+        let report = Report::of(&relayctl(&["doctor", "--json"]));
+        if report.code == Some(0) && report.ailing("hub").is_none() {
+            break report;
+        }
+        assert!(Instant::now() < end, "{report:#?}");
+    };
+    cured.expect_healthy();
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
 }
 
 #[test]
@@ -391,7 +405,7 @@ fn a_full_disk_for_logs_is_named_and_costs_nothing_but_log_lines() {
     let installed = Installed::new(&manager);
     let data = manager.home().join("data");
     fs::create_dir(&data).unwrap();
-    let Some(_mounted) = manager.mount_tiny(&data) else {
+    let Some(_mounted) = manager.mount_memory(&data, "size=4k,mode=777") else {
         return crate::support::user_manager::skipped("a_full_disk_for_logs", &"no file system can be mounted here");
     };
     let with_data = |arguments: &[&str]| {
@@ -401,7 +415,8 @@ fn a_full_disk_for_logs_is_named_and_costs_nothing_but_log_lines() {
     };
     let report = Report::of(&with_data(&["doctor", "--json"]).output().unwrap());
     report.expect_healthy();
-    assert!(report.cure_of("log-room").starts_with("df -h "), "{report:#?}");
+    let cure = report.cure_of("log-room");
+    assert!(cure.starts_with("df -h ") && cure.contains("make room"), "{cure}");
 
     let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
     let channel = format!("{{ echo '{initialize}'; sleep 1; }} | relay-channel");
@@ -410,6 +425,11 @@ fn a_full_disk_for_logs_is_named_and_costs_nothing_but_log_lines() {
     let output = command.env("RELAY_LOG", "trace").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("serverInfo"), "{output:?}");
+
+    manager.mount_memory(&data, "remount,size=16m").unwrap();
+    let cured = Report::of(&with_data(&["doctor", "--json"]).output().unwrap());
+    cured.expect_healthy();
+    assert!(cured.ailing("log-room").is_none(), "{cured:#?}");
 }
 
 #[test]

@@ -229,3 +229,24 @@ fn the_journal_has_the_hubs_entries_with_their_fields_and_nobodys_words() {
     assert!(everything.contains("accepted a connection"), "debug entries are there");
     assert!(!everything.contains(CANARY), "{everything}");
 }
+
+#[test]
+fn a_journal_that_hangs_does_not_make_the_hub_hang_and_learns_how_much_it_missed() {
+    let relay = Installed::with(user_manager!());
+    relay.drop_in("Environment=RELAY_LOG=debug");
+    let Some(journal) = relay.manager.journal_pid() else {
+        return crate::support::user_manager::skipped("a_journal_that_hangs", &"the journal is the machine's");
+    };
+    let hub = relay.hub();
+    signal(journal, Signal::STOP);
+    // Each of them is worth several entries; the queue of the journal has room for some hundreds at most.
+    for _ in 0..1000 {
+        assert_eq!(hub_of(&mut relay.client()), hub);
+    }
+    signal(journal, Signal::CONT);
+    soon("the count of what was dropped", || {
+        relay.hub();
+        relay.journal().iter().any(|entry| entry["DROPPED"].is_string()).then_some(())
+    });
+    assert_eq!(relay.hub(), hub);
+}

@@ -134,7 +134,7 @@ impl Relayctl {
     fn start(hub: &HubProcess, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relayctl"));
         command.args(arguments).env("RELAY_SOCKET", hub.socket()).stdin(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
@@ -170,7 +170,10 @@ fn watching_survives_a_hub_restart_and_says_so() {
     watch.line_with("0 peers, 0 open asks");
     let _backend = hub.session("backend");
     watch.line_with("+ backend");
-    hub.kill_and_restart(&[]);
+    let mut talk = BufReader::new(watch.child.stderr.take().unwrap()).lines();
+    hub.kill();
+    assert_eq!(talk.next().unwrap().unwrap(), "the hub is away, waiting for it…");
+    hub.start_again(&[]);
     watch.line_with("hub restarted");
     let _web = hub.session("web");
     watch.line_with("+ web");

@@ -165,6 +165,36 @@ fn a_directory_that_others_could_replace_is_refused() {
 }
 
 #[test]
+fn a_group_that_is_not_the_users_own_may_not_write_above_the_directory() {
+    let (me, root, other) = (1000, 0, 1001);
+    for (mode, owner, open) in [
+        (0o755, root, false),
+        (0o775, root, true),
+        (0o2775, root, true),
+        (0o1775, root, false),
+        (0o775, me, false),
+        (0o777, me, true),
+        (0o1777, root, false),
+        (0o700, other, true),
+    ] {
+        assert_eq!(is_open_to_others(mode, owner, me), open, "{mode:o} of {owner}");
+    }
+}
+
+#[test]
+fn a_lock_that_somebody_keeps_is_named_and_not_waited_for_for_ever() {
+    let (_root, path) = place();
+    let directory = path.parent().unwrap();
+    DirBuilder::new().mode(0o700).create(directory).unwrap();
+    let kept = File::open(directory).unwrap();
+    rustix::fs::flock(&kept, FlockOperation::LockExclusive).unwrap();
+    let error = bind(&path).unwrap_err();
+    assert!(matches!(&error, BindError::Locked { path } if path == directory), "{error}");
+    drop(kept);
+    bind(&path).unwrap();
+}
+
+#[test]
 fn too_long_and_relative_paths_are_named_and_create_nothing() {
     let (root, _) = place();
     let long = root.path().join("d".repeat(100)).join("hub.sock");
@@ -181,7 +211,7 @@ fn of_two_hubs_that_start_at_once_beside_a_dead_socket_exactly_one_wins() {
         DirBuilder::new().mode(0o700).create(path.parent().unwrap()).unwrap();
         drop(UnixListener::bind(&path).unwrap());
         let start = std::sync::Barrier::new(4);
-        let hubs: Vec<_> = std::thread::scope(|scope| {
+        let hubs: Vec<_> = thread::scope(|scope| {
             let starting: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {

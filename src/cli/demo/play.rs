@@ -245,8 +245,7 @@ async fn succeeds(
     tool: &str,
     arguments: Value,
 ) -> Result<ToolResult, Broken> {
-    let result = session.call(tool, &arguments).await?;
-    told.called(session.name(), tool, &arguments, &result).await?;
+    let result = called(told, session, tool, &arguments).await?;
     if result.is_error { Err(session.unexpected(&format!("{tool} to succeed"), &result.value)) } else { Ok(result) }
 }
 
@@ -257,9 +256,20 @@ async fn fails(
     tool: &str,
     arguments: Value,
 ) -> Result<ToolResult, Broken> {
-    let result = session.call(tool, &arguments).await?;
-    told.called(session.name(), tool, &arguments, &result).await?;
+    let result = called(told, session, tool, &arguments).await?;
     if result.is_error { Ok(result) } else { Err(session.unexpected(&format!("{tool} to be refused"), &result.value)) }
+}
+
+/// Calls a tool and shows the call.
+async fn called(
+    told: &mut Transcript<'_>,
+    session: &mut Session,
+    tool: &str,
+    arguments: &Value,
+) -> Result<ToolResult, Broken> {
+    let result = session.call(tool, arguments).await?;
+    told.called(session.name(), tool, arguments, &result).await?;
+    Ok(result)
 }
 
 /// Waits for the next thing that the session is shown, which has to have these attributes.

@@ -72,7 +72,8 @@ fn version(status: &StatusAnswer, restart: &str) -> Finding {
     if status.activated && outdated {
         Finding::warn("hub", what, restart).with_fix(Fix::RestartHub)
     } else {
-        Finding::warn("hub", what, "end that hub and start it again from the same package: relay-hub")
+        let cure = format!("kill {} && sleep 1 && relay-hub   (of the same package)", status.pid);
+        Finding::warn("hub", what, cure)
     }
 }
 

@@ -259,12 +259,12 @@ impl UserManager {
         directory
     }
 
-    /// Mounts a file system that has no room over a directory, for the user of a private manager alone. It goes with the
+    /// Mounts a file system of memory with these options over a directory, for the user of a private manager alone. It goes with the
     /// manager. Returns nothing where that cannot be done.
-    pub fn mount_tiny(&self, directory: &Path) -> Option<()> {
+    pub fn mount_memory(&self, directory: &Path, options: &str) -> Option<()> {
         let namespace = format!("--mount=/proc/{}/ns/mnt", self.supervisor.as_ref()?.id());
         let mut command = Command::new("nsenter");
-        command.arg(namespace).args(["mount", "-t", "tmpfs", "-o", "size=4k,mode=777", "tmpfs"]).arg(directory);
+        command.arg(namespace).args(["mount", "-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory);
         command.status().is_ok_and(|status| status.success()).then_some(())
     }
 

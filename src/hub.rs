@@ -20,6 +20,7 @@ mod broadcast;
 mod companions;
 mod connections;
 mod delivery;
+mod held;
 mod idle;
 pub mod limits;
 mod loops;
@@ -382,19 +383,19 @@ impl Hub {
 
     /// Lets a request wait for the end of the settling, as far as there is room.
     fn defer(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
-        let held = self.settling.bytes() + self.asks.held_bytes();
-        if matches!(message, ClientMessage::Broadcast(_)) {
-            let waiting = self.settling.broadcasts_of(tag);
-            if waiting >= BROADCASTS_WAITING_MAX {
-                self.reached.count("broadcasts_waiting");
-                return self.refuse(conn, id, refusal::too_many_waiting(waiting));
+        let deferred = Deferred { tag, conn, since: now, message };
+        let waiting = self.settling.broadcasts_of(tag);
+        if matches!(deferred.message, ClientMessage::Broadcast(_)) && waiting >= BROADCASTS_WAITING_MAX {
+            self.reached.count("broadcasts_waiting");
+            return self.refuse(conn, id, refusal::too_many_waiting(waiting));
+        }
+        match self.check_room(deferred.text(), deferred.bytes(), deferred.was_said_before()) {
+            Ok(()) => self.settling.defer(deferred),
+            Err(error) => {
+                self.reached.count("held_bytes");
+                self.refuse(conn, id, error);
             }
         }
-        if held > self.limits.held_bytes {
-            self.reached.count("held_bytes");
-            return self.refuse(conn, id, refusal::hub_full(held, &self.limits));
-        }
-        self.settling.defer(Deferred { tag, conn, since: now, message });
     }
 
     fn send_to(&mut self, conn: ConnId, message: HubMessage) {

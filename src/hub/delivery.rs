@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::asks::{Answer, Ask, Ending, Phase};
+use super::held::Text;
+use super::limits::OPEN_ASKS_FACTOR;
 use super::loops::{Candidate, Course};
 use super::settling::Deferred;
 use super::{ConnId, Hub, refusal};
@@ -199,10 +201,12 @@ impl Hub {
         if received >= self.limits.open_asks {
             return Err(("open_asks", refusal::peer_busy(&name(), received, &self.limits)));
         }
-        let held = self.asks.held_bytes() + self.settling.bytes() + new.question.len() as u64;
-        if held > self.limits.held_bytes {
-            return Err(("held_bytes", refusal::hub_full(held, &self.limits)));
+        let open = self.asks.n_open();
+        if open >= self.limits.open_asks.saturating_mul(OPEN_ASKS_FACTOR) {
+            return Err(("open_asks", refusal::too_many_open(open, &self.limits)));
         }
+        let room = self.check_room(Text::Question(new.asker), new.question.len() as u64, new.said_again);
+        room.map_err(|error| ("held_bytes", error))?;
         if new.said_again {
             return Ok(Course::default());
         }
@@ -228,7 +232,6 @@ impl Hub {
             self.count_too_large(&error);
             return self.refuse(conn, reply.id, error);
         }
-        let held = self.asks.held_bytes() + self.settling.bytes() + reply.text.len() as u64;
         let known = self.asks.get(reply.ask_id);
         if known.is_none() && self.settling.is_on() {
             return self.defer(now, conn, tag, reply.id, ClientMessage::Reply(reply));
@@ -237,11 +240,11 @@ impl Hub {
             return self.refuse(conn, reply.id, refusal::unknown_ask(reply.ask_id, None, now));
         };
         match &ask.phase {
-            Phase::Open { .. } if held > self.limits.held_bytes => {
-                self.reached.count("held_bytes");
-                self.refuse(conn, reply.id, refusal::hub_full(held, &self.limits));
-            }
             Phase::Open { .. } => {
+                if let Err(error) = self.check_room(Text::Reply(ask.asker), reply.text.len() as u64, false) {
+                    self.reached.count("held_bytes");
+                    return self.refuse(conn, reply.id, error);
+                }
                 self.asks.answer(reply.ask_id, Answer { text: reply.text, from, request: (conn, reply.id) });
                 self.send_answer(now, reply.ask_id);
             }

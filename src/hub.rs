@@ -20,6 +20,7 @@ mod broadcast;
 mod companions;
 mod connections;
 mod delivery;
+mod held;
 mod idle;
 pub mod limits;
 mod loops;
@@ -41,7 +42,7 @@ use self::backlog::Backlogs;
 use self::companions::Companions;
 use self::connections::Connections;
 use self::idle::Idle;
-use self::limits::{BROADCASTS_WAITING_MAX, RETURNING_FACTOR};
+use self::limits::BROADCASTS_WAITING_MAX;
 use self::loops::Loops;
 use self::pace::Paces;
 use self::peers::Peers;
@@ -422,32 +423,19 @@ impl Hub {
 
     /// Lets a request wait for the end of the settling, as far as there is room.
     fn defer(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
-        let held = self.held_bytes();
-        if matches!(message, ClientMessage::Broadcast(_)) {
-            let waiting = self.settling.broadcasts_of(tag);
-            if waiting >= BROADCASTS_WAITING_MAX {
-                self.reached.count("broadcasts_waiting");
-                return self.refuse(conn, id, refusal::too_many_waiting(waiting));
+        let deferred = Deferred { tag, conn, since: now, message };
+        let waiting = self.settling.broadcasts_of(tag);
+        if matches!(deferred.message, ClientMessage::Broadcast(_)) && waiting >= BROADCASTS_WAITING_MAX {
+            self.reached.count("broadcasts_waiting");
+            return self.refuse(conn, id, refusal::too_many_waiting(waiting));
+        }
+        match self.check_room(deferred.text(), deferred.bytes(), deferred.was_said_before()) {
+            Ok(()) => self.settling.defer(deferred),
+            Err(error) => {
+                self.reached.count("held_bytes");
+                self.refuse(conn, id, error);
             }
         }
-        let is_ask_again = matches!(&message, ClientMessage::Ask(ask) if ask.bound.is_some());
-        let was_said_before = is_ask_again || matches!(message, ClientMessage::Reply(_));
-        if held > self.most_held(was_said_before) {
-            self.reached.count("held_bytes");
-            return self.refuse(conn, id, refusal::hub_full(held, &self.limits));
-        }
-        self.settling.defer(Deferred { tag, conn, since: now, message });
-    }
-
-    /// Returns how many bytes of texts are held, and wait.
-    const fn held_bytes(&self) -> u64 {
-        self.asks.held_bytes() + self.settling.bytes()
-    }
-
-    /// Returns how many bytes may be held: more for what clients say again to a hub that settles.
-    const fn most_held(&self, was_said_before: bool) -> u64 {
-        let factor = if was_said_before { RETURNING_FACTOR } else { 1 };
-        self.limits.held_bytes.saturating_mul(factor)
     }
 
     fn send_to(&mut self, conn: ConnId, message: HubMessage) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ConnId;
+use super::held::Held;
 use super::loops::Course;
 use crate::deadlines::Deadlines;
 use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag, RequestId};
@@ -100,7 +101,10 @@ pub(super) struct Asks {
     ended: VecDeque<AskId>,
     recalled: Recalled,
     n_open: u64,
-    held_bytes: u64,
+    /// The texts of open asks, by asker.
+    pub(super) questions: Held,
+    /// The texts of answers that were not taken yet, by asker.
+    pub(super) replies: Held,
     next_number: u64,
 }
 
@@ -116,7 +120,8 @@ impl Asks {
             ended: VecDeque::new(),
             recalled: Recalled::new(),
             n_open: 0,
-            held_bytes: 0,
+            questions: Held::new(),
+            replies: Held::new(),
             next_number: 0,
         }
     }
@@ -134,11 +139,6 @@ impl Asks {
     /// Returns how many asks are open.
     pub(super) const fn n_open(&self) -> u64 {
         self.n_open
-    }
-
-    /// Returns how many bytes of questions and replies are held.
-    pub(super) const fn held_bytes(&self) -> u64 {
-        self.held_bytes
     }
 
     /// Returns the open asks that a client sent, in the order of their acceptance.
@@ -173,7 +173,7 @@ impl Asks {
         self.counts.entry(ask.asker).or_default().sent += 1;
         self.counts.entry(ask.asked).or_default().received += 1;
         self.n_open += 1;
-        self.held_bytes += ask.phase.held_bytes();
+        self.questions.add(ask.asker, ask.phase.held_bytes());
         self.timers.set(id, ask.deadline);
         self.next_number += 1;
         self.by_id.insert(id, Ask { number: self.next_number, ..ask });
@@ -188,7 +188,7 @@ impl Asks {
         if let Phase::Open { question } = &mut ask.phase
             && let Some(question) = question.take()
         {
-            self.held_bytes -= question.len() as u64;
+            self.questions.take(ask.asker, question.len() as u64);
         }
         further
     }
@@ -196,10 +196,20 @@ impl Asks {
     /// Puts an answer to an open ask, or the same answer said again on another connection.
     pub(super) fn answer(&mut self, id: AskId, answer: Answer) {
         let Some(ask) = self.by_id.get_mut(&id) else { return };
-        self.held_bytes -= ask.phase.held_bytes();
+        let phase = std::mem::replace(&mut ask.phase, Phase::Answered(answer));
         ask.state = AskState::Shown;
-        ask.phase = Phase::Answered(answer);
-        self.held_bytes += ask.phase.held_bytes();
+        let (asker, bytes) = (ask.asker, ask.phase.held_bytes());
+        self.let_go(asker, &phase);
+        self.replies.add(asker, bytes);
+    }
+
+    /// Counts out what an ask held.
+    fn let_go(&mut self, asker: PeerTag, phase: &Phase) {
+        match phase {
+            Phase::Open { .. } => self.questions.take(asker, phase.held_bytes()),
+            Phase::Answered(_) => self.replies.take(asker, phase.held_bytes()),
+            Phase::Ended { .. } => {}
+        }
     }
 
     /// Ends an ask that has not ended, and returns where it stood.
@@ -208,7 +218,7 @@ impl Asks {
         let phase = std::mem::replace(&mut ask.phase, Phase::Ended { ending, at: now });
         let (asker, asked) = (ask.asker, ask.asked);
         self.timers.set(id, ask.deadline.max(now) + REMEMBERED);
-        self.held_bytes -= phase.held_bytes();
+        self.let_go(asker, &phase);
         self.n_open -= 1;
         self.sent.remove(&(asker, id));
         self.received.remove(&(asked, id));
@@ -293,7 +303,8 @@ impl Asks {
     /// Returns whether nothing of any client is open: what must hold when all have left.
     pub(super) fn is_quiet(&self) -> bool {
         self.n_open == 0
-            && self.held_bytes == 0
+            && self.questions.is_empty()
+            && self.replies.is_empty()
             && self.sent.is_empty()
             && self.received.is_empty()
             && self.counts.is_empty()

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::asks::{Answer, Ask, Ending, Phase};
+use super::held::Text;
+use super::limits::OPEN_ASKS_FACTOR;
 use super::loops::{Candidate, Course};
 use super::pace::Party;
 use super::settling::{Claim, Deferred};
@@ -198,10 +200,8 @@ impl Hub {
         // The asked session's client has the text of one that it claims.
         let is_claimed = self.settling.claim_of(new.id, new.asked).is_some();
         let text = if is_claimed { 0 } else { new.question.len() };
-        let held = self.held_bytes() + text as u64;
-        if held > self.most_held(new.said_again) {
-            return Err(("held_bytes", refusal::hub_full(held, &self.limits)));
-        }
+        let room = self.check_room(Text::Question(new.asker), text as u64, new.said_again);
+        room.map_err(|error| ("held_bytes", error))?;
         // What a hub has accepted is not refused by the next one: it has met every other limit before.
         if new.said_again {
             return Ok(Course::default());
@@ -214,6 +214,10 @@ impl Hub {
         let received = self.asks.open_of(new.asked).received;
         if received >= self.limits.open_asks {
             return Err(("open_asks", refusal::peer_busy(&name(), received, &self.limits)));
+        }
+        let open = self.asks.n_open();
+        if open >= self.limits.open_asks.saturating_mul(OPEN_ASKS_FACTOR) {
+            return Err(("open_asks", refusal::too_many_open(open, &self.limits)));
         }
         let (asker, asked, is_broadcast) = (new.asker, new.asked, new.broadcast.is_some());
         let candidate = Candidate { parent, asker, asked, n_sessions: self.peers.n_sessions(), is_broadcast };
@@ -239,7 +243,6 @@ impl Hub {
             self.count_too_large(&error);
             return self.refuse(conn, reply.id, error);
         }
-        let held = self.held_bytes() + reply.text.len() as u64;
         let known = self.asks.get(reply.ask_id);
         if known.is_none() && self.settling.is_on() {
             return self.defer(now, conn, tag, reply.id, ClientMessage::Reply(reply));
@@ -248,11 +251,11 @@ impl Hub {
             return self.refuse(conn, reply.id, refusal::unknown_ask(reply.ask_id, None, now));
         };
         match &ask.phase {
-            Phase::Open { .. } if held > self.limits.held_bytes => {
-                self.reached.count("held_bytes");
-                self.refuse(conn, reply.id, refusal::hub_full(held, &self.limits));
-            }
             Phase::Open { .. } => {
+                if let Err(error) = self.check_room(Text::Reply(ask.asker), reply.text.len() as u64, false) {
+                    self.reached.count("held_bytes");
+                    return self.refuse(conn, reply.id, error);
+                }
                 self.asks.answer(reply.ask_id, Answer { text: reply.text, from, request: (conn, reply.id) });
                 self.send_answer(now, reply.ask_id);
             }

@@ -9,7 +9,8 @@ pub struct Limits {
     pub connections: u64,
     /// Open asks that one client may have sent, and that one peer may have received.
     pub open_asks: u64,
-    /// Bytes of questions and replies that the hub holds for clients that have not taken them yet, all together.
+    /// Bytes of questions that the hub holds for clients that have not taken them yet, and as many again of replies. A
+    /// client may hold as much as is left.
     pub held_bytes: u64,
     /// Bytes that wait to be written to one connection, before its reader counts as too slow.
     pub queued_bytes: u64,
@@ -30,6 +31,9 @@ pub const QUEUED_TOTAL_MAX: usize = 32 * 1024 * 1024;
 /// The most bytes of unfinished frames of all connections together. Beyond it the one is closed whose frame has been
 /// unfinished for the longest.
 pub const FRAMES_TOTAL_MAX: usize = 16 * 1024 * 1024;
+
+/// How many times `open_asks` may be open in all.
+pub const OPEN_ASKS_FACTOR: u64 = 32;
 
 /// The most broadcasts of one client that wait until a hub that has just started has settled. Each is answered with a
 /// list of all peers.

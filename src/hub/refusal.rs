@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::asks::Ending;
-use super::limits::{BROADCASTS_WAITING_MAX, Limits};
+use super::held::Text;
+use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR};
 use super::pace::{Party, TooFast};
 use super::peers::RenameError;
 use crate::protocol::{
@@ -211,12 +212,31 @@ pub(super) fn peer_busy(name: &str, open: u64, limits: &Limits) -> Refusal {
     )
 }
 
-pub(super) fn hub_full(held: u64, limits: &Limits) -> Refusal {
+pub(super) fn too_many_open(open: u64, limits: &Limits) -> Refusal {
+    let limit = limits.open_asks.saturating_mul(OPEN_ASKS_FACTOR);
     Refusal::new(
         ErrorCode::RateLimited,
-        format!("the hub holds {held} bytes of messages and the limit is {}", limits.held_bytes),
-        "wait a moment and say it again, or send the path of a file",
+        format!("{open} asks are open in all and the limit is {limit}"),
+        "wait until some of them have ended",
     )
+}
+
+/// A client that holds texts itself is told of its share; one that holds none, of the whole.
+pub(super) fn no_room(text: Text, bytes: u64, own: u64, all: u64, limit: u64) -> Refusal {
+    let left = limit.saturating_sub(all);
+    let (what, whose, next) = match text {
+        Text::Question(_) => ("questions", "of this session", "wait until some of them were taken"),
+        Text::Reply(_) => ("replies", "for the session that asked", "wait a moment and reply again"),
+    };
+    let message = if own == 0 {
+        format!("{bytes} bytes do not fit: the hub holds {all} bytes of {what} and the limit is {limit}")
+    } else {
+        format!(
+            "{bytes} bytes do not fit: the hub holds {own} bytes of {what} {whose}, for which there may be as many as are \
+             left, {left} of {limit}"
+        )
+    };
+    Refusal::new(ErrorCode::RateLimited, message, format!("{next}, or send the path of a file"))
 }
 
 pub(super) fn too_many_waiting(waiting: usize) -> Refusal {

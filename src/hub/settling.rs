@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::held::{Held, Text};
 use super::{ConnId, Limits};
 use crate::protocol::{AskId, AskRequest, AskState, ClientMessage, PeerTag};
 
@@ -37,7 +38,8 @@ impl Deferred {
         message
     }
 
-    fn bytes(&self) -> u64 {
+    /// Returns how many bytes it takes.
+    pub(super) fn bytes(&self) -> u64 {
         let text = if let ClientMessage::Ask(ask) = &self.message {
             ask.question.len() + ask.to.len()
         } else if let ClientMessage::Broadcast(broadcast) = &self.message {
@@ -49,6 +51,17 @@ impl Deferred {
         };
         (text + DEFERRED_BYTES) as u64
     }
+
+    /// Returns what its text is.
+    pub(super) fn text(&self) -> Text {
+        let is_reply = matches!(self.message, ClientMessage::Reply(_));
+        if is_reply { Text::Reply(self.tag) } else { Text::Question(self.tag) }
+    }
+
+    /// Returns whether a former hub had it already.
+    pub(super) fn was_said_before(&self) -> bool {
+        matches!(&self.message, ClientMessage::Ask(AskRequest { bound: Some(_), .. }) | ClientMessage::Reply(_))
+    }
 }
 
 /// What waits for the end of the settling.
@@ -56,7 +69,11 @@ impl Deferred {
 pub(super) struct Settling {
     until: Option<Instant>,
     deferred: Vec<Deferred>,
-    bytes: u64,
+    /// The texts of asks and broadcasts that wait, by asker.
+    pub(super) questions: Held,
+    /// The texts of replies that wait, by who gave them.
+    pub(super) replies: Held,
+    broadcasts: BTreeMap<PeerTag, usize>,
     /// What waited, from the end of the settling until all of it was handled.
     due: Option<VecDeque<Deferred>>,
     claims: BTreeMap<PeerTag, BTreeMap<AskId, Claim>>,
@@ -74,7 +91,15 @@ pub(super) struct Claim {
 impl Settling {
     /// Starts settling.
     pub(super) fn new(now: Instant) -> Self {
-        Self { until: Some(now + SETTLING), deferred: Vec::new(), bytes: 0, due: None, claims: BTreeMap::new() }
+        Self {
+            until: Some(now + SETTLING),
+            deferred: Vec::new(),
+            questions: Held::new(),
+            replies: Held::new(),
+            broadcasts: BTreeMap::new(),
+            due: None,
+            claims: BTreeMap::new(),
+        }
     }
 
     /// Returns whether clients of a former hub may still be coming back.
@@ -87,28 +112,32 @@ impl Settling {
         self.until
     }
 
-    /// Returns how many bytes wait.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Returns how many broadcasts of a client wait.
     pub(super) fn broadcasts_of(&self, tag: PeerTag) -> usize {
-        let is_own =
-            |deferred: &&Deferred| deferred.tag == tag && matches!(deferred.message, ClientMessage::Broadcast(_));
-        self.deferred.iter().filter(is_own).count()
+        self.broadcasts.get(&tag).copied().unwrap_or_default()
     }
 
     /// Lets a request wait.
     pub(super) fn defer(&mut self, deferred: Deferred) {
-        self.bytes += deferred.bytes();
+        match deferred.text() {
+            Text::Question(client) => self.questions.add(client, deferred.bytes()),
+            Text::Reply(client) => self.replies.add(client, deferred.bytes()),
+        }
+        if matches!(deferred.message, ClientMessage::Broadcast(_)) {
+            *self.broadcasts.entry(deferred.tag).or_default() += 1;
+        }
         self.deferred.push(deferred);
     }
 
     /// Takes the waiting requests that need wait no longer, in their order.
     pub(super) fn take(&mut self, mut ready: impl FnMut(&Deferred) -> bool) -> Vec<Deferred> {
         let taken: Vec<Deferred> = self.deferred.extract_if(.., |deferred| ready(deferred)).collect();
-        self.bytes -= taken.iter().map(Deferred::bytes).sum::<u64>();
+        for deferred in &taken {
+            match deferred.text() {
+                Text::Question(client) => self.questions.take(client, deferred.bytes()),
+                Text::Reply(client) => self.replies.take(client, deferred.bytes()),
+            }
+        }
         taken
     }
 
@@ -146,6 +175,7 @@ impl Settling {
             let mut deferred = self.take(|_| true);
             deferred.sort_by_key(|deferred| matches!(deferred.message, ClientMessage::Reply(_)));
             self.due = Some(deferred.into());
+            self.broadcasts.clear();
         }
         has_come
     }

@@ -64,7 +64,7 @@ fn a_full_disk_costs_lines_of_the_log_and_nothing_else() {
         path
     };
     let full = folder("full");
-    assert!(manager.mount_tiny(&full).is_some(), "nothing can be mounted here");
+    assert!(manager.mount_memory(&full, "size=4k,mode=777").is_some(), "nothing can be mounted here");
     let socket = manager.home().join("run/hub.sock");
     let script = format!("exec \"$0\" --socket \"$1\" {NO_BRAKES} 2>\"$2\"/hub.log");
     let mut hub = manager.command("sh");

@@ -180,3 +180,73 @@ fn what_sleeps_long_wakes_once() {
     let next = stage.hub.poll_timeout();
     assert!(next.is_none_or(|(at, _)| at > stage.now), "{next:?} spins");
 }
+
+/// A hub that holds so many bytes of questions, and of replies; asks are neither paced nor counted.
+fn with_room(held_bytes: u64) -> Stage {
+    Stage::with_limits(Limits { held_bytes, rate: false, loops: false, ..Limits::default() })
+}
+
+/// Asks until that is refused, and returns how many were accepted.
+fn fill(stage: &mut Stage, asker: Actor, first: u64, to: &str) -> u64 {
+    let accepts = |stage: &mut Stage, n: u64| {
+        stage.ask(asker, first + n, to, &"x".repeat(100));
+        accepted(stage, asker)
+    };
+    (0..).find(|n| !accepts(stage, *n)).unwrap()
+}
+
+#[test]
+fn whoever_takes_all_the_room_that_is_to_be_had_leaves_room_for_others() {
+    let mut stage = with_room(16_000);
+    let (web, api, db) = (stage.session("/w/web"), stage.session("/w/api"), stage.session("/w/db"));
+    let _mute = stage.session("/w/mute");
+    stage.hush();
+    let made = [web, api, db].map(|asker| fill(&mut stage, asker, asker.conn.0 * 1000, "mute"));
+    assert_eq!(made, [80, 40, 20]);
+    // Whoever holds nothing may have more than one that holds much.
+    let late = stage.session("/w/late");
+    stage.hush();
+    stage.ask(late, 9000, "web", &"x".repeat(1500));
+    assert!(accepted(&mut stage, late));
+    // What was taken is given back.
+    for n in 0..made[0] {
+        stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(web.conn.0 * 1000 + n) });
+    }
+    assert!(fill(&mut stage, db, 5000, "mute") > 20);
+}
+
+#[test]
+fn questions_take_no_room_of_replies_and_an_asker_that_takes_none_no_room_of_others() {
+    let mut stage = with_room(16_000);
+    let (hog, web, api) = (stage.session("/w/hog"), stage.session("/w/web"), stage.session("/w/api"));
+    let text = "x".repeat(100);
+    for n in 0..100 {
+        stage.ask(hog, n, "api", "?");
+        stage.ask(web, 1000 + n, "api", "?");
+    }
+    fill(&mut stage, hog, 5000, "api");
+    stage.hush();
+    let refused = (0..100).find(|n| {
+        stage.reply(api, id(*n), &text);
+        !stage.messages(api.conn).is_empty()
+    });
+    assert_eq!(refused, Some(80), "the asker takes nothing: half of the room");
+    for n in 1000..1100 {
+        stage.reply(api, id(n), &text);
+        stage.taken(web, id(n), api);
+        assert_eq!(stage.heard(api), ["web has the reply"]);
+    }
+}
+
+#[test]
+fn open_asks_have_a_bound_in_all() {
+    let mut stage = Stage::with_limits(Limits { open_asks: 2, loops: false, ..Limits::default() });
+    let sessions: Vec<Actor> = (0..=33).map(|n| stage.session(&format!("/w/s{n}"))).collect();
+    stage.hush();
+    for n in 0..64 {
+        stage.ask(sessions[n as usize / 2], n, &format!("s{}", n / 2 + 1), "ready?");
+        assert!(accepted(&mut stage, sessions[n as usize / 2]), "ask {n}");
+    }
+    stage.ask(sessions[33], 99, "s0", "ready?");
+    insta::assert_snapshot!(stage.refusal(sessions[33].conn).message, @"64 asks are open in all and the limit is 64");
+}

@@ -209,13 +209,21 @@ fn what_is_over_a_limit() {
     all.push(stage.refusal(conn));
     assert_eq!(stage.closed(conn), Some(CloseReason::TooManyConnections));
 
-    let mut stage = Stage::with_limits(limits.clone());
-    let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
-    stage.ask(web, 1, "api", &"x".repeat(60));
-    stage.ask(web, 2, "api", &"x".repeat(60));
+    let mut stage = Stage::with_limits(Limits { held_bytes: 100, ..Limits::default() });
+    let (web, api, db) = (stage.session("/w/web"), stage.session("/w/api"), stage.session("/w/db"));
+    for n in [1, 2] {
+        stage.ask(web, n, "api", "?");
+    }
+    for n in [3, 4] {
+        stage.ask(web, n, "api", &"x".repeat(60));
+    }
     all.push(stage.refusal(web.conn));
-    let text = "x".repeat(60);
-    stage.say(api.conn, ClientMessage::Reply(ReplyRequest { id: 5, ask_id: id(1), text }));
+    stage.ask(db, 5, "api", &"x".repeat(60));
+    all.push(stage.refusal(db.conn));
+    for ask_id in [id(1), id(2)] {
+        let text = "x".repeat(60);
+        stage.say(api.conn, ClientMessage::Reply(ReplyRequest { id: 5, ask_id, text }));
+    }
     all.push(stage.refusal(api.conn));
 
     let mut stage = Stage::settling(limits, None);
@@ -253,12 +261,14 @@ fn what_is_over_a_limit() {
       next: ask again when it has answered some of them
     rate_limited: the hub has 3 connections and the limit is 3
       next: close some, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS in the service's environment
-    rate_limited: the hub holds 120 bytes of messages and the limit is 100
-      next: wait a moment and say it again, or send the path of a file
-    rate_limited: the hub holds 120 bytes of messages and the limit is 100
-      next: wait a moment and say it again, or send the path of a file
-    rate_limited: the hub holds 575 bytes of messages and the limit is 100
-      next: wait a moment and say it again, or send the path of a file
+    rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions of this session, for which there may be as many as are left, 38 of 100
+      next: wait until some of them were taken, or send the path of a file
+    rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions and the limit is 100
+      next: wait until some of them were taken, or send the path of a file
+    rate_limited: 60 bytes do not fit: the hub holds 60 bytes of replies for the session that asked, for which there may be as many as are left, 40 of 100
+      next: wait a moment and reply again, or send the path of a file
+    rate_limited: 575 bytes do not fit: the hub holds 0 bytes of questions and the limit is 100
+      next: wait until some of them were taken, or send the path of a file
     rate_limited: too many asks between these two sessions: the limit is 40 at once, then one every 400 ms
       next: wait 1 s, and put several questions into one
     rate_limited: too many asks from the shell to this session: the limit is 256 at once, then one every 100 ms

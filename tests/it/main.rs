@@ -19,6 +19,8 @@ mod exhaustive;
 mod faults;
 mod fuzz_corpus;
 mod handover;
+#[cfg(target_os = "linux")]
+mod hardening;
 mod hooks;
 mod hub_model;
 mod hub_scenarios;

@@ -29,6 +29,8 @@ mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]
 mod neighbours;
+#[cfg(target_os = "linux")]
+mod no_network;
 mod operations;
 mod plugin;
 #[cfg(target_os = "linux")]

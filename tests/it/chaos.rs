@@ -4,12 +4,15 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::checker::{BACK, PEACE, Record, violations};
+use crate::support::guests::{End, hasty, invite, slow, stopped};
+use crate::support::installed::Installed;
 use crate::support::talkers::{Clock, processes_of, summary, talk, worked};
 use crate::support::user_manager::{UserManager, user_manager};
 
@@ -114,6 +117,63 @@ fn two_hundred_kills_of_the_hub_break_no_promise() {
         found.join("\n")
     );
     assert_enough_was_tried(&record);
+}
+
+/// How often a hub is restarted unless `RELAY_TEST_RESTARTS` says otherwise.
+const RESTARTS: u64 = 8;
+
+#[test]
+fn restarts_every_two_seconds_among_clients_of_every_bad_kind_break_no_promise() {
+    let relay = Installed::with(user_manager!());
+    relay.hub_arguments("--limit rate=off --limit loop=off --limit queued_bytes=100000");
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let seed = number("RELAY_CHAOS_SEED").unwrap_or_else(|| getrandom::u64().unwrap());
+    let restarts = number("RELAY_TEST_RESTARTS").unwrap_or(RESTARTS);
+    println!("RELAY_CHAOS_SEED={seed}");
+    let (clock, over) = (Clock::start(seed), AtomicBool::new(false));
+    let visits: [&(dyn Fn() + Sync); 3] = [
+        &|| stopped(&relay),
+        &|| {
+            let _hub_lost = slow(&relay, 4000);
+        },
+        &|| {
+            let _hub_lost = hasty(&relay);
+        },
+    ];
+    let record = scope(|scope| {
+        invite(scope, &relay, &over);
+        for visit in visits {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    visit();
+                    sleep(Duration::from_millis(500));
+                }
+            });
+        }
+        let end = End(&over);
+        talk(&relay.manager, &clock, &relay.program("relay-channel"), &NAMES, || {
+            let mut kills = Vec::new();
+            for _ in 0..restarts {
+                sleep(Duration::from_secs(2));
+                relay.manager.systemctl("restart relay.service");
+                kills.push(clock.now());
+            }
+            sleep(PEACE);
+            drop(end);
+            kills
+        })
+    });
+    println!("{}", summary(&record));
+    let found = violations(&record);
+    assert!(found.is_empty(), "seed {seed}: {} broken promises:\n{}", found.len(), found.join("\n"));
+    for (tool, state, least) in [("relay_ask", "accepted", 100), ("relay_reply", "accepted", 50)] {
+        let n = worked(&record, tool, state);
+        assert!(n >= least, "only {n} of {tool} {state}");
+    }
+    let programs = relay.program("relay-hub").parent().unwrap().to_owned();
+    relay.relayctl_ok("uninstall-service");
+    assert_eq!(processes_of(relay.manager.uid(), &programs), [], "no process of ours is left");
 }
 
 /// What was not tried was not tested.

@@ -3,5 +3,4 @@
 //! `RELAY_TEST_KILLS=10000 cargo test --test it -- faults::hub --nocapture` is the long run.
 
 mod channel;
-mod guests;
 mod hub;

@@ -19,6 +19,8 @@ mod exhaustive;
 mod faults;
 mod fuzz_corpus;
 mod handover;
+#[cfg(target_os = "linux")]
+mod hardening;
 mod hooks;
 mod hub_model;
 mod hub_scenarios;
@@ -29,6 +31,8 @@ mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]
 mod neighbours;
+#[cfg(target_os = "linux")]
+mod no_network;
 #[cfg(target_os = "linux")]
 mod operations;
 mod peer_text;

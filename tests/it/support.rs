@@ -2,6 +2,8 @@
 
 pub mod checker;
 pub mod claude_code;
+#[cfg(target_os = "linux")]
+pub mod guests;
 pub mod hub;
 pub mod hub_process;
 #[cfg(target_os = "linux")]

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use relay::fault;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::guests::{hasty, invite, slow};
 use crate::support::checker::{PEACE, violations};
+use crate::support::guests::{End, hasty, invite, slow};
 use crate::support::hub_process::RawClient;
 use crate::support::installed::{Installed, runs, soon};
 use crate::support::talkers::{Chance, Clock, processes_of, summary, talk};
@@ -184,15 +184,6 @@ fn provoke(relay: &Installed, point: &str, hub: Pid) {
         sleep(Duration::from_millis(150));
         tool.kill().unwrap();
         tool.wait().unwrap();
-    }
-}
-
-/// Ends the threads beside a test when it goes, also where it fails: it would wait for them for ever.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, sleep};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::installed::Installed;
+use super::installed::Installed;
 
 /// How long a guest waits for an answer before it begins again.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -21,9 +22,18 @@ fn number() -> u64 {
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Ends the threads beside a test when it goes, also where the test fails: it would wait for them for ever.
+pub(crate) struct End<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Starts the guests of this hub; they stay until `over`.
-pub(super) fn invite<'scope>(scope: &'scope Scope<'scope, '_>, relay: &'scope Installed, over: &'scope AtomicBool) {
-    for visit in [companions, shell, broken, silent, orphan] {
+pub(crate) fn invite<'scope>(scope: &'scope Scope<'scope, '_>, relay: &'scope Installed, over: &'scope AtomicBool) {
+    for visit in [companions, shell, broken, piecemeal, silent, orphan] {
         scope.spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 let _hub_lost = visit(relay, over);
@@ -156,14 +166,33 @@ fn broken(relay: &Installed, _over: &AtomicBool) -> Option<()> {
     guest.hear("nothing").map(drop)
 }
 
+/// Says every byte by itself.
+fn piecemeal(relay: &Installed, _over: &AtomicBool) -> Option<()> {
+    let mut guest = Guest::greet(relay, &json!({"kind": "control"}))?;
+    for byte in b"{\"type\":\"status\",\"id\":2}\n" {
+        guest.write(&[*byte])?;
+        sleep(Duration::from_millis(3));
+    }
+    guest.hear("status").map(drop)
+}
+
+/// A session whose channel is stopped for a while and then killed: nothing of it reads or says good-bye.
+pub(crate) fn stopped(relay: &Installed) {
+    let session = relay.session("guest");
+    let _hub_lost = session.call("relay_peers", json!({}));
+    session.signal(Signal::STOP);
+    sleep(PATIENCE * 3);
+    session.signal(Signal::KILL);
+}
+
 /// Asks for much and leaves without waiting for it.
-pub(super) fn hasty(relay: &Installed) -> Option<()> {
+pub(crate) fn hasty(relay: &Installed) -> Option<()> {
     let mut guest = Guest::greet(relay, &json!({"kind": "control"}))?;
     guest.write("{\"type\":\"peers\",\"id\":2}\n".repeat(600).as_bytes())
 }
 
 /// Wants more than it reads: a little more, or so much that it is cut.
-pub(super) fn slow(relay: &Installed, requests: usize) -> Option<()> {
+pub(crate) fn slow(relay: &Installed, requests: usize) -> Option<()> {
     let mut guest = Guest::greet(relay, &json!({"kind": "control"}))?;
     guest.0.get_ref().set_write_timeout(Some(PATIENCE * 5)).ok()?;
     guest.write("{\"type\":\"status\",\"id\":2}\n".repeat(requests).as_bytes())?;

@@ -135,6 +135,8 @@ fn the_plugins_files_say_what_the_documents_promise() {
         // started must be Claude Code.
         assert_eq!(hook["command"], "${CLAUDE_PLUGIN_ROOT}/launch", "{event}");
         let role = if hook["asyncRewake"] == true { "wait" } else { "hook" };
+        // Without its own words Claude Code calls a message an error of a hook, on the screen and to the model.
+        assert_eq!(hook["rewakeSummary"].is_string() && hook["rewakeMessage"].is_string(), role == "wait", "{event}");
         assert_eq!(hook["args"], json!([role]), "{event}");
     }
     for skill in ["relay-ask", "relay-broadcast", "relay-peers", "relay-rename", "relay-status"] {

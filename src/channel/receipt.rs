@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn all_messages_of_a_wake_are_known() {
-        let prompt = "<task-notification>\n<summary>Stop hook feedback</summary>\n</task-notification>\n<system-reminder>\nStop hook blocking error from command \"Stop\": two messages\n<relay-message kind=\"ask\" from=\"b\" ask_id=\"1\" timeout_s=\"9\">\nx\n</relay-message>\n<relay-message kind=\"failed\" from=\"b\" ask_id=\"2\" code=\"timeout\">\ny\n</relay-message>\n</system-reminder>";
+        let prompt = "<task-notification>\n<summary>relay: message from another session</summary>\n</task-notification>\n<system-reminder>\nMessages: two\n<relay-message kind=\"ask\" from=\"b\" ask_id=\"1\" timeout_s=\"9\">\nx\n</relay-message>\n<relay-message kind=\"failed\" from=\"b\" ask_id=\"2\" code=\"timeout\">\ny\n</relay-message>\n</system-reminder>";
         let both = [receipt("ask", "1"), receipt("failed", "2")];
         assert_eq!(of_prompt(prompt), both);
         assert_eq!(of_prompt(&format!("[SYSTEM NOTIFICATION - NOT USER INPUT]\n{prompt}")), both);

@@ -14,14 +14,16 @@ fn read(path: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(plugin().join(path)).unwrap()).unwrap()
 }
 
-/// Runs the launcher where relay-channel is only in `home`, if at all. Returns its answers.
+/// Runs the launcher of a plugin in `home` where relay-channel is only in `home`, if at all. Returns its answers.
 fn launch(home: &Path, arguments: &[&str], input: &[Value]) -> Vec<Value> {
     // The machine's own places may have one.
-    let script = std::fs::read_to_string(plugin().join("bin/launch")).unwrap();
+    let script = std::fs::read_to_string(plugin().join("launch")).unwrap();
     let script = ["/usr/local/bin/", "/usr/bin/", "/opt/homebrew/bin/"]
         .iter()
         .fold(script, |script, place| script.replace(&format!("{place}relay-channel"), "/nonexistent/relay-channel"));
-    let launcher = home.join("launch");
+    let plugin = home.join("packaging/plugin");
+    std::fs::create_dir_all(&plugin).unwrap();
+    let launcher = plugin.join("launch");
     std::fs::write(&launcher, script).unwrap();
     let tools = home.join("tools");
     std::fs::create_dir_all(&tools).unwrap();
@@ -78,6 +80,21 @@ fn without_relay_channel_the_launcher_says_how_to_install_it() {
 }
 
 #[test]
+fn in_a_checkout_the_launcher_says_how_to_install_from_it() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("Cargo.toml"), "").unwrap();
+    let answers = launch(home.path(), &[], &conversation()[1..2]);
+    let advice = format!("cargo install --locked --path '{}' --root ~/.local &&", home.path().display());
+    assert!(answers[0]["result"]["instructions"].as_str().unwrap().contains(&advice), "{}", answers[0]);
+}
+
+#[test]
+fn nothing_of_the_plugin_gets_into_the_path_of_the_sessions_shell() {
+    // Claude Code puts a plugin's bin folder there.
+    assert!(!plugin().join("bin").exists());
+}
+
+#[test]
 fn without_relay_channel_hooks_are_silent() {
     let home = tempfile::tempdir().unwrap();
     for hook in ["wait", "hook"] {
@@ -116,8 +133,10 @@ fn the_plugins_files_say_what_the_documents_promise() {
         let hook = &actions[0]["hooks"][0];
         // With arguments there is no shell in between: it would cost each prompt a process, and the parent of what is
         // started must be Claude Code.
-        assert_eq!(hook["command"], "${CLAUDE_PLUGIN_ROOT}/bin/launch", "{event}");
+        assert_eq!(hook["command"], "${CLAUDE_PLUGIN_ROOT}/launch", "{event}");
         let role = if hook["asyncRewake"] == true { "wait" } else { "hook" };
+        // Without its own words Claude Code calls a message an error of a hook, on the screen and to the model.
+        assert_eq!(hook["rewakeSummary"].is_string() && hook["rewakeMessage"].is_string(), role == "wait", "{event}");
         assert_eq!(hook["args"], json!([role]), "{event}");
     }
     for skill in ["relay-ask", "relay-broadcast", "relay-peers", "relay-rename", "relay-status"] {

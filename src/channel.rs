@@ -22,7 +22,7 @@ pub mod waiter;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rmcp::ServiceExt;
 use rmcp::model::{CustomNotification, RequestId, ServerNotification};
@@ -39,9 +39,12 @@ use self::session_file::SessionFile;
 use self::stdio::Stdio;
 use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
-use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, until};
+use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, Inherited, until};
 use crate::paths::PathError;
-use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal};
+use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal, Wake};
+
+/// How long a leaving channel waits until what it is writing is written.
+const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
 
 /// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
 ///
@@ -84,8 +87,9 @@ async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
         channel.flush();
     };
     tracing::info!(reason, "leaving");
+    channel.finish_writing(&mut incoming).await;
     if let Some(hub) = channel.hub.take() {
-        hub.bye().await;
+        hub.leave(channel.inbox.take_bequests()).await;
     }
     Ok(())
 }
@@ -122,6 +126,8 @@ struct Channel {
     file: Option<SessionFile>,
     activity: Activity,
     key: PeerKey,
+    /// Whether another channel of this session is the peer.
+    second: bool,
     hub: Option<HubClient>,
     from_hub: Option<UnboundedReceiver<ClientEvent>>,
     peer: Option<Peer<RoleServer>>,
@@ -139,6 +145,7 @@ impl Channel {
             session,
             activity: Activity::Unknown,
             key: PeerKey::random(),
+            second: false,
             hub: None,
             from_hub: None,
             peer: None,
@@ -176,6 +183,20 @@ impl Channel {
         }
     }
 
+    /// Takes note of what was written last, so that nothing of it is left to the next channel to be shown again.
+    async fn finish_writing(&mut self, incoming: &mut UnboundedReceiver<Event>) {
+        let until = Instant::now() + LAST_WRITE_WAIT;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = if self.inbox.is_writing() { left } else { Duration::ZERO };
+            let Ok(Some(event)) = tokio::time::timeout(wait, incoming.recv()).await else { break };
+            if matches!(event, Event::EventWritten(_) | Event::Answered(_)) {
+                self.handle(event);
+            }
+        }
+        self.tell_progress();
+    }
+
     fn handle_client(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Ask(ask) => self.inbox.handle_ask(ask.ask_id, notification::ask(&ask)),
@@ -188,6 +209,11 @@ impl Channel {
             // Only a program that watches hears of it.
             ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
             ClientEvent::Companion(event) => self.handle_companion(event),
+            ClientEvent::Inherited(Inherited::Ask(ask_id)) => self.inbox.handle_inherited(Some(ask_id), None),
+            ClientEvent::Inherited(Inherited::Message { ask_id, content, meta }) => {
+                self.inbox.handle_inherited(ask_id, Some(notification::Message { content, meta }));
+            }
+            ClientEvent::Second(second) => self.second = second,
             ClientEvent::Renamed { name } => tracing::info!(%name, "this session has another name"),
         }
     }
@@ -226,11 +252,7 @@ impl Channel {
                 events.send(Event::EventWritten(written)).ok();
             });
         }
-        while let Some((ask_id, state)) = self.inbox.poll_progress() {
-            if let Some(hub) = &self.hub {
-                hub.progress(ask_id, state);
-            }
-        }
+        self.tell_progress();
         let Some(hub) = &self.hub else { return };
         while let Some(word) = self.inbox.poll_word() {
             match word {
@@ -239,6 +261,14 @@ impl Channel {
             }
         }
         hub.presence(Presence { status: self.activity, wakes_by: self.inbox.wakes_by() });
+    }
+
+    fn tell_progress(&mut self) {
+        while let Some((ask_id, state)) = self.inbox.poll_progress() {
+            if let Some(hub) = &self.hub {
+                hub.progress(ask_id, state);
+            }
+        }
     }
 
     /// Returns the hub's client, which connects by itself from the first time on.
@@ -297,7 +327,9 @@ impl Channel {
             self.inbox.handle_closed(replied.ask_id);
         }
         let is_error = answer.is_err();
-        let json = render(answer, self.inbox.wakes_by(), self.inbox.take_for_call(id.clone(), is_error));
+        // What wakes the session is then the other channel's to know.
+        let wakes_by = if self.second { Wake::Waiter } else { self.inbox.wakes_by() };
+        let json = render(answer, wakes_by, self.inbox.take_for_call(id.clone(), is_error));
         if call.answer.send(ToolResult { json, is_error }).is_err() {
             self.inbox.handle_call_cancelled(&id);
         }

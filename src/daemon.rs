@@ -167,7 +167,7 @@ impl Daemon {
             self.standing.replaced = replaced;
             self.hub.set_standing(self.standing);
         }
-        if replaced && self.standing.activated {
+        if replaced && self.standing.activated && !self.hub.is_between_channels() {
             tracing::info!("the program was replaced: making room for the new one");
             self.leaving = Some(Instant::now() + LEAVE_WAIT);
             return;
@@ -257,6 +257,7 @@ impl Daemon {
                     }
                 }
                 Effect::Close { conn, reason } => self.close(conn, reason),
+                Effect::Watch { process } => connection::watch_client(process, self.events.clone()),
                 Effect::Exit => self.exiting = true,
             }
         }

@@ -4,7 +4,7 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Settling`, `Loops`, `Paces` and `Idle` are small machines of their
+//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Seats`, `Settling`, `Loops`, `Paces` and `Idle` are small machines of their
 //! own.
 //!
 //! # Invariants
@@ -27,6 +27,7 @@ mod peers;
 mod reached;
 mod refusal;
 mod registration;
+mod seats;
 mod settling;
 mod snapshot;
 mod watch;
@@ -42,10 +43,11 @@ use self::loops::Loops;
 use self::pace::Paces;
 use self::peers::Peers;
 use self::reached::Reached;
+use self::seats::Seats;
 use self::settling::{Deferred, Settling};
 use self::watch::Watchers;
 use crate::protocol::codec::FrameError;
-use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
+use crate::protocol::{ClientMessage, ClientProcess, HubMessage, PeerTag, Refusal, RequestId};
 
 pub use self::asks::REMEMBERED;
 pub use self::companions::ORPHANED_WAIT;
@@ -91,6 +93,11 @@ pub enum Input {
         /// The lost connection.
         conn: ConnId,
     },
+    /// The process of a session's client has ended.
+    ClientEnded {
+        /// The process.
+        process: ClientProcess,
+    },
 }
 
 /// Something to be done.
@@ -109,6 +116,11 @@ pub enum Effect {
         conn: ConnId,
         /// Why, for the log.
         reason: CloseReason,
+    },
+    /// Tell when this client has ended, if it does within [`GONE_WAIT`]: its channel has gone, and another may succeed it.
+    Watch {
+        /// The client's process.
+        process: ClientProcess,
     },
     /// Leave: nobody has been connected for the idle timeout.
     Exit,
@@ -161,6 +173,7 @@ pub struct Hub {
     peers: Peers,
     companions: Companions,
     asks: Asks,
+    seats: Seats,
     settling: Settling,
     loops: Loops,
     paces: Paces,
@@ -182,6 +195,7 @@ impl Hub {
             peers: Peers::new(),
             companions: Companions::new(),
             asks: Asks::new(),
+            seats: Seats::default(),
             settling: Settling::new(now),
             loops: Loops::default(),
             paces: Paces::new(),
@@ -201,6 +215,7 @@ impl Hub {
             Input::Malformed { conn, error } => self.handle_malformed(now, conn, &error),
             Input::Disconnected { conn } => self.handle_disconnected(now, conn),
             Input::ProcessEnded { conn } => self.handle_process_ended(now, conn),
+            Input::ClientEnded { process } => self.handle_client_ended(now, process),
         }
     }
 
@@ -212,6 +227,7 @@ impl Hub {
                 self.send(peer, HubMessage::Closed { ask_id });
             }
             self.tell_who_has_no_waiter();
+            self.retry_waiting(now, |_| true);
         }
         while let Some(conn) = self.connections.pop_silent(now) {
             self.close(now, conn, CloseReason::NoHello);
@@ -220,7 +236,7 @@ impl Hub {
             self.end_ask(now, ask_id, Ending::TimedOut);
         }
         while let Some(tag) = self.peers.pop_gone(now) {
-            self.forget(now, tag);
+            self.handle_gone(now, tag);
         }
         self.end_orphans(now);
         if self.idle.handle_timeout(now) {
@@ -263,9 +279,17 @@ impl Hub {
         self.reached.count("queued_bytes");
     }
 
+    /// Returns whether something is kept for the successor of a channel that has left: two seconds at most.
+    pub fn is_between_channels(&self) -> bool {
+        self.seats.has_estates()
+    }
+
     /// Returns whether nothing of any client is left but what is remembered of ended asks.
     pub fn is_quiet(&self) -> bool {
-        self.asks.is_quiet() && self.connections.is_empty() && self.peers.all().next().is_none()
+        self.asks.is_quiet()
+            && !self.seats.has_estates()
+            && self.connections.is_empty()
+            && self.peers.all().next().is_none()
     }
 
     fn handle_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
@@ -274,6 +298,9 @@ impl Hub {
         }
         if self.companions.contains(conn) {
             return self.handle_companion_message(now, conn, message);
+        }
+        if self.seats.peer_of(conn).is_some() {
+            return self.handle_second_message(now, conn, message);
         }
         let Some(tag) = self.connections.client(conn) else {
             return self.handle_first_message(now, conn, message);
@@ -298,6 +325,8 @@ impl Hub {
             ClientMessage::Named { name } => self.handle_named(tag, &name),
             ClientMessage::Offer(offer) => self.handle_offer(tag, offer),
             ClientMessage::Verdict(verdict) => self.handle_verdict(tag, verdict),
+            ClientMessage::Answer { to, answer } => self.handle_answer(tag, to, *answer),
+            ClientMessage::Bequest { bequest } => self.handle_bequest(now, tag, bequest),
             ClientMessage::Holding { .. } => {}
             ClientMessage::Bye {} => self.handle_bye(now, conn, tag),
         }
@@ -307,7 +336,7 @@ impl Hub {
     fn retry(&mut self, now: Instant, deferred: Vec<Deferred>) {
         for waiting in deferred {
             let Deferred { tag, conn, .. } = waiting;
-            if self.peers.conn(tag) == Some(conn) {
+            if self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag) {
                 self.handle_message(now, conn, waiting.aged(now));
             }
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::neutralise;
 use crate::client::{End, Outcome, Tally};
-use crate::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, Receipt, Refusal};
+use crate::protocol::{AskEvent, AskId, AskState, Bequest, BroadcastId, ErrorCode, Receipt, Refusal};
 
 /// The method of the notification that Claude Code turns into a channel event.
 pub const METHOD: &str = "notifications/claude/channel";
@@ -38,6 +38,11 @@ impl Message {
     /// Marks the message as one that may have been shown before.
     pub fn mark_repeated(&mut self) {
         self.meta.insert("repeat".to_owned(), "true".into());
+    }
+
+    /// Returns the message as what its channel leaves to the next one.
+    pub fn into_bequest(self, ask_id: Option<AskId>) -> Bequest {
+        Bequest::Message { ask_id, content: self.content, meta: self.meta }
     }
 
     /// Returns the notification's parameters.

@@ -11,7 +11,7 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 use super::client_process;
 use super::session_file::{self, SessionFile};
-use crate::protocol::{Activity, Presence, SessionFacts, Wake};
+use crate::protocol::{Activity, Presence, Seat, SessionFacts, Wake};
 
 /// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
 pub const CHANNEL_VARIABLE: &str = "RELAY_CHANNEL";
@@ -125,6 +125,7 @@ impl Surroundings {
             branch: self.branch.clone(),
             pid,
             start: client_process::of(pid).map(|process| process.start),
+            seat: self.entrypoint.is_some().then(Seat::default),
             client,
             presence: Presence { status: Activity::Unknown, wakes_by: self.wakes_by() },
         }

@@ -100,6 +100,8 @@ async fn report(
             | ClientEvent::ReplyFailed { .. }
             | ClientEvent::Renamed { .. }
             | ClientEvent::Companion(_)
+            | ClientEvent::Inherited(_)
+            | ClientEvent::Second(_)
             | ClientEvent::Watching(_)
             | ClientEvent::Watched(_) => {}
         }

@@ -130,8 +130,13 @@ impl Companions {
     }
 
     /// Returns the channel that has the companions of this client process.
-    fn channel(&self, process: ClientProcess) -> Option<PeerTag> {
+    pub(super) fn channel(&self, process: ClientProcess) -> Option<PeerTag> {
         self.sessions.get(&process)?.channels.last().copied()
+    }
+
+    /// Returns the client process of a channel.
+    pub(super) fn process(&self, channel: PeerTag) -> Option<ClientProcess> {
+        self.processes.get(&channel).copied()
     }
 
     /// Returns the connection of this channel's companion.

@@ -9,7 +9,7 @@ use super::{CloseReason, ConnId, Effect, Hub, refusal};
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
     AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, CompanionFacts, Hello, HubMessage, PeerName, PeerTag,
-    ReplyEvent, RequestId, VERSIONS, WatchedEvent, Welcome,
+    Place, ReplyEvent, RequestId, VERSIONS, WatchedEvent, Welcome,
 };
 
 /// The most bytes that are kept of a client's program, branch or MCP client.
@@ -39,6 +39,9 @@ impl Hub {
 
     pub(super) fn handle_first_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
         let (id, kind) = (message.request_id(), message.kind());
+        if self.seats.is_waiting(conn) && message != (ClientMessage::Bye {}) {
+            return;
+        }
         if let ClientMessage::Hello(hello) = message {
             return self.handle_hello(now, conn, *hello);
         }
@@ -48,7 +51,7 @@ impl Hub {
         self.send_to(conn, HubMessage::Error { id, error: refusal::not_registered(kind) });
     }
 
-    fn handle_hello(&mut self, now: Instant, conn: ConnId, mut hello: Hello) {
+    pub(super) fn handle_hello(&mut self, now: Instant, conn: ConnId, mut hello: Hello) {
         let id = hello.id;
         bound_facts(&mut hello);
         let Some(version) = VERSIONS.common(hello.versions) else {
@@ -62,9 +65,15 @@ impl Hub {
             ClientKind::Waiter(facts) => return self.take_in(now, conn, &hello, version, Role::Waiter, facts.clone()),
             ClientKind::Hook(facts) => return self.take_in(now, conn, &hello, version, Role::Hook, facts.clone()),
         };
+        let mut heir = None;
         if let Some(process) = process {
-            self.succeed(now, process, &mut hello);
+            let Some((seated, former)) = self.seat(now, conn, process, version, hello) else { return };
+            (hello, heir) = (seated, former);
+            if heir.is_none() {
+                self.succeed(now, process, &mut hello);
+            }
         }
+        let key = hello.key;
         let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
         if let Some(old) = superseded.filter(|old| *old != conn) {
             self.connections.remove(old);
@@ -74,11 +83,18 @@ impl Hub {
         self.connections.set_client(conn, tag);
         self.connections.forget_lost(tag);
         let name = self.peers.name(tag).cloned();
+        let turn = self.seat_of(tag).map_or(0, |seat| seat.turn);
+        let place = heir.map(|_| Place::Heir { key, turn });
         tracing::info!(conn = conn.0, peer = name.as_ref().map(PeerName::as_str), resumed, "a client has come");
         self.send_to(
             conn,
-            HubMessage::Welcome(Welcome { id, version, name, hub: self.program.version.to_owned(), settling }),
+            HubMessage::Welcome(Welcome { id, version, name, hub: self.program.version.to_owned(), settling, place }),
         );
+        if heir.is_some() {
+            self.bequeath(now, tag);
+        } else {
+            self.seats.forget(tag);
+        }
         if let Some((other, name)) = displaced {
             if let Some(former) = self.peers.name(tag).cloned() {
                 self.tell_renamed(&former, &name);
@@ -94,6 +110,7 @@ impl Hub {
         if let Some(process) = process {
             self.companions.set_channel(process, tag);
             self.introduce_all(tag);
+            self.retry_waiting(now, |waiting| waiting == process);
         }
     }
 
@@ -101,7 +118,10 @@ impl Hub {
     fn take_in(&mut self, now: Instant, conn: ConnId, hello: &Hello, version: u32, role: Role, facts: CompanionFacts) {
         self.connections.set_greeted(conn);
         let (hub, settling) = (self.program.version.to_owned(), self.settling.is_on());
-        self.send_to(conn, HubMessage::Welcome(Welcome { id: hello.id, version, name: None, hub, settling }));
+        self.send_to(
+            conn,
+            HubMessage::Welcome(Welcome { id: hello.id, version, name: None, hub, settling, place: None }),
+        );
         self.handle_companion(now, conn, hello.key.tag(), role, facts);
     }
 
@@ -177,7 +197,11 @@ impl Hub {
 
     pub(super) fn handle_bye(&mut self, now: Instant, conn: ConnId, tag: PeerTag) {
         self.close(now, conn, CloseReason::Bye);
-        self.forget(now, tag);
+        if self.seat_of(tag).is_some() {
+            self.handle_seat_left(now, tag, true);
+        } else {
+            self.forget(now, tag);
+        }
     }
 
     pub(super) fn handle_disconnected(&mut self, now: Instant, conn: ConnId) {
@@ -186,10 +210,12 @@ impl Hub {
         }
         self.watchers.remove(conn);
         self.handle_companion_left(conn);
+        self.seats.remove(conn);
         if let Some(tag) = self.connections.remove(conn) {
             let settled = self.settling.poll_timeout().unwrap_or(now);
             self.peers.handle_lost(tag, conn, (now + GONE_WAIT).max(settled));
             self.connections.remember_lost(conn, tag);
+            self.handle_seat_left(now, tag, false);
         }
         self.idle.handle_connections(now, self.connections.len());
     }
@@ -198,7 +224,10 @@ impl Hub {
         if let Some(tag) = self.connections.lost_client(conn)
             && self.peers.get(tag).is_some_and(|peer| peer.conn.is_none())
         {
-            self.forget(now, tag);
+            match self.seat_of(tag) {
+                Some(_) => self.end_seat(now, tag),
+                None => self.forget(now, tag),
+            }
         }
     }
 
@@ -209,6 +238,7 @@ impl Hub {
         }
         self.watchers.remove(conn);
         self.handle_companion_left(conn);
+        self.seats.remove(conn);
         if let Some(tag) = self.connections.remove(conn) {
             self.peers.handle_lost(tag, conn, now + GONE_WAIT);
         }
@@ -228,6 +258,7 @@ impl Hub {
             self.end_ask(now, ask_id, Ending::Withdrawn);
         }
         self.connections.forget_lost(tag);
+        self.seats.forget(tag);
         self.handle_channel_gone(now, tag);
         if let Some(peer) = self.peers.forget(tag) {
             tracing::info!(peer = peer.sender(), "a client has gone");

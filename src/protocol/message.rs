@@ -10,6 +10,7 @@ use super::error::Refusal;
 use super::id::{AskId, PeerTag};
 use super::name::PeerName;
 use super::request::{AskRequest, AskState, BroadcastRequest, Hello, Presence, ReplyRequest};
+use super::succession::Bequest;
 use super::watch::{WatchedEvent, WatchingAnswer};
 
 /// Chosen by the client for each request; its one answer carries it back.
@@ -88,7 +89,20 @@ pub enum ClientMessage {
     },
     /// Tells a companion whether to show the batch that it holds, and end, or to forget it.
     Verdict(Verdict),
-    /// Leaves in order: what is open ends at once, nobody waits for a reconnect.
+    /// Answers what the session's second channel asks through this one.
+    Answer {
+        /// The second channel.
+        to: PeerTag,
+        /// The answer, with the request's id.
+        answer: Box<HubMessage>,
+    },
+    /// Leaves something to the channel that succeeds this one.
+    Bequest {
+        /// What.
+        bequest: Bequest,
+    },
+    /// Leaves in order: what is open ends at once, nobody waits for a reconnect. A channel with a seat is waited for until
+    /// its client has ended or another channel has taken the seat, two seconds at most.
     Bye {},
 }
 
@@ -109,6 +123,8 @@ impl ClientMessage {
             | Self::Offer(_)
             | Self::Holding { .. }
             | Self::Verdict(_)
+            | Self::Answer { .. }
+            | Self::Bequest { .. }
             | Self::Bye {} => None,
         }
     }
@@ -132,6 +148,8 @@ impl ClientMessage {
             Self::Offer(_) => "offer",
             Self::Holding { .. } => "holding",
             Self::Verdict(_) => "verdict",
+            Self::Answer { .. } => "answer",
+            Self::Bequest { .. } => "bequest",
             Self::Bye {} => "bye",
         }
     }
@@ -231,6 +249,20 @@ pub enum HubMessage {
         batch: Option<u64>,
         /// Whether it shows it.
         show: bool,
+    },
+    /// The session's second channel wants this of the peer: an `ask`, a `broadcast` or a `withdraw`.
+    Call {
+        /// The second channel.
+        by: PeerTag,
+        /// What it wants.
+        request: Box<ClientMessage>,
+    },
+    /// Something that another channel of the session has left to this one.
+    Bequest {
+        /// How long ago, in milliseconds.
+        waited_ms: u64,
+        /// What.
+        bequest: Bequest,
     },
     /// This companion is not needed any more: it ends, unless it holds a batch.
     End {},

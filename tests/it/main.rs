@@ -33,6 +33,7 @@ mod refusals;
 mod samples;
 mod service;
 mod simulation;
+mod succession;
 mod support;
 mod survival;
 mod tidy;

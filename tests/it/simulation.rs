@@ -33,13 +33,17 @@ const ADDRESSES: [&str; 9] = ["api", "web", "api-2", "büro-7", "API", "Büro 7"
 const WISHES: [&str; 5] = ["api", "fresh", "web-2", "hub", "!"];
 
 /// What every run of the default length must have met.
-const MUST_MEET: [&str; 32] = [
+const MUST_MEET: [&str; 36] = [
     "fault: connection cut",
     "fault: hub killed",
     "fault: hub paused",
     "fault: client killed",
     "fault: client left",
     "fault: client paused",
+    "fault: channel renewed",
+    "fault: channel killed and renewed",
+    "outcome inherited",
+    "client end seen",
     "process end seen",
     "idle exit",
     "ask accepted",
@@ -114,7 +118,7 @@ impl Run {
             }
             17 => {
                 let open = world.checker.open_of(client);
-                if !open.is_empty() {
+                if !open.is_empty() && !world.clients[client].renewing {
                     let ask = *world.random.pick(&open);
                     world.withdraw(client, ask);
                 }
@@ -181,7 +185,7 @@ impl Run {
     fn fault(&self, world: &mut World) {
         let client = world.random.below(world.clients.len() as u64) as usize;
         let concerns = world.clients[client].alive && !world.is_paused(client);
-        match world.random.below(if self.gentle { 5 } else { 11 }) {
+        match world.random.below(if self.gentle { 5 } else { 13 }) {
             0..3 => {
                 let down = *world.random.pick(&[0, 0, 300, 3000, 15_000]);
                 let down = world.random.millis(0..down + 1);
@@ -204,6 +208,10 @@ impl Run {
                 let folder = *world.random.pick(&FOLDERS);
                 let newcomer = world.add_client(Some(folder));
                 world.schedule_in(0..1000, Step::Act(newcomer));
+            }
+            11 | 12 if concerns => {
+                let orderly = world.random.chance(70);
+                world.renew(client, orderly);
             }
             _ => {}
         }

@@ -22,7 +22,8 @@ fn welcome(ledger: &mut Ledger, now: Instant) {
     let Some(ClientMessage::Hello(hello)) = std::iter::from_fn(|| ledger.poll_message()).last() else {
         panic!("no hello")
     };
-    let welcome = Welcome { id: hello.id, version: 1, name: None, hub: "test".to_owned(), settling: false };
+    let welcome =
+        Welcome { id: hello.id, version: 1, name: None, hub: "test".to_owned(), settling: false, place: None };
     ledger.handle_message(now, HubMessage::Welcome(welcome));
 }
 

@@ -159,6 +159,8 @@ impl Naive {
                     self.close(now, conn, CloseReason::TooManyConnections);
                 }
             }
+            // Only of sessions with seats, which the model's are not.
+            Input::ClientEnded { .. } => {}
             Input::Malformed { conn, error: what } => {
                 let too_long = matches!(what, FrameError::TooLong { .. });
                 let code = if too_long { ErrorCode::TooLarge } else { ErrorCode::BadMsg };
@@ -278,7 +280,14 @@ impl Naive {
         let name = self.name(tag);
         self.say(
             conn,
-            HubMessage::Welcome(Welcome { id: hello.id, version: 1, name: name.clone(), hub: "m".into(), settling }),
+            HubMessage::Welcome(Welcome {
+                id: hello.id,
+                version: 1,
+                name: name.clone(),
+                hub: "m".into(),
+                settling,
+                place: None,
+            }),
         );
         if let Some((holder, name)) = displaced {
             self.tell(holder, HubMessage::Renamed { id: None, name });

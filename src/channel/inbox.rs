@@ -286,7 +286,7 @@ impl Inbox {
             self.hook_follows &= !left_to_hook;
             return Batch::default();
         }
-        let taken = self.pop_for(CALL_BYTES, 0);
+        let taken = self.pop_for(CALL_BYTES, envelope::OVERHEAD_BYTES);
         let messages = taken.iter().map(|entry| entry.message.clone()).collect();
         if !taken.is_empty() {
             self.calls.insert(call, taken);

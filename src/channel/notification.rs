@@ -1,9 +1,8 @@
 //! What a session is shown: an event of the client becomes a message of content and meta. Pure.
 //!
-//! The same message goes as `notifications/claude/channel` or in the `messages` of a tool's result. Content and meta are
+//! The same message goes as `notifications/claude/channel` or, in its envelope, by another route. Content and meta are
 //! neutralised here and nowhere else. Meta values are strings, since Claude Code drops an event that has any other.
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::neutralise;
@@ -14,7 +13,7 @@ use crate::protocol::{AskEvent, AskId, AskState, Bequest, BroadcastId, ErrorCode
 pub const METHOD: &str = "notifications/claude/channel";
 
 /// One message as a session sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The text, and for an ask the line that says how to answer.
     pub content: String,

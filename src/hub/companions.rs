@@ -193,8 +193,11 @@ impl Hub {
             self.send_to(old, HubMessage::End {});
         }
         match self.companions.channel(process) {
-            Some(channel) => self.introduce(channel, tag),
             // A hook has no time; a waiter has the time of an orphan.
+            Some(channel) if role == Role::Hook && self.seats.has_ended(channel) => {
+                self.send_to(conn, HubMessage::End {})
+            }
+            Some(channel) => self.introduce(channel, tag),
             None if role == Role::Hook && !self.settling.is_on() => self.send_to(conn, HubMessage::End {}),
             None => {}
         }

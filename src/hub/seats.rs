@@ -70,6 +70,11 @@ impl Seats {
         !self.estates.is_empty()
     }
 
+    /// Returns whether a channel is gone for good and only its seat is kept.
+    pub(super) fn has_ended(&self, tag: PeerTag) -> bool {
+        self.estates.get(&tag).is_some_and(|estate| estate.ended)
+    }
+
     /// Forgets a connection that is over.
     pub(super) fn remove(&mut self, conn: ConnId) {
         self.seconds.remove(&conn);
@@ -158,8 +163,7 @@ impl Hub {
         if self.peers.conn(peer).is_some() {
             return Arrival::Second(peer);
         }
-        let ended = self.seats.estates.get(&peer).is_some_and(|estate| estate.ended);
-        if ended { Arrival::Heir(peer) } else { Arrival::Wait }
+        if self.seats.has_ended(peer) { Arrival::Heir(peer) } else { Arrival::Wait }
     }
 
     /// Returns the seat of a peer that has one.

@@ -30,6 +30,7 @@ mod plugin;
 #[cfg(target_os = "linux")]
 mod recovery;
 mod refusals;
+mod routes;
 mod samples;
 mod service;
 mod simulation;

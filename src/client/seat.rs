@@ -126,7 +126,23 @@ impl Ledger {
                 (broadcast.id, About::Broadcast(broadcast_id), Call::Broadcast { broadcast_id, question, timeout })
             }
             ClientMessage::Withdraw { ask_id } => return self.handle_withdraw(ask_id),
-            other => return tracing::debug!(kind = other.kind(), "a second wants what is not the peer's to do"),
+            // The hub does these itself, or passes over them.
+            ClientMessage::Hello(_)
+            | ClientMessage::Peers { .. }
+            | ClientMessage::Status { .. }
+            | ClientMessage::Watch { .. }
+            | ClientMessage::Reply(_)
+            | ClientMessage::Rename { .. }
+            | ClientMessage::Progress { .. }
+            | ClientMessage::Taken { .. }
+            | ClientMessage::Presence(_)
+            | ClientMessage::Named { .. }
+            | ClientMessage::Offer(_)
+            | ClientMessage::Holding { .. }
+            | ClientMessage::Verdict(_)
+            | ClientMessage::Answer { .. }
+            | ClientMessage::Bequest { .. }
+            | ClientMessage::Bye {} => return,
         };
         let remote = Remote { by, id, about };
         if let Some(known) = self.remotes.open.values_mut().find(|known| known.about == about) {

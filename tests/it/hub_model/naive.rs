@@ -278,17 +278,8 @@ impl Naive {
         self.client(tag).unwrap().conn = Some(conn);
         self.conns.iter_mut().filter(|(open, ..)| *open == conn).for_each(|(_, owner, _)| *owner = Some(tag));
         let name = self.name(tag);
-        self.say(
-            conn,
-            HubMessage::Welcome(Welcome {
-                id: hello.id,
-                version: 1,
-                name: name.clone(),
-                hub: "m".into(),
-                settling,
-                place: None,
-            }),
-        );
+        let (id, hub, place) = (hello.id, "m".into(), None);
+        self.say(conn, HubMessage::Welcome(Welcome { id, version: 1, name: name.clone(), hub, settling, place }));
         if let Some((holder, name)) = displaced {
             self.tell(holder, HubMessage::Renamed { id: None, name });
         }

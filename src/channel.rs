@@ -22,7 +22,7 @@ pub mod waiter;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rmcp::ServiceExt;
 use rmcp::model::{CustomNotification, RequestId, ServerNotification};
@@ -39,10 +39,13 @@ use self::session_file::SessionFile;
 use self::stdio::Stdio;
 use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
-use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, until};
+use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, Inherited, until};
 use crate::fault;
 use crate::paths::PathError;
-use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal};
+use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal, Wake};
+
+/// How long a leaving channel waits until what it is writing is written.
+const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
 
 /// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
 ///
@@ -89,8 +92,9 @@ async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
         channel.flush();
     };
     tracing::info!(reason, "leaving");
+    channel.finish_writing(&mut incoming).await;
     if let Some(hub) = channel.hub.take() {
-        hub.bye().await;
+        hub.leave(channel.inbox.take_bequests()).await;
     }
     Ok(())
 }
@@ -127,6 +131,8 @@ struct Channel {
     file: Option<SessionFile>,
     activity: Activity,
     key: PeerKey,
+    /// Whether another channel of this session is the peer.
+    second: bool,
     hub: Option<HubClient>,
     from_hub: Option<UnboundedReceiver<ClientEvent>>,
     peer: Option<Peer<RoleServer>>,
@@ -144,6 +150,7 @@ impl Channel {
             session,
             activity: Activity::Unknown,
             key: PeerKey::random(),
+            second: false,
             hub: None,
             from_hub: None,
             peer: None,
@@ -191,6 +198,20 @@ impl Channel {
         }
     }
 
+    /// Takes note of what was written last, so that nothing of it is left to the next channel to be shown again.
+    async fn finish_writing(&mut self, incoming: &mut UnboundedReceiver<Event>) {
+        let until = Instant::now() + LAST_WRITE_WAIT;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = if self.inbox.is_writing() { left } else { Duration::ZERO };
+            let Ok(Some(event)) = tokio::time::timeout(wait, incoming.recv()).await else { break };
+            if matches!(event, Event::EventWritten(_) | Event::Answered(_)) {
+                self.handle(event);
+            }
+        }
+        self.tell_progress();
+    }
+
     fn handle_client(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Ask(ask) => self.inbox.handle_ask(ask.ask_id, notification::ask(&ask)),
@@ -203,6 +224,11 @@ impl Channel {
             // Only a program that watches hears of it.
             ClientEvent::Away | ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
             ClientEvent::Companion(event) => self.handle_companion(event),
+            ClientEvent::Inherited(Inherited::Ask(ask_id)) => self.inbox.handle_inherited(Some(ask_id), None),
+            ClientEvent::Inherited(Inherited::Message { ask_id, content, meta }) => {
+                self.inbox.handle_inherited(ask_id, Some(notification::Message { content, meta }));
+            }
+            ClientEvent::Second(second) => self.second = second,
             ClientEvent::Renamed { name } => tracing::info!(%name, "this session has another name"),
         }
     }
@@ -242,12 +268,7 @@ impl Channel {
                 events.send(Event::EventWritten(written)).ok();
             });
         }
-        while let Some((ask_id, state)) = self.inbox.poll_progress() {
-            if let Some(hub) = &self.hub {
-                fault::pass("event.reported");
-                hub.progress(ask_id, state);
-            }
-        }
+        self.tell_progress();
         let Some(hub) = &self.hub else { return };
         while let Some(word) = self.inbox.poll_word() {
             match word {
@@ -256,6 +277,15 @@ impl Channel {
             }
         }
         hub.presence(Presence { status: self.activity, wakes_by: self.inbox.wakes_by() });
+    }
+
+    fn tell_progress(&mut self) {
+        while let Some((ask_id, state)) = self.inbox.poll_progress() {
+            if let Some(hub) = &self.hub {
+                fault::pass("event.reported");
+                hub.progress(ask_id, state);
+            }
+        }
     }
 
     /// Returns the hub's client, which connects by itself from the first time on.
@@ -314,7 +344,9 @@ impl Channel {
             self.inbox.handle_closed(replied.ask_id);
         }
         let is_error = answer.is_err();
-        let json = render(answer, self.inbox.wakes_by(), self.inbox.take_for_call(id.clone(), is_error));
+        // What wakes the session is then the other channel's to know.
+        let wakes_by = if self.second { Wake::Waiter } else { self.inbox.wakes_by() };
+        let json = render(answer, wakes_by, self.inbox.take_for_call(id.clone(), is_error));
         if call.answer.send(ToolResult { json, is_error }).is_err() {
             self.inbox.handle_call_cancelled(&id);
         }

@@ -11,6 +11,7 @@ mod link;
 mod outgoing;
 mod received;
 mod refusal;
+mod seat;
 mod sent;
 mod timer;
 pub(crate) mod wire;
@@ -18,14 +19,15 @@ pub(crate) mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use self::call::{Answer, Call};
 use self::ledger::Ledger;
 use self::link::{Command, Link};
 use crate::protocol::{
-    AskEvent, AskId, AskState, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, Offer, PeerKey, PeerName, PeerTag,
-    PeersAnswer, Presence, Receipt, Refusal, StatusAnswer, Verdict, WatchedEvent, WatchingAnswer,
+    AskEvent, AskId, AskState, Bequest, BroadcastId, BroadcastRefusal, ClientKind, ErrorCode, Offer, PeerKey, PeerName,
+    PeerTag, PeersAnswer, Presence, Receipt, Refusal, StatusAnswer, Verdict, WatchedEvent, WatchingAnswer,
 };
 
 pub(crate) use self::backoff::Backoff;
@@ -119,6 +121,26 @@ pub enum ClientEvent {
     Watched(WatchedEvent),
     /// Something about the waiter or the hooks of this session.
     Companion(CompanionEvent),
+    /// Another channel of the session has left something to this one.
+    Inherited(Inherited),
+    /// Whether this channel is its session's second: another one is the peer, and is told what comes of its asks.
+    Second(bool),
+}
+
+/// What another channel of the session has left to this one's program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inherited {
+    /// A received ask that the session was given before.
+    Ask(AskId),
+    /// A message that the session was not shown yet.
+    Message {
+        /// The received ask that it is; none for what became of own asks.
+        ask_id: Option<AskId>,
+        /// The text, as it is to be shown.
+        content: String,
+        /// What it is.
+        meta: Map<String, Value>,
+    },
 }
 
 /// What a channel is told of its companions.
@@ -314,8 +336,13 @@ impl HubClient {
 
     /// Leaves in order; returns when the hub was told, after a tenth of a second at the latest.
     pub async fn bye(&self) {
+        self.leave(Vec::new()).await;
+    }
+
+    /// Leaves in order, with what the session was not shown for the channel that may succeed this one.
+    pub async fn leave(&self, messages: Vec<Bequest>) {
         let (done, left) = oneshot::channel();
-        self.command(Command::Bye(done));
+        self.command(Command::Bye(messages, done));
         // Elapsed or not, the caller leaves: a hub that reads too slowly sees the connection end.
         let _elapsed = tokio::time::timeout(BYE_WAIT, left).await;
     }

@@ -79,8 +79,8 @@ enum Event {
     Readable(ConnId),
     /// A connection takes bytes again.
     Writable(ConnId),
-    /// The process behind a connection that was lost has ended.
-    ProcessEnded(ConnId),
+    /// A process whose end the rules wait for has ended.
+    Ended(Input),
 }
 
 /// What is logged of clients at most once a second.
@@ -228,7 +228,7 @@ impl Daemon {
             self.standing.replaced = replaced;
             self.hub.set_standing(self.standing);
         }
-        if replaced && self.standing.activated {
+        if replaced && self.standing.activated && !self.hub.is_between_channels() {
             tracing::info!("the program was replaced: making room for the new one");
             self.leaving = Some(Instant::now() + LEAVE_WAIT);
             fault::pass("replaced.noticed");

@@ -4,7 +4,7 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Settling`, `Loops`, `Paces` and `Idle` are small machines of their
+//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Seats`, `Settling`, `Loops`, `Paces` and `Idle` are small machines of their
 //! own.
 //!
 //! # Invariants
@@ -30,6 +30,7 @@ mod peers;
 mod reached;
 mod refusal;
 mod registration;
+mod seats;
 mod settling;
 mod snapshot;
 mod watch;
@@ -47,10 +48,11 @@ use self::loops::Loops;
 use self::pace::Paces;
 use self::peers::Peers;
 use self::reached::Reached;
+use self::seats::Seats;
 use self::settling::{Deferred, Settling};
 use self::watch::Watchers;
 use crate::protocol::codec::FrameError;
-use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
+use crate::protocol::{ClientMessage, ClientProcess, HubMessage, PeerTag, Refusal, RequestId};
 
 pub use self::asks::REMEMBERED;
 pub use self::companions::ORPHANED_WAIT;
@@ -113,6 +115,11 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
     },
+    /// The process of a session's client has ended.
+    ClientEnded {
+        /// The process.
+        process: ClientProcess,
+    },
 }
 
 impl Input {
@@ -127,6 +134,7 @@ impl Input {
             Self::ProcessEnded { .. } => "process_ended",
             Self::Congested { .. } => "congested",
             Self::Drained { .. } => "drained",
+            Self::ClientEnded { .. } => "client_ended",
         }
     }
 }
@@ -162,6 +170,11 @@ pub enum Effect {
         conn: ConnId,
         /// Why, for the log.
         reason: CloseReason,
+    },
+    /// Tell when this client has ended, if it does within [`GONE_WAIT`]: its channel has gone, and another may succeed it.
+    Watch {
+        /// The client's process.
+        process: ClientProcess,
     },
     /// Leave: nobody has been connected for the idle timeout.
     Exit,
@@ -215,6 +228,7 @@ pub struct Hub {
     companions: Companions,
     asks: Asks,
     backlogs: Backlogs,
+    seats: Seats,
     settling: Settling,
     loops: Loops,
     paces: Paces,
@@ -239,6 +253,7 @@ impl Hub {
             companions: Companions::new(),
             asks: Asks::new(),
             backlogs: Backlogs::new(),
+            seats: Seats::default(),
             settling: Settling::new(now),
             loops: Loops::default(),
             paces: Paces::new(),
@@ -264,6 +279,7 @@ impl Hub {
             Input::ProcessEnded { conn } => self.handle_process_ended(now, conn),
             Input::Congested { conn } => self.handle_congested(conn),
             Input::Drained { conn } => self.backlogs.handle_drained(conn),
+            Input::ClientEnded { process } => self.handle_client_ended(now, process),
         }
     }
 
@@ -283,7 +299,7 @@ impl Hub {
             self.end_ask(now, ask_id, Ending::TimedOut);
         }
         while let Some(tag) = self.peers.pop_gone(now) {
-            self.forget(now, tag);
+            self.handle_gone(now, tag);
         }
         self.end_orphans(now);
         if self.idle.handle_timeout(now) {
@@ -316,6 +332,7 @@ impl Hub {
                 self.send(peer, HubMessage::Closed { ask_id });
             }
             self.tell_who_has_no_waiter();
+            self.retry_waiting(now, |_| true);
             self.do_what_is_due(now);
         } else {
             return false;
@@ -356,10 +373,18 @@ impl Hub {
         self.reached.count("queued_bytes");
     }
 
+    /// Returns whether something is kept for the successor of a channel that has left: two seconds at most.
+    pub fn is_between_channels(&self) -> bool {
+        self.seats.has_estates()
+    }
+
     /// Returns whether nothing of any client is left but what is remembered of ended asks.
     pub fn is_quiet(&self) -> bool {
-        let is_empty = self.connections.is_empty() && self.backlogs.is_empty() && self.peers.all().next().is_none();
-        self.asks.is_quiet() && is_empty
+        self.asks.is_quiet()
+            && !self.seats.has_estates()
+            && self.connections.is_empty()
+            && self.backlogs.is_empty()
+            && self.peers.all().next().is_none()
     }
 
     /// Returns whether a connection has said a hello that was accepted. Before it, only a small frame is to be read of it.
@@ -385,6 +410,9 @@ impl Hub {
         if self.companions.contains(conn) {
             return self.handle_companion_message(now, conn, message);
         }
+        if self.seats.peer_of(conn).is_some() {
+            return self.handle_second_message(now, conn, message);
+        }
         let Some(tag) = self.connections.client(conn) else {
             return self.handle_first_message(now, conn, message);
         };
@@ -408,6 +436,8 @@ impl Hub {
             ClientMessage::Named { name } => self.handle_named(tag, &name),
             ClientMessage::Offer(offer) => self.handle_offer(tag, offer),
             ClientMessage::Verdict(verdict) => self.handle_verdict(tag, verdict),
+            ClientMessage::Answer { to, answer } => self.handle_answer(tag, to, *answer),
+            ClientMessage::Bequest { bequest } => self.handle_bequest(now, tag, bequest),
             ClientMessage::Holding { .. } => {}
             ClientMessage::Bye {} => self.handle_bye(now, conn, tag),
         }
@@ -416,7 +446,7 @@ impl Hub {
     /// Handles a request again that waited, if the connection that it came on is still its client's.
     fn retry(&mut self, now: Instant, waiting: Deferred) {
         let Deferred { tag, conn, .. } = waiting;
-        if self.peers.conn(tag) == Some(conn) {
+        if self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag) {
             self.handle_message(now, conn, waiting.aged(now));
         }
     }

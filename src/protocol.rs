@@ -21,9 +21,10 @@
 //! - *Requests* (`hello`, `peers`, `status`, `watch`, `ask`, `broadcast`, `reply`, `rename`) have an `id`, a number of the
 //!   client's choice, and get exactly one answer with the same `id`: the one named in [`ClientMessage`], or
 //!   [`error`](HubMessage::Error). Answers may come in another order than their requests.
-//! - *Notices* (`progress`, `taken`, `withdraw`, `presence`, `named`, `offer`, `holding`, `verdict`, `bye`) get no answer.
-//! - *Events* (`ask`, `reply`, `failed`, `closed`, `waiter`, `hook`, `hook_gone`, `holding`, `offer`, `verdict`, `end`, and
-//!   `renamed` without an `id`) come from the hub without a request; `watched` comes to those that said `watch`.
+//! - *Notices* (`progress`, `taken`, `withdraw`, `presence`, `named`, `offer`, `holding`, `verdict`, `answer`,
+//!   `bequest`, `bye`) get no answer.
+//! - *Events* (`ask`, `reply`, `failed`, `closed`, `waiter`, `hook`, `hook_gone`, `holding`, `offer`, `verdict`, `end`,
+//!   `call`, `bequest`, and `renamed` without an `id`) come from the hub without a request; `watched` comes to those that said `watch`.
 //!
 //! What one client says is handled in its order. Between clients, the order is that in which the hub read them.
 //!
@@ -78,8 +79,6 @@
 //!    forgets the text, and a hook ends. So a text is shown only after the channel knows of it, and by one companion. A
 //!    verdict without a `batch` tells a hook that there is nothing for it.
 //!
-//! A channel whose client has started another before takes that one's name, if it has none of its own.
-//!
 //! The newest waiter takes the place of the one before, which is told `end`. So is a companion whose channel has been gone
 //! for ten seconds, and a hook for which no channel is there. A waiter that is told `end` while it holds a batch waits for
 //! the verdict.
@@ -90,6 +89,34 @@
 //! ← {"type":"offer","batch":1,"text":"<relay-message kind=\"ask\" …"}
 //! → {"type":"holding","batch":1}
 //! ← {"type":"verdict","batch":1,"show":true}
+//! ```
+//!
+//! # A session's channels
+//!
+//! A session has one peer, however many channels its client starts. A channel whose process is its client's says a
+//! [`seat`](SessionFacts::seat) in its hello:
+//!
+//! - The first one becomes the peer.
+//! - One that comes while the peer is connected is the *second*: `welcome` says so in its `place`. It is no peer of its own.
+//!   Its `peers`, `status`, `rename` and `reply` are the session's; the hub passes its `ask`, `broadcast` and `withdraw` to
+//!   the peer as [`call`](HubMessage::Call), which does it as its own and says [`answer`](ClientMessage::Answer). So an
+//!   ask's guarantor, and the place where its outcome comes, is always the peer. When the peer goes, the seconds are
+//!   disconnected, come back, and one of them succeeds.
+//! - One that comes after the peer has left, or its process has ended, while the client lives, *succeeds*: `welcome` gives
+//!   it the identity of the former one, with the name and the asks that the hub knows. Before `bye` the former one says what
+//!   only it knows, as [`bequest`](ClientMessage::Bequest)s; the hub holds them as far as its limit `held_bytes` allows,
+//!   passes them on with the time that they waited, and adds what it knows itself. Two seconds after the former one has
+//!   left, or as soon as the client has ended, nobody is waited for any more: then its asks end as with every `bye`.
+//!
+//! A channel without a seat that comes while another one of its process is away takes that one's name, if it has none.
+//!
+//! ```text
+//! → {"type":"bequest","bequest":{"what":"ask","ask_id":"k3v9-x2mq-7bd4","to":"backend","question":"Is …","timeout_ms":41000,"bound":"0ae66e95bac60b0a","state":"accepted"}}
+//! → {"type":"bye"}
+//!   another connection:
+//! → {"type":"hello","id":1,"versions":{"min":1,"max":1},"key":"11d0…","program":"relay-channel 0.1.0","kind":"channel","cwd":"/home/me/web","pid":4711,"start":88130,"seat":{"turn":0},"status":"idle","wakes_by":"waiter"}
+//! ← {"type":"welcome","id":1,"version":1,"name":"web","hub":"0.1.0","settling":false,"place":{"is":"heir","key":"6f1d…","turn":1}}
+//! ← {"type":"bequest","waited_ms":212,"bequest":{"what":"ask","ask_id":"k3v9-x2mq-7bd4","to":"backend",…}}
 //! ```
 //!
 //! # When the hub is lost
@@ -139,6 +166,7 @@ mod invisible;
 mod message;
 mod name;
 mod request;
+mod succession;
 mod watch;
 
 pub use answer::{
@@ -155,6 +183,7 @@ pub use request::{
     Activity, AskRequest, AskState, BroadcastRequest, ClientKind, Hello, Presence, ReplyRequest, SessionFacts,
     VersionRange, Wake,
 };
+pub use succession::{Bequest, Place, Seat, Standing};
 pub use watch::{AskOutcome, AskView, WatchedEvent, WatchingAnswer};
 
 /// The most bytes of a question or a reply, as UTF-8.

@@ -87,7 +87,9 @@ impl Rules {
             | HubMessage::Waiter { .. }
             | HubMessage::Hook { .. }
             | HubMessage::HookGone { .. }
-            | HubMessage::Holding { .. } => Step::Wait,
+            | HubMessage::Holding { .. }
+            | HubMessage::Call { .. }
+            | HubMessage::Bequest { .. } => Step::Wait,
         }
     }
 }

@@ -19,7 +19,7 @@ use self::parcels::Parcels;
 use self::unproven::Unproven;
 use super::envelope;
 use super::notification::{self, Message};
-use crate::protocol::{Activity, AskId, AskState, Offer, PeerTag, Receipt, Verdict, Wake};
+use crate::protocol::{Activity, AskId, AskState, Bequest, Offer, PeerTag, Receipt, Verdict, Wake};
 
 /// How long the first channel events are held back. Claude Code registers its listener 20 to 50 ms after `tools/list`
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
@@ -146,6 +146,25 @@ impl Inbox {
         self.offer_to_waiter();
     }
 
+    /// Takes over a message that another channel of the session was to show, or an ask that it has shown.
+    pub fn handle_inherited(&mut self, ask_id: Option<AskId>, message: Option<Message>) {
+        self.open.extend(ask_id);
+        if let Some(message) = message {
+            self.push(Entry { ask: ask_id, message });
+            self.offer_to_waiter();
+        }
+    }
+
+    /// Returns the messages that were not handed over, oldest first, for the channel that succeeds this one.
+    pub fn take_bequests(&mut self) -> Vec<Bequest> {
+        let calls = std::mem::take(&mut self.calls);
+        let returned = self.parcels.take_back_all().into_iter().chain(calls.into_values().flatten());
+        let entries = self.writing.take().into_iter().chain(returned).chain(std::mem::take(&mut self.waiting));
+        let open = &self.open;
+        let wanted = entries.filter(|entry| entry.ask.is_none_or(|ask_id| open.contains(&ask_id)));
+        wanted.map(|entry| entry.message.into_bequest(entry.ask)).collect()
+    }
+
     /// Notes that a received ask has ended. If it was not handed over yet, it never is.
     pub fn handle_closed(&mut self, ask_id: AskId) {
         self.open.remove(&ask_id);
@@ -236,6 +255,11 @@ impl Inbox {
         Some(message)
     }
 
+    /// Returns whether a channel event is being written.
+    pub const fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
     /// Notes that the channel event was written, or could not be: then no further one is tried.
     pub fn handle_channel_written(&mut self, now: Instant, written: bool) {
         let Some(entry) = self.writing.take() else { return };
@@ -262,7 +286,7 @@ impl Inbox {
             self.hook_follows &= !left_to_hook;
             return Batch::default();
         }
-        let taken = self.pop_for(CALL_BYTES, 0);
+        let taken = self.pop_for(CALL_BYTES, envelope::OVERHEAD_BYTES);
         let messages = taken.iter().map(|entry| entry.message.clone()).collect();
         if !taken.is_empty() {
             self.calls.insert(call, taken);

@@ -1,20 +1,19 @@
 //! What a session is shown: an event of the client becomes a message of content and meta. Pure.
 //!
-//! The same message goes as `notifications/claude/channel` or in the `messages` of a tool's result. Content and meta are
+//! The same message goes as `notifications/claude/channel` or, in its envelope, by another route. Content and meta are
 //! neutralised here and nowhere else. Meta values are strings, since Claude Code drops an event that has any other.
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::neutralise;
 use crate::client::{End, Outcome, Tally};
-use crate::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, Receipt, Refusal};
+use crate::protocol::{AskEvent, AskId, AskState, Bequest, BroadcastId, ErrorCode, Receipt, Refusal};
 
 /// The method of the notification that Claude Code turns into a channel event.
 pub const METHOD: &str = "notifications/claude/channel";
 
 /// One message as a session sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The text, and for an ask the line that says how to answer.
     pub content: String,
@@ -38,6 +37,11 @@ impl Message {
     /// Marks the message as one that may have been shown before.
     pub fn mark_repeated(&mut self) {
         self.meta.insert("repeat".to_owned(), "true".into());
+    }
+
+    /// Returns the message as what its channel leaves to the next one.
+    pub fn into_bequest(self, ask_id: Option<AskId>) -> Bequest {
+        Bequest::Message { ask_id, content: self.content, meta: self.meta }
     }
 
     /// Returns the notification's parameters.

@@ -3,6 +3,8 @@
 //! `UserPromptSubmit` has in `prompt` the exact text of a channel event, or of the turn that a waiter started (seen in
 //! 2.1.197 and 2.1.330). A message's text cannot hold an opening tag of either envelope: it is disarmed.
 
+use serde::Deserialize;
+
 use crate::protocol::{RECEIPTS_MAX, Receipt};
 
 use super::envelope;
@@ -22,6 +24,46 @@ pub fn of_prompt(prompt: &str) -> Vec<Receipt> {
         return Vec::new();
     }
     prompt.match_indices(envelope::OPENING).filter_map(|(at, _)| of_tag(&prompt[at..])).take(RECEIPTS_MAX).collect()
+}
+
+/// Returns the receipts of the channel events that this piece of a transcript says were put into a turn.
+///
+/// In the middle of a turn no hook runs for an event in 2.1.197. Both versions then write a line of the type `attachment`
+/// some 0.1 s after the request that has the event, so the next hook finds it. A line of the type `queue-operation` says
+/// only that an event waits.
+pub fn of_transcript(lines: &str) -> Vec<Receipt> {
+    let of_line = |line: &str| {
+        let record: Record = serde_json::from_str(line).ok()?;
+        let attached = record.attachment.filter(|attached| record.kind == "attachment" && attached.kind == QUEUED)?;
+        attached.origin.filter(|origin| origin.kind == "channel").map(|_| of_prompt(&attached.prompt))
+    };
+    let candidates = lines.lines().rev().filter(|line| line.contains(QUEUED) && line.contains("<channel source="));
+    candidates.filter_map(of_line).flatten().take(RECEIPTS_MAX).collect()
+}
+
+/// What kind of attachment a message is that came in the middle of a turn.
+const QUEUED: &str = "queued_command";
+
+/// A line of a transcript, as far as it matters.
+#[derive(Debug, Deserialize)]
+struct Record {
+    #[serde(rename = "type")]
+    kind: String,
+    attachment: Option<Attachment>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Attachment {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    prompt: String,
+    origin: Option<Origin>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Origin {
+    kind: String,
 }
 
 /// Returns the receipt of the message whose opening tag stands at the text's start.
@@ -53,6 +95,29 @@ mod tests {
         let both = [receipt("ask", "1"), receipt("failed", "2")];
         assert_eq!(of_prompt(prompt), both);
         assert_eq!(of_prompt(&format!("[SYSTEM NOTIFICATION - NOT USER INPUT]\n{prompt}")), both);
+    }
+
+    #[test]
+    fn a_transcript_says_which_events_were_put_into_a_turn() {
+        let event = r#"<channel source=\"plugin:relay:relay\" kind=\"ask\" from=\"b\" ask_id=\"1\">\nhi\n</channel>"#;
+        let line = |kind: &str, origin: &str| {
+            format!(
+                r#"{{"type":"attachment","attachment":{{"type":"{kind}","prompt":"{event}","origin":{{"kind":"{origin}"}}}}}}"#
+            )
+        };
+        let waits = format!(r#"{{"type":"queue-operation","operation":"enqueue","content":"{event}"}}"#);
+        assert_eq!(
+            of_transcript(&format!("cut\"}}\n{waits}\n{}\n", line("queued_command", "channel"))),
+            [receipt("ask", "1")]
+        );
+        for none in [
+            waits,
+            line("queued_command", "human"),
+            line("file", "channel"),
+            "queued_command <channel source=".to_owned(),
+        ] {
+            assert_eq!(of_transcript(&none), [], "{none}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::session_file::SessionFile;
 use crate::claude_code::{self, channel_blockers, command_line, lets_us_in};
 use crate::process;
-use crate::protocol::{Activity, Presence, SessionFacts, Wake};
+use crate::protocol::{Activity, Presence, Seat, SessionFacts, Wake};
 
 /// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
 pub const CHANNEL_VARIABLE: &str = "RELAY_CHANNEL";
@@ -103,6 +103,7 @@ impl Surroundings {
             branch: self.branch.clone(),
             pid,
             start: process::of(pid).map(|process| process.start),
+            seat: self.entrypoint.is_some().then(Seat::default),
             client,
             presence: Presence { status: Activity::Unknown, wakes_by: self.wakes_by() },
         }

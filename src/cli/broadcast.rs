@@ -92,6 +92,8 @@ async fn report(
             | ClientEvent::Renamed { .. }
             | ClientEvent::Companion(_)
             | ClientEvent::Away
+            | ClientEvent::Inherited(_)
+            | ClientEvent::Second(_)
             | ClientEvent::Watching(_)
             | ClientEvent::Watched(_) => {}
         }

@@ -57,7 +57,9 @@ impl WatchArgs {
                 | ClientEvent::Tally(_)
                 | ClientEvent::ReplyFailed { .. }
                 | ClientEvent::Renamed { .. }
-                | ClientEvent::Companion(_) => {}
+                | ClientEvent::Companion(_)
+                | ClientEvent::Inherited(_)
+                | ClientEvent::Second(_) => {}
             }
         }
         Err(CliError::ClientEnded)

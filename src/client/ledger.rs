@@ -12,12 +12,13 @@ use super::call::{Answer, Call, CallId, Output};
 use super::outgoing::{Outgoing, Purpose};
 use super::received::Received;
 use super::refusal;
+use super::seat::Remotes;
 use super::sent::Sent;
 use super::{ClientConfig, ClientEvent, CompanionEvent};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    AskId, AskState, ClientKind, ClientMessage, Hello, HubMessage, Offer, PeerName, Presence, Refusal, RequestId,
-    VERSIONS, Verdict, WatchingAnswer, Welcome,
+    AskId, AskState, ClientKind, ClientMessage, ErrorCode, Hello, HubMessage, Offer, PeerName, Presence, Refusal,
+    RequestId, VERSIONS, Verdict, WatchingAnswer, Welcome,
 };
 
 /// How long a request may wait for its answer. launchd starts a job at most once in ten seconds (launchd.plist(5)).
@@ -44,7 +45,7 @@ enum Link {
 /// The client's state and rules.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    config: ClientConfig,
+    pub(super) config: ClientConfig,
     link: Link,
     listener_missing: bool,
     mismatch: Option<Refusal>,
@@ -56,9 +57,10 @@ pub struct Ledger {
     plain_timers: Deadlines<CallId>,
     /// Whether the program watches, and whether it wants texts.
     watch: Option<bool>,
-    sent: Sent,
-    received: Received,
-    out: Outgoing,
+    pub(super) sent: Sent,
+    pub(super) received: Received,
+    pub(super) remotes: Remotes,
+    pub(super) out: Outgoing,
 }
 
 impl Ledger {
@@ -76,6 +78,7 @@ impl Ledger {
             watch: None,
             sent: Sent::new(),
             received: Received::new(),
+            remotes: Remotes::default(),
             out: Outgoing::default(),
         }
     }
@@ -139,6 +142,9 @@ impl Ledger {
 
     /// Ends an own ask without an outcome.
     pub fn handle_withdraw(&mut self, ask_id: AskId) {
+        if self.is_second() {
+            return self.out.notice(ClientMessage::Withdraw { ask_id });
+        }
         self.sent.withdraw(ask_id, &mut self.out);
     }
 
@@ -194,11 +200,13 @@ impl Ledger {
             HubMessage::Watched(event) => self.out.event(ClientEvent::Watched(event)),
             HubMessage::Accepted(accepted) => {
                 self.out.take_purpose(accepted.id);
-                self.sent.handle_accepted(accepted, &mut self.out);
+                let is_guarantor = !self.is_second();
+                self.sent.handle_accepted(accepted, is_guarantor, &mut self.out);
             }
             HubMessage::BroadcastAccepted(accepted) => {
                 self.out.take_purpose(accepted.id);
-                self.sent.handle_broadcast_accepted(now, accepted, &mut self.out);
+                let is_guarantor = !self.is_second();
+                self.sent.handle_broadcast_accepted(now, accepted, is_guarantor, &mut self.out);
             }
             HubMessage::Replied { id, ask_id, to } => {
                 self.out.take_purpose(id);
@@ -214,6 +222,10 @@ impl Ledger {
             HubMessage::Hook { by, receipts } => self.tell_of_companion(CompanionEvent::Hook { by, receipts }),
             HubMessage::HookGone { by } => self.tell_of_companion(CompanionEvent::HookGone(by)),
             HubMessage::Holding { by, batch } => self.tell_of_companion(CompanionEvent::Holding { by, batch }),
+            HubMessage::Call { by, request } => self.handle_remote(now, by, *request),
+            HubMessage::Bequest { waited_ms, bequest } => {
+                self.inherit(now, Duration::from_millis(waited_ms), bequest);
+            }
             // For companions only, which have no ledger.
             HubMessage::Offer { .. } | HubMessage::Verdict { .. } | HubMessage::End {} => {}
         }
@@ -232,6 +244,7 @@ impl Ledger {
         if let Some(name) = welcome.name {
             self.set_name(name);
         }
+        self.take_place(now, welcome.place);
         if let Some(name) = self.given_name.clone() {
             self.out.notice(ClientMessage::Named { name });
         }
@@ -332,6 +345,10 @@ impl Ledger {
             self.end_plain(call, Err(error.clone()));
         }
         self.sent.refuse_calls(now, &error, &mut self.out);
+        if error.code == ErrorCode::AlreadyRegistered {
+            // Another channel has succeeded this one, and has what it had.
+            self.sent.release();
+        }
         self.mismatch = Some(error);
     }
 
@@ -362,7 +379,12 @@ impl Ledger {
 
     /// Returns the next thing to tell the program.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_output()
+        while let Some(output) = self.out.pop_output() {
+            if let Some(output) = self.pass_on(output) {
+                return Some(output);
+            }
+        }
+        None
     }
 
     /// Returns whether the hub has welcomed this client on the present connection.

@@ -17,7 +17,7 @@ use super::timer::until;
 use super::wire;
 use crate::fault;
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
-use crate::protocol::{AskId, AskState, Offer, Presence, Refusal, Verdict};
+use crate::protocol::{AskId, AskState, Bequest, Offer, Presence, Refusal, Verdict};
 
 /// What the handle wants of the link.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) enum Command {
     Offer(Offer),
     Verdict(Verdict),
     Withdraw(AskId),
-    Bye(oneshot::Sender<()>),
+    Bye(Vec<Bequest>, oneshot::Sender<()>),
 }
 
 /// Why a connection is over.
@@ -184,7 +184,8 @@ impl Link {
             Some(Command::Offer(offer)) => self.ledger.handle_offer(offer),
             Some(Command::Verdict(verdict)) => self.ledger.handle_verdict(verdict),
             Some(Command::Withdraw(ask_id)) => self.ledger.handle_withdraw(ask_id),
-            Some(Command::Bye(done)) => {
+            Some(Command::Bye(messages, done)) => {
+                self.ledger.handle_leave(Instant::now(), messages);
                 self.ledger.handle_bye();
                 self.leaving = Some(done);
                 return Some(End::Left);

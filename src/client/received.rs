@@ -7,7 +7,9 @@ use super::call::{Answer, CallId};
 use super::outgoing::{Outgoing, Purpose};
 use super::{ClientEvent, Replied, refusal};
 use crate::deadlines::Deadlines;
-use crate::protocol::{AskEvent, AskId, AskState, ClientMessage, ErrorCode, PeerTag, Refusal, ReplyRequest};
+use crate::protocol::{
+    AskEvent, AskId, AskState, Bequest, ClientMessage, ErrorCode, PeerTag, Refusal, ReplyRequest, Standing,
+};
 
 /// How long a reply's call waits for the asker's client to take it.
 pub const REPLY_WAIT: Duration = Duration::from_secs(2);
@@ -17,6 +19,9 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// The most ended asks that are remembered. The open ones are bounded by the hub.
 const REMEMBERED_MAX: usize = 4096;
+
+/// How many asks that have ended are left to the next channel: they may be said again only if their askers were away.
+const BEQUEATHED_MAX: usize = 1024;
 
 /// How long a reply to an ask that this client never saw is kept.
 const STRANGE_REPLY_KEPT: Duration = Duration::from_secs(60);
@@ -32,23 +37,13 @@ struct ReceivedAsk {
     asker: Option<PeerTag>,
     deadline: Instant,
     state: AskState,
-    phase: Phase,
+    standing: Standing,
 }
 
 impl ReceivedAsk {
     fn progress(&self, ask_id: AskId) -> ClientMessage {
         ClientMessage::Progress { ask_id, state: self.state, asker: self.asker }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// It waits for this session.
-    Open,
-    /// The asker's client has taken this session's reply.
-    Answered,
-    /// Nobody waits for it any more.
-    Closed,
 }
 
 /// A reply that was not taken yet.
@@ -92,20 +87,20 @@ impl Received {
         }
         let deadline = now + Duration::from_millis(event.timeout_ms);
         let (from, asker) = (event.from.clone(), event.asker);
-        let ask = ReceivedAsk { from, asker, deadline, state: AskState::Accepted, phase: Phase::Open };
+        let ask = ReceivedAsk { from, asker, deadline, state: AskState::Accepted, standing: Standing::Open };
         self.asks.insert(event.ask_id, ask);
         self.timers.set(Timer::Forget(event.ask_id), deadline + REMEMBERED);
         out.event(ClientEvent::Ask(event));
     }
 
     pub(super) fn handle_closed(&mut self, ask_id: AskId, out: &mut Outgoing) {
-        self.end(ask_id, Phase::Closed, out);
+        self.end(ask_id, Standing::Closed, out);
     }
 
     /// Ends an open ask: the program hears of it, and the oldest that has ended is forgotten where there are too many.
-    fn end(&mut self, ask_id: AskId, phase: Phase, out: &mut Outgoing) {
-        let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| ask.phase == Phase::Open) else { return };
-        ask.phase = phase;
+    fn end(&mut self, ask_id: AskId, standing: Standing, out: &mut Outgoing) {
+        let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| ask.standing == Standing::Open) else { return };
+        ask.standing = standing;
         out.event(ClientEvent::Closed { ask_id });
         self.ended_order.push_back(ask_id);
         if self.ended_order.len() > REMEMBERED_MAX
@@ -118,7 +113,7 @@ impl Received {
 
     /// Forgets an ask after its time, ended or not.
     fn forget(&mut self, ask_id: AskId, out: &mut Outgoing) {
-        self.end(ask_id, Phase::Closed, out);
+        self.end(ask_id, Standing::Closed, out);
         self.ended_order.retain(|ended| *ended != ask_id);
         self.asks.remove(&ask_id);
     }
@@ -126,7 +121,7 @@ impl Received {
     pub(super) fn advance(&mut self, ask_id: AskId, state: AskState, out: &mut Outgoing) {
         if let Some(ask) = self.asks.get_mut(&ask_id).filter(|ask| state > ask.state) {
             ask.state = state;
-            if ask.phase == Phase::Open {
+            if ask.standing == Standing::Open {
                 out.notice(ask.progress(ask_id));
             }
         }
@@ -134,7 +129,7 @@ impl Received {
 
     pub(super) fn reply(&mut self, now: Instant, call: CallId, ask_id: AskId, text: String, out: &mut Outgoing) {
         let known = self.asks.get(&ask_id);
-        if known.is_some_and(|ask| ask.phase == Phase::Answered) {
+        if known.is_some_and(|ask| ask.standing == Standing::Answered) {
             return out.answer(call, Err(refusal::answered_before(ask_id, true)));
         }
         if self.replies.contains_key(&ask_id) {
@@ -155,9 +150,9 @@ impl Received {
     }
 
     pub(super) fn handle_replied(&mut self, ask_id: AskId, to: String, out: &mut Outgoing) {
-        self.end(ask_id, Phase::Answered, out);
+        self.end(ask_id, Standing::Answered, out);
         if let Some(ask) = self.asks.get_mut(&ask_id) {
-            ask.phase = Phase::Answered;
+            ask.standing = Standing::Answered;
             ask.state = AskState::Shown;
         }
         if let Some(PendingReply { call: Some(call), .. }) = self.drop_reply(ask_id) {
@@ -168,7 +163,7 @@ impl Received {
     pub(super) fn handle_reply_refused(&mut self, ask_id: AskId, error: Refusal, out: &mut Outgoing) {
         // After any other refusal the session may answer once more.
         if error.code == ErrorCode::UnknownAsk {
-            self.end(ask_id, Phase::Closed, out);
+            self.end(ask_id, Standing::Closed, out);
         }
         if let Some(reply) = self.drop_reply(ask_id) {
             match reply.call {
@@ -184,9 +179,56 @@ impl Received {
         self.replies.remove(&ask_id)
     }
 
+    /// Returns the asks that are known, the newest of those that have ended, and the replies that are kept.
+    pub(super) fn bequests(&self, now: Instant) -> Vec<Bequest> {
+        let ended = self.ended_order.iter().rev().take(BEQUEATHED_MAX);
+        let open = self.asks.iter().filter(|(_, ask)| ask.standing == Standing::Open).map(|(id, _)| id);
+        let asks = open.chain(ended).filter_map(|id| {
+            let ReceivedAsk { from, asker, deadline, state, standing } = self.asks.get(id)?.clone();
+            let timeout_ms = u64::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX);
+            Some(Bequest::Received { ask_id: *id, from, asker, timeout_ms, state, standing })
+        });
+        let reply = |(ask_id, reply): (&AskId, &PendingReply)| Bequest::Reply {
+            ask_id: *ask_id,
+            to: reply.to.clone(),
+            text: reply.text.clone(),
+        };
+        asks.chain(self.replies.iter().map(reply)).collect()
+    }
+
+    /// Takes over a reply that another channel of the session has said to be pending.
+    pub(super) fn inherit_reply(&mut self, now: Instant, ask_id: AskId, to: String, text: String, out: &mut Outgoing) {
+        if self.replies.contains_key(&ask_id) || self.replies.len() >= REPLIES_MAX {
+            return;
+        }
+        let reply = PendingReply { text, to, call: None };
+        self.timers.set(Timer::Expire(ask_id), now + STRANGE_REPLY_KEPT);
+        say_reply(ask_id, &reply, out);
+        self.replies.insert(ask_id, reply);
+    }
+
+    /// Takes over an ask that another channel of the session was given. Returns whether it is open and new here.
+    pub(super) fn inherit_ask(&mut self, now: Instant, waited: Duration, bequest: Bequest, out: &mut Outgoing) -> bool {
+        let Bequest::Received { ask_id, from, asker, timeout_ms, state, standing } = bequest else { return false };
+        if self.asks.contains_key(&ask_id) {
+            return false;
+        }
+        let deadline = now + Duration::from_millis(timeout_ms).saturating_sub(waited);
+        let ask = ReceivedAsk { from, asker, deadline, state, standing };
+        let progress = ask.progress(ask_id);
+        self.asks.insert(ask_id, ask);
+        self.timers.set(Timer::Forget(ask_id), deadline + REMEMBERED);
+        if standing != Standing::Open {
+            self.ended_order.push_front(ask_id);
+            return false;
+        }
+        out.notice(progress);
+        true
+    }
+
     /// Says everything again to a hub that may know nothing of it.
     pub(super) fn say_again(&self, out: &mut Outgoing) {
-        for (ask_id, ask) in self.asks.iter().filter(|(_, ask)| ask.phase == Phase::Open) {
+        for (ask_id, ask) in self.asks.iter().filter(|(_, ask)| ask.standing == Standing::Open) {
             out.notice(ask.progress(*ask_id));
         }
         for (ask_id, reply) in &self.replies {

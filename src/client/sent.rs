@@ -1,5 +1,7 @@
 //! The asker's end: open asks and broadcasts, and the one outcome of each.
 
+mod estate;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,7 +35,8 @@ const AGAIN_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 struct OpenAsk {
     to: String,
-    question: Rc<str>,
+    /// The text; none of one that was inherited without: it is not said again.
+    question: Option<Rc<str>>,
     started: Instant,
     deadline: Instant,
     broadcast: Option<BroadcastId>,
@@ -124,7 +127,7 @@ impl Sent {
     ) {
         let ask = OpenAsk {
             to,
-            question: question.into(),
+            question: Some(question.into()),
             started: now,
             deadline: now + timeout,
             broadcast: None,
@@ -178,6 +181,19 @@ impl Sent {
         }
     }
 
+    /// Remembers an ask that has ended, for a while beyond its deadline.
+    fn remember(&mut self, now: Instant, id: AskId, deadline: Instant, taken: Option<Taken>) {
+        self.ended.insert(id, EndedAsk { taken });
+        self.ended_order.push_back(id);
+        self.timers.set(Timer::Forget(id), deadline.max(now) + REMEMBERED);
+        if self.ended_order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
+            self.timers.clear(&Timer::Forget(oldest));
+        }
+    }
+
     /// Takes note of the connection's end: which taken replies the next hub must be told of.
     pub(super) fn handle_disconnected(&mut self, now: Instant) {
         for (_, taken) in self.taken() {
@@ -198,9 +214,10 @@ impl Sent {
         }
     }
 
-    pub(super) fn handle_accepted(&mut self, accepted: Accepted, out: &mut Outgoing) {
+    /// Takes note of an acceptance. `is_guarantor`: whether this client sees to the ask's end, and not its session's peer.
+    pub(super) fn handle_accepted(&mut self, accepted: Accepted, is_guarantor: bool, out: &mut Outgoing) {
         let Some(ask) = self.asks.get_mut(&accepted.ask_id) else {
-            if !self.ended.contains_key(&accepted.ask_id) {
+            if is_guarantor && !self.ended.contains_key(&accepted.ask_id) {
                 // Its caller was told that it failed: nobody may be made to answer it.
                 out.notice(ClientMessage::Withdraw { ask_id: accepted.ask_id });
             }
@@ -214,9 +231,18 @@ impl Sent {
             let asked = Asked { ask_id: accepted.ask_id, to: accepted.to, state: accepted.state };
             out.answer(call, Ok(Answer::Asked(asked)));
         }
+        if !is_guarantor {
+            self.drop_ask(accepted.ask_id);
+        }
     }
 
-    pub(super) fn handle_broadcast_accepted(&mut self, now: Instant, accepted: BroadcastAccepted, out: &mut Outgoing) {
+    pub(super) fn handle_broadcast_accepted(
+        &mut self,
+        now: Instant,
+        accepted: BroadcastAccepted,
+        is_guarantor: bool,
+        out: &mut Outgoing,
+    ) {
         let id = accepted.broadcast_id;
         self.timers.clear(&Timer::BroadcastPatience(id));
         let Some(broadcast) = self.broadcasts.get_mut(&id) else {
@@ -226,6 +252,7 @@ impl Sent {
             return;
         };
         let Some(call) = broadcast.call.take() else { return };
+        let question = Rc::clone(&broadcast.question);
         let asks: Vec<Asked> = accepted
             .asks
             .iter()
@@ -234,10 +261,15 @@ impl Sent {
         broadcast.open = asks.len() as u64;
         broadcast.tally.refused = accepted.refused.len() as u64;
         broadcast.tally.asked = broadcast.open + broadcast.tally.refused;
+        if !is_guarantor {
+            self.broadcasts.remove(&id);
+            let broadcasted = Broadcasted { broadcast_id: id, asks, refused: accepted.refused };
+            return out.answer(call, Ok(Answer::Broadcasted(broadcasted)));
+        }
         for ask in accepted.asks {
             let open = OpenAsk {
                 to: ask.to.to_string(),
-                question: Rc::clone(&broadcast.question),
+                question: Some(Rc::clone(&question)),
                 started: now,
                 deadline: now + broadcast.timeout,
                 broadcast: Some(id),
@@ -302,15 +334,8 @@ impl Sent {
             let asked = Asked { ask_id: id, to: to.clone(), state: ask.state };
             out.answer(call, Ok(Answer::Asked(asked)));
         }
-        self.ended.insert(id, EndedAsk { taken: taken_by.map(|by| Taken { by, said: now, known: false }) });
-        self.ended_order.push_back(id);
-        self.timers.set(Timer::Forget(id), ask.deadline.max(now) + REMEMBERED);
-        if self.ended_order.len() > REMEMBERED_MAX
-            && let Some(oldest) = self.ended_order.pop_front()
-        {
-            self.ended.remove(&oldest);
-            self.timers.clear(&Timer::Forget(oldest));
-        }
+        let taken = taken_by.map(|by| Taken { by, said: now, known: false });
+        self.remember(now, id, ask.deadline, taken);
         let replied = matches!(end, End::Reply { .. });
         let gone = matches!(end, End::Failed { code: ErrorCode::PeerGone, .. });
         out.event(ClientEvent::Outcome(Outcome { ask_id: id, to, broadcast_id: ask.broadcast, end }));
@@ -407,12 +432,13 @@ impl Sent {
 }
 
 fn say_ask(now: Instant, ask_id: AskId, ask: &OpenAsk, out: &mut Outgoing) {
+    let Some(question) = &ask.question else { return };
     out.request(Purpose::Ask(ask_id), |id| {
         ClientMessage::Ask(AskRequest {
             id,
             ask_id,
             to: ask.to.clone(),
-            question: ask.question.to_string(),
+            question: question.to_string(),
             timeout_ms: millis_left(now, ask.deadline),
             bound: ask.bound,
             broadcast_id: ask.broadcast,

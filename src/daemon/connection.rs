@@ -13,7 +13,7 @@ use super::Event;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::stream::{Count, Stream};
-use crate::hub::{ConnId, GONE_WAIT};
+use crate::hub::{ConnId, GONE_WAIT, Input};
 use crate::process;
 use crate::protocol::ClientProcess;
 
@@ -87,6 +87,16 @@ impl Credentials {
 /// A pid that is used again in that time only makes the wait as long as it may be.
 pub(super) fn watch_process(conn: ConnId, credentials: Credentials, events: mpsc::Sender<Event>) {
     let Some(pid) = credentials.pid.and_then(Pid::from_raw) else { return };
+    tell_of_end(pid, Input::ProcessEnded { conn }, events);
+}
+
+/// Tells the owner when a session's client has ended, if it does while a successor of its channel is waited for.
+pub(super) fn watch_client(process: ClientProcess, events: mpsc::Sender<Event>) {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return };
+    tell_of_end(pid, Input::ClientEnded { process }, events);
+}
+
+fn tell_of_end(pid: Pid, input: Input, events: mpsc::Sender<Event>) {
     tokio::task::spawn_local(async move {
         let ended = async {
             while test_kill_process(pid) != Err(Errno::SRCH) {
@@ -94,7 +104,7 @@ pub(super) fn watch_process(conn: ConnId, credentials: Credentials, events: mpsc
             }
         };
         if tokio::time::timeout(GONE_WAIT, ended).await.is_ok() {
-            let _owner_left = events.send(Event::ProcessEnded(conn)).await;
+            let _owner_left = events.send(Event::Ended(input)).await;
         }
     });
 }

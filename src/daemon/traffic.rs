@@ -45,7 +45,7 @@ impl Daemon {
                     self.dirty.insert(conn);
                 }
             }
-            Event::ProcessEnded(conn) => self.tell(Input::ProcessEnded { conn }),
+            Event::Ended(input) => self.tell(input),
         }
     }
 
@@ -189,6 +189,7 @@ impl Daemon {
                     }
                 }
                 Some(Effect::Close { conn, reason }) => self.close(conn, reason),
+                Some(Effect::Watch { process }) => connection::watch_client(process, self.events.clone()),
                 Some(Effect::Exit) => self.exiting = true,
                 None => {
                     self.has_effects = false;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use siphasher::sip::SipHasher24;
+
 use super::ConnId;
 use super::held::Held;
 use super::loops::Course;
@@ -45,6 +47,19 @@ pub(super) struct Ask {
     pub(super) phase: Phase,
     /// Its place in the order in which the hub accepted asks.
     pub(super) number: u64,
+    /// What the reply was that was taken, as far as it takes to know it again.
+    pub(super) reply: Option<u64>,
+}
+
+impl Ask {
+    /// Returns whether a reply with another text was taken.
+    pub(super) fn was_answered_otherwise(&self, text: &str) -> bool {
+        self.reply.is_some_and(|reply| reply != digest(text))
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    SipHasher24::new().hash(text.as_bytes())
 }
 
 /// Where an ask stands.
@@ -146,6 +161,18 @@ impl Asks {
         self.in_order(&self.sent, tag)
     }
 
+    /// Returns the asks that a client sent and that have failed since then, in the order of their acceptance.
+    pub(super) fn failed_since(&self, tag: PeerTag, since: Instant) -> Vec<AskId> {
+        let has_failed = |ask: &Ask| match ask.phase {
+            Phase::Ended { ending: Ending::TimedOut | Ending::PeerGone, at } => at >= since,
+            Phase::Open { .. } | Phase::Answered(_) | Phase::Ended { .. } => false,
+        };
+        let concerns = |ask: &Ask| ask.asker == tag && has_failed(ask);
+        let mut ids: Vec<AskId> = self.by_id.iter().filter(|(_, ask)| concerns(ask)).map(|(id, _)| *id).collect();
+        ids.sort_by_key(|id| self.by_id.get(id).map(|ask| ask.number));
+        ids
+    }
+
     /// Returns the open asks that a peer received, in the order of their acceptance.
     pub(super) fn received_by(&self, tag: PeerTag) -> Vec<AskId> {
         self.in_order(&self.received, tag)
@@ -216,6 +243,9 @@ impl Asks {
     pub(super) fn end(&mut self, now: Instant, id: AskId, ending: Ending) -> Option<Phase> {
         let ask = self.by_id.get_mut(&id).filter(|ask| !matches!(ask.phase, Phase::Ended { .. }))?;
         let phase = std::mem::replace(&mut ask.phase, Phase::Ended { ending, at: now });
+        if let (Ending::Replied, Phase::Answered(answer)) = (ending, &phase) {
+            ask.reply = Some(digest(&answer.text));
+        }
         let (asker, asked) = (ask.asker, ask.asked);
         self.timers.set(id, ask.deadline.max(now) + REMEMBERED);
         self.let_go(asker, &phase);
@@ -254,6 +284,7 @@ impl Asks {
             deadline: now,
             phase: Phase::Ended { ending: Ending::Replied, at: now },
             number: self.next_number,
+            reply: None,
         };
         self.by_id.insert(id, ask);
         self.timers.set(id, now + REMEMBERED);

@@ -166,8 +166,13 @@ impl Companions {
     }
 
     /// Returns the channel that has the companions of this client.
-    fn channel(&self, client: Client) -> Option<PeerTag> {
+    pub(super) fn channel(&self, client: Client) -> Option<PeerTag> {
         self.sessions.get(&client)?.channels.last().copied()
+    }
+
+    /// Returns the client of a channel.
+    pub(super) fn client(&self, channel: PeerTag) -> Option<Client> {
+        self.clients.get(&channel).copied()
     }
 
     /// Returns the connection of this channel's companion.
@@ -194,7 +199,7 @@ impl Companions {
 
 impl Hub {
     /// Lets a channel that its client has started anew take the name of the one before, which has left. One whose connection
-    /// is lost keeps its name while it may come back: [`Hub::bequeath`].
+    /// is lost keeps its name while it may come back: [`Hub::bequeath_name`].
     pub(super) fn succeed(&mut self, client: Client, hello: &mut Hello) {
         if let (ClientKind::Channel(facts), Some(session)) =
             (&mut hello.kind, self.companions.sessions.get_mut(&client))
@@ -205,7 +210,7 @@ impl Hub {
     }
 
     /// Gives the name of a channel that has gone to the one that its client started after it.
-    pub(super) fn bequeath(&mut self, successor: PeerTag, name: PeerName) {
+    pub(super) fn bequeath_name(&mut self, successor: PeerTag, name: PeerName) {
         if let Some(former) = self.peers.inherit(successor, name.clone()) {
             self.tell_renamed(&former, &name);
             self.send(successor, HubMessage::Renamed { id: None, name });
@@ -219,8 +224,11 @@ impl Hub {
             self.send_to(old, HubMessage::End {});
         }
         match self.companions.channel(client) {
-            Some(channel) => self.introduce(channel, tag),
             // A hook has no time; a waiter has the time of an orphan.
+            Some(channel) if role == Role::Hook && self.seats.has_ended(channel) => {
+                self.send_to(conn, HubMessage::End {})
+            }
+            Some(channel) => self.introduce(channel, tag),
             None if role == Role::Hook && !self.settling.is_on() => self.send_to(conn, HubMessage::End {}),
             None => {}
         }

@@ -152,6 +152,7 @@ impl Hub {
             deadline: new.deadline,
             phase: Phase::Open { question },
             number: 0,
+            reply: None,
         };
         self.asks.open(new.id, ask);
         if let Some(peer) = self.peers.get_mut(new.asked) {
@@ -266,6 +267,13 @@ impl Hub {
                 let answer = Answer { text: answer.text.clone(), from, request: (conn, reply.id) };
                 self.asks.answer(reply.ask_id, answer);
             }
+            // Another channel of the session has answered: this one does not know.
+            Phase::Ended { ending: Ending::Replied, at }
+                if self.seat_of(tag).is_some() && ask.was_answered_otherwise(&reply.text) =>
+            {
+                let error = refusal::unknown_ask(reply.ask_id, Some((Ending::Replied, *at)), now);
+                self.refuse(conn, reply.id, error);
+            }
             Phase::Ended { ending: Ending::Replied, .. } => {
                 let to = self.sender_of(ask.asker);
                 self.send_to(conn, HubMessage::Replied { id: reply.id, ask_id: reply.ask_id, to });
@@ -374,6 +382,10 @@ impl Hub {
             Phase::Answered(Answer { request: (conn, id), .. }) if ending == Ending::Replied => {
                 let to = self.sender_of(asker);
                 self.send_to(conn, HubMessage::Replied { id, ask_id, to });
+                // Another channel of the session has answered, or a former one: the peer's must know.
+                if self.seat_of(asked).is_some() && self.peers.conn(asked) != Some(conn) {
+                    self.send(asked, HubMessage::Closed { ask_id });
+                }
             }
             Phase::Answered(Answer { request: (conn, id), .. }) => {
                 self.refuse(conn, id, refusal::unknown_ask(ask_id, Some((ending, now)), now));

@@ -38,6 +38,14 @@ pub(super) fn asks_itself(name: &str) -> Refusal {
     Refusal::new(ErrorCode::BadArgs, format!("{name} is this session itself"), LIST)
 }
 
+pub(super) fn succeeded() -> Refusal {
+    Refusal::new(
+        ErrorCode::AlreadyRegistered,
+        "another server of this session has taken this one's place",
+        "use the tools of the other one, or reconnect this one: /mcp",
+    )
+}
+
 pub(super) fn id_in_use(id: AskId) -> Refusal {
     Refusal::new(ErrorCode::BadArgs, format!("the ask_id {id} names an ask of another client"), "make a new random id")
 }

@@ -8,8 +8,8 @@ use super::peers::{GONE_WAIT, Registered};
 use super::{CloseReason, ConnId, Effect, Hub, Kinship, refusal};
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    AskEvent, AskId, ClientKind, ClientMessage, Hello, HubMessage, PeerName, PeerTag, Refusal, ReplyEvent, RequestId,
-    VERSIONS, WatchedEvent, Welcome,
+    AskEvent, AskId, ClientKind, ClientMessage, Hello, HubMessage, PeerName, PeerTag, Place, Refusal, ReplyEvent,
+    RequestId, VERSIONS, WatchedEvent, Welcome,
 };
 
 /// The most bytes that are kept of a client's program, branch or MCP client.
@@ -39,6 +39,9 @@ impl Hub {
 
     pub(super) fn handle_first_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
         let (id, kind) = (message.request_id(), message.kind());
+        if self.seats.is_waiting(conn) && message != (ClientMessage::Bye {}) {
+            return;
+        }
         if let ClientMessage::Hello(hello) = message {
             return self.handle_hello(now, conn, *hello);
         }
@@ -48,7 +51,7 @@ impl Hub {
         self.send_to(conn, HubMessage::Error { id, error: refusal::not_registered(kind) });
     }
 
-    fn handle_hello(&mut self, now: Instant, conn: ConnId, mut hello: Hello) {
+    pub(super) fn handle_hello(&mut self, now: Instant, conn: ConnId, mut hello: Hello) {
         let id = hello.id;
         bound_facts(&mut hello);
         let Some(version) = VERSIONS.common(hello.versions) else {
@@ -69,9 +72,15 @@ impl Hub {
             let companion = Companion::new(hello.key.tag(), role, client, facts.clone());
             return self.take_in(now, conn, id, version, companion);
         }
+        let mut heir = None;
         if let Some(client) = client {
-            self.succeed(client, &mut hello);
+            let Some((seated, former)) = self.seat(now, conn, client, version, hello) else { return };
+            (hello, heir) = (seated, former);
+            if heir.is_none() {
+                self.succeed(client, &mut hello);
+            }
         }
+        let key = hello.key;
         let Registered { tag, superseded, displaced, resumed } = self.peers.register(now, conn, hello, settling);
         if let Some(old) = superseded.filter(|old| *old != conn) {
             self.connections.remove(old);
@@ -82,11 +91,18 @@ impl Hub {
         self.connections.set_client(conn, tag);
         self.connections.forget_lost(tag);
         let name = self.peers.name(tag).cloned();
+        let turn = self.seat_of(tag).map_or(0, |seat| seat.turn);
+        let place = heir.map(|_| Place::Heir { key, turn });
         tracing::info!(conn = conn.0, peer = name.as_ref().map(PeerName::as_str), resumed, "a client has come");
         self.send_to(
             conn,
-            HubMessage::Welcome(Welcome { id, version, name, hub: self.program.version.to_owned(), settling }),
+            HubMessage::Welcome(Welcome { id, version, name, hub: self.program.version.to_owned(), settling, place }),
         );
+        if heir.is_some() {
+            self.bequeath(now, tag);
+        } else {
+            self.seats.forget(tag);
+        }
         if let Some((other, name)) = displaced {
             if let Some(former) = self.peers.name(tag).cloned() {
                 self.tell_renamed(&former, &name);
@@ -100,13 +116,16 @@ impl Hub {
         }
         self.retry_for_newcomer(now, tag);
         self.handle_channel_came(now, client, tag);
+        if let Some(client) = client {
+            self.retry_waiting(now, |waiting| waiting == client);
+        }
     }
 
     /// Takes a companion in.
     fn take_in(&mut self, now: Instant, conn: ConnId, id: RequestId, version: u32, companion: Companion) {
         self.connections.set_greeted(conn);
         let (hub, settling) = (self.program.version.to_owned(), self.settling.is_on());
-        self.send_to(conn, HubMessage::Welcome(Welcome { id, version, name: None, hub, settling }));
+        self.send_to(conn, HubMessage::Welcome(Welcome { id, version, name: None, hub, settling, place: None }));
         self.handle_companion(now, conn, companion);
     }
 
@@ -207,7 +226,11 @@ impl Hub {
 
     pub(super) fn handle_bye(&mut self, now: Instant, conn: ConnId, tag: PeerTag) {
         self.close(now, conn, CloseReason::Bye);
-        self.forget(now, tag);
+        if self.seat_of(tag).is_some() {
+            self.handle_seat_left(now, tag, true);
+        } else {
+            self.forget(now, tag);
+        }
     }
 
     pub(super) fn handle_disconnected(&mut self, now: Instant, conn: ConnId) {
@@ -217,10 +240,12 @@ impl Hub {
         self.watchers.remove(conn);
         self.backlogs.forget(conn);
         self.handle_companion_left(conn);
+        self.seats.remove(conn);
         if let Some(tag) = self.connections.remove(conn) {
             let settled = self.settling.poll_timeout().unwrap_or(now);
             self.peers.handle_lost(tag, conn, (now + GONE_WAIT).max(settled));
             self.connections.remember_lost(conn, tag);
+            self.handle_seat_left(now, tag, false);
         }
         self.idle.handle_connections(now, self.connections.len());
     }
@@ -229,7 +254,10 @@ impl Hub {
         if let Some(tag) = self.connections.lost_client(conn)
             && self.peers.get(tag).is_some_and(|peer| peer.conn.is_none())
         {
-            self.forget(now, tag);
+            match self.seat_of(tag) {
+                Some(_) => self.end_seat(now, tag),
+                None => self.forget(now, tag),
+            }
         }
     }
 
@@ -241,6 +269,7 @@ impl Hub {
         self.watchers.remove(conn);
         self.backlogs.forget(conn);
         self.handle_companion_left(conn);
+        self.seats.remove(conn);
         if let Some(tag) = self.connections.remove(conn) {
             self.peers.handle_lost(tag, conn, now + GONE_WAIT);
         }
@@ -260,6 +289,7 @@ impl Hub {
             self.end_ask(now, ask_id, Ending::Withdrawn);
         }
         self.connections.forget_lost(tag);
+        self.seats.forget(tag);
         let successor = self.handle_channel_gone(now, tag);
         if let Some(peer) = self.peers.forget(tag) {
             tracing::info!(peer = peer.sender(), "a client has gone");
@@ -267,7 +297,7 @@ impl Hub {
                 let name = session.name.clone();
                 self.tell_watchers(|_| Some(WatchedEvent::PeerLeft { name }));
                 if let Some(successor) = successor {
-                    self.bequeath(successor, session.name);
+                    self.bequeath_name(successor, session.name);
                 }
             }
         }

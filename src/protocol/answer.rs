@@ -7,6 +7,7 @@ use super::id::{AskId, BroadcastId, PeerTag};
 use super::message::RequestId;
 use super::name::PeerName;
 use super::request::{AskState, Presence, VersionRange};
+use super::succession::Place;
 
 /// The answer to `hello`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Welcome {
     pub hub: String,
     /// Whether the hub has just started and may not know every peer yet.
     pub settling: bool,
+    /// What the channel is in its session, where that is something special.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// The answer to `peers`.

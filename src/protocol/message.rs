@@ -10,6 +10,7 @@ use super::error::Refusal;
 use super::id::{AskId, PeerTag};
 use super::name::PeerName;
 use super::request::{AskRequest, AskState, BroadcastRequest, Hello, Presence, ReplyRequest};
+use super::succession::Bequest;
 use super::watch::{WatchedEvent, WatchingAnswer};
 
 /// Chosen by the client for each request; its one answer carries it back.
@@ -93,7 +94,20 @@ pub enum ClientMessage {
     },
     /// Tells a companion whether to show the batch that it holds, and end, or to forget it.
     Verdict(Verdict),
-    /// Leaves in order: what is open ends at once, nobody waits for a reconnect.
+    /// Answers what the session's second channel asks through this one.
+    Answer {
+        /// The second channel.
+        to: PeerTag,
+        /// The answer, with the request's id.
+        answer: Box<HubMessage>,
+    },
+    /// Leaves something to the channel that succeeds this one.
+    Bequest {
+        /// What.
+        bequest: Bequest,
+    },
+    /// Leaves in order: what is open ends at once, nobody waits for a reconnect. A channel with a seat is waited for until
+    /// its client has ended or another channel has taken the seat, two seconds at most.
     Bye {},
 }
 
@@ -114,6 +128,8 @@ impl ClientMessage {
             | Self::Offer(_)
             | Self::Holding { .. }
             | Self::Verdict(_)
+            | Self::Answer { .. }
+            | Self::Bequest { .. }
             | Self::Bye {} => None,
         }
     }
@@ -121,7 +137,7 @@ impl ClientMessage {
     /// Returns the protocol version that added the message: older hubs do not know it.
     pub const fn since(&self) -> u32 {
         match self {
-            Self::Watch { .. } | Self::Named { .. } => 2,
+            Self::Watch { .. } | Self::Named { .. } | Self::Bequest { .. } | Self::Answer { .. } => 2,
             Self::Hello(_)
             | Self::Peers { .. }
             | Self::Status { .. }
@@ -159,6 +175,8 @@ impl ClientMessage {
             Self::Offer(_) => "offer",
             Self::Holding { .. } => "holding",
             Self::Verdict(_) => "verdict",
+            Self::Answer { .. } => "answer",
+            Self::Bequest { .. } => "bequest",
             Self::Bye {} => "bye",
         }
     }
@@ -260,6 +278,20 @@ pub enum HubMessage {
         batch: Option<u64>,
         /// Whether it shows it.
         show: bool,
+    },
+    /// The session's second channel wants this of the peer: an `ask`, a `broadcast` or a `withdraw`.
+    Call {
+        /// The second channel.
+        by: PeerTag,
+        /// What it wants.
+        request: Box<ClientMessage>,
+    },
+    /// Something that another channel of the session has left to this one.
+    Bequest {
+        /// How long ago, in milliseconds.
+        waited_ms: u64,
+        /// What.
+        bequest: Bequest,
     },
     /// This companion is not needed any more: it ends, unless it holds a batch.
     End {},

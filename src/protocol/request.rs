@@ -6,6 +6,7 @@ use super::companion::{ClientProcess, CompanionFacts};
 use super::id::{AskId, BroadcastId, PeerKey, PeerTag};
 use super::message::RequestId;
 use super::name::PeerName;
+use super::succession::Seat;
 
 /// Who a client is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub struct SessionFacts {
     /// have no companions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<u64>,
+    /// Whether, and how, the channel sits in a session that may have others: only where the process is the client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<Seat>,
     /// The MCP client and its version, for people: `claude-code 2.1.330`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,

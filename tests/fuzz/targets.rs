@@ -223,6 +223,7 @@ impl House {
                     self.names.remove(&conn);
                     assert!(self.buffers.remove(&conn).is_some(), "a connection is closed twice");
                 }
+                Effect::Watch { .. } => {}
                 Effect::Exit => assert!(self.buffers.is_empty(), "the hub leaves somebody"),
             }
         }

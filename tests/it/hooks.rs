@@ -55,6 +55,23 @@ fn a_tool_call_gets_what_waits_and_a_relay_tool_where_no_hook_follows() {
 }
 
 #[test]
+fn a_transcript_tells_which_events_were_put_into_a_turn() {
+    let (hub, folder, session, mut asker) = stage();
+    let ask_id = ask(&mut asker, 1, "one", 1500);
+    prompt(&hub, "hello").unwrap();
+    let event = format!(
+        "<channel source=\"plugin:relay:relay\" kind=\"ask\" from=\"asker\" ask_id=\"{ask_id}\">\none\n</channel>"
+    );
+    let line = json!({"type": "attachment", "attachment": {"type": "queued_command", "prompt": event, "origin": {"kind": "channel", "server": "plugin:relay:relay"}}});
+    let transcript = folder.path().join("transcript.jsonl");
+    std::fs::write(&transcript, format!("{}{line}\n", "x".repeat(300_000) + "\n")).unwrap();
+    let input = json!({"hook_event_name": "PostToolUse", "tool_name": "Bash", "transcript_path": transcript});
+    assert_eq!(hook(&hub, &input), None);
+    assert_eq!(asker.hear()["state"], "shown");
+    drop(session);
+}
+
+#[test]
 fn a_receipt_of_the_client_turns_handed_over_into_shown() {
     let (hub, _folder, _session, mut asker) = stage();
     for (number, reports) in [(1, true), (2, false)] {

@@ -16,8 +16,9 @@ use proptest::sample::select;
 use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    Activity, AskId, AskRequest, AskState, BODY_MAX_BYTES, BroadcastId, BroadcastRequest, ClientKind, ClientMessage,
-    Hello, HubMessage, PeerKey, PeerName, PeerTag, Presence, Refusal, ReplyRequest, SessionFacts, VersionRange, Wake,
+    Activity, AskId, AskRequest, AskState, BODY_MAX_BYTES, Bequest, BroadcastId, BroadcastRequest, ClientKind,
+    ClientMessage, Hello, HubMessage, PeerKey, PeerName, PeerTag, Presence, Refusal, ReplyRequest, SessionFacts,
+    VersionRange, Wake,
 };
 
 use self::naive::{Naive, Out};
@@ -129,6 +130,8 @@ fn messages() -> impl Strategy<Value = ClientMessage> {
         2 => rename,
         2 => (1u64..9).prop_map(|id| ClientMessage::Peers { id }),
         1 => presence.prop_map(ClientMessage::Presence),
+        1 => Just(ClientMessage::Bequest { bequest: Bequest::Taken { ask_id: AskId::from_bits(1), by: key(0).tag() } }),
+        1 => Just(ClientMessage::Answer { to: key(0).tag(), answer: Box::new(HubMessage::End {}) }),
         1 => Just(ClientMessage::Bye {}),
     ]
 }
@@ -201,6 +204,7 @@ impl Trial {
                     branch: None,
                     pid: client.into(),
                     start: None,
+                    seat: None,
                     client: None,
                     presence: Presence { status: Activity::Idle, wakes_by },
                 };
@@ -251,6 +255,7 @@ impl Trial {
             match effect {
                 Effect::Send { conn, message } => done.push((conn, Ok(without_words(message)))),
                 Effect::Close { conn, reason } => done.push((conn, Err(reason))),
+                Effect::Watch { .. } => {}
                 Effect::Exit => panic!("nobody told this hub to leave"),
             }
         }

@@ -40,11 +40,13 @@ mod plugin;
 #[cfg(target_os = "linux")]
 mod recovery;
 mod refusals;
+mod routes;
 mod samples;
 #[cfg(target_os = "linux")]
 mod scarcity;
 mod service;
 mod simulation;
+mod succession;
 mod support;
 mod survival;
 mod tidy;

@@ -33,7 +33,7 @@ const ADDRESSES: [&str; 9] = ["api", "web", "api-2", "büro-7", "API", "Büro 7"
 const WISHES: [&str; 5] = ["api", "fresh", "web-2", "hub", "!"];
 
 /// What every run of the default length must have met.
-const MUST_MEET: [&str; 33] = [
+const MUST_MEET: [&str; 37] = [
     "fault: connection cut",
     "fault: connection congested",
     "fault: hub killed",
@@ -41,6 +41,10 @@ const MUST_MEET: [&str; 33] = [
     "fault: client killed",
     "fault: client left",
     "fault: client paused",
+    "fault: channel renewed",
+    "fault: channel killed and renewed",
+    "outcome inherited",
+    "client end seen",
     "process end seen",
     "idle exit",
     "ask accepted",
@@ -115,7 +119,7 @@ impl Run {
             }
             17 => {
                 let open = world.checker.open_of(client);
-                if !open.is_empty() {
+                if !open.is_empty() && !world.clients[client].renewing {
                     let ask = *world.random.pick(&open);
                     world.withdraw(client, ask);
                 }
@@ -182,7 +186,7 @@ impl Run {
     fn fault(&self, world: &mut World) {
         let client = world.random.below(world.clients.len() as u64) as usize;
         let concerns = world.clients[client].alive && !world.is_paused(client);
-        match world.random.below(if self.gentle { 6 } else { 12 }) {
+        match world.random.below(if self.gentle { 6 } else { 14 }) {
             0..3 => {
                 let down = *world.random.pick(&[0, 0, 300, 3000, 15_000]);
                 let down = world.random.millis(0..down + 1);
@@ -206,6 +210,10 @@ impl Run {
                 let folder = *world.random.pick(&FOLDERS);
                 let newcomer = world.add_client(Some(folder));
                 world.schedule_in(0..1000, Step::Act(newcomer));
+            }
+            12 | 13 if concerns => {
+                let orderly = world.random.chance(70);
+                world.renew(client, orderly);
             }
             _ => {}
         }

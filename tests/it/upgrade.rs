@@ -123,6 +123,7 @@ async fn session(socket: &Path, name: &str) -> (HubClient, UnboundedReceiver<Cli
         branch: None,
         pid: std::process::id(),
         start: None,
+        seat: None,
         client: None,
         presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
     };

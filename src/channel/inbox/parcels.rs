@@ -158,6 +158,11 @@ impl Parcels {
         self.parcels.remove(&from).map(|parcel| parcel.entries).unwrap_or_default()
     }
 
+    /// Takes back what all companions have and did not show.
+    pub(super) fn take_back_all(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.parcels).into_values().flat_map(|parcel| parcel.entries).collect()
+    }
+
     /// Tells a companion that holds a batch what to do with it. Returns the messages that it so shows.
     pub(super) fn handle_holding(&mut self, now: Instant, by: PeerTag, batch: u64) -> Vec<Entry> {
         let is_its = self.parcels.get(&by).is_some_and(|parcel| parcel.batch == batch);

@@ -118,7 +118,7 @@ fn a_reply_is_the_receipt_of_its_ask() {
 fn one_result_takes_what_a_model_can_read_and_says_how_many_are_left() {
     let mut inbox = Inbox::new(false);
     for _ in 0..3 {
-        inbox.handle_news(message(&"x".repeat(CALL_BYTES / 2)));
+        inbox.handle_news(message(&"x".repeat(CALL_BYTES / 2 - envelope::OVERHEAD_BYTES)));
     }
     let batch = inbox.take_for_call("1".to_owned(), false);
     assert_eq!((batch.messages.len(), batch.left), (2, 1));

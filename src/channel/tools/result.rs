@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::channel::inbox::Batch;
-use crate::channel::neutralise;
+use crate::channel::{envelope, neutralise};
 use crate::client::{Asked, Broadcasted, Replied};
 use crate::protocol::{AskState, PeerName, PeersAnswer, Refusal, Wake};
 
@@ -40,7 +40,7 @@ pub fn render(answer: Result<Answer, Refusal>, wakes_by: Wake, batch: Batch) -> 
         Err(refusal) => object(json!({"error": refusal})),
     };
     if !batch.messages.is_empty() {
-        result.insert("messages".to_owned(), json!(batch.messages));
+        result.insert("messages".to_owned(), batch.messages.iter().map(envelope::wrap).collect());
     }
     if batch.left > 0 {
         result.insert("messages_left".to_owned(), batch.left.into());
@@ -196,7 +196,7 @@ mod tests {
         let refusal = Refusal::new(ErrorCode::HubUnreachable, "no hub answers", "relayctl doctor --fix");
         let message = Message { content: "hi".to_owned(), meta: object(json!({"kind": "reply"})) };
         let batch = Batch { messages: vec![message], left: 2 };
-        insta::assert_snapshot!(render(Err(refusal), Wake::NextPrompt, batch), @r##"{"error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl doctor --fix"},"messages":[{"content":"hi","meta":{"kind":"reply"}}],"messages_left":2}"##);
+        insta::assert_snapshot!(render(Err(refusal), Wake::NextPrompt, batch), @r##"{"error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl doctor --fix"},"messages":["<relay-message kind=\"reply\">\nhi\n</relay-message>"],"messages_left":2}"##);
         insta::assert_snapshot!(rendered(Ok(Answer::Renamed(name("api")))), @r##"{"name":"api"}"##);
     }
 }

@@ -112,6 +112,7 @@ async fn loop_back(socket: &Path, control: &HubClient, outcomes: mpsc::Unbounded
         branch: None,
         pid: std::process::id(),
         start: None,
+        seat: None,
         client: Some(PROGRAM.to_owned()),
         presence: Presence { status: Activity::Busy, wakes_by: Wake::Channel },
     };

@@ -27,7 +27,7 @@ fn welcome_to(ledger: &mut Ledger, now: Instant, version: u32) {
     let Some(ClientMessage::Hello(hello)) = std::iter::from_fn(|| ledger.poll_message()).last() else {
         panic!("no hello")
     };
-    let welcome = Welcome { id: hello.id, version, name: None, hub: "test".to_owned(), settling: false };
+    let welcome = Welcome { id: hello.id, version, name: None, hub: "test".to_owned(), settling: false, place: None };
     ledger.handle_message(now, HubMessage::Welcome(welcome));
 }
 

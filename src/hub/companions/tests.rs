@@ -29,7 +29,7 @@ impl World {
         std::iter::from_fn(|| self.hub.poll_effect())
             .find_map(|effect| match effect {
                 Effect::Send { conn, message: HubMessage::Welcome(welcome) } if conn == ConnId(by) => welcome.name,
-                Effect::Send { .. } | Effect::Close { .. } | Effect::Exit => None,
+                Effect::Send { .. } | Effect::Close { .. } | Effect::Watch { .. } | Effect::Exit => None,
             })
             .map(|name| name.to_string())
     }
@@ -49,6 +49,7 @@ impl World {
             branch: None,
             pid: process.pid,
             start: Some(process.start),
+            seat: None,
             client: None,
             presence,
         };
@@ -72,7 +73,7 @@ impl World {
         let effects: Vec<Effect> = std::iter::from_fn(|| self.hub.poll_effect()).collect();
         let sent = effects.into_iter().filter_map(|effect| match effect {
             Effect::Send { conn, message } if conn == ConnId(by) => Some(message),
-            Effect::Send { .. } | Effect::Close { .. } | Effect::Exit => None,
+            Effect::Send { .. } | Effect::Close { .. } | Effect::Watch { .. } | Effect::Exit => None,
         });
         sent.filter(|message| !matches!(message, HubMessage::Welcome(_))).collect()
     }

@@ -104,7 +104,8 @@ impl World {
         let ledger = |client: usize| {
             let presence = Presence { status: Activity::Idle, wakes_by: Wake::Channel };
             let cwd = format!("/w/{}", NAMES[client]);
-            let facts = SessionFacts { name: None, cwd, branch: None, pid: 1, start: None, client: None, presence };
+            let facts =
+                SessionFacts { name: None, cwd, branch: None, pid: 1, start: None, seat: None, client: None, presence };
             let key = PeerKey::from_bytes([client as u8 + 1; 16]);
             let kind = ClientKind::Channel(facts);
             Part::new(Ledger::new(ClientConfig { socket: PathBuf::from("/s"), key, program: "m".to_owned(), kind }))
@@ -324,6 +325,7 @@ impl World {
                     }
                 }
                 Effect::Close { conn: ConnId(conn), .. } => self.hub_ends(conn as u8),
+                Effect::Watch { .. } => {}
                 Effect::Exit => panic!("nobody told this hub to leave"),
             }
         }

@@ -161,6 +161,8 @@ impl Naive {
                     self.close(now, conn, CloseReason::TooManyConnections);
                 }
             }
+            // Only of sessions with seats, which the model's are not.
+            Input::ClientEnded { .. } => {}
             Input::Malformed { conn, error: what } => {
                 let too_long = matches!(what, FrameError::TooLong { .. });
                 let code = if too_long { ErrorCode::TooLarge } else { ErrorCode::BadMsg };
@@ -280,10 +282,8 @@ impl Naive {
         self.client(tag).unwrap().conn = Some(conn);
         self.conns.iter_mut().filter(|(open, ..)| *open == conn).for_each(|(_, owner, _)| *owner = Some(tag));
         let name = self.name(tag);
-        self.say(
-            conn,
-            HubMessage::Welcome(Welcome { id: hello.id, version, name: name.clone(), hub: "m".into(), settling }),
-        );
+        let (id, hub, place) = (hello.id, "m".into(), None);
+        self.say(conn, HubMessage::Welcome(Welcome { id, version, name: name.clone(), hub, settling, place }));
         if let Some((holder, name)) = displaced {
             self.tell(holder, HubMessage::Renamed { id: None, name });
         }

@@ -38,6 +38,10 @@ struct WatchedAsk {
     withdrawn: bool,
     broadcast: Option<BroadcastId>,
     end: Option<End>,
+    /// Whether its guarantor was killed.
+    excused: bool,
+    /// Whether it was open when its channel left.
+    inherited: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,10 +83,14 @@ pub(crate) struct Checker {
     calls: BTreeMap<(usize, CallId), WatchedCall>,
     asks: BTreeMap<AskId, WatchedAsk>,
     broadcasts: BTreeMap<BroadcastId, WatchedBroadcast>,
+    /// What must not be shown again.
     shown: BTreeSet<(usize, AskId)>,
+    ever_shown: BTreeSet<(usize, AskId)>,
     /// By their texts, each of which is said once.
     replies: BTreeMap<String, WatchedReply>,
     names: BTreeMap<usize, BTreeSet<String>>,
+    renewed: BTreeSet<usize>,
+    killed: BTreeSet<usize>,
     /// For whom the hubs have accepted an ask.
     bound: BTreeMap<AskId, BTreeSet<usize>>,
     /// Since when each client has run without a pause.
@@ -97,6 +105,39 @@ impl Checker {
 
     pub(crate) fn saw_resume(&mut self, now: Instant, client: usize) {
         self.running_since.insert(client, now);
+    }
+
+    /// Returns the asks that a session was shown.
+    pub(crate) fn shown_to(&self, client: usize) -> Vec<AskId> {
+        self.shown.iter().filter(|(shown, _)| *shown == client).map(|(_, ask)| *ask).collect()
+    }
+
+    /// Takes note that a session's channel goes: what it waited for in calls is lost.
+    pub(crate) fn saw_leave(&mut self, client: usize) {
+        for call in self.calls.values_mut().filter(|call| call.client == client) {
+            call.answered = true;
+        }
+    }
+
+    /// Takes note that a session gets a new channel. Unless the former one could leave what was open, outcomes may be lost,
+    /// and what it had not reported as shown may be shown again.
+    pub(crate) fn saw_renewal(&mut self, client: usize, keeps: bool) {
+        let here = |asker: usize| asker == client;
+        for ask in self.asks.values_mut().filter(|ask| here(ask.asker) && (!keeps || ask.accepted.is_none())) {
+            ask.excused = true;
+        }
+        for ask in self.asks.values_mut().filter(|ask| here(ask.asker) && ask.end.is_none()) {
+            ask.inherited = true;
+        }
+        self.renewed.insert(client);
+        if !keeps {
+            for ask in self.asks.values_mut().filter(|ask| here(ask.asker)) {
+                // The word of it may have been lost.
+                ask.withdrawn = false;
+            }
+            self.killed.insert(client);
+            self.shown.retain(|(shown, _)| *shown != client);
+        }
     }
 
     pub(crate) fn saw_name(&mut self, client: usize, name: &str) {
@@ -132,6 +173,8 @@ impl Checker {
             withdrawn: false,
             broadcast,
             end: None,
+            excused: false,
+            inherited: false,
         };
         assert!(self.asks.insert(id, ask).is_none(), "an id names one ask");
     }
@@ -142,8 +185,9 @@ impl Checker {
 
     /// Returns the accepted asks of a client that have no outcome yet.
     pub(crate) fn open_of(&self, client: usize) -> Vec<AskId> {
-        let open =
-            |ask: &&WatchedAsk| ask.asker == client && ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn;
+        let open = |ask: &&WatchedAsk| {
+            ask.asker == client && !ask.excused && ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn
+        };
         self.asks.iter().filter(|(_, ask)| open(ask)).map(|(id, _)| *id).collect()
     }
 
@@ -161,7 +205,7 @@ impl Checker {
                 reply.told = Some(false);
             }
             Output::Event(ClientEvent::Closed { ask_id }) => {
-                assert!(self.shown.contains(&(client, *ask_id)), "an ask was closed that was never shown");
+                assert!(self.ever_shown.contains(&(client, *ask_id)), "an ask was closed that was never shown");
                 self.count("closed");
             }
             Output::Event(_) => {}
@@ -219,6 +263,7 @@ impl Checker {
 
     fn saw_ask(&mut self, client: usize, event: &AskEvent) {
         assert!(self.shown.insert((client, event.ask_id)), "an ask was shown twice: {event:?}");
+        self.ever_shown.insert((client, event.ask_id));
         self.count("ask shown");
         // The asks of a broadcast may be shown before their asker knows of them.
         if let Some(ask) = self.asks.get(&event.ask_id) {
@@ -232,20 +277,28 @@ impl Checker {
 
     fn saw_outcome(&mut self, now: Instant, client: usize, outcome: &Outcome) {
         let running_since = self.running_since[&client];
-        let ask = self.asks.get_mut(&outcome.ask_id).unwrap();
+        // Of an ask whose call had no answer yet when its channel was killed.
+        let Some(ask) = self.asks.get_mut(&outcome.ask_id).filter(|ask| !ask.excused || ask.accepted.is_some()) else {
+            assert!(self.renewed.contains(&client), "an outcome of nobody's ask: {outcome:?}");
+            return;
+        };
         assert_eq!(ask.asker, client, "an outcome was told to another client");
         let accepted = ask.accepted.unwrap_or_else(|| panic!("an outcome came before its acceptance: {outcome:?}"));
         assert!(!ask.withdrawn, "a withdrawn ask had an outcome: {outcome:?}");
-        assert!(ask.end.is_none(), "an ask ended twice: {:?} and {outcome:?}", ask.end);
+        // A channel that is killed may have told an end and not yet have said so.
+        assert!(ask.end.is_none() || ask.excused, "an ask ended twice: {:?} and {outcome:?}", ask.end);
         assert_eq!(ask.broadcast, outcome.broadcast_id);
         let latest = (ask.deadline + ask.wait).max(accepted).max(running_since) + SLACK;
-        assert!(now <= latest, "an outcome came {:?} too late: {outcome:?}", now - latest);
+        assert!(now <= latest || ask.excused, "an outcome came {:?} too late: {outcome:?}", now - latest);
         ask.end = Some(outcome.end.clone());
+        if ask.inherited {
+            *self.counts.entry("outcome inherited").or_default() += 1;
+        }
         let what = match &outcome.end {
             End::Reply { text, .. } => {
                 let reply = self.replies.get(text).unwrap_or_else(|| panic!("nobody said {text}"));
                 assert_eq!(reply.ask, outcome.ask_id, "a reply to another ask");
-                assert!(self.shown.contains(&(reply.by, reply.ask)), "a reply of a session that was not asked");
+                assert!(self.ever_shown.contains(&(reply.by, reply.ask)), "a reply of a session that was not asked");
                 "outcome reply"
             }
             End::Failed { code: ErrorCode::Timeout, .. } => {
@@ -262,6 +315,9 @@ impl Checker {
     fn saw_tally(&mut self, tally: Tally) {
         let Tally { broadcast_id, asked, replied, timed_out, gone, refused } = tally;
         assert_eq!(asked, replied + timed_out + gone + refused, "{tally:?}");
+        if self.asks.values().any(|ask| ask.broadcast == Some(broadcast_id) && ask.excused) {
+            return;
+        }
         let broadcast = self.broadcasts.get_mut(&broadcast_id).unwrap();
         assert!(broadcast.tally.is_none(), "a second tally: {tally:?}");
         broadcast.tally = Some(tally);
@@ -287,10 +343,11 @@ impl Checker {
             assert!(watched.answered, "a call was never answered: {watched:?}");
         }
         for (id, ask) in &self.asks {
-            let open = ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn && alive[ask.asker];
+            let open =
+                ask.accepted.is_some() && ask.end.is_none() && !ask.withdrawn && alive[ask.asker] && !ask.excused;
             assert!(!open, "an ask has no outcome: {id} {ask:?}");
-            let long = ask.accepted.is_some_and(|at| at + IN_TIME <= ask.deadline) && !ask.withdrawn;
-            let was_shown = self.shown.iter().any(|(_, shown)| shown == id);
+            let long = ask.accepted.is_some_and(|at| at + IN_TIME <= ask.deadline) && !ask.withdrawn && !ask.excused;
+            let was_shown = self.ever_shown.iter().any(|(_, shown)| shown == id);
             assert!(!run.gentle || !long || was_shown, "an ask was never shown: {id} {ask:?}");
             if let Some(End::Failed { code: ErrorCode::PeerGone, .. }) = ask.end {
                 let one_is_dead = self.bound.get(id).is_some_and(|bound| !bound.is_disjoint(run.missed));
@@ -300,7 +357,8 @@ impl Checker {
         for (id, broadcast) in &self.broadcasts {
             let mut asks = self.asks.values().filter(|ask| ask.broadcast == Some(*id));
             let told = broadcast.tally.is_some();
-            let to_tell = broadcast.refused > 0 || asks.any(|ask| alive[ask.asker] && !ask.withdrawn);
+            let to_tell = asks.clone().all(|ask| !ask.excused)
+                && (broadcast.refused > 0 || asks.any(|ask| alive[ask.asker] && !ask.withdrawn));
             assert!(told || !to_tell, "a broadcast has no tally: {id} {broadcast:?}");
         }
         for (text, reply) in &self.replies {
@@ -312,6 +370,7 @@ impl Checker {
         let Some(ask) = self.asks.get(&reply.ask) else { return };
         let was_outcome = matches!(&ask.end, Some(End::Reply { text: told, .. }) if told == text);
         match reply.told {
+            _ if ask.excused || self.killed.contains(&reply.by) => {}
             Some(true) => assert!(was_outcome, "a reply was told as taken and was not: {reply:?} {ask:?}"),
             // An asker that did not run when the hub died can tell the next one too late that it took the reply.
             Some(false) if !run.missed.contains(&ask.asker) && !run.hub_overslept => {
@@ -321,7 +380,7 @@ impl Checker {
         }
         // The first answer of a session that was asked, in time by far, where nobody was ever missing.
         let first = self.replies.values().all(|other| other.ask != reply.ask || other.number >= reply.number);
-        let asked = self.shown.contains(&(reply.by, reply.ask));
+        let asked = self.ever_shown.contains(&(reply.by, reply.ask));
         let in_time = reply.at + IN_TIME <= ask.deadline;
         if run.gentle && first && asked && in_time && !ask.withdrawn && ask.accepted.is_some() {
             assert!(was_outcome, "a reply was lost: {reply:?} {ask:?}");

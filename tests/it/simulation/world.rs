@@ -12,8 +12,8 @@ use relay::client::ledger::Ledger;
 use relay::client::{ClientConfig, RECONNECT_CAP};
 use relay::hub::{ConnId, Hub, Input};
 use relay::protocol::{
-    Activity, AskId, AskState, ClientKind, ClientMessage, HubMessage, PeerKey, PeerName, Presence, SHELL, SessionFacts,
-    Wake,
+    Activity, AskId, AskState, ClientKind, ClientMessage, ClientProcess, HubMessage, PeerKey, PeerName, Presence,
+    SHELL, Seat, SessionFacts, Wake,
 };
 
 use super::checker::Checker;
@@ -25,11 +25,15 @@ const STEPS_WITHOUT_TIME: u32 = 10_000;
 /// One client: a session's channel or a person's tool, with its ledger.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) key: PeerKey,
+    /// Those of its channels.
+    pub(crate) keys: Vec<PeerKey>,
+    /// The asks whose outcomes must still come when its new channel succeeds; none where it has.
+    pub(crate) renewing: bool,
     pub(crate) ledger: Ledger,
     /// The name that its hub gave it; none for a person's tool.
     pub(crate) name: Option<PeerName>,
     pub(crate) alive: bool,
+    config: ClientConfig,
     conn: Option<ConnId>,
     welcomed: Option<Instant>,
     paused_until: Instant,
@@ -58,6 +62,8 @@ pub(crate) enum Step {
     ProcessEnd(ConnId),
     /// A congested connection takes everything again.
     Drains(ConnId),
+    /// A session's client has ended.
+    ClientProcessEnd(usize),
     /// The script acts for a client.
     Act(usize),
     /// A session does something with an ask that it was shown.
@@ -73,6 +79,10 @@ struct Running {
     claimed: BTreeMap<PeerName, usize>,
     /// What this hub called each of its clients last.
     called: BTreeMap<usize, PeerName>,
+}
+
+fn process_of(client: usize) -> ClientProcess {
+    ClientProcess { pid: 1000 + client as u32, start: 1 }
 }
 
 /// The whole of a run.
@@ -150,13 +160,17 @@ impl World {
         self.schedule(at, step);
     }
 
+    fn new_key(&mut self, client: usize) -> PeerKey {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.random.next().to_le_bytes());
+        bytes[8] = client as u8;
+        PeerKey::from_bytes(bytes)
+    }
+
     /// Adds a client that connects at once.
     pub(crate) fn add_client(&mut self, folder: Option<&str>) -> usize {
         let index = self.clients.len();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.random.next().to_le_bytes());
-        bytes[8] = index as u8;
-        let key = PeerKey::from_bytes(bytes);
+        let key = self.new_key(index);
         let presence =
             Presence { status: Activity::Unknown, wakes_by: *self.random.pick(&[Wake::Channel, Wake::NextPrompt]) };
         let kind = match folder {
@@ -165,18 +179,21 @@ impl World {
                 name: None,
                 cwd: cwd.to_owned(),
                 branch: None,
-                pid: 1000 + index as u32,
-                start: None,
+                pid: process_of(index).pid,
+                start: Some(1),
+                seat: self.random.chance(70).then(Seat::default),
                 client: None,
                 presence,
             }),
         };
         let config = ClientConfig { socket: PathBuf::from("/run/hub.sock"), key, program: "simulated 1".into(), kind };
         self.clients.push(Client {
-            key,
-            ledger: Ledger::new(config),
+            keys: vec![key],
+            renewing: false,
+            ledger: Ledger::new(config.clone()),
             name: None,
             alive: true,
+            config,
             conn: None,
             welcomed: None,
             paused_until: self.now,
@@ -255,7 +272,9 @@ impl World {
     /// Returns until when the one that a step concerns is paused.
     fn held_until(&self, step: &Step) -> Option<Instant> {
         match step {
-            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) => Some(self.hub_paused_until),
+            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) | Step::ClientProcessEnd(_) => {
+                Some(self.hub_paused_until)
+            }
             Step::ToClient(conn, _) | Step::ClientEnd(conn) => {
                 Some(self.clients[self.pipes.get(conn)?.client].paused_until)
             }
@@ -280,6 +299,7 @@ impl World {
             }
             Step::ProcessEnd(conn) => self.tell_hub(Input::ProcessEnded { conn }),
             Step::Drains(conn) => self.tell_hub(Input::Drained { conn }),
+            Step::ClientProcessEnd(client) => self.tell_hub(Input::ClientEnded { process: process_of(client) }),
             Step::ClientEnd(conn) => {
                 let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
                 if self.clients[client].conn == Some(conn) {

@@ -77,7 +77,13 @@ impl Drop for Waiter {
 /// Runs a hook with this input, as Claude Code does. Returns what it printed, which must be nothing or one JSON object.
 #[track_caller]
 pub(crate) fn hook(hub: &HubProcess, input: &Value) -> Option<Value> {
-    let mut child = command(&hub.socket(), "hook").spawn().unwrap();
+    hook_at(&hub.socket(), input)
+}
+
+/// Runs a hook for the hub at this socket.
+#[track_caller]
+pub(crate) fn hook_at(socket: &Path, input: &Value) -> Option<Value> {
+    let mut child = command(socket, "hook").spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     assert!(status.success() && stderr.is_empty(), "{status}: {}", String::from_utf8_lossy(&stderr));

@@ -138,6 +138,7 @@ impl Stage {
             match effect {
                 Effect::Send { conn, message } => self.heard.entry(conn).or_default().push(message),
                 Effect::Close { conn, reason } => assert_eq!(self.closed.insert(conn, reason), None),
+                Effect::Watch { .. } => {}
                 Effect::Exit => self.has_left = true,
             }
         }
@@ -207,6 +208,7 @@ pub(crate) fn channel(folder: &str, name: Option<&str>) -> ClientKind {
         branch: None,
         pid: 1,
         start: None,
+        seat: None,
         client: None,
         presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
     })

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use relay::client::ledger::Ledger;
 use relay::hub::{ConnId, Input};
+use relay::protocol::{AskState, ClientKind};
 
 use super::{Step, World};
 
@@ -10,6 +12,7 @@ impl World {
     /// Cuts the connection of a client, with what is on its way in it.
     pub(crate) fn cut(&mut self, client: usize) {
         let Some(conn) = self.clients[client].conn else { return };
+        self.spoil_renewal(client);
         self.checker.count("fault: connection cut");
         self.note(|| format!("the connection of {client} is cut"));
         self.lose(conn);
@@ -35,11 +38,62 @@ impl World {
         self.agenda.retain(|(at, _), step| !lost(*at, step));
     }
 
+    /// Gives a session a new channel in place of the present one, which leaves in order or is killed.
+    pub(crate) fn renew(&mut self, client: usize, orderly: bool) {
+        if self.clients[client].config.kind == (ClientKind::Control {}) || self.clients[client].renewing {
+            return;
+        }
+        self.checker.count(if orderly { "fault: channel renewed" } else { "fault: channel killed and renewed" });
+        self.note(|| format!("the channel of {client} {}", if orderly { "leaves" } else { "is killed" }));
+        let has_seat = matches!(&self.clients[client].config.kind, ClientKind::Channel(facts) if facts.seat.is_some());
+        let can_leave = orderly && has_seat && self.clients[client].welcomed.is_some();
+        if can_leave {
+            // A channel says so of all that it has shown.
+            for ask in self.checker.shown_to(client) {
+                self.clients[client].ledger.handle_progress(ask, AskState::HandedOver);
+            }
+            self.clients[client].ledger.handle_leave(self.now, Vec::new());
+        }
+        if orderly {
+            self.clients[client].ledger.handle_bye();
+            self.pump();
+        }
+        self.missed.insert(client);
+        self.checker.saw_leave(client);
+        self.checker.saw_renewal(client, can_leave);
+        if let Some(conn) = self.clients[client].conn.take() {
+            if !orderly {
+                self.lose(conn);
+            }
+            let end = self.pipes[&conn].to_hub_at.max(self.now) + self.random.millis(0..20);
+            self.schedule(end, Step::HubEnd(conn));
+            if !orderly && self.random.chance(70) {
+                self.checker.count("process end seen");
+                let at = end + self.random.millis(0..500);
+                self.schedule(at, Step::ProcessEnd(conn));
+            }
+        }
+        let mut config = self.clients[client].config.clone();
+        config.key = self.new_key(client);
+        let renewed = &mut self.clients[client];
+        renewed.keys.push(config.key);
+        (renewed.ledger, renewed.renewing, renewed.welcomed) = (Ledger::new(config), can_leave, None);
+        self.schedule_in(0..1200, Step::Connect(client));
+    }
+
+    /// Takes note that what was left to a new channel may be lost on the way.
+    fn spoil_renewal(&mut self, client: usize) {
+        if std::mem::take(&mut self.clients[client].renewing) {
+            self.checker.saw_renewal(client, false);
+        }
+    }
+
     /// Kills the hub; the next one can start after `down`.
     pub(crate) fn kill_hub(&mut self, down: Duration) {
         if self.running.take().is_none() {
             return;
         }
+        (0..self.clients.len()).for_each(|client| self.spoil_renewal(client));
         self.checker.count("fault: hub killed");
         self.note(|| format!("the hub is killed, down for {down:?}"));
         self.hub_may_start = self.now + down;
@@ -63,6 +117,7 @@ impl World {
         let Some(running) = &self.running else { return };
         // A hub that sleeps through its settling takes those who came meanwhile for missing.
         self.hub_overslept |= running.hub.is_settling();
+        (0..self.clients.len()).for_each(|client| self.spoil_renewal(client));
         self.checker.count("fault: hub paused");
         self.note(|| format!("the hub is paused for {pause:?}"));
         self.hub_paused_until = self.now + pause;
@@ -70,6 +125,7 @@ impl World {
     }
 
     pub(crate) fn pause_client(&mut self, client: usize, pause: Duration) {
+        self.spoil_renewal(client);
         self.checker.count("fault: client paused");
         self.note(|| format!("{client} is paused for {pause:?}"));
         self.clients[client].paused_until = self.now + pause;

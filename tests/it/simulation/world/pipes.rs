@@ -7,7 +7,7 @@ use relay::client::ClientEvent;
 use relay::client::call::Output;
 use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
 use relay::protocol::codec::{FrameBuffer, decode, encode};
-use relay::protocol::{AskEvent, AskId, ClientKind, ClientMessage, ErrorCode, HubMessage, PeerTag};
+use relay::protocol::{AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, ErrorCode, HubMessage, PeerTag};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Pipe, Running, Step, World};
@@ -56,8 +56,12 @@ impl World {
         let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
         if self.clients[client].conn == Some(conn) {
             self.note(|| format!("{client} <- {message:?}"));
-            if matches!(message, HubMessage::Welcome(_)) {
+            if let HubMessage::Welcome(welcome) = &message {
                 self.clients[client].welcomed = Some(self.now);
+                self.clients[client].renewing = false;
+                if welcome.place.is_some() {
+                    self.checker.saw_resume(self.now, client);
+                }
             }
             self.clients[client].ledger.handle_message(self.now, message);
         }
@@ -113,12 +117,22 @@ impl World {
                 let at = pipe.to_client_at;
                 self.schedule(at, Step::ClientEnd(conn));
             }
+            Effect::Watch { process } => self.watch_client(process),
             Effect::Exit => {
                 self.checker.count("idle exit");
                 self.note(|| "the hub leaves".to_owned());
                 assert!(self.pipes.values().all(|pipe| !pipe.hub_open), "the hub left somebody");
                 self.running = None;
             }
+        }
+    }
+
+    /// Looks for the end of a session's client.
+    fn watch_client(&mut self, process: ClientProcess) {
+        let client = process.pid as usize - 1000;
+        if !self.clients[client].alive && self.random.chance(50) {
+            self.checker.count("client end seen");
+            self.schedule_in(0..500, Step::ClientProcessEnd(client));
         }
     }
 
@@ -170,7 +184,7 @@ impl World {
     }
 
     fn watch_bound(&mut self, ask: AskId, tag: PeerTag) {
-        let bound = self.clients.iter().position(|client| client.key.tag() == tag).unwrap();
+        let bound = self.clients.iter().position(|client| client.keys.iter().any(|key| key.tag() == tag)).unwrap();
         self.checker.saw_bound(ask, bound);
     }
 

@@ -179,7 +179,7 @@ fn root_is_turned_away_by_the_hub_of_another_user() {
     let (socket, log) = (run.join("hub.sock"), street.root.path().join("log"));
     let mut hub = street.start(OWNER, &socket, fs::File::create(&log).unwrap().into());
     let end = Instant::now() + SOON;
-    while fs::symlink_metadata(&socket).is_err() {
+    while UnixStream::connect(&socket).is_err() {
         assert!(Instant::now() < end, "the hub does not listen: {}", fs::read_to_string(&log).unwrap());
         std::thread::sleep(Duration::from_millis(5));
     }

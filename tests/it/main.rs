@@ -22,6 +22,7 @@ mod hub_model;
 mod hub_scenarios;
 mod leaving;
 mod limits;
+mod limits_told;
 mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]

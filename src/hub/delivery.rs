@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::asks::{Answer, Ask, Ending, Phase};
 use super::held::Text;
-use super::limits::OPEN_ASKS_FACTOR;
+use super::limits::{ADDRESS_MAX_BYTES, OPEN_ASKS_FACTOR};
 use super::loops::{Candidate, Course};
 use super::pace::Party;
 use super::settling::{Claim, Deferred};
@@ -16,9 +16,6 @@ use crate::protocol::{
 
 /// How long an ask that was answered or ended still counts as what made its receiver ask.
 const CHAIN_MEMORY: Duration = Duration::from_secs(60);
-
-/// The longest address, in bytes.
-const ADDRESS_MAX_BYTES: usize = 1024;
 
 /// What an ask is opened with, whatever message it came by.
 pub(super) struct NewAsk<'a> {

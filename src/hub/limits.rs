@@ -32,6 +32,9 @@ pub const QUEUED_TOTAL_MAX: usize = 32 * 1024 * 1024;
 /// unfinished for the longest.
 pub const FRAMES_TOTAL_MAX: usize = 16 * 1024 * 1024;
 
+/// The longest address, in bytes.
+pub const ADDRESS_MAX_BYTES: usize = 1024;
+
 /// How many times `open_asks` may be open in all.
 pub const OPEN_ASKS_FACTOR: u64 = 32;
 

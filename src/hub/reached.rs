@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// How often each limit has refused something. Names are those of [`super::Limits::set`], and `text_bytes`.
+/// How often each limit has refused something. Names are those of `docs/operations.md`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reached(BTreeMap<&'static str, u64>);
 

@@ -31,6 +31,11 @@ impl Hub {
     }
 
     pub(super) fn handle_malformed(&mut self, now: Instant, conn: ConnId, error: &FrameError) {
+        match error {
+            FrameError::TooLong { .. } => self.reached.count("frame_bytes"),
+            FrameError::Crowded { .. } => self.reached.count("unfinished_bytes"),
+            FrameError::NotUtf8 | FrameError::NotAnObject(_) | FrameError::NotAMessage { .. } => {}
+        }
         self.send_to(conn, HubMessage::Error { id: error.request_id(), error: error.refusal() });
         if error.is_fatal() {
             self.close(now, conn, CloseReason::Malformed);

@@ -194,6 +194,36 @@ fn a_session_that_never_reads_and_is_offered_a_gigabyte_does_not_grow_the_hub() 
 }
 
 #[test]
+fn all_that_waited_for_a_hub_to_settle_is_answered_and_does_not_grow_it() {
+    const BROADCASTS: u64 = relay::hub::limits::BROADCASTS_WAITING_MAX as u64;
+    let hub = HubProcess::start(&UNPACED);
+    let mut sessions: Vec<RawClient> = (0..60).map(|n| hub.session(&format!("s{n}"))).collect();
+    for (session, n) in sessions.iter_mut().zip(0u64..) {
+        for id in n * BROADCASTS..(n + 1) * BROADCASTS {
+            let broadcast = relay::protocol::BroadcastId::from_bits(id);
+            session.say(&json!({
+                "type": "broadcast", "id": id, "broadcast_id": broadcast, "question": "?", "timeout_ms": 60_000,
+            }));
+        }
+    }
+    for session in &mut sessions {
+        let mut answered = 0;
+        while answered < BROADCASTS {
+            let message = session.hear();
+            if message["type"] == "broadcast_accepted" {
+                assert_eq!(
+                    ["asks", "refused"].map(|list| message[list].as_array().unwrap().len()).iter().sum::<usize>(),
+                    59
+                );
+                answered += 1;
+            }
+        }
+    }
+    // Half of it are the open asks; all the answers at once would be more than the rest.
+    assert!(hub.peak_kib() < 40 * 1024, "{} KiB", hub.peak_kib());
+}
+
+#[test]
 fn a_stuck_reader_is_cut_within_seconds_and_a_slow_one_never() {
     let hub = HubProcess::start(&["--limit", "queued_bytes=1000000", "--limit", "rate=off"]);
     hub.settle();

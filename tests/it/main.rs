@@ -27,6 +27,7 @@ mod hub_scenarios;
 mod identity;
 mod leaving;
 mod limits;
+mod limits_told;
 mod loops;
 mod mcp_wire;
 #[cfg(target_os = "linux")]

@@ -12,6 +12,7 @@ mod cli;
 mod cli_exit;
 mod conversation;
 mod demo;
+mod dependencies;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod exhaustive;

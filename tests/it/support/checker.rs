@@ -2,7 +2,8 @@
 //! promises come out.
 //!
 //! The checker knows nothing of how the product works. It takes every session for alive during the whole record, every
-//! question's and every answer's text for unique, and a channel for back when its tools work again.
+//! question's and every answer's text for unique, and a channel for back when its tools work again. What a session had to
+//! wait for a processor is not the product's time: where a record has it, it is granted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub(crate) struct Log {
     pub(crate) name: String,
     pub(crate) calls: Vec<Called>,
     pub(crate) events: Vec<Shown>,
+    /// How long the session's processes had been ready to run and did not, up to some moments, in their order.
+    pub(crate) waited: Vec<(Duration, Duration)>,
 }
 
 /// A tool call.
@@ -163,7 +166,7 @@ impl<'a> Judge<'a> {
                     self.blame(format!("{what} was never answered"));
                     continue;
                 };
-                if answer.at > call.sent + CALL {
+                if answer.at > call.sent + CALL + waited(log, call.sent, answer.at) {
                     self.blame(format!("{what} was answered after {:?}", answer.at - call.sent));
                 }
                 let code = word(&answer.json["error"]["code"]);
@@ -209,7 +212,8 @@ impl<'a> Judge<'a> {
             }
             for log in &self.record.sessions {
                 let back = answered(log).any(|(call, answer)| {
-                    call.tool == "relay_peers" && !answer.is_error && call.sent >= *kill && answer.at <= until
+                    let granted = until + waited(log, *kill, answer.at);
+                    call.tool == "relay_peers" && !answer.is_error && call.sent >= *kill && answer.at <= granted
                 });
                 if !back {
                     self.blame(format!("{} was not back {BACK:?} after the kill at {kill:?}", log.name));
@@ -271,7 +275,7 @@ impl<'a> Judge<'a> {
                 self.blame(format!("{what}, has {} outcomes: {ends:?}", ends.len()));
                 continue;
             };
-            if end.at > ask.deadline + SLACK {
+            if end.at > ask.deadline + SLACK + waited(ask.asker, ask.deadline, end.at) {
                 self.blame(format!("{what}, ended only at {:?}", end.at));
             }
             if end.get("from") != ask.to || end.get("broadcast_id") != ask.broadcast.unwrap_or_default() {
@@ -393,6 +397,13 @@ impl<'a> Judge<'a> {
         let mut peaceful = starts.filter(|start| !kills.iter().any(|kill| kill > start && *kill < *start + PEACE));
         peaceful.next().map(|start| start + PEACE).filter(|end| *end <= self.record.end)
     }
+}
+
+/// Returns how long a session was kept from running between two moments.
+fn waited(log: &Log, from: Duration, to: Duration) -> Duration {
+    let before = log.waited.iter().rev().find(|(at, _)| *at <= from).map_or(Duration::ZERO, |(_, waited)| *waited);
+    let after = log.waited.iter().find(|(at, _)| *at >= to).or(log.waited.last()).map_or(before, |(_, waited)| *waited);
+    after.saturating_sub(before)
 }
 
 fn answered(log: &Log) -> impl Iterator<Item = (&Called, &Answered)> {

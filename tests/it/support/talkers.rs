@@ -198,6 +198,7 @@ pub(crate) fn talk(
         for (number, talker) in (0..).zip(&talkers) {
             talker.run(scope, number);
         }
+        scope.spawn(|| keep_measuring(&talkers, clock));
         // A test that fails must not wait for its threads for ever.
         let kills = catch_unwind(AssertUnwindSafe(during));
         clock.stop.store(true, Ordering::Relaxed);
@@ -219,6 +220,24 @@ pub(crate) fn talk(
     }
     let sessions = talkers.into_iter().map(|talker| talker.log.into_inner().unwrap()).collect();
     Record { sessions, kills, end: clock.now() }
+}
+
+/// Records how long the sessions wait for a processor: their channels, and this process, which writes down what they say.
+fn keep_measuring(talkers: &[Talker<'_>], clock: &Clock) {
+    // proc_pid_schedstat: the second of three numbers is the time spent waiting on a run queue, in nanoseconds.
+    let waited = |path: &str| {
+        let line = fs::read_to_string(path).unwrap_or_default();
+        Duration::from_nanos(line.split_ascii_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0))
+    };
+    while !clock.over.load(Ordering::Relaxed) {
+        for talker in talkers {
+            let channel = waited(&format!("/proc/{}/schedstat", talker.session.pid));
+            // Of this process's threads this one stands for all.
+            let sum = channel + waited("/proc/thread-self/schedstat");
+            talker.log.lock().unwrap().waited.push((clock.now(), sum));
+        }
+        sleep(Duration::from_millis(50));
+    }
 }
 
 /// Returns the running processes of a user whose program is in this directory.
@@ -250,8 +269,9 @@ pub(crate) fn summary(record: &Record) -> String {
         events.filter(|event| event.meta.get("kind").is_some_and(|found| found == kind)).count()
     };
     let calls = record.sessions.iter().map(|log| log.calls.len()).sum::<usize>();
+    let waited = record.sessions.iter().filter_map(|log| Some(log.waited.last()?.1)).max().unwrap_or_default();
     format!(
-        "{} kills in {:?}; {calls} calls; accepted: {} asks, {} broadcasts, {} replies, {} more pending; shown: {} asks, {} \
+        "{} kills and starts in {:?}, of which the sessions waited {waited:?} for a processor; {calls} calls; accepted: {} asks, {} broadcasts, {} replies, {} more pending; shown: {} asks, {} \
          replies, {} failures, {} tallies, {} failed replies",
         record.kills.len(),
         record.end,

@@ -87,6 +87,7 @@ fn asker() -> Log {
                 ],
             ),
         ],
+        waited: Vec::new(),
     }
 }
 
@@ -102,6 +103,7 @@ fn good() -> Record {
             peers("b", &["a", "c"], 5900),
         ],
         events: vec![question(1012, "q1", "i1"), question(5010, "q5", "i5"), question(10_012, "q3", "i3")],
+        waited: Vec::new(),
     };
     let c = Log {
         name: "c".into(),
@@ -111,6 +113,7 @@ fn good() -> Record {
             peers("c", &["a", "b"], 5900),
         ],
         events: vec![question(1012, "q2", "i2"), question(10_012, "q3", "i4")],
+        waited: Vec::new(),
     };
     Record { sessions: vec![asker(), b, c], kills: vec![ms(5000), ms(5200)], end: ms(20_000) }
 }
@@ -131,6 +134,19 @@ fn bites(says: &str, plant: impl FnOnce(&mut Record)) {
 #[test]
 fn a_good_record_is_without_blame() {
     assert_eq!(violations(&good()), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_session_waited_for_a_processor_is_granted_and_no_more() {
+    let late = |waited_by_then: u64| {
+        let mut record = good();
+        record.sessions[A].events[1].at = ms(5100);
+        record.sessions[A].waited =
+            vec![(ms(3900), ms(900)), (ms(5150), ms(900 + waited_by_then)), (ms(9000), ms(9000))];
+        violations(&record)
+    };
+    assert_eq!(late(100), Vec::<String>::new());
+    assert!(late(90)[0].contains("ended only at 5.1s"));
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub struct Limits {
 
 /// How long a connection must have taken nothing, while more than `queued_bytes` wait for it, before it is cut. At twice the
 /// bytes it is cut at once.
-pub const STUCK_WAIT: Duration = Duration::from_secs(1);
+pub const STUCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The most bytes that wait to be written to all connections together. Beyond it the one is cut that has taken nothing
 /// for the longest.

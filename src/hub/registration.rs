@@ -319,7 +319,7 @@ fn disown(kind: &mut ClientKind, own: u32) -> Result<(), Refusal> {
         ClientKind::Channel(facts) => {
             tracing::warn!(pid = own, client = facts.pid, "a session names a client process that did not start it");
             facts.pid = own;
-            facts.start = None;
+            (facts.start, facts.seat) = (None, None);
             Ok(())
         }
         ClientKind::Waiter(facts) | ClientKind::Hook(facts) => Err(refusal::no_descendant(facts.process.pid, own)),

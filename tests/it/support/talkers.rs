@@ -271,8 +271,9 @@ pub(crate) fn summary(record: &Record) -> String {
     let calls = record.sessions.iter().map(|log| log.calls.len()).sum::<usize>();
     let waited = record.sessions.iter().filter_map(|log| Some(log.waited.last()?.1)).max().unwrap_or_default();
     format!(
-        "{} kills and starts in {:?}, of which the sessions waited {waited:?} for a processor; {calls} calls; accepted: {} asks, {} broadcasts, {} replies, {} more pending; shown: {} asks, {} \
-         replies, {} failures, {} tallies, {} failed replies",
+        "{} kills and starts in {:?}, of which the sessions waited {waited:?} for a processor; {calls} calls; accepted: \
+         {} asks, {} broadcasts, {} replies, {} more pending; shown: {} asks, {} replies, {} failures, {} tallies, {} \
+         failed replies",
         record.kills.len(),
         record.end,
         worked(record, "relay_ask", "accepted"),

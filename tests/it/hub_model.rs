@@ -23,7 +23,7 @@ use relay::protocol::{
 
 use self::naive::{Naive, Out};
 
-const DEFAULT_CASES: u32 = 1000;
+const DEFAULT_CASES: u32 = 100_000;
 const STEPS: usize = 120;
 const CLIENTS: u8 = 5;
 const MAX_OPEN: u64 = 3;

@@ -17,7 +17,7 @@ use relay::protocol::{AskId, AskState, BroadcastId};
 use self::checker::{Counts, Fate};
 use self::world::{Step, World};
 
-const DEFAULT_SEEDS: u64 = 2000;
+const DEFAULT_SEEDS: u64 = 10_000;
 
 /// How long things are asked and faults happen.
 const LIVELY: Duration = Duration::from_secs(20);

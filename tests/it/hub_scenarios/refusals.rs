@@ -191,6 +191,32 @@ fn what_is_no_conversation() {
     ");
 }
 
+fn what_is_too_fast_or_in_a_ring() -> Vec<Refusal> {
+    let mut all = Vec::new();
+    let mut stage = Stage::new();
+    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
+    for n in 0..=40 {
+        stage.ask(web, n, "api", "ready?");
+    }
+    all.push(stage.refusal(web.conn));
+
+    let tool = stage.tool();
+    for n in 0..=256 {
+        stage.ask(tool, 1000 + n, "api", "ready?");
+    }
+    all.push(stage.refusal(tool.conn));
+
+    let mut stage = Stage::with_limits(Limits { rate: false, ..Limits::default() });
+    let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
+    for n in 0..8 {
+        stage.ask(web, 2 * n, "api", "and you?");
+        stage.ask(api, 2 * n + 1, "web", "and you?");
+    }
+    stage.ask(web, 16, "api", "and you?");
+    all.push(stage.refusal(web.conn));
+    all
+}
+
 #[test]
 fn what_is_over_a_limit() {
     let mut all = Vec::new();
@@ -233,27 +259,7 @@ fn what_is_over_a_limit() {
     }
     all.push(stage.refusal(web.conn));
 
-    let mut stage = Stage::new();
-    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
-    for n in 0..=40 {
-        stage.ask(web, n, "api", "ready?");
-    }
-    all.push(stage.refusal(web.conn));
-
-    let tool = stage.tool();
-    for n in 0..=256 {
-        stage.ask(tool, 1000 + n, "api", "ready?");
-    }
-    all.push(stage.refusal(tool.conn));
-
-    let mut stage = Stage::with_limits(Limits { rate: false, ..Limits::default() });
-    let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
-    for n in 0..8 {
-        stage.ask(web, 2 * n, "api", "and you?");
-        stage.ask(api, 2 * n + 1, "web", "and you?");
-    }
-    stage.ask(web, 16, "api", "and you?");
-    all.push(stage.refusal(web.conn));
+    all.extend(what_is_too_fast_or_in_a_ring());
     insta::assert_snapshot!(words(&all), @"
     rate_limited: this session waits for 2 answers and the limit is 2
       next: wait until some of them have ended

@@ -12,7 +12,6 @@ mod cli;
 mod cli_exit;
 mod conversation;
 mod demo;
-mod dependencies;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod exhaustive;

@@ -25,5 +25,6 @@ pub(super) fn make_room(connections: u64) -> u64 {
             }
         }
     };
-    connections.min(fits.saturating_sub(SPARE)).max(1)
+    // Where there is little, half of it is for clients.
+    connections.min(fits - SPARE.min(fits / 2)).max(1)
 }

@@ -17,6 +17,7 @@ impl World {
         let start = Instant::now();
         let mut hub = Hub::new(start, Limits::default(), None, Program { version: "1", pid: 1 });
         hub.handle_timeout(start + SETTLING);
+        assert_eq!(hub.poll_effect(), None);
         Self { hub, now: start + SETTLING, kinship: Kinship::Proven }
     }
 

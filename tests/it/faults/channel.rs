@@ -34,7 +34,7 @@ fn live_until_death(stage: &Stage, docs: &Session, armed: &str) -> Option<String
             if call("relay_ask", json!({"to": "docs", "question": "From web?"})).is_none() {
                 break;
             }
-            let Some(question) = web.event_within(MOMENT) else { break };
+            let Some(question) = web.event_within(MOMENT * 4) else { break };
             if call("relay_reply", json!({"ask_id": question.get("ask_id"), "text": "From web."})).is_none() {
                 break;
             }

@@ -89,7 +89,7 @@ impl<'a> Victim<'a> {
         fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
         relay.drop_in(&format!(
             "EnvironmentFile=-%t/fault\nRestartSec=0\nWatchdogSec=2s\nExecStart=\nExecStart=\"{}\" --idle-timeout 300ms \
-             --limit rate=off --limit loop=off --limit queued_bytes=100000",
+             --limit rate=off --limit loop=off --limit queued_bytes=60000",
             relay.program("relay-hub").display()
         ));
         let log = BufReader::new(fs::File::open(log).unwrap());

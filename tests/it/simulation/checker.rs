@@ -46,6 +46,7 @@ struct WatchedAsk {
 
 #[derive(Debug, Default)]
 struct WatchedBroadcast {
+    asker: usize,
     asked: u64,
     refused: u64,
     tally: Option<Tally>,
@@ -227,7 +228,7 @@ impl Checker {
             (Call::Broadcast { broadcast_id, question, timeout }, Ok(Answer::Broadcasted(broadcasted))) => {
                 let asked = (broadcasted.asks.len() + broadcasted.refused.len()) as u64;
                 let refused = broadcasted.refused.len() as u64;
-                self.broadcasts.insert(broadcast_id, WatchedBroadcast { asked, refused, tally: None });
+                self.broadcasts.insert(broadcast_id, WatchedBroadcast { asker: client, asked, refused, tally: None });
                 for ask in &broadcasted.asks {
                     self.watch(client, ask.ask_id, question.clone(), at + timeout, Some(broadcast_id));
                     let watched = self.asks.get_mut(&ask.ask_id).unwrap();
@@ -246,6 +247,7 @@ impl Checker {
                 let tells = [ErrorCode::UnknownAsk, ErrorCode::HubUnreachable, ErrorCode::NotRegistered];
                 assert!(tells.contains(&error.code), "{error}");
                 self.count("reply refused");
+                self.count(error.code.as_str());
             }
             (Call::Peers, Ok(Answer::Peers(answer))) => {
                 let mut names: Vec<_> = answer.peers.iter().map(|peer| &peer.name).chain(&answer.you).collect();
@@ -310,6 +312,9 @@ impl Checker {
             End::Failed { code, .. } => panic!("{code} is no outcome"),
         };
         self.count(what);
+        if let End::Failed { code, .. } = &outcome.end {
+            self.count(code.as_str());
+        }
     }
 
     fn saw_tally(&mut self, tally: Tally) {
@@ -357,8 +362,9 @@ impl Checker {
         for (id, broadcast) in &self.broadcasts {
             let mut asks = self.asks.values().filter(|ask| ask.broadcast == Some(*id));
             let told = broadcast.tally.is_some();
-            let to_tell = asks.clone().all(|ask| !ask.excused)
-                && (broadcast.refused > 0 || asks.any(|ask| alive[ask.asker] && !ask.withdrawn));
+            let to_tell = alive[broadcast.asker]
+                && asks.clone().all(|ask| !ask.excused)
+                && (broadcast.refused > 0 || asks.any(|ask| !ask.withdrawn));
             assert!(told || !to_tell, "a broadcast has no tally: {id} {broadcast:?}");
         }
         for (text, reply) in &self.replies {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod pipes;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -100,12 +101,16 @@ pub(crate) struct World {
     pub(crate) hub_overslept: bool,
     pipes: BTreeMap<ConnId, Pipe>,
     next_conn: u64,
+    /// The connections of those that are no clients of ours.
+    strangers: BTreeSet<ConnId>,
     pub(crate) clients: Vec<Client>,
     /// Clients that were killed, left, or were paused: they may be called gone.
     pub(crate) missed: BTreeSet<usize>,
     pub(crate) checker: Checker,
     /// Whether messages travel as bytes.
     encoded: bool,
+    /// Whether the limits are so tight that they are met.
+    pub(crate) tight: bool,
     prints: bool,
     /// What happened, if a test wants to compare two runs.
     pub(crate) history: Option<Vec<String>>,
@@ -127,10 +132,12 @@ impl World {
             hub_overslept: false,
             pipes: BTreeMap::new(),
             next_conn: 0,
+            strangers: BTreeSet::new(),
             clients: Vec::new(),
             missed: BTreeSet::new(),
             checker: Checker::default(),
             encoded: seed.is_multiple_of(16),
+            tight: seed.is_multiple_of(8),
             prints,
             history: None,
         }
@@ -315,6 +322,7 @@ impl World {
 
     fn tell_hub(&mut self, input: Input) {
         if let Some(running) = &mut self.running {
+            self.checker.count(input.kind());
             running.hub.handle(self.now, input);
         }
     }

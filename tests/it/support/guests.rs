@@ -92,7 +92,8 @@ impl Guest {
 
 /// A session with its waiters and hooks, which renames itself and asks questions that nobody answers.
 fn companions(relay: &Installed, _over: &AtomicBool) -> Option<()> {
-    let process = json!({"pid": std::process::id(), "start": number()});
+    let own = relay::process::of(std::process::id()).unwrap();
+    let process = json!({"pid": own.pid, "start": own.start});
     let kind = |kind: &str| {
         let mut facts = process.clone();
         facts["kind"] = json!(kind);
@@ -196,7 +197,8 @@ pub(crate) fn slow(relay: &Installed, requests: usize) -> Option<()> {
     let mut guest = Guest::greet(relay, &json!({"kind": "control"}))?;
     guest.0.get_ref().set_write_timeout(Some(PATIENCE * 5)).ok()?;
     guest.write("{\"type\":\"status\",\"id\":2}\n".repeat(requests).as_bytes())?;
-    sleep(PATIENCE);
+    // A reader is too slow that takes nothing for two seconds.
+    sleep(if requests > 2000 { PATIENCE * 4 } else { PATIENCE });
     let mut bytes = [0; 64 * 1024];
     while matches!(guest.0.get_mut().read(&mut bytes), Ok(n) if n > 0) {}
     Some(())
@@ -210,7 +212,8 @@ fn silent(relay: &Installed, over: &AtomicBool) -> Option<()> {
 
 /// A waiter without a channel.
 fn orphan(relay: &Installed, over: &AtomicBool) -> Option<()> {
-    let mut guest = Guest::greet(relay, &json!({"kind": "waiter", "pid": 1, "start": number()}))?;
+    let parent = relay::process::descent(std::process::id()).and_then(|own| relay::process::of(own.parent))?;
+    let mut guest = Guest::greet(relay, &json!({"kind": "waiter", "pid": parent.pid, "start": parent.start}))?;
     wait_for_end(&mut guest, over)
 }
 

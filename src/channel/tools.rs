@@ -34,7 +34,7 @@ pub fn definitions() -> Vec<Tool> {
             "Relay: list sessions",
             "List the other Claude Code sessions that are active on this machine, and this session's own name. For each: \
              name, folder, git branch, whether it is idle or busy, and what wakes it (wakes_by; next_prompt: nothing \
-             does, it sees messages when its user types). Use it for \"what sessions are active?\", \"who else is working \
+             does, it sees messages at its next prompt or relay tool call). Use it for \"what sessions are active?\", \"who else is working \
              here?\", or when a name is not certain.",
             json!({}),
             &[],

@@ -75,7 +75,7 @@ async fn outcome_of(ask: AskId, events: &mut Events) -> Result<Outcome, CliError
 }
 
 fn waiting(asked: &Asked, waited: &str) -> Line {
-    let held = if asked.state == AskState::Held { ", it sees this at its next prompt" } else { "" };
+    let held = if asked.state == AskState::Held { ", it sees this at its next prompt or relay call" } else { "" };
     Line::of(&format!("asked {}{held}, waiting ({waited})…", asked.to))
 }
 
@@ -166,6 +166,9 @@ mod tests {
         let asked = Asked { ask_id: AskId::from_bits(1), to: name("backend"), state: AskState::Accepted };
         assert_eq!(waiting(&asked, "2m").as_str(), "asked backend, waiting (2m)…");
         let asked = Asked { state: AskState::Held, ..asked };
-        assert_eq!(waiting(&asked, "2m").as_str(), "asked backend, it sees this at its next prompt, waiting (2m)…");
+        assert_eq!(
+            waiting(&asked, "2m").as_str(),
+            "asked backend, it sees this at its next prompt or relay call, waiting (2m)…"
+        );
     }
 }

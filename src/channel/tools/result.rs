@@ -8,11 +8,11 @@ use crate::client::{Asked, Broadcasted, Replied};
 use crate::protocol::{AskState, PeerName, PeersAnswer, Refusal, Wake};
 
 /// Why an ask is held, and what can be done about it.
-const HELD: &str = "held: the session cannot be woken now and sees the question at its next prompt or relay tool call; its \
-                    user can type anything there";
+const HELD: &str = "held: the session cannot be woken now; it sees the question at its next prompt if the plugin's hooks run \
+                    there, else at its next relay tool call. Its user can type there: check relay";
 
 /// What a session that nothing can wake must know of its answers.
-const NOT_WOKEN: &str = "this session cannot be woken by an answer: it comes with the next prompt, or with the result of your next relay tool call";
+const NOT_WOKEN: &str = "this session cannot be woken by an answer: it comes with the result of your next relay tool call, or with the next prompt if the plugin's hooks run here";
 
 /// What a tool call came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn an_ask_is_accepted_or_held() {
         insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Shown), 600))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"accepted","deadline_seconds":600}"#);
-        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Held), 5))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"held","deadline_seconds":5,"note":"held: the session cannot be woken now and sees the question at its next prompt or relay tool call; its user can type anything there"}"#);
+        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Held), 5))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"held","deadline_seconds":5,"note":"held: the session cannot be woken now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Its user can type there: check relay"}"#);
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub fn init(program: Program) -> Result<Log, LoggingError> {
         Target::StandardError => {}
     }
     // A file takes every line at once.
-    let queue = if stderr_is_a_file() { None } else { Queue::start(io::stderr()).ok() };
+    let queue = if stderr_is_a_file() { None } else { Some(Queue::new(io::stderr())) };
     match queue {
         Some((queue, farewell)) => {
             json(filter, queue).try_init()?;

@@ -6,9 +6,9 @@
 //! to the same pipe.)
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,27 +29,35 @@ enum Entry {
 }
 
 /// Takes lines and never waits.
-#[derive(Debug)]
 pub(super) struct Queue {
     entries: Sender<Entry>,
     queued: Arc<AtomicUsize>,
     dropped: AtomicU64,
+    /// The thread's work, until there is a line: a channel that has nothing to say is one thread.
+    unstarted: Arc<Mutex<Option<Work>>>,
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
 /// Waits a moment for what is still to be written when it is dropped.
-#[derive(Debug)]
-pub(super) struct Farewell(Sender<Entry>);
+pub(super) struct Farewell {
+    entries: Sender<Entry>,
+    unstarted: Arc<Mutex<Option<Work>>>,
+}
+
+impl std::fmt::Debug for Farewell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Farewell").finish_non_exhaustive()
+    }
+}
 
 impl Queue {
-    /// Starts the thread that writes.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(super) fn start(mut out: impl Write + Send + 'static) -> io::Result<(Self, Farewell)> {
+    /// Returns a queue whose thread writes there, from the first line on.
+    pub(super) fn new(mut out: impl Write + Send + 'static) -> (Self, Farewell) {
         let (entries, inbox) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&queued);
-        thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let work: Work = Box::new(move || {
             for entry in inbox {
                 match entry {
                     Entry::Line(line) => {
@@ -60,8 +68,10 @@ impl Queue {
                     Entry::Mark(done) => drop(done),
                 }
             }
-        })?;
-        Ok((Self { entries: entries.clone(), queued, dropped: AtomicU64::new(0) }, Farewell(entries)))
+        });
+        let unstarted = Arc::new(Mutex::new(Some(work)));
+        let farewell = Farewell { entries: entries.clone(), unstarted: Arc::clone(&unstarted) };
+        (Self { entries, queued, dropped: AtomicU64::new(0), unstarted }, farewell)
     }
 
     fn take(&self, line: &[u8]) {
@@ -78,6 +88,10 @@ impl Queue {
     }
 
     fn put(&self, line: Vec<u8>) {
+        if let Some(work) = self.unstarted.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Without a thread lines are dropped once the queue is full.
+            let _no_thread = thread::Builder::new().name("log".to_owned()).spawn(work);
+        }
         self.queued.fetch_add(line.len(), Ordering::Relaxed);
         // The thread ends with the last sender, which is this one.
         let _never_closed = self.entries.send(Entry::Line(line));
@@ -116,8 +130,11 @@ impl Write for &Queue {
 
 impl Drop for Farewell {
     fn drop(&mut self) {
+        if self.unstarted.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
         let (done, written) = sync_channel(1);
-        if self.0.send(Entry::Mark(done)).is_ok() {
+        if self.entries.send(Entry::Mark(done)).is_ok() {
             let _elapsed_or_written = written.recv_timeout(FAREWELL);
         }
     }
@@ -125,7 +142,6 @@ impl Drop for Farewell {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::time::Instant;
 
     use super::*;
@@ -154,7 +170,7 @@ mod tests {
     fn a_reader_that_does_not_read_costs_lines_and_no_time_and_is_told_how_many() {
         let (tell, go) = channel();
         let written = Arc::new(Mutex::new(Vec::new()));
-        let (queue, farewell) = Queue::start(Stuck { go, written: Arc::clone(&written), goes: false }).unwrap();
+        let (queue, farewell) = Queue::new(Stuck { go, written: Arc::clone(&written), goes: false });
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let fits = QUEUED_MAX / line.len();
         for _ in 0..fits + 3 {
@@ -177,7 +193,7 @@ mod tests {
     #[test]
     fn a_program_that_ends_does_not_wait_for_a_reader_for_ever() {
         let (_tell, go) = channel();
-        let (queue, farewell) = Queue::start(Stuck { go, written: Arc::default(), goes: false }).unwrap();
+        let (queue, farewell) = Queue::new(Stuck { go, written: Arc::default(), goes: false });
         (&queue).write_all(b"a line\n").unwrap();
         let start = Instant::now();
         drop(farewell);

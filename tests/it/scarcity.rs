@@ -50,6 +50,14 @@ fn a_hub_without_descriptors_serves_who_is_there_and_later_who_comes() {
     let cpu = cpu_time(hub) - cpu;
     assert!(cpu < Duration::from_secs(1), "it spins: {cpu:?} of two seconds");
     drop(crowd);
+    soon("room", || {
+        let mut client = RawClient::over(relay.connect().ok()?);
+        client.say(&json!({
+            "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": format!("{:032x}", 77), "program": "test 1",
+            "kind": "control",
+        }));
+        (client.hear()["type"] == "welcome").then_some(())
+    });
     assert_eq!(relay.hub(), hub);
     assert_they_talk(&web, &backend, "backend", 1);
 }

@@ -30,7 +30,6 @@ use rmcp::service::{Peer, RoleServer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 
 use self::inbox::{CallId, Inbox, Word};
 use self::server::{Event, Server, ToolResult};
@@ -43,6 +42,7 @@ use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, Inheri
 use crate::fault;
 use crate::paths::PathError;
 use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal, Wake};
+use crate::runtime;
 
 /// How long a leaving channel waits until what it is writing is written.
 const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
@@ -58,8 +58,7 @@ pub fn run(socket: Result<PathBuf, PathError>) -> io::Result<()> {
         let next = "set RELAY_SOCKET to the hub's socket for this session's client, and start it again";
         Refusal::new(ErrorCode::HubUnreachable, error.to_string(), next)
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(socket))
+    runtime::run(serve(socket))?
 }
 
 async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
@@ -134,6 +133,8 @@ struct Channel {
     /// Whether another channel of this session is the peer.
     second: bool,
     hub: Option<HubClient>,
+    /// What the hub's client was told last.
+    presence: Option<Presence>,
     from_hub: Option<UnboundedReceiver<ClientEvent>>,
     peer: Option<Peer<RoleServer>>,
     inbox: Inbox,
@@ -152,6 +153,7 @@ impl Channel {
             key: PeerKey::random(),
             second: false,
             hub: None,
+            presence: None,
             from_hub: None,
             peer: None,
             running: BTreeMap::new(),
@@ -276,7 +278,10 @@ impl Channel {
                 Word::Verdict(verdict) => hub.verdict(verdict),
             }
         }
-        hub.presence(Presence { status: self.activity, wakes_by: self.inbox.wakes_by() });
+        let presence = Presence { status: self.activity, wakes_by: self.inbox.wakes_by() };
+        if self.presence.replace(presence) != Some(presence) {
+            hub.presence(presence);
+        }
     }
 
     fn tell_progress(&mut self) {

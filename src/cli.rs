@@ -14,6 +14,7 @@ use crate::client::{ClientConfig, ClientEvent, HubClient};
 use crate::logging::{self, Log, Program};
 use crate::paths::Environment;
 use crate::protocol::{ClientKind, PeerKey};
+use crate::runtime;
 
 mod ask;
 mod broadcast;
@@ -171,8 +172,7 @@ pub fn main() -> ExitCode {
 
 /// Runs a subcommand on this thread, with room for tasks that stay on it.
 fn perform(command: Command, context: &mut Context) -> Result<Exit, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
-    tokio::task::LocalSet::new().block_on(&runtime, command.run(context))
+    runtime::new().map_err(CliError::Runtime)?.block_on(command.run(context))
 }
 
 /// Prints what clap has to say: help and version are data, wrong usage is an error with a next step.

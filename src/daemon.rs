@@ -39,6 +39,7 @@ use crate::activation::{Bell, Knock};
 use crate::deadlines::Deadlines;
 use crate::fault;
 use crate::hub::{CloseReason, ConnId, Hub, Input, Limits, Program, Standing};
+use crate::watched;
 
 pub use self::program::ProgramFile;
 
@@ -259,8 +260,10 @@ impl Daemon {
 
     fn handle_accepted(&mut self, stream: UnixStream) {
         fault::pass("knock.accepted");
-        let credentials = match Credentials::of(&stream) {
-            Ok(credentials) => credentials,
+        let watched = |stream: UnixStream| watched::Stream::new(stream.into_std()?);
+        let admitted = Credentials::of(&stream).and_then(|credentials| Ok((credentials, watched(stream)?)));
+        let (credentials, stream) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => {
                 if let Some(passed_over) = self.mishaps.pass(Instant::now(), Mishap::TurnedAway) {
                     tracing::warn!(%error, passed_over, "turned a connection away");

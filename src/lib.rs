@@ -15,6 +15,8 @@
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here |
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
+//! | [`runtime`] | the one thread that a program runs on |
+//! | [`watched`] | sockets that the runtime watches |
 //! | [`process`] | what the system says of a process: its start and its parent |
 //! | [`fault`] | where a test build can be made to die; not in a release build |
 //! | [`arguments`] | the command lines of `relay-hub` and `relay-channel` |
@@ -57,4 +59,6 @@ pub mod logging;
 pub mod paths;
 pub mod process;
 pub mod protocol;
+pub mod runtime;
 pub mod service;
+pub mod watched;

@@ -5,11 +5,13 @@
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::unix::AsyncFdReadyGuard;
+
+use crate::watched::Listener;
 
 /// The listener, watched by the runtime.
 #[derive(Debug)]
-pub struct Bell(AsyncFd<UnixListener>);
+pub struct Bell(Listener);
 
 /// Somebody has knocked.
 #[derive(Debug)]
@@ -20,13 +22,8 @@ impl Bell {
     ///
     /// # Errors
     /// The system cannot watch it.
-    #[expect(unsafe_code, reason = "the runtime keeps the bare descriptor for as long as it watches it")]
     pub fn new(listener: UnixListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        // SAFETY: a `UnixListener` owns one open descriptor for as long as it lives, and is only ever borrowed here
-        // until it is dropped with the `AsyncFd` that ends the watch first.
-        let watched = unsafe { AsyncFd::register(listener) };
-        Ok(Self(watched.map_err(|error| error.into_parts().1)?))
+        Listener::new(listener).map(Self)
     }
 
     /// Returns when somebody wants to connect. Nobody is accepted yet.

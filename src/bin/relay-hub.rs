@@ -12,6 +12,7 @@ use relay::daemon::{self, DaemonConfig, ProgramFile};
 use relay::hub::{self, Limits};
 use relay::logging::{self, Program};
 use relay::paths::Environment;
+use relay::runtime;
 
 /// How long a socket-activated hub stays without a connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -57,13 +58,12 @@ fn run(arguments: &HubArguments, listener: Listener, file: Option<ProgramFile>) 
     );
     let program = hub::Program { version: env!("CARGO_PKG_VERSION"), pid: std::process::id() };
     let config = DaemonConfig { limits, idle_timeout, program, activated: listener.is_inherited(), file };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     // The guard of a socket that was bound here goes at the end of this function, and the path with it.
     let (socket, _bound) = match listener {
         Listener::Inherited(socket) => (socket, None),
         Listener::Bound(socket, path) => (socket, Some(path)),
     };
-    let served = tokio::task::LocalSet::new().block_on(&runtime, daemon::run(socket, config));
+    let served = runtime::run(daemon::run(socket, config)).context("no runtime")?;
     tracing::info!("the hub leaves");
     served.context("the hub cannot serve")
 }

@@ -7,7 +7,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use crate::client::{Backoff, until, wire};
@@ -15,6 +14,7 @@ use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::protocol::{
     ClientKind, ClientMessage, ClientProcess, CompanionFacts, Hello, HubMessage, PeerKey, Receipt, VERSIONS,
 };
+use crate::watched::Stream;
 
 /// How long a companion that holds text waits longer than its patience for the verdict.
 const VERDICT_WAIT: Duration = Duration::from_secs(4);
@@ -143,7 +143,7 @@ impl Companion {
         }
     }
 
-    async fn converse(&mut self, stream: &UnixStream) -> io::Result<Option<String>> {
+    async fn converse(&mut self, stream: &Stream) -> io::Result<Option<String>> {
         let mut input = FrameBuffer::default();
         let mut deadline = match self.rules.role {
             Role::Waiter => None,
@@ -152,7 +152,7 @@ impl Companion {
         say(stream, &self.hello()).await?;
         loop {
             tokio::select! {
-                ready = stream.readable() => ready?,
+                () = stream.readable() => {}
                 () = until(deadline) => return Ok(None),
             }
             let is_over = wire::read(stream, &mut input);
@@ -192,18 +192,20 @@ impl Companion {
     }
 }
 
-async fn connect(socket: &Path) -> Option<UnixStream> {
-    UnixStream::connect(socket).await.ok()
+async fn connect(socket: &Path) -> Option<Stream> {
+    Stream::connect(socket).await.ok()
 }
 
-async fn say(stream: &UnixStream, message: &ClientMessage) -> io::Result<()> {
+async fn say(stream: &Stream, message: &ClientMessage) -> io::Result<()> {
     let mut bytes = Vec::new();
     encode(message, &mut bytes);
-    while !bytes.is_empty() {
-        stream.writable().await?;
+    loop {
         wire::write(stream, &mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        stream.writable().await;
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::client_process;
 use super::companion::{Companion, Role};
 use super::receipt;
 use crate::protocol::RECEIPTS_MAX;
+use crate::runtime;
 
 /// How long the session's channel may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -58,16 +59,13 @@ pub fn run(socket: Option<PathBuf>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     drop(bytes);
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return ExitCode::SUCCESS;
-    };
     let mut receipts = receipt::of_prompt(&input.prompt);
     if let Some(lines) = input.transcript_path.as_deref().and_then(last_lines) {
         receipts.extend(receipt::of_transcript(&lines));
         receipts.truncate(RECEIPTS_MAX);
     }
     let hook = Companion::new(Role::Hook, socket, client, receipts, PATIENCE);
-    if let Some(text) = runtime.block_on(hook.run()) {
+    if let Ok(Some(text)) = runtime::run(hook.run()) {
         let output = json!({"hookSpecificOutput": {
             "hookEventName": input.hook_event_name,
             "additionalContext": text,

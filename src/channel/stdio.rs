@@ -11,35 +11,31 @@ use std::fs::File;
 use std::future::pending;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::pin::Pin;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use rmcp::model::JsonRpcMessage;
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use rustix::fs::{FileType, fstat};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{UnixStream, unix::pipe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::line::{Incoming, Lines};
 use super::server::Event;
+use crate::watched::{self, Stream};
 
 /// The bytes that one read asks for.
 const READ_BYTES: usize = 8 * 1024;
 
-type Reader = Pin<Box<dyn AsyncRead + Send>>;
-type Writer = Pin<Box<dyn AsyncWrite + Send>>;
-
 /// rmcp's transport over two byte streams.
 pub struct Stdio {
-    reader: Reader,
+    input: Input,
     lines: Lines,
-    writer: Arc<Mutex<Writer>>,
+    output: Arc<Mutex<Output>>,
     events: UnboundedSender<Event>,
     initialized: bool,
     ended: bool,
@@ -53,15 +49,9 @@ impl Stdio {
     /// # Errors
     /// A stream is closed or cannot be made non-blocking.
     pub fn of_process(events: UnboundedSender<Event>) -> io::Result<Self> {
-        let reader = open_reader(io::stdin().as_fd())?;
-        let writer = open_writer(io::stdout().as_fd())?;
-        Ok(Self::new(reader, writer, events))
-    }
-
-    /// Returns the transport over these streams.
-    pub fn new(reader: Reader, writer: Writer, events: UnboundedSender<Event>) -> Self {
-        let writer = Arc::new(Mutex::new(writer));
-        Self { reader, lines: Lines::default(), writer, events, initialized: false, ended: false }
+        let input = Input::of(io::stdin().as_fd())?;
+        let output = Arc::new(Mutex::new(Output::of(io::stdout().as_fd())?));
+        Ok(Self { input, lines: Lines::default(), output, events, initialized: false, ended: false })
     }
 
     /// Returns a future that writes one line, and tells of a client that does not take it any more.
@@ -70,9 +60,9 @@ impl Stdio {
             line.push(b'\n');
             line
         });
-        let (writer, events) = (self.writer.clone(), self.events.clone());
+        let (output, events) = (self.output.clone(), self.events.clone());
         async move {
-            let result = writer.lock().await.write_all(&line?).await;
+            let result = output.lock().await.write_all(&line?).await;
             if result.is_err() {
                 events.send(Event::Ended).ok();
             }
@@ -130,8 +120,7 @@ impl Transport<RoleServer> for Stdio {
             if self.ended {
                 return pending().await;
             }
-            let buffer = self.lines.buffer(READ_BYTES);
-            match self.reader.read_buf(buffer).await {
+            match self.input.read(&mut self.lines).await {
                 Ok(1..) => {}
                 Ok(0) => self.end(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -144,60 +133,92 @@ impl Transport<RoleServer> for Stdio {
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {
-        self.writer.lock().await.shutdown().await
+        Ok(())
     }
 }
 
-fn open_reader(fd: BorrowedFd<'_>) -> io::Result<Reader> {
-    let owned = fd.try_clone_to_owned()?;
-    let kind = kind_of(&owned)?;
-    Ok(if kind == FileType::Socket {
-        Box::pin(socket(owned)?)
-    } else if kind == FileType::Fifo {
-        Box::pin(pipe::Receiver::from_owned_fd(owned)?)
-    } else {
-        let (ours, mut theirs) = StdUnixStream::pair()?;
+/// Where the client's bytes come from.
+enum Input {
+    Socket(Stream),
+    Pipe(pipe::Receiver),
+}
+
+impl Input {
+    /// Opens a descriptor. A terminal or a file, which cannot be waited for, is read by a thread.
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let owned = fd.try_clone_to_owned()?;
+        let kind = kind_of(&owned)?;
+        if kind == FileType::Socket {
+            return Stream::new(owned.into()).map(Self::Socket);
+        }
+        if kind == FileType::Fifo {
+            return pipe::Receiver::from_owned_fd(owned).map(Self::Pipe);
+        }
+        let (ours, mut theirs) = UnixStream::pair()?;
         let mut file = File::from(owned);
         std::thread::Builder::new().name("stdin".into()).spawn(move || io::copy(&mut file, &mut theirs))?;
-        Box::pin(socket(ours.into())?)
-    })
-}
-
-fn open_writer(fd: BorrowedFd<'_>) -> io::Result<Writer> {
-    let owned = fd.try_clone_to_owned()?;
-    let kind = kind_of(&owned)?;
-    Ok(if kind == FileType::Socket {
-        Box::pin(socket(owned)?)
-    } else if kind == FileType::Fifo {
-        Box::pin(pipe::Sender::from_owned_fd(owned)?)
-    } else {
-        Box::pin(Blocking(File::from(owned)))
-    })
-}
-
-/// A terminal or a file, which cannot be waited for and takes what is written at once.
-struct Blocking(File);
-
-impl AsyncWrite for Blocking {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.0.write(bytes))
+        Stream::new(ours).map(Self::Socket)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.flush())
+    /// Reads what is there, or waits for something; 0 at the end. May be dropped at any time.
+    async fn read(&mut self, lines: &mut Lines) -> io::Result<usize> {
+        let mut bytes = [0; READ_BYTES];
+        let n = match self {
+            Self::Pipe(pipe) => pipe.read(&mut bytes).await?,
+            Self::Socket(stream) => loop {
+                match stream.try_read(&mut bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await,
+                    read => break read?,
+                }
+            },
+        };
+        lines.push(&bytes[..n]);
+        Ok(n)
+    }
+}
+
+/// Where bytes go to the client.
+enum Output {
+    Socket(UnixStream),
+    Pipe(pipe::Sender),
+    /// A terminal or a file, which cannot be waited for and takes what is written at once.
+    File(File),
+}
+
+impl Output {
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let owned = fd.try_clone_to_owned()?;
+        let kind = kind_of(&owned)?;
+        if kind == FileType::Socket {
+            let socket = UnixStream::from(owned);
+            socket.set_nonblocking(true)?;
+            Ok(Self::Socket(socket))
+        } else if kind == FileType::Fifo {
+            pipe::Sender::from_owned_fd(owned).map(Self::Pipe)
+        } else {
+            Ok(Self::File(File::from(owned)))
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(context)
+    async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Pipe(pipe) => pipe.write_all(bytes).await,
+            Self::File(file) => file.write_all(bytes),
+            Self::Socket(socket) => {
+                while !bytes.is_empty() {
+                    match socket.write(bytes) {
+                        Ok(n) => bytes = &bytes[n..],
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => watched::writable(socket).await,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 }
 
 fn kind_of(fd: &OwnedFd) -> io::Result<FileType> {
     Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
-}
-
-fn socket(fd: OwnedFd) -> io::Result<UnixStream> {
-    let stream = StdUnixStream::from(fd);
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::client_process;
 use super::companion::{Companion, Role};
 use super::session;
+use crate::runtime;
 
 /// The status that makes Claude Code start a turn with what stands on standard error.
 const WAKE: u8 = 2;
@@ -27,10 +28,7 @@ pub fn run(socket: Option<PathBuf>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (Some(socket), Some(client)) = (socket, client_process::parent()) else { return ExitCode::SUCCESS };
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return ExitCode::SUCCESS;
-    };
-    let text = runtime.block_on(async {
+    let text = runtime::run(async move {
         let waiter = Companion::new(Role::Waiter, socket, client, Vec::new(), HUB_WAIT);
         tokio::select! {
             biased;
@@ -38,7 +36,7 @@ pub fn run(socket: Option<PathBuf>) -> ExitCode {
             text = waiter.run() => text,
         }
     });
-    match text {
+    match text.ok().flatten() {
         Some(text) if io::stderr().write_all(text.as_bytes()).is_ok() => ExitCode::from(WAKE),
         Some(_) | None => ExitCode::SUCCESS,
     }

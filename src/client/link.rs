@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -18,6 +16,7 @@ use super::wire;
 use crate::fault;
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::protocol::{AskId, AskState, Bequest, Offer, Presence, Refusal, Verdict};
+use crate::watched::Stream;
 
 /// What the handle wants of the link.
 #[derive(Debug)]
@@ -82,7 +81,7 @@ impl Link {
     }
 
     /// Tries until there is a connection; `None` when the program leaves.
-    async fn connect(&mut self, backoff: &mut Backoff) -> Option<UnixStream> {
+    async fn connect(&mut self, backoff: &mut Backoff) -> Option<Stream> {
         loop {
             let pause = sleep(backoff.next_pause(getrandom::u32().unwrap_or(0)));
             tokio::pin!(pause);
@@ -100,7 +99,7 @@ impl Link {
                     () = until(timer) => self.ledger.handle_timeout(Instant::now()),
                 }
             }
-            match UnixStream::connect(self.ledger.socket()).await {
+            match Stream::connect(self.ledger.socket()).await {
                 Ok(stream) => {
                     self.ledger.handle_listener(Instant::now(), false);
                     return Some(stream);
@@ -114,7 +113,7 @@ impl Link {
         }
     }
 
-    async fn converse(&mut self, stream: &UnixStream, welcomed: &mut Option<Instant>) -> End {
+    async fn converse(&mut self, stream: &Stream, welcomed: &mut Option<Instant>) -> End {
         let mut input = FrameBuffer::default();
         let mut output = Vec::new();
         loop {
@@ -129,11 +128,10 @@ impl Link {
             if self.leaving.is_some() && output.is_empty() {
                 return End::Left;
             }
-            let interest = if output.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             let timer = self.ledger.poll_timeout();
             tokio::select! {
                 biased;
-                _ready = stream.ready(interest) => {
+                () = stream.readable() => {
                     if self.read(stream, &mut input).is_err() {
                         return End::Lost;
                     }
@@ -143,18 +141,19 @@ impl Link {
                 }
                 command = self.commands.recv(), if self.leaving.is_none() => {
                     let dropped = command.is_none();
-                    let leaves = self.handle_command(command).is_some();
+                    let leaves = self.handle_commands(command).is_some();
                     if leaves && (dropped || !self.ledger.is_up()) {
                         return End::Left;
                     }
                 }
+                () = stream.writable(), if !output.is_empty() => {}
                 () = until(timer) => self.ledger.handle_timeout(Instant::now()),
             }
         }
     }
 
     /// Takes what is there. The end of the stream is an error as well.
-    fn read(&mut self, stream: &UnixStream, input: &mut FrameBuffer) -> io::Result<()> {
+    fn read(&mut self, stream: &Stream, input: &mut FrameBuffer) -> io::Result<()> {
         let is_over = wire::read(stream, input);
         fault::pass("link.read");
         while let Some(frame) = input.next_frame(HUB_FRAME_MAX_BYTES) {
@@ -168,6 +167,17 @@ impl Link {
             }
         }
         if is_over { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// Takes a command and those that wait behind it: one write then carries what they say.
+    fn handle_commands(&mut self, first: Option<Command>) -> Option<End> {
+        let mut end = self.handle_command(first);
+        while end.is_none()
+            && let Ok(command) = self.commands.try_recv()
+        {
+            end = self.handle_command(Some(command));
+        }
+        end
     }
 
     fn handle_command(&mut self, command: Option<Command>) -> Option<End> {

@@ -2,16 +2,15 @@
 
 use std::io;
 
-use tokio::net::UnixStream;
-
 use crate::protocol::codec::FrameBuffer;
+use crate::watched::Stream;
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 8 * 1024;
 
 /// Reads what is there. Returns whether the stream has ended or failed: what came before that counts, since a hub's last
 /// word is often followed by the end of the connection.
-pub(crate) fn read(stream: &UnixStream, input: &mut FrameBuffer) -> bool {
+pub(crate) fn read(stream: &Stream, input: &mut FrameBuffer) -> bool {
     let mut bytes = [0; READ_BYTES];
     loop {
         match stream.try_read(&mut bytes) {
@@ -30,7 +29,7 @@ pub(crate) fn read(stream: &UnixStream, input: &mut FrameBuffer) -> bool {
 ///
 /// # Errors
 /// The connection is over.
-pub(crate) fn write(stream: &UnixStream, output: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn write(stream: &Stream, output: &mut Vec<u8>) -> io::Result<()> {
     while !output.is_empty() {
         match stream.try_write(output) {
             Ok(n) => drop(output.drain(..n)),

@@ -16,6 +16,7 @@ use super::stream::{Count, Stream};
 use crate::hub::{ConnId, GONE_WAIT, Input};
 use crate::process;
 use crate::protocol::ClientProcess;
+use crate::watched;
 
 /// How often is looked whether the process behind a lost connection still runs.
 const PROCESS_LOOK: Duration = Duration::from_millis(20);
@@ -43,7 +44,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Returns a connection that was accepted, counted into these numbers.
-    pub(super) fn new(conn: ConnId, socket: UnixStream, credentials: Credentials, totals: &Totals) -> Self {
+    pub(super) fn new(conn: ConnId, socket: watched::Stream, credentials: Credentials, totals: &Totals) -> Self {
         let stream = Stream::new(socket, &totals.sockets);
         Self {
             inbox: Inbox::new(conn, Rc::clone(&stream), totals.unread.clone()),

@@ -8,9 +8,10 @@ pub(super) const SPARE: u64 = 64;
 
 /// Raises the soft limit of open files so that these many connections fit, and returns how many do.
 ///
+/// Each may need a second one for a while: a connection that takes nothing is watched by one of its own.
 /// A service manager's filter of system calls may forbid it: its unit then sets the limit itself.
 pub(super) fn make_room(connections: u64) -> u64 {
-    let wanted = connections.saturating_add(SPARE);
+    let wanted = connections.saturating_mul(2).saturating_add(SPARE);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let room = current.unwrap_or(u64::MAX);
     let raised = wanted.min(maximum.unwrap_or(u64::MAX));

@@ -4,7 +4,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::io::Interest;
 use tokio::sync::mpsc;
 
 use super::Event;
@@ -83,7 +82,7 @@ impl Inbox {
 
     /// Lets the owner hear when there is something to be read.
     pub(super) fn wait(&mut self, events: &mpsc::Sender<Event>) {
-        self.watch = Some(self.stream.watch(Interest::READABLE, events.clone(), Event::Readable(self.conn)));
+        self.watch = Some(self.stream.watch_readable(events.clone(), Event::Readable(self.conn)));
     }
 
     /// Takes note that the owner has heard.

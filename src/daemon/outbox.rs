@@ -4,7 +4,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::io::Interest;
 use tokio::sync::mpsc;
 
 use super::Event;
@@ -95,8 +94,7 @@ impl Outbox {
                 Ok(n) => self.written += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     fault::pass("flush.full");
-                    self.watch =
-                        Some(self.stream.watch(Interest::WRITABLE, events.clone(), Event::Writable(self.conn)));
+                    self.watch = Some(self.stream.watch_writable(events.clone(), Event::Writable(self.conn)));
                     break;
                 }
                 Err(error) => return Err(error),
@@ -116,13 +114,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// Writes as much as the socket takes at once, for the last time. Unlike the runtime the kernel knows of a connection
-    /// that was accepted in this turn that it takes bytes.
+    /// Writes as much as the socket takes at once, for the last time.
     pub(super) fn flush_last(&mut self) {
         while self.queued() > 0 {
-            match rustix::io::write(&**self.stream, &self.bytes[self.written..]) {
+            match self.stream.try_write(&self.bytes[self.written..]) {
                 Ok(n) => self.written += n,
-                Err(rustix::io::Errno::INTR) => {}
                 Err(_full_or_broken) => return,
             }
         }

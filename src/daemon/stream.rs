@@ -4,12 +4,11 @@ use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Event;
+use crate::watched;
 
 /// A number that several count together.
 #[derive(Debug, Clone, Default)]
@@ -30,34 +29,34 @@ impl Count {
 /// A socket. Whoever waits for it keeps it open, so that it may outlive its connection by a moment.
 #[derive(Debug)]
 pub(super) struct Stream {
-    socket: UnixStream,
+    socket: watched::Stream,
     open: Count,
 }
 
 impl Stream {
     /// Counts the socket in until it is closed.
-    pub(super) fn new(socket: UnixStream, open: &Count) -> Rc<Self> {
+    pub(super) fn new(socket: watched::Stream, open: &Count) -> Rc<Self> {
         open.replace(0, 1);
         Rc::new(Self { socket, open: open.clone() })
     }
 
-    /// Sends the event once the socket is ready for this, or broken.
-    pub(super) fn watch(self: &Rc<Self>, interest: Interest, events: mpsc::Sender<Event>, event: Event) -> Watch {
+    /// Sends the event once there is something to read. A broken socket counts: the next read tells.
+    pub(super) fn watch_readable(self: &Rc<Self>, events: mpsc::Sender<Event>, event: Event) -> Watch {
         let stream = Rc::clone(self);
-        let task = tokio::task::spawn_local(async move {
-            // A broken socket is ready as well: the next read or write tells.
-            let _ready = stream.socket.ready(interest).await;
-            drop(stream);
-            let _owner_left = events.send(event).await;
-        });
-        Watch(task.abort_handle())
+        watch(async move { stream.socket.readable().await }, events, event)
+    }
+
+    /// Sends the event once the socket takes more. A broken one counts: the next write tells.
+    pub(super) fn watch_writable(self: &Rc<Self>, events: mpsc::Sender<Event>, event: Event) -> Watch {
+        let stream = Rc::clone(self);
+        watch(async move { stream.socket.writable().await }, events, event)
     }
 }
 
 impl Deref for Stream {
-    type Target = UnixStream;
+    type Target = watched::Stream;
 
-    fn deref(&self) -> &UnixStream {
+    fn deref(&self) -> &watched::Stream {
         &self.socket
     }
 }
@@ -66,6 +65,14 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.open.replace(1, 0);
     }
+}
+
+fn watch(ready: impl Future<Output = ()> + 'static, events: mpsc::Sender<Event>, event: Event) -> Watch {
+    let task = tokio::task::spawn_local(async move {
+        ready.await;
+        let _owner_left = events.send(event).await;
+    });
+    Watch(task.abort_handle())
 }
 
 /// Somebody who waits for a socket; ends when it is dropped.

@@ -42,10 +42,9 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Returns the buffer that read bytes are appended to, with room for `room` of them.
-    pub fn buffer(&mut self, room: usize) -> &mut Vec<u8> {
-        self.bytes.reserve(room);
-        &mut self.bytes
+    /// Adds bytes that were read.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Takes the next line; `None` where more bytes are needed.
@@ -230,7 +229,7 @@ mod tests {
         let mut lines = Lines::default();
         let mut all = Vec::new();
         for part in bytes.chunks(8192) {
-            lines.buffer(part.len()).extend_from_slice(part);
+            lines.push(part);
             all.extend(std::iter::from_fn(|| lines.next_line()));
             assert!(lines.bytes.len() <= LINE_MAX_BYTES + 8192);
         }

@@ -1,0 +1,196 @@
+//! Descriptors that the runtime watches: for what comes in all the time, for room only while somebody waits for it.
+//!
+//! The kernel tells whoever watches a stream socket for room of each read of the other side, so a socket that is watched
+//! for both wakes its process once more for each message that it has written.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+
+/// How long is waited before a full socket is tried again where there is no descriptor left to watch it with.
+const BLIND_WAIT: Duration = Duration::from_millis(10);
+
+/// One of the standard library's sockets: each owns one open descriptor for as long as it lives.
+trait Owner: AsRawFd {}
+impl Owner for UnixListener {}
+impl Owner for UnixStream {}
+
+/// Has the runtime watch a socket.
+#[expect(unsafe_code, reason = "the runtime keeps the bare descriptor for as long as it watches it")]
+fn watch<T: Owner>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: an `Owner` has one open descriptor for as long as it lives, and the `AsyncFd` lets nobody replace it: it is
+    // only ever borrowed from there, unchanged, until the watch has ended.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    watched.map_err(|error| error.into_parts().1)
+}
+
+/// A listener.
+#[derive(Debug)]
+pub(crate) struct Listener(AsyncFd<UnixListener>);
+
+impl Listener {
+    /// Watches a listener. To be called within a runtime, like all that makes something watched.
+    ///
+    /// # Errors
+    /// The system cannot watch it.
+    pub(crate) fn new(listener: UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        watch(listener, Interest::READABLE).map(Self)
+    }
+
+    /// Returns when somebody wants to connect. Nobody is accepted yet.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
+    pub(crate) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, UnixListener>> {
+        self.0.readable().await
+    }
+}
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub struct Stream(AsyncFd<UnixStream>);
+
+impl Stream {
+    /// Watches a socket for what comes in.
+    ///
+    /// # Errors
+    /// The system cannot watch it.
+    pub fn new(socket: UnixStream) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        watch(socket, Interest::READABLE).map(Self)
+    }
+
+    /// Connects to a listener. Where its backlog is full, waits until it is not.
+    ///
+    /// # Errors
+    /// Nobody listens there, or the system refuses.
+    pub async fn connect(path: &Path) -> io::Result<Self> {
+        Self::new(tokio::net::UnixStream::connect(path).await?.into_std()?)
+    }
+
+    /// Returns the socket.
+    pub fn socket(&self) -> &UnixStream {
+        self.0.get_ref()
+    }
+
+    /// Returns when there may be something to read; the end and a failure count.
+    pub async fn readable(&self) {
+        // Only a runtime that shuts down says otherwise, and then nobody comes back here.
+        let _ready = self.0.readable().await;
+    }
+
+    /// Reads what is there; 0 at the end.
+    ///
+    /// # Errors
+    /// Nothing is there (`WouldBlock`), or the connection is broken.
+    pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut read = None;
+        let tried = self.0.try_io(Interest::READABLE, |mut socket| match socket.read(bytes)? {
+            n if (1..bytes.len()).contains(&n) => {
+                // More than was there was asked for, so nothing is left, and the next read need not ask: epoll(7).
+                read = Some(n);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            n => Ok(n),
+        });
+        read.map_or(tried, Ok)
+    }
+
+    /// Writes as much as the socket takes.
+    ///
+    /// # Errors
+    /// It takes nothing (`WouldBlock`), or the connection is broken.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket().write(bytes)
+    }
+
+    /// Returns when the socket may take more; a failure counts.
+    pub async fn writable(&self) {
+        writable(self.socket()).await;
+    }
+}
+
+/// Returns when a non-blocking socket may take more; a failure counts.
+pub async fn writable(socket: &UnixStream) {
+    // The runtime watches a descriptor once, so it is given another one of the same socket.
+    match socket.try_clone().and_then(|second| watch(second, Interest::WRITABLE)) {
+        Ok(second) => {
+            let _ready = second.writable().await;
+        }
+        Err(_no_descriptor) => tokio::time::sleep(BLIND_WAIT).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    async fn is_ready(wait: impl Future<Output = ()>) -> bool {
+        tokio::time::timeout(SOON, wait).await.is_ok()
+    }
+
+    fn pair() -> (Stream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Stream::new(ours).unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn what_came_and_the_end_behind_it_are_both_read() {
+        let (stream, mut other) = pair();
+        let mut bytes = [0; 8];
+        assert!(!is_ready(stream.readable()).await);
+        for text in ["one", "two"] {
+            other.write_all(text.as_bytes()).unwrap();
+            stream.readable().await;
+            assert_eq!(stream.try_read(&mut bytes).unwrap(), 3);
+            assert_eq!(&bytes[..3], text.as_bytes());
+            assert!(!is_ready(stream.readable()).await);
+        }
+        // Both happen before the runtime looks, as with a client that says its last word and leaves.
+        other.write_all(b"end").unwrap();
+        drop(other);
+        stream.readable().await;
+        assert_eq!(stream.try_read(&mut bytes).unwrap(), 3);
+        stream.readable().await;
+        assert_eq!(stream.try_read(&mut bytes).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn more_than_one_read_takes_is_read_by_the_next() {
+        let (stream, mut other) = pair();
+        let mut bytes = [0; 8];
+        other.write_all(&[7; 20]).unwrap();
+        stream.readable().await;
+        let read: Vec<usize> = (0..3).map(|_| stream.try_read(&mut bytes).unwrap()).collect();
+        assert_eq!(read, [8, 8, 4]);
+        assert_eq!(stream.try_read(&mut bytes).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_takes_more_once_the_other_side_has_read() {
+        let (stream, mut other) = pair();
+        while stream.try_write(&[0; 4096]).is_ok() {}
+        assert!(!is_ready(stream.writable()).await);
+        let mut bytes = vec![0; 1024 * 1024];
+        while other.set_nonblocking(true).and_then(|()| other.read(&mut bytes)).is_ok() {}
+        stream.writable().await;
+        assert!(stream.try_write(&[0; 4096]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_to_write_to_a_side_that_has_gone() {
+        let (stream, other) = pair();
+        while stream.try_write(&[0; 4096]).is_ok() {}
+        drop(other);
+        stream.writable().await;
+        assert_eq!(stream.try_write(&[0]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

@@ -25,8 +25,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rmcp::ServiceExt;
-use rmcp::model::{CustomNotification, RequestId, ServerNotification};
-use rmcp::service::{Peer, RoleServer};
+use rmcp::model::{CustomNotification, JsonRpcMessage, RequestId, ServerNotification};
+use rmcp::service::{Peer, RoleServer, TxJsonRpcMessage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -35,7 +35,7 @@ use self::inbox::{CallId, Inbox, Word};
 use self::server::{Event, Server, ToolResult};
 use self::session::Surroundings;
 use self::session_file::SessionFile;
-use self::stdio::Stdio;
+use self::stdio::{Outlet, Stdio};
 use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
 use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, Inherited, until};
@@ -66,7 +66,7 @@ async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let (events, mut incoming) = unbounded_channel();
     let stdio = Stdio::of_process(events.clone())?;
-    let mut channel = Channel::new(socket, Surroundings::of_process(), events.clone());
+    let mut channel = Channel::new(socket, Surroundings::of_process(), stdio.outlet(), events.clone());
     tokio::task::spawn_local(speak_mcp(stdio, events));
     let reason = loop {
         let timer = channel.inbox.poll_timeout(Instant::now());
@@ -136,14 +136,19 @@ struct Channel {
     /// What the hub's client was told last.
     presence: Option<Presence>,
     from_hub: Option<UnboundedReceiver<ClientEvent>>,
-    peer: Option<Peer<RoleServer>>,
+    outlet: Outlet,
     inbox: Inbox,
     running: BTreeMap<CallId, Running>,
     events: UnboundedSender<Event>,
 }
 
 impl Channel {
-    fn new(socket: Result<PathBuf, Refusal>, session: Surroundings, events: UnboundedSender<Event>) -> Self {
+    fn new(
+        socket: Result<PathBuf, Refusal>,
+        session: Surroundings,
+        outlet: Outlet,
+        events: UnboundedSender<Event>,
+    ) -> Self {
         Self {
             socket,
             inbox: Inbox::new(session.takes_channel_events()),
@@ -155,26 +160,25 @@ impl Channel {
             hub: None,
             presence: None,
             from_hub: None,
-            peer: None,
             running: BTreeMap::new(),
+            outlet,
             events,
         }
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Initialized { peer, client } => {
-                self.peer = Some(peer);
+            Event::Initialized { peer } => {
                 self.inbox.handle_initialized(Instant::now());
                 if !self.session.is_headless() {
-                    self.connect(client).ok();
+                    self.connect(&peer).ok();
                 }
             }
             Event::ToolsListed => self.inbox.handle_tools_listed(Instant::now()),
-            Event::Called { id, call, answer, client } => {
+            Event::Called { id, call, answer, peer } => {
                 fault::pass("tool.called");
                 self.running.insert(call_id(&id), Running { answer, cancelled: false });
-                self.start(id, call, client);
+                self.start(id, call, &peer);
             }
             Event::Done { id, answer } => {
                 fault::pass("tool.done");
@@ -259,15 +263,15 @@ impl Channel {
 
     /// Hands over what can be handed over now, and tells the hub how far asks have come.
     fn flush(&mut self) {
-        if let Some(peer) = &self.peer
-            && let Some(message) = self.inbox.take_for_channel(Instant::now())
-        {
+        // The inbox lets nothing out before the client is ready.
+        if let Some(message) = self.inbox.take_for_channel(Instant::now()) {
             fault::pass("event.shown");
-            let (peer, events) = (peer.clone(), self.events.clone());
+            let event = CustomNotification::new(notification::METHOD, Some(message.into_params()));
+            let event: TxJsonRpcMessage<RoleServer> =
+                JsonRpcMessage::notification(ServerNotification::CustomNotification(event));
+            let (write, events) = (self.outlet.write(&event), self.events.clone());
             tokio::task::spawn_local(async move {
-                let event = CustomNotification::new(notification::METHOD, Some(message.into_params()));
-                let written = peer.send_notification(ServerNotification::CustomNotification(event)).await.is_ok();
-                events.send(Event::EventWritten(written)).ok();
+                events.send(Event::EventWritten(write.await.is_ok())).ok();
             });
         }
         self.tell_progress();
@@ -294,11 +298,11 @@ impl Channel {
     }
 
     /// Returns the hub's client, which connects by itself from the first time on.
-    fn connect(&mut self, client: Option<String>) -> Result<HubClient, Refusal> {
+    fn connect(&mut self, client: &Peer<RoleServer>) -> Result<HubClient, Refusal> {
         if let Some(hub) = &self.hub {
             return Ok(hub.clone());
         }
-        let mut facts = self.session.facts(client);
+        let mut facts = self.session.facts(server::client_of(client));
         if let Some(change) = self.file.as_mut().and_then(SessionFile::look) {
             self.activity = change.activity;
             self.inbox.handle_activity(Instant::now(), change.activity);
@@ -320,7 +324,7 @@ impl Channel {
         Ok(self.hub.insert(hub).clone())
     }
 
-    fn start(&mut self, id: RequestId, call: Result<Call, Refusal>, client: Option<String>) {
+    fn start(&mut self, id: RequestId, call: Result<Call, Refusal>, client: &Peer<RoleServer>) {
         let ready = call.and_then(|call| Ok((call, self.connect(client)?)));
         let (call, hub) = match ready {
             Ok(ready) => ready,

@@ -3,9 +3,10 @@
 //! The kernel tells whoever watches a stream socket for room of each read of the other side, so a socket that is watched
 //! for both wakes its process once more for each message that it has written.
 
-use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 /// How long is waited before a full socket is tried again where there is no descriptor left to watch it with.
 const BLIND_WAIT: Duration = Duration::from_millis(10);
 
-/// One of the standard library's sockets: each owns one open descriptor for as long as it lives.
+/// One of the standard library's types that own one open descriptor for as long as they live.
 trait Owner: AsRawFd {}
 impl Owner for UnixListener {}
-impl Owner for UnixStream {}
+impl Owner for OwnedFd {}
 
-/// Has the runtime watch a socket.
+/// Has the runtime watch a descriptor.
 #[expect(unsafe_code, reason = "the runtime keeps the bare descriptor for as long as it watches it")]
-fn watch<T: Owner>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+fn watch<T: Owner>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: an `Owner` has one open descriptor for as long as it lives, and the `AsyncFd` lets nobody replace it: it is
     // only ever borrowed from there, unchanged, until the watch has ended.
-    let watched = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    let watched = unsafe { AsyncFd::register_with_interest(owner, interest) };
     watched.map_err(|error| error.into_parts().1)
 }
 
@@ -52,18 +53,19 @@ impl Listener {
     }
 }
 
-/// A connected stream socket.
+/// A connected stream socket, or the end of a pipe.
 #[derive(Debug)]
-pub struct Stream(AsyncFd<UnixStream>);
+pub struct Stream(AsyncFd<OwnedFd>);
 
 impl Stream {
-    /// Watches a socket for what comes in.
+    /// Watches a descriptor for what comes in.
     ///
     /// # Errors
     /// The system cannot watch it.
-    pub fn new(socket: UnixStream) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        watch(socket, Interest::READABLE).map(Self)
+    pub fn new(fd: impl Into<OwnedFd>) -> io::Result<Self> {
+        let fd = fd.into();
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        watch(fd, Interest::READABLE).map(Self)
     }
 
     /// Connects to a listener. Where its backlog is full, waits until it is not.
@@ -74,32 +76,25 @@ impl Stream {
         Self::new(tokio::net::UnixStream::connect(path).await?.into_std()?)
     }
 
-    /// Returns the socket.
-    pub fn socket(&self) -> &UnixStream {
-        self.0.get_ref()
-    }
-
     /// Returns when there may be something to read; the end and a failure count.
     pub async fn readable(&self) {
         // Only a runtime that shuts down says otherwise, and then nobody comes back here.
         let _ready = self.0.readable().await;
     }
 
-    /// Reads what is there; 0 at the end.
+    /// Reads what is there, as far as there is room; nothing at the end.
     ///
     /// # Errors
     /// Nothing is there (`WouldBlock`), or the connection is broken.
-    pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut read = None;
-        let tried = self.0.try_io(Interest::READABLE, |mut socket| match socket.read(bytes)? {
-            n if (1..bytes.len()).contains(&n) => {
-                // More than was there was asked for, so nothing is left, and the next read need not ask: epoll(7).
-                read = Some(n);
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            n => Ok(n),
+    pub fn try_read<'a>(&self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+        let size = room.len();
+        let mut read: &[u8] = &[];
+        let tried = self.0.try_io(Interest::READABLE, |fd| {
+            read = rustix::io::read(fd, room)?.0;
+            // More than was there was asked for, so nothing is left, and the next read need not ask: epoll(7).
+            if (1..size).contains(&read.len()) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
-        read.map_or(tried, Ok)
+        if read.is_empty() { tried.map(|()| read) } else { Ok(read) }
     }
 
     /// Writes as much as the socket takes.
@@ -107,19 +102,19 @@ impl Stream {
     /// # Errors
     /// It takes nothing (`WouldBlock`), or the connection is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket().write(bytes)
+        Ok(rustix::io::write(self.0.get_ref(), bytes)?)
     }
 
     /// Returns when the socket may take more; a failure counts.
     pub async fn writable(&self) {
-        writable(self.socket()).await;
+        writable(self.0.get_ref()).await;
     }
 }
 
-/// Returns when a non-blocking socket may take more; a failure counts.
-pub async fn writable(socket: &UnixStream) {
+/// Returns when a non-blocking descriptor may take more; a failure counts.
+pub async fn writable(fd: &OwnedFd) {
     // The runtime watches a descriptor once, so it is given another one of the same socket.
-    match socket.try_clone().and_then(|second| watch(second, Interest::WRITABLE)) {
+    match fd.try_clone().and_then(|second| watch(second, Interest::WRITABLE)) {
         Ok(second) => {
             let _ready = second.writable().await;
         }
@@ -129,6 +124,9 @@ pub async fn writable(socket: &UnixStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     const SOON: Duration = Duration::from_millis(20);
@@ -145,33 +143,32 @@ mod tests {
     #[tokio::test]
     async fn what_came_and_the_end_behind_it_are_both_read() {
         let (stream, mut other) = pair();
-        let mut bytes = [0; 8];
+        let mut room = [MaybeUninit::uninit(); 8];
         assert!(!is_ready(stream.readable()).await);
         for text in ["one", "two"] {
             other.write_all(text.as_bytes()).unwrap();
             stream.readable().await;
-            assert_eq!(stream.try_read(&mut bytes).unwrap(), 3);
-            assert_eq!(&bytes[..3], text.as_bytes());
+            assert_eq!(stream.try_read(&mut room).unwrap(), text.as_bytes());
             assert!(!is_ready(stream.readable()).await);
         }
         // Both happen before the runtime looks, as with a client that says its last word and leaves.
         other.write_all(b"end").unwrap();
         drop(other);
         stream.readable().await;
-        assert_eq!(stream.try_read(&mut bytes).unwrap(), 3);
+        assert_eq!(stream.try_read(&mut room).unwrap(), b"end");
         stream.readable().await;
-        assert_eq!(stream.try_read(&mut bytes).unwrap(), 0);
+        assert_eq!(stream.try_read(&mut room).unwrap(), b"");
     }
 
     #[tokio::test]
     async fn more_than_one_read_takes_is_read_by_the_next() {
         let (stream, mut other) = pair();
-        let mut bytes = [0; 8];
+        let mut room = [MaybeUninit::uninit(); 8];
         other.write_all(&[7; 20]).unwrap();
         stream.readable().await;
-        let read: Vec<usize> = (0..3).map(|_| stream.try_read(&mut bytes).unwrap()).collect();
+        let read: Vec<usize> = (0..3).map(|_| stream.try_read(&mut room).unwrap().len()).collect();
         assert_eq!(read, [8, 8, 4]);
-        assert_eq!(stream.try_read(&mut bytes).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(stream.try_read(&mut room).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test]

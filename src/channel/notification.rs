@@ -3,7 +3,7 @@
 //! The same message goes as `notifications/claude/channel` or, in its envelope, by another route. Content and meta are
 //! neutralised here and nowhere else. Meta values are strings, since Claude Code drops an event that has any other.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::neutralise;
 use crate::client::{End, Outcome, Tally};
@@ -46,7 +46,8 @@ impl Message {
 
     /// Returns the notification's parameters.
     pub fn into_params(self) -> Value {
-        json!({"content": self.content, "meta": self.meta})
+        let params = [("content", Value::String(self.content)), ("meta", Value::Object(self.meta))];
+        Value::Object(params.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 }
 

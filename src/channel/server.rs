@@ -36,8 +36,6 @@ pub enum Event {
     Initialized {
         /// The way back to it.
         peer: Peer<RoleServer>,
-        /// Its name and version.
-        client: Option<String>,
     },
     /// The MCP client wants the tools.
     ToolsListed,
@@ -49,8 +47,8 @@ pub enum Event {
         call: Result<Call, Refusal>,
         /// Where the result goes.
         answer: oneshot::Sender<ToolResult>,
-        /// The MCP client's name and version.
-        client: Option<String>,
+        /// The MCP client, which may call before it says that it is ready.
+        peer: Peer<RoleServer>,
     },
     /// A tool call is done, but its result not yet sent.
     Done {
@@ -144,15 +142,13 @@ impl ServerHandler for Server {
             Err(error @ CallError::UnknownTool(_)) => return Err(ErrorData::invalid_params(error.to_string(), None)),
         };
         let (answer, result) = oneshot::channel();
-        let client = context.client_info().map(|info| client_text(&info));
-        self.tell(Event::Called { id: context.id, call, answer, client });
+        self.tell(Event::Called { id: context.id, call, answer, peer: context.peer });
         let result = result.await.map_err(|_| ErrorData::internal_error("the channel is leaving", None))?;
         Ok(result.into())
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        let client = context.peer.peer_info().map(|info| client_text(&info.client_info));
-        self.tell(Event::Initialized { peer: context.peer, client });
+        self.tell(Event::Initialized { peer: context.peer });
     }
 
     async fn on_cancelled(&self, cancelled: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
@@ -162,6 +158,8 @@ impl ServerHandler for Server {
     }
 }
 
-fn client_text(info: &Implementation) -> String {
-    neutralise::line(&format!("{} {}", info.name, info.version)).chars().take(CLIENT_MAX_CHARS).collect()
+/// Returns the MCP client's name and version, as it gives them.
+pub(super) fn client_of(peer: &Peer<RoleServer>) -> Option<String> {
+    let Implementation { name, version, .. } = &peer.peer_info()?.client_info;
+    Some(neutralise::line(&format!("{name} {version}")).chars().take(CLIENT_MAX_CHARS).collect())
 }

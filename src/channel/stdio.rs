@@ -9,7 +9,8 @@ pub mod line;
 
 use std::fs::File;
 use std::future::pending;
-use std::io::{self, Write};
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -18,9 +19,8 @@ use rmcp::model::JsonRpcMessage;
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::pipe;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -31,11 +31,39 @@ use crate::watched::{self, Stream};
 /// The bytes that one read asks for.
 const READ_BYTES: usize = 8 * 1024;
 
+/// The way to the MCP client: whole lines, one after the other.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    fd: Arc<Mutex<OwnedFd>>,
+    events: UnboundedSender<Event>,
+}
+
+impl Outlet {
+    /// Returns a future that writes one line, and tells of a client that does not take it any more.
+    ///
+    /// # Errors
+    /// The client does not take it any more.
+    pub fn write<T: Serialize>(&self, message: &T) -> impl Future<Output = io::Result<()>> + Send + use<T> {
+        let line = serde_json::to_vec(message).map(|mut line| {
+            line.push(b'\n');
+            line
+        });
+        let Self { fd, events } = self.clone();
+        async move {
+            let result = write_all(&*fd.lock().await, &line?).await;
+            if result.is_err() {
+                events.send(Event::Ended).ok();
+            }
+            result
+        }
+    }
+}
+
 /// rmcp's transport over two byte streams.
 pub struct Stdio {
-    input: Input,
+    input: Stream,
     lines: Lines,
-    output: Arc<Mutex<Output>>,
+    outlet: Outlet,
     events: UnboundedSender<Event>,
     initialized: bool,
     ended: bool,
@@ -49,25 +77,34 @@ impl Stdio {
     /// # Errors
     /// A stream is closed or cannot be made non-blocking.
     pub fn of_process(events: UnboundedSender<Event>) -> io::Result<Self> {
-        let input = Input::of(io::stdin().as_fd())?;
-        let output = Arc::new(Mutex::new(Output::of(io::stdout().as_fd())?));
-        Ok(Self { input, lines: Lines::default(), output, events, initialized: false, ended: false })
+        let input = open_input(io::stdin().as_fd())?;
+        let fd = Arc::new(Mutex::new(open_output(io::stdout().as_fd())?));
+        let outlet = Outlet { fd, events: events.clone() };
+        Ok(Self { input, lines: Lines::default(), outlet, events, initialized: false, ended: false })
     }
 
-    /// Returns a future that writes one line, and tells of a client that does not take it any more.
-    fn write<T: Serialize>(&self, message: &T) -> impl Future<Output = io::Result<()>> + Send + use<T> {
-        let line = serde_json::to_vec(message).map(|mut line| {
-            line.push(b'\n');
-            line
-        });
-        let (output, events) = (self.output.clone(), self.events.clone());
-        async move {
-            let result = output.lock().await.write_all(&line?).await;
-            if result.is_err() {
-                events.send(Event::Ended).ok();
+    /// Returns the way to the client for what rmcp need not know of.
+    pub fn outlet(&self) -> Outlet {
+        self.outlet.clone()
+    }
+
+    /// Takes in what is there; the end of input counts.
+    ///
+    /// # Errors
+    /// Nothing is there (`WouldBlock`).
+    fn read(&mut self) -> io::Result<()> {
+        let mut room = [MaybeUninit::uninit(); READ_BYTES];
+        match self.input.try_read(&mut room) {
+            Ok([]) => self.end(),
+            Ok(bytes) => self.lines.push(bytes),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the client any more");
+                self.end();
             }
-            result
         }
+        Ok(())
     }
 
     fn end(&mut self) {
@@ -88,7 +125,7 @@ impl Transport<RoleServer> for Stdio {
             JsonRpcMessage::Error(error) => error.id.clone(),
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
-        let (write, events) = (self.write(&message), self.events.clone());
+        let (write, events) = (self.outlet.write(&message), self.events.clone());
         async move {
             write.await?;
             if let Some(id) = answered {
@@ -111,7 +148,7 @@ impl Transport<RoleServer> for Stdio {
                     // In a task of its own, since this future may be dropped halfway through a line.
                     Incoming::Answer(answers) => {
                         for answer in answers {
-                            tokio::spawn(self.write(&answer));
+                            tokio::spawn(self.outlet.write(&answer));
                         }
                     }
                     Incoming::Dropped(why) => tracing::debug!(why, "dropped an incoming line"),
@@ -120,14 +157,8 @@ impl Transport<RoleServer> for Stdio {
             if self.ended {
                 return pending().await;
             }
-            match self.input.read(&mut self.lines).await {
-                Ok(1..) => {}
-                Ok(0) => self.end(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read the client any more");
-                    self.end();
-                }
+            if self.read().is_err() {
+                self.input.readable().await;
             }
         }
     }
@@ -137,88 +168,39 @@ impl Transport<RoleServer> for Stdio {
     }
 }
 
-/// Where the client's bytes come from.
-enum Input {
-    Socket(Stream),
-    Pipe(pipe::Receiver),
+/// Opens what the client's bytes come from. A terminal or a file, which cannot be waited for, is read by a thread.
+fn open_input(fd: BorrowedFd<'_>) -> io::Result<Stream> {
+    let owned = fd.try_clone_to_owned()?;
+    if can_be_waited_for(&owned)? {
+        return Stream::new(owned);
+    }
+    let (ours, mut theirs) = UnixStream::pair()?;
+    let mut file = File::from(owned);
+    std::thread::Builder::new().name("stdin".into()).spawn(move || io::copy(&mut file, &mut theirs))?;
+    Stream::new(ours)
 }
 
-impl Input {
-    /// Opens a descriptor. A terminal or a file, which cannot be waited for, is read by a thread.
-    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let owned = fd.try_clone_to_owned()?;
-        let kind = kind_of(&owned)?;
-        if kind == FileType::Socket {
-            return Stream::new(owned.into()).map(Self::Socket);
-        }
-        if kind == FileType::Fifo {
-            return pipe::Receiver::from_owned_fd(owned).map(Self::Pipe);
-        }
-        let (ours, mut theirs) = UnixStream::pair()?;
-        let mut file = File::from(owned);
-        std::thread::Builder::new().name("stdin".into()).spawn(move || io::copy(&mut file, &mut theirs))?;
-        Stream::new(ours).map(Self::Socket)
+/// Opens where bytes go to the client. A terminal or a file takes what is written at once.
+fn open_output(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let fd = fd.try_clone_to_owned()?;
+    if can_be_waited_for(&fd)? {
+        rustix::io::ioctl_fionbio(&fd, true)?;
     }
-
-    /// Reads what is there, or waits for something; 0 at the end. May be dropped at any time.
-    async fn read(&mut self, lines: &mut Lines) -> io::Result<usize> {
-        let mut bytes = [0; READ_BYTES];
-        let n = match self {
-            Self::Pipe(pipe) => pipe.read(&mut bytes).await?,
-            Self::Socket(stream) => loop {
-                match stream.try_read(&mut bytes) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await,
-                    read => break read?,
-                }
-            },
-        };
-        lines.push(&bytes[..n]);
-        Ok(n)
-    }
+    Ok(fd)
 }
 
-/// Where bytes go to the client.
-enum Output {
-    Socket(UnixStream),
-    Pipe(pipe::Sender),
-    /// A terminal or a file, which cannot be waited for and takes what is written at once.
-    File(File),
-}
-
-impl Output {
-    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let owned = fd.try_clone_to_owned()?;
-        let kind = kind_of(&owned)?;
-        if kind == FileType::Socket {
-            let socket = UnixStream::from(owned);
-            socket.set_nonblocking(true)?;
-            Ok(Self::Socket(socket))
-        } else if kind == FileType::Fifo {
-            pipe::Sender::from_owned_fd(owned).map(Self::Pipe)
-        } else {
-            Ok(Self::File(File::from(owned)))
+async fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno::AGAIN) => watched::writable(fd).await,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-
-    async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Pipe(pipe) => pipe.write_all(bytes).await,
-            Self::File(file) => file.write_all(bytes),
-            Self::Socket(socket) => {
-                while !bytes.is_empty() {
-                    match socket.write(bytes) {
-                        Ok(n) => bytes = &bytes[n..],
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => watched::writable(socket).await,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
+    Ok(())
 }
 
-fn kind_of(fd: &OwnedFd) -> io::Result<FileType> {
-    Ok(FileType::from_raw_mode(fstat(fd)?.st_mode))
+fn can_be_waited_for(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(matches!(FileType::from_raw_mode(fstat(fd)?.st_mode), FileType::Socket | FileType::Fifo))
 }

@@ -354,6 +354,9 @@ impl Ledger {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_none_or(|at| at > now) {
+            return;
+        }
         let refusal = self.unreachable();
         while let Some(call) = self.plain_timers.pop_due(now) {
             self.end_plain(call, Err(refusal.clone()));

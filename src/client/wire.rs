@@ -1,6 +1,7 @@
 //! Moves bytes between a socket that is ready and buffers.
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use crate::protocol::codec::FrameBuffer;
 use crate::watched::Stream;
@@ -11,11 +12,11 @@ const READ_BYTES: usize = 8 * 1024;
 /// Reads what is there. Returns whether the stream has ended or failed: what came before that counts, since a hub's last
 /// word is often followed by the end of the connection.
 pub(crate) fn read(stream: &Stream, input: &mut FrameBuffer) -> bool {
-    let mut bytes = [0; READ_BYTES];
+    let mut room = [MaybeUninit::uninit(); READ_BYTES];
     loop {
-        match stream.try_read(&mut bytes) {
-            Ok(0) => return true,
-            Ok(n) => input.push(&bytes[..n]),
+        match stream.try_read(&mut room) {
+            Ok([]) => return true,
+            Ok(bytes) => input.push(bytes),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) => {
                 tracing::debug!(%error, "the hub cannot be read");

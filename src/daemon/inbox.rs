@@ -1,6 +1,7 @@
 //! What comes in on one connection, read only as far as the owner wants it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -67,13 +68,13 @@ impl Inbox {
     /// # Errors
     /// The connection is broken.
     pub(super) fn fill(&mut self) -> io::Result<Filled> {
-        let mut bytes = [0; READ_BYTES];
-        match self.stream.try_read(&mut bytes) {
-            Ok(0) => Ok(Filled::End(self.buffer.pending_bytes())),
-            Ok(n) => {
-                self.buffer.push(&bytes[..n]);
+        let mut room = [MaybeUninit::uninit(); READ_BYTES];
+        match self.stream.try_read(&mut room) {
+            Ok([]) => Ok(Filled::End(self.buffer.pending_bytes())),
+            Ok(bytes) => {
+                self.buffer.push(bytes);
                 self.count();
-                Ok(Filled::Bytes(n))
+                Ok(Filled::Bytes(bytes.len()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Filled::Nothing),
             Err(error) => Err(error),

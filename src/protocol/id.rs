@@ -183,7 +183,7 @@ fn parse_token(text: &str) -> Result<u64, IdError> {
     let mut bits = 0;
     let mut digits = 0;
     for byte in text.trim().bytes().filter(|byte| *byte != b'-') {
-        let value = ALPHABET.iter().position(|a| *a == byte.to_ascii_lowercase()).ok_or(IdError::Malformed)?;
+        let value = ALPHABET.binary_search(&byte.to_ascii_lowercase()).map_err(|_| IdError::Malformed)?;
         digits += 1;
         if digits > DIGITS {
             return Err(IdError::Malformed);

@@ -94,8 +94,25 @@ impl From<PeerName> for String {
     }
 }
 
+/// Returns whether the text is a slug that needs no look at Unicode, as most names are that come over the wire.
+fn is_plain_slug(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=NAME_MAX_CHARS).contains(&text.len())
+        && text.bytes().all(is_plain)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && !text.contains("--")
+}
+
 /// Lowers, composes, keeps letters, digits and their marks, and joins what is left with single hyphens.
 fn slug(text: &str) -> Option<String> {
+    if is_plain_slug(text) {
+        return Some(text.to_owned());
+    }
+    slug_of_any(text)
+}
+
+fn slug_of_any(text: &str) -> Option<String> {
     let lowered: String = text.nfc().collect::<String>().to_lowercase();
     let mut name = String::new();
     let mut chars = 0;
@@ -168,6 +185,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_plain_slug_is_what_any_text_becomes(text in "[a-z0-9-]{0,70}") {
+            if is_plain_slug(&text) {
+                prop_assert_eq!(slug_of_any(&text), Some(text));
+            } else {
+                prop_assert_ne!(slug_of_any(&text), Some(text));
+            }
+        }
+
         #[test]
         fn a_name_is_its_own_slug(text in "\\PC{0,80}") {
             if let Ok(name) = PeerName::parse(&text) {

@@ -40,6 +40,10 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 fn begins_turn(line: &str, after_a_gap: bool) -> bool {
+    // Most lines have none, and what characters look like is not looked up for them.
+    if !line.contains(is_colon) {
+        return false;
+    }
     let mut speaker = Reading::of(if after_a_gap { &AFTER_A_GAP } else { &SPEAKERS });
     // In markdown a speaker may stand in a heading or in bold.
     let line = line.trim_start_matches(['#', '*', '_', '`', ' ']);

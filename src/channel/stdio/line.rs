@@ -1,7 +1,11 @@
 //! What an incoming line is: a message, something that is answered on the spot, or nothing. Pure.
 
-use rmcp::model::{ClientRequest, JsonRpcMessage};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestMethod, CallToolRequestParams, ClientRequest, ConstString, JsonRpcMessage,
+    JsonRpcVersion2_0, RequestId,
+};
 use rmcp::service::{RoleServer, RxJsonRpcMessage};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The longest line, in bytes. A question of 64 KiB fits, however its characters are escaped.
@@ -106,7 +110,9 @@ pub fn read(line: &Line, initialized: bool) -> Incoming {
     if bytes.is_empty() {
         return Incoming::Dropped("empty");
     }
-    let Ok(message) = serde_json::from_slice::<RxJsonRpcMessage<RoleServer>>(bytes) else { return malformed(bytes) };
+    let Some(message) = read_tool_call(bytes).or_else(|| serde_json::from_slice(bytes).ok()) else {
+        return malformed(bytes);
+    };
     let JsonRpcMessage::Request(request) = &message else {
         return if initialized { Incoming::Message(Box::new(message)) } else { Incoming::Dropped("before initialize") };
     };
@@ -125,6 +131,28 @@ pub fn read(line: &Line, initialized: bool) -> Incoming {
     } else {
         refused(INVALID_REQUEST, "the first request is initialize")
     }
+}
+
+/// Reads what nearly every line is. rmcp tries one kind of message after the other, which takes several times as long.
+fn read_tool_call(bytes: &[u8]) -> Option<RxJsonRpcMessage<RoleServer>> {
+    #[derive(Deserialize)]
+    struct ToolCall<'a> {
+        #[serde(rename = "jsonrpc")]
+        _version: JsonRpcVersion2_0,
+        id: RequestId,
+        method: &'a str,
+        params: CallToolRequestParams,
+    }
+    let ToolCall { id, method, mut params, .. } = serde_json::from_slice(bytes).ok()?;
+    if method != CallToolRequestMethod::VALUE {
+        return None;
+    }
+    let meta = params.meta.take();
+    let mut request = CallToolRequest::new(params);
+    if let Some(meta) = meta {
+        request.extensions.insert(meta);
+    }
+    Some(JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id))
 }
 
 /// Answers every request that can be recognised in JSON that is no message.
@@ -223,6 +251,27 @@ mod tests {
         );
         assert!(is_dropped(r#"{"jsonrpc":"2.0","id":null,"method":"tools/list"}"#, true));
         assert!(is_dropped("[]", true));
+    }
+
+    #[test]
+    fn a_tool_call_is_read_as_rmcp_reads_it() {
+        for call in [
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"relay_peers"}}"#,
+            r#"{"method":"tools/call","params":{"name":"x","arguments":{"a":[1,{"b":"\u0000"}]},"more":1},"id":"i","jsonrpc":"2.0"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":3,"claudecode/toolUseId":"t"}}}"#,
+        ] {
+            let ours = read_tool_call(call.as_bytes()).unwrap();
+            let theirs: RxJsonRpcMessage<RoleServer> = serde_json::from_str(call).unwrap();
+            let said = |message: &RxJsonRpcMessage<RoleServer>| serde_json::to_value(message).unwrap();
+            assert_eq!((said(&ours), format!("{ours:?}")), (said(&theirs), format!("{theirs:?}")));
+        }
+        for other in [
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"tools/call","params":{"name":"x"}}"#,
+            r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}"#,
+        ] {
+            assert!(read_tool_call(other.as_bytes()).is_none(), "{other}");
+        }
     }
 
     fn lines(bytes: &[u8]) -> Vec<Line> {

@@ -108,19 +108,24 @@ pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Resul
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    let Some(directory) = path.parent() else { return Ok(()) };
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     #[expect(deprecated, reason = "its successor is unsafe for what may change its descriptor; this one does not")]
     let watch = AsyncFd::with_interest(watch, Interest::READABLE)?;
+    let add = |path: &Path, flags| inotify::add_watch(watch.get_ref(), path, flags).ok();
     let writes = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE;
     loop {
-        // The file is rewritten in place. Only while it is missing does its directory matter, where others come and go.
-        let missing = inotify::add_watch(watch.get_ref(), &path, writes).is_err();
-        let on_directory = if missing {
-            Some(inotify::add_watch(watch.get_ref(), directory, WatchFlags::CREATE | WatchFlags::MOVED_TO)?)
-        } else {
-            None
-        };
+        // The file is rewritten in place. Only while it is missing do the directories above it matter, where others come
+        // and go: both, since the client's first session ever makes `sessions` as well. What is made while the watches
+        // are set, from the top down, is met by the next one.
+        let mut above = Vec::new();
+        if add(&path, writes).is_none() {
+            let directories: Vec<&Path> = path.ancestors().skip(1).take(2).collect();
+            let made = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+            above.extend(directories.into_iter().rev().filter_map(|directory| add(directory, made)));
+            if add(&path, writes).is_none() && above.is_empty() {
+                return Err(std::io::ErrorKind::NotFound.into());
+            }
+        }
         if !changed() {
             return Ok(());
         }
@@ -129,8 +134,9 @@ pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Resul
         let mut events = inotify::Reader::new(watch.get_ref(), &mut bytes);
         while events.next().is_ok() {}
         ready.clear_ready();
-        if let Some(on_directory) = on_directory {
-            inotify::remove_watch(watch.get_ref(), on_directory)?;
+        for directory in above {
+            // Of a directory that was removed the watch has gone already.
+            let _has_gone = inotify::remove_watch(watch.get_ref(), directory);
         }
     }
 }
@@ -181,5 +187,30 @@ mod tests {
         assert_eq!(take(&mut file, record("2", "beta", "idle")), change(Activity::Idle, None));
         assert_eq!(take(&mut file, record("3", "gamma", "idle")), change(Activity::Idle, None));
         assert_eq!(take(&mut file, record("3", "delta", "idle")), change(Activity::Idle, Some("delta")));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_is_followed_from_before_its_directory_was_made() {
+        use std::cell::{Cell, RefCell};
+        let config = tempfile::tempdir().unwrap();
+        let path = config.path().join("sessions/4711.json");
+        let file = RefCell::new(SessionFile::new(config.path(), 4711, Path::new("/srv/api")));
+        let looks = Cell::new(0);
+        // Each step is taken when the one before it was told.
+        let changed = || {
+            looks.set(looks.get() + 1);
+            match file.borrow_mut().look().map(|change| change.activity) {
+                Some(Activity::Idle) => return false,
+                Some(_) => std::fs::write(&path, r#"{"name":"api-1e","status":"idle"}"#).unwrap(),
+                None if looks.get() == 1 => std::fs::create_dir(path.parent().unwrap()).unwrap(),
+                None => std::fs::write(&path, r#"{"name":"api-1e"}"#).unwrap(),
+            }
+            true
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let followed =
+            async { tokio::time::timeout(std::time::Duration::from_secs(20), follow(path.clone(), changed)).await };
+        runtime.block_on(followed).unwrap().unwrap();
     }
 }

@@ -34,8 +34,9 @@ pub fn definitions() -> Vec<Tool> {
             "Relay: list sessions",
             "List the other Claude Code sessions that are active on this machine, and this session's own name. For each: \
              name, folder, git branch, whether it is idle or busy, and what wakes it (wakes_by; next_prompt: nothing \
-             does, it sees messages at its next prompt or relay tool call). Use it for \"what sessions are active?\", \"who else is working \
-             here?\", or when a name is not certain.",
+             does, it sees messages at its next prompt or relay tool call). Use it for \"what sessions are active?\", \
+             \"who else is working here?\", when a name is not certain, and for \"check relay\": like every relay tool \
+             it also returns the messages that wait for this session.",
             json!({}),
             &[],
             true,

@@ -73,7 +73,7 @@ fn a_session_that_nothing_wakes_gets_its_messages_with_its_next_tool_call_and_on
     let held = web.call("relay_ask", json!({"to": "quiet", "question": "Ready?", "timeout_seconds": 60})).ok();
     let ask_id = text(&held["ask_id"]);
     let ids = [(ask_id.as_str(), "ASK")];
-    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","state":"held","deadline_seconds":60,"note":"held: the session cannot be woken now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Its user can type there: check relay"}"#);
+    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","state":"held","deadline_seconds":60,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
     assert_eq!(quiet.events_within(Duration::from_millis(700)), [], "no channel event, however long one waits");
 
     let result = quiet.call("relay_peers", json!({})).ok();
@@ -92,7 +92,7 @@ fn a_session_that_nothing_wakes_gets_its_messages_with_its_next_tool_call_and_on
 
     // It asks itself: its answer comes the same way, also with an error.
     let asked = quiet.call("relay_ask", json!({"to": "web", "question": "And you?"})).ok();
-    assert!(text(&asked["note"]).contains("with the result of your next relay tool call"), "{asked}");
+    assert!(text(&asked["note"]).contains("with the result of a later relay tool call"), "{asked}");
     reply(&web, &web.event(), "As well.");
     let failed = quiet.call("relay_ask", json!({"to": "quiet", "question": "Me?"}));
     assert_eq!(failed.code(), "bad_args");

@@ -144,3 +144,12 @@ fn the_plugins_files_say_what_the_documents_promise() {
         assert!(text.starts_with(&format!("---\nname: {skill}\n")), "{skill}: only a name gives the bare command");
     }
 }
+
+#[test]
+fn hooks_written_by_hand_as_documented_are_the_plugins() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/claude-code.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split_once("```json").unwrap().1.split_once("```").unwrap().0;
+    let written = example.replace("/home/me/.local/bin/relay-channel", "${CLAUDE_PLUGIN_ROOT}/launch");
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap()["hooks"], read("hooks/hooks.json")["hooks"]);
+}

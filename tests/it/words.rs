@@ -7,7 +7,7 @@ use relay::channel::server::INSTRUCTIONS;
 use relay::channel::tools::result::{Answer, render};
 use relay::channel::{envelope, tools};
 use relay::client::{Asked, Broadcasted, End, Outcome, Replied, Tally};
-use relay::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, PeerName, Refusal, Wake};
+use relay::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, PeerName, PeersAnswer, Refusal, Wake};
 
 fn ask() -> Message {
     notification::ask(&AskEvent {
@@ -66,11 +66,13 @@ fn results() -> String {
     let asked = |state| Asked { ask_id: AskId::from_bits(1), to: name("backend"), state };
     let replied = Replied { ask_id: AskId::from_bits(1), to: "web".to_owned(), taken: false };
     let nobody = Broadcasted { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
+    let settling = PeersAnswer { id: 1, you: Some(name("web")), peers: vec![], settling: true };
     [
         (Answer::Asked(asked(AskState::Accepted), 600), Wake::Waiter),
         (Answer::Asked(asked(AskState::Held), 600), Wake::NextPrompt),
         (Answer::Replied(replied), Wake::Waiter),
         (Answer::Broadcasted(nobody, 600), Wake::Waiter),
+        (Answer::Peers(settling), Wake::Waiter),
     ]
     .map(|(answer, wakes_by)| render(Ok(answer), wakes_by, Batch::default()).to_string())
     .join("\n")
@@ -105,6 +107,7 @@ fn each_way_to_say_it_stands_in_the_description_of_one_tool() {
         ("call yourself", tools::RENAME),
         ("what sessions are active?", tools::PEERS),
         ("who else", tools::PEERS),
+        ("check relay", tools::PEERS),
         ("question that another session asked this one", tools::REPLY),
     ] {
         let named: Vec<String> = tools::definitions()

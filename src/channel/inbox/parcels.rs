@@ -39,7 +39,7 @@ struct Parcel {
     expires: Option<Instant>,
 }
 
-/// Who comes after a waiter that has woken the session.
+/// Who comes after a waiter that has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Successor {
     /// Nobody is expected.
@@ -54,6 +54,8 @@ enum Successor {
 #[derive(Debug)]
 pub(super) struct Parcels {
     waiter: Option<PeerTag>,
+    /// Whether a waiter has ever come: then the end of each turn starts one.
+    waiters_come: bool,
     successor: Successor,
     activity: Activity,
     parcels: BTreeMap<PeerTag, Parcel>,
@@ -66,6 +68,7 @@ impl Default for Parcels {
     fn default() -> Self {
         Self {
             waiter: None,
+            waiters_come: false,
             successor: Successor::None,
             activity: Activity::Unknown,
             parcels: BTreeMap::new(),
@@ -77,7 +80,7 @@ impl Default for Parcels {
 }
 
 impl Parcels {
-    /// Returns whether a waiter is there, or comes at the end of the turn that the last one started.
+    /// Returns whether a waiter is there, or comes at the end of the present turn.
     pub(super) fn is_woken_by_waiter(&self) -> bool {
         self.waiter.is_some() || self.successor != Successor::None
     }
@@ -91,7 +94,8 @@ impl Parcels {
     pub(super) fn handle_activity(&mut self, now: Instant, activity: Activity) {
         if self.activity != activity {
             self.activity = activity;
-            if self.successor != Successor::None {
+            let turn_begins = activity == Activity::Busy && self.waiters_come && self.waiter.is_none();
+            if turn_begins || self.successor != Successor::None {
                 self.successor = successor(now, activity);
             }
         }
@@ -100,6 +104,7 @@ impl Parcels {
     /// Notes which waiter is there. Returns what the former one had and did not show.
     pub(super) fn handle_waiter(&mut self, now: Instant, tag: Option<PeerTag>) -> Vec<Entry> {
         if let Some(tag) = tag {
+            self.waiters_come = true;
             self.successor = Successor::None;
             if self.waiter == Some(tag) {
                 self.offer_again(tag);
@@ -172,12 +177,13 @@ impl Parcels {
             if self.shown.len() > SHOWN_REMEMBERED {
                 self.shown.pop_front();
             }
-            if self.waiter == Some(by) {
-                self.waiter = None;
-                self.successor = successor(now, self.activity);
-            }
         }
         let show = self.shown.contains(&(by, batch));
+        // So does one that comes back for its verdict, after its hub was lost.
+        if show && self.waiter == Some(by) {
+            self.waiter = None;
+            self.successor = successor(now, self.activity);
+        }
         self.words.push_back(Word::Verdict(Verdict { to: by, batch: Some(batch), show }));
         entries
     }

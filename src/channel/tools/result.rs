@@ -8,11 +8,19 @@ use crate::client::{Asked, Broadcasted, Replied};
 use crate::protocol::{AskState, PeerName, PeersAnswer, Refusal, Wake};
 
 /// Why an ask is held, and what can be done about it.
-const HELD: &str = "held: the session cannot be woken now; it sees the question at its next prompt if the plugin's hooks run \
-                    there, else at its next relay tool call. Its user can type there: check relay";
+const HELD: &str = "held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run \
+                    there, else at its next relay tool call. Tell your user so; to have it seen at once, \
+                    type 'check relay' there";
 
 /// What a session that nothing can wake must know of its answers.
-const NOT_WOKEN: &str = "this session cannot be woken by an answer: it comes with the result of your next relay tool call, or with the next prompt if the plugin's hooks run here";
+const NOT_WOKEN: &str = "nothing can wake this session for the answer: it comes with the next prompt if the plugin's hooks run \
+                         here, else with the result of a later relay tool call, such as relay_peers";
+
+/// What a model does to see the rest of what waits.
+const MORE: &str = "more messages wait: call relay_peers to see them";
+
+/// Why the list may lack somebody.
+const SETTLING: &str = "the hub has just started: sessions that are not back yet may appear within two seconds";
 
 /// What a tool call came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +52,7 @@ pub fn render(answer: Result<Answer, Refusal>, wakes_by: Wake, batch: Batch) -> 
     }
     if batch.left > 0 {
         result.insert("messages_left".to_owned(), batch.left.into());
+        note(&mut result, [Some(MORE), None]);
     }
     Value::Object(result)
 }
@@ -57,6 +66,7 @@ fn render_peers(mut answer: PeersAnswer) -> Map<String, Value> {
     let mut result = object(json!({"you": answer.you, "peers": answer.peers}));
     if answer.settling {
         result.insert("settling".to_owned(), true.into());
+        note(&mut result, [Some(SETTLING), None]);
     }
     result
 }
@@ -114,8 +124,11 @@ fn not_woken(wakes_by: Wake) -> Option<&'static str> {
     (wakes_by == Wake::NextPrompt).then_some(NOT_WOKEN)
 }
 
+/// Adds to what the result says in words.
 fn note(result: &mut Map<String, Value>, notes: [Option<&str>; 2]) {
-    let text: Vec<&str> = notes.into_iter().flatten().collect();
+    let said = result.remove("note");
+    let text: Vec<&str> =
+        said.as_ref().and_then(Value::as_str).into_iter().chain(notes.into_iter().flatten()).collect();
     if !text.is_empty() {
         result.insert("note".to_owned(), text.join("; ").into());
     }
@@ -156,19 +169,21 @@ mod tests {
             open_asks: OpenAsks { sent: 0, received: 1 },
         };
         let answer = PeersAnswer { id: 1, you: Some(name("web")), peers: vec![peer], settling: false };
+        let settling = PeersAnswer { peers: Vec::new(), settling: true, ..answer.clone() };
+        insta::assert_snapshot!(rendered(Ok(Answer::Peers(settling))), @r#"{"you":"web","peers":[],"settling":true,"note":"the hub has just started: sessions that are not back yet may appear within two seconds"}"#);
         insta::assert_snapshot!(rendered(Ok(Answer::Peers(answer))), @r#"{"you":"web","peers":[{"name":"backend","cwd":"/srv/backend","branch":"main","pid":4711,"client":"claude-code 2.1.330","status":"idle","wakes_by":"channel","connected_s":12,"open_asks":{"sent":0,"received":1}}]}"#);
     }
 
     #[test]
     fn an_ask_is_accepted_or_held() {
         insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Shown), 600))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"accepted","deadline_seconds":600}"#);
-        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Held), 5))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"held","deadline_seconds":5,"note":"held: the session cannot be woken now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Its user can type there: check relay"}"#);
+        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Held), 5))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"held","deadline_seconds":5,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
     }
 
     #[test]
     fn a_session_that_nothing_wakes_is_told_where_its_answers_come() {
         let result = render(Ok(Answer::Asked(asked("b", AskState::Accepted), 5)), Wake::NextPrompt, Batch::default());
-        assert!(result["note"].as_str().unwrap().contains("your next relay tool call"));
+        assert!(result["note"].as_str().unwrap().contains("a later relay tool call"));
     }
 
     #[test]
@@ -196,7 +211,7 @@ mod tests {
         let refusal = Refusal::new(ErrorCode::HubUnreachable, "no hub answers", "relayctl doctor --fix");
         let message = Message { content: "hi".to_owned(), meta: object(json!({"kind": "reply"})) };
         let batch = Batch { messages: vec![message], left: 2 };
-        insta::assert_snapshot!(render(Err(refusal), Wake::NextPrompt, batch), @r##"{"error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl doctor --fix"},"messages":["<relay-message kind=\"reply\">\nhi\n</relay-message>"],"messages_left":2}"##);
+        insta::assert_snapshot!(render(Err(refusal), Wake::NextPrompt, batch), @r##"{"error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl doctor --fix"},"messages":["<relay-message kind=\"reply\">\nhi\n</relay-message>"],"messages_left":2,"note":"more messages wait: call relay_peers to see them"}"##);
         insta::assert_snapshot!(rendered(Ok(Answer::Renamed(name("api")))), @r##"{"name":"api"}"##);
     }
 }

@@ -104,6 +104,35 @@ fn messages_wait_for_the_next_waiter_and_are_held_if_none_comes() {
 }
 
 #[test]
+fn a_waiter_that_lost_its_hub_before_the_verdict_has_a_successor_too() {
+    let (mut inbox, now) = woken();
+    inbox.handle_activity(now, Activity::Idle);
+    take_in(&mut inbox, 1, "one");
+    let first = offer(&mut inbox);
+    inbox.handle_holding(now, tag(1), first.batch);
+    verdict(&mut inbox);
+    inbox.handle_waiter(now, Some(tag(1)));
+    inbox.handle_holding(now, tag(1), first.batch);
+    assert_eq!(verdict(&mut inbox), (tag(1), Some(first.batch), true));
+    inbox.handle_waiter(now, None);
+    assert_eq!(inbox.wakes_by(), Wake::Waiter);
+}
+
+#[test]
+fn a_session_in_a_turn_has_a_waiter_again_at_its_end_if_it_ever_had_one() {
+    let now = Instant::now();
+    for (ever, wakes_by) in [(true, Wake::Waiter), (false, Wake::NextPrompt)] {
+        let mut inbox = Inbox::new(false);
+        inbox.handle_activity(now, Activity::Idle);
+        inbox.handle_waiter(now, ever.then_some(tag(1)));
+        inbox.handle_waiter(now, None);
+        assert_eq!(inbox.wakes_by(), Wake::NextPrompt);
+        inbox.handle_activity(now, Activity::Busy);
+        assert_eq!(inbox.wakes_by(), wakes_by);
+    }
+}
+
+#[test]
 fn a_waiter_that_comes_back_is_offered_the_same_again() {
     let (mut inbox, now) = woken();
     take_in(&mut inbox, 1, "one");

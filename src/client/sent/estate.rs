@@ -76,7 +76,7 @@ impl Sent {
                 self.close_broadcast(broadcast_id, out);
             }
             Bequest::Taken { ask_id, by } => {
-                self.remember(now, ask_id, now, Some(Taken { by, said: now, known: false }));
+                self.remember(ask_id, now, Some(Taken { by, said: now, known: false }));
                 out.notice(ClientMessage::Taken { ask_id, by });
             }
             Bequest::Reply { .. } | Bequest::Received { .. } | Bequest::Message { .. } => {}

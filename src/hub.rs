@@ -443,11 +443,17 @@ impl Hub {
         }
     }
 
-    /// Handles a request again that waited, if the connection that it came on is still its client's.
+    /// Handles a request again that waited, if the connection that it came on is still its client's. An ask that a former
+    /// hub had accepted is opened in any case while its asker is waited for: it may be answered meanwhile.
     fn retry(&mut self, now: Instant, waiting: Deferred) {
         let Deferred { tag, conn, .. } = waiting;
-        if self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag) {
-            self.handle_message(now, conn, waiting.aged(now));
+        let is_here = self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag);
+        match waiting.aged(now) {
+            message if is_here => self.handle_message(now, conn, message),
+            ClientMessage::Ask(ask) if ask.bound.is_some() && self.peers.get(tag).is_some() => {
+                self.handle_ask(now, conn, tag, ask);
+            }
+            _ => {}
         }
     }
 

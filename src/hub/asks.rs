@@ -14,7 +14,8 @@ use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag,
 /// How long an ended ask is remembered beyond its deadline, so that what is said again about it meets its end.
 pub const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// How long after its deadline an answered ask still waits for its asker, who decides which came first.
+/// How long an answered ask still waits for its asker, who decides which came first, once the hub has noticed that its
+/// deadline is past: what the asker said while the hub did not run is read after that.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// The most ended asks that are remembered; beyond it the oldest are forgotten.
@@ -49,6 +50,8 @@ pub(super) struct Ask {
     pub(super) number: u64,
     /// What the reply was that was taken, as far as it takes to know it again.
     pub(super) reply: Option<u64>,
+    /// Whether its deadline is past and its asker is waited for to take the answer.
+    pub(super) is_overdue: bool,
 }
 
 impl Ask {
@@ -285,6 +288,7 @@ impl Asks {
             phase: Phase::Ended { ending: Ending::Replied, at: now },
             number: self.next_number,
             reply: None,
+            is_overdue: false,
         };
         self.by_id.insert(id, ask);
         self.timers.set(id, now + REMEMBERED);
@@ -317,15 +321,13 @@ impl Asks {
     /// Takes one ask that has timed out. Forgets ended ones whose time has come, and lets answered ones wait a little.
     pub(super) fn pop_timed_out(&mut self, now: Instant) -> Option<AskId> {
         while let Some(id) = self.timers.pop_due(now) {
-            match self.by_id.get(&id).map(|ask| (&ask.phase, ask.deadline)) {
-                Some((Phase::Ended { .. }, _)) => {
-                    self.by_id.remove(&id);
+            let Some(ask) = self.by_id.get_mut(&id) else { continue };
+            match ask.phase {
+                Phase::Ended { .. } => drop(self.by_id.remove(&id)),
+                Phase::Answered(_) if !std::mem::replace(&mut ask.is_overdue, true) => {
+                    self.timers.set(id, now + ANSWER_WAIT);
                 }
-                Some((Phase::Answered(_), deadline)) if now < deadline + ANSWER_WAIT => {
-                    self.timers.set(id, deadline + ANSWER_WAIT);
-                }
-                Some((Phase::Open { .. } | Phase::Answered(_), _)) => return Some(id),
-                None => {}
+                Phase::Open { .. } | Phase::Answered(_) => return Some(id),
             }
         }
         None

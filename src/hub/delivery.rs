@@ -150,6 +150,7 @@ impl Hub {
             phase: Phase::Open { question },
             number: 0,
             reply: None,
+            is_overdue: false,
         };
         self.asks.open(new.id, ask);
         if let Some(peer) = self.peers.get_mut(new.asked) {

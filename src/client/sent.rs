@@ -52,6 +52,8 @@ struct OpenAsk {
 struct EndedAsk {
     /// The reply that was taken, if that was its end.
     taken: Option<Taken>,
+    /// Whether nobody waited for it any more, which a hub may not have heard.
+    withdrawn: bool,
 }
 
 /// A reply that was taken.
@@ -171,6 +173,9 @@ impl Sent {
             taken.said = now;
             out.notice(ClientMessage::Taken { ask_id: *id, by: taken.by });
         }
+        for (id, _) in self.ended.iter().filter(|(_, ended)| ended.withdrawn) {
+            out.notice(ClientMessage::Withdraw { ask_id: *id });
+        }
         for (id, ask) in &self.asks {
             say_ask(now, *id, ask, out);
         }
@@ -182,8 +187,8 @@ impl Sent {
     }
 
     /// Remembers an ask that has ended, for a while beyond its end or its deadline.
-    fn remember(&mut self, id: AskId, from: Instant, taken: Option<Taken>) {
-        self.ended.insert(id, EndedAsk { taken });
+    fn remember(&mut self, id: AskId, from: Instant, ended: EndedAsk) {
+        self.ended.insert(id, ended);
         self.ended_order.push_back(id);
         self.timers.set(Timer::Forget(id), from + REMEMBERED);
         if self.ended_order.len() > REMEMBERED_MAX
@@ -338,7 +343,7 @@ impl Sent {
             out.answer(call, Ok(Answer::Asked(asked)));
         }
         let taken = taken_by.map(|by| Taken { by, said: now, known: false });
-        self.remember(id, ask.deadline.max(now), taken);
+        self.remember(id, ask.deadline.max(now), EndedAsk { taken, withdrawn: false });
         let replied = matches!(end, End::Reply { .. });
         let gone = matches!(end, End::Failed { code: ErrorCode::PeerGone, .. });
         out.event(ClientEvent::Outcome(Outcome { ask_id: id, to, broadcast_id: ask.broadcast, end }));
@@ -368,7 +373,7 @@ impl Sent {
     pub(super) fn withdraw(&mut self, id: AskId, out: &mut Outgoing) {
         let Some(ask) = self.drop_ask(id) else { return };
         out.notice(ClientMessage::Withdraw { ask_id: id });
-        self.remember(id, ask.deadline, None);
+        self.remember(id, ask.deadline, EndedAsk { taken: None, withdrawn: true });
         if let Some(broadcast_id) = ask.broadcast
             && let Some(broadcast) = self.broadcasts.get_mut(&broadcast_id)
         {

@@ -123,6 +123,12 @@ fn an_ask_that_a_hub_had_accepted_and_the_next_one_refuses_is_said_again_until_i
     ledger.handle_withdraw(ask_id);
     ledger.handle_timeout(now + Duration::from_secs(60));
     assert_eq!(said(&mut ledger), None);
+    // A hub may not have heard of that.
+    ledger.handle_disconnected(now);
+    ledger.handle_connected();
+    welcome(&mut ledger, now);
+    assert_eq!(ledger.poll_message(), Some(ClientMessage::Withdraw { ask_id }));
+    assert_eq!(ledger.poll_message(), None);
 }
 
 #[test]

@@ -302,7 +302,8 @@ impl Hub {
             self.handle_gone(now, tag);
         }
         self.end_orphans(now);
-        if self.idle.handle_timeout(now) {
+        let kept_until = self.peers.poll_timeout().filter(|_| self.is_between_channels());
+        if self.idle.handle_timeout(now, kept_until) {
             self.effects.push_back(Effect::Exit);
         }
     }
@@ -448,12 +449,14 @@ impl Hub {
     fn retry(&mut self, now: Instant, waiting: Deferred) {
         let Deferred { tag, conn, .. } = waiting;
         let is_here = self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag);
-        match waiting.aged(now) {
-            message if is_here => self.handle_message(now, conn, message),
-            ClientMessage::Ask(ask) if ask.bound.is_some() && self.peers.get(tag).is_some() => {
-                self.handle_ask(now, conn, tag, ask);
-            }
-            _ => {}
+        let message = waiting.aged(now);
+        if is_here {
+            self.handle_message(now, conn, message);
+        } else if let ClientMessage::Ask(ask) = message
+            && ask.bound.is_some()
+            && self.peers.get(tag).is_some()
+        {
+            self.handle_ask(now, conn, tag, ask);
         }
     }
 

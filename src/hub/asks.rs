@@ -7,6 +7,7 @@ use siphasher::sip::SipHasher24;
 
 use super::ConnId;
 use super::held::Held;
+use super::limits::CHAIN_MAX;
 use super::loops::Course;
 use crate::deadlines::Deadlines;
 use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag, RequestId};
@@ -40,6 +41,8 @@ pub(super) struct Ask {
     pub(super) parent: Option<AskId>,
     /// How the chain went up to here.
     pub(super) course: Course,
+    /// How many asks were made in answer to those that it led to.
+    pub(super) wake: usize,
     /// When this hub accepted it.
     pub(super) opened: Instant,
     /// When its asker stops waiting.
@@ -209,6 +212,20 @@ impl Asks {
         self.by_id.insert(id, Ask { number: self.next_number, ..ask });
     }
 
+    /// Returns an ask's parent, that one's parent and so on, as far as loops are looked for.
+    pub(super) fn chain_from(&self, parent: Option<AskId>) -> impl Iterator<Item = (AskId, &Ask)> {
+        let ids = std::iter::successors(parent, |id| self.get(*id)?.parent);
+        ids.map_while(|id| Some((id, self.get(id)?))).take(CHAIN_MAX)
+    }
+
+    /// Counts an ask with this parent in the wake of those before it. What one session asks in answer to one ask is no
+    /// such: it may have much to ask.
+    pub(super) fn count_wake(&mut self, parent: Option<AskId>) {
+        for id in self.chain_from(parent).skip(1).map(|(id, _)| id).collect::<Vec<_>>() {
+            self.by_id.get_mut(&id).into_iter().for_each(|ask| ask.wake += 1);
+        }
+    }
+
     /// Takes note of how far an open ask has come; never backwards. Gives up the question: whoever tells has it.
     /// Returns whether it has come further.
     pub(super) fn advance(&mut self, id: AskId, state: AskState) -> bool {
@@ -283,6 +300,7 @@ impl Asks {
             state: AskState::Shown,
             parent: None,
             course: Course::default(),
+            wake: 0,
             opened: now,
             deadline: now,
             phase: Phase::Ended { ending: Ending::Replied, at: now },

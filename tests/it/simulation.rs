@@ -277,7 +277,10 @@ fn simulate_all(seeds: &Range<u64>) -> (Counts, BTreeSet<u64>) {
             }
             match std::panic::catch_unwind(|| simulate(seed, false, false)) {
                 Ok((met, _)) => met.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n),
-                Err(_) => drop(broken.insert(seed)),
+                Err(_) => {
+                    println!("seed {seed} breaks a promise");
+                    broken.insert(seed);
+                }
             }
         }
     };

@@ -7,7 +7,9 @@ use relay::client::ClientEvent;
 use relay::client::call::Output;
 use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
 use relay::protocol::codec::{FrameBuffer, decode, encode};
-use relay::protocol::{AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, ErrorCode, HubMessage, PeerTag};
+use relay::protocol::{
+    AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, ErrorCode, HubMessage, PeerTag, Place,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Pipe, Running, Step, World};
@@ -62,10 +64,13 @@ impl World {
                 self.clients[client].welcomed = Some(self.now);
                 if welcome.place.is_some() {
                     self.checker.saw_resume(self.now, client);
-                    // The hub has said all of it behind its welcome.
-                    self.schedule(self.pipes[&conn].to_client_at, Step::Inherited(conn));
-                } else {
-                    self.clients[client].renewing = false;
+                }
+                match welcome.place {
+                    // The hub has said all that was left behind its welcome.
+                    Some(Place::Heir { .. }) => self.schedule(self.pipes[&conn].to_client_at, Step::Inherited(conn)),
+                    // It came before the other one had left, and succeeds later.
+                    Some(Place::Second) => {}
+                    None => self.clients[client].renewing = false,
                 }
             }
             self.clients[client].ledger.handle_message(self.now, message);

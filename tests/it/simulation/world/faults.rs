@@ -111,7 +111,7 @@ impl World {
         });
         for (conn, mut pipe) in pipes {
             self.lose(conn);
-            pipe.hub_open = false;
+            (pipe.hub_open, pipe.is_broken) = (false, true);
             if self.clients[pipe.client].conn == Some(conn) {
                 let at = pipe.to_client_at.max(self.now) + self.random.millis(0..50);
                 self.schedule(at, Step::ClientEnd(conn));

@@ -120,6 +120,7 @@ fn an_ask_that_a_hub_had_accepted_and_the_next_one_refuses_is_said_again_until_i
         assert_eq!(said(&mut ledger), None);
         ledger.handle_timeout(now + Duration::from_secs(1));
     }
+    assert!(said(&mut ledger).is_some());
     ledger.handle_withdraw(ask_id);
     ledger.handle_timeout(now + Duration::from_secs(60));
     assert_eq!(said(&mut ledger), None);

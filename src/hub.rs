@@ -302,7 +302,8 @@ impl Hub {
             self.handle_gone(now, tag);
         }
         self.end_orphans(now);
-        if self.idle.handle_timeout(now) {
+        let kept_until = self.peers.poll_timeout().filter(|_| self.is_between_channels());
+        if self.idle.handle_timeout(now, kept_until) {
             self.effects.push_back(Effect::Exit);
         }
     }
@@ -443,11 +444,19 @@ impl Hub {
         }
     }
 
-    /// Handles a request again that waited, if the connection that it came on is still its client's.
+    /// Handles a request again that waited, if the connection that it came on is still its client's. An ask that a former
+    /// hub had accepted is opened in any case while its asker is waited for: it may be answered meanwhile.
     fn retry(&mut self, now: Instant, waiting: Deferred) {
         let Deferred { tag, conn, .. } = waiting;
-        if self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag) {
-            self.handle_message(now, conn, waiting.aged(now));
+        let is_here = self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag);
+        let message = waiting.aged(now);
+        if is_here {
+            self.handle_message(now, conn, message);
+        } else if let ClientMessage::Ask(ask) = message
+            && ask.bound.is_some()
+            && self.peers.get(tag).is_some()
+        {
+            self.handle_ask(now, conn, tag, ask);
         }
     }
 

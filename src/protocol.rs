@@ -123,7 +123,7 @@
 //!
 //! The hub keeps nothing that its clients cannot say again. After `welcome` on a new connection a client says, in this
 //! order: `progress` for each ask that it received and that is open, with the `asker` that the event named; each `reply` that was not answered; `taken` for the
-//! replies that it took, until one connection has lasted ten seconds after it was said; each own ask without an outcome, with the time that it has left and, if a
+//! replies that it took, until one connection has lasted ten seconds after it was said; `withdraw` for the asks that it withdrew lately; each own ask without an outcome, with the time that it has left and, if a
 //! hub had accepted it, the peer's tag in `bound`; each broadcast and other request without an answer.
 //!
 //! A hub that has just started settles for two seconds ([`crate::hub::SETTLING`]), and says so in `welcome` and `peers`: it

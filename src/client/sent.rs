@@ -52,6 +52,8 @@ struct OpenAsk {
 struct EndedAsk {
     /// The reply that was taken, if that was its end.
     taken: Option<Taken>,
+    /// Whether nobody waited for it any more, which a hub may not have heard.
+    withdrawn: bool,
 }
 
 /// A reply that was taken.
@@ -171,6 +173,9 @@ impl Sent {
             taken.said = now;
             out.notice(ClientMessage::Taken { ask_id: *id, by: taken.by });
         }
+        for (id, _) in self.ended.iter().filter(|(_, ended)| ended.withdrawn) {
+            out.notice(ClientMessage::Withdraw { ask_id: *id });
+        }
         for (id, ask) in &self.asks {
             say_ask(now, *id, ask, out);
         }
@@ -181,11 +186,11 @@ impl Sent {
         }
     }
 
-    /// Remembers an ask that has ended, for a while beyond its deadline.
-    fn remember(&mut self, now: Instant, id: AskId, deadline: Instant, taken: Option<Taken>) {
-        self.ended.insert(id, EndedAsk { taken });
+    /// Remembers an ask that has ended, for a while beyond its end or its deadline.
+    fn remember(&mut self, id: AskId, from: Instant, ended: EndedAsk) {
+        self.ended.insert(id, ended);
         self.ended_order.push_back(id);
-        self.timers.set(Timer::Forget(id), deadline.max(now) + REMEMBERED);
+        self.timers.set(Timer::Forget(id), from + REMEMBERED);
         if self.ended_order.len() > REMEMBERED_MAX
             && let Some(oldest) = self.ended_order.pop_front()
         {
@@ -312,12 +317,15 @@ impl Sent {
         if self.asks.contains_key(&ask_id) {
             out.notice(ClientMessage::Taken { ask_id, by });
             self.end(now, ask_id, End::Reply { from, text }, Some(by), out);
-        } else if self.ended.get(&ask_id).is_some_and(|ended| ended.taken.is_some()) {
-            out.notice(ClientMessage::Taken { ask_id, by });
-        } else if !self.broadcasts.values().any(|broadcast| broadcast.call.is_some()) {
-            // It came too late, and the answering session must not believe otherwise. While a broadcast is being said
-            // again the ask may be one of its own: the hub tells the reply once more behind its acceptance.
-            out.notice(ClientMessage::Withdraw { ask_id });
+            return;
+        }
+        match self.ended.get(&ask_id).map(|ended| ended.taken.is_some()) {
+            Some(true) => out.notice(ClientMessage::Taken { ask_id, by }),
+            // While a broadcast is being said again the ask may be one of its own: the hub tells the reply once more
+            // behind its acceptance.
+            None if self.broadcasts.values().any(|broadcast| broadcast.call.is_some()) => {}
+            // It came too late, and the answering session must not believe otherwise.
+            Some(false) | None => out.notice(ClientMessage::Withdraw { ask_id }),
         }
     }
 
@@ -335,7 +343,7 @@ impl Sent {
             out.answer(call, Ok(Answer::Asked(asked)));
         }
         let taken = taken_by.map(|by| Taken { by, said: now, known: false });
-        self.remember(now, id, ask.deadline, taken);
+        self.remember(id, ask.deadline.max(now), EndedAsk { taken, withdrawn: false });
         let replied = matches!(end, End::Reply { .. });
         let gone = matches!(end, End::Failed { code: ErrorCode::PeerGone, .. });
         out.event(ClientEvent::Outcome(Outcome { ask_id: id, to, broadcast_id: ask.broadcast, end }));
@@ -365,6 +373,7 @@ impl Sent {
     pub(super) fn withdraw(&mut self, id: AskId, out: &mut Outgoing) {
         let Some(ask) = self.drop_ask(id) else { return };
         out.notice(ClientMessage::Withdraw { ask_id: id });
+        self.remember(id, ask.deadline, EndedAsk { taken: None, withdrawn: true });
         if let Some(broadcast_id) = ask.broadcast
             && let Some(broadcast) = self.broadcasts.get_mut(&broadcast_id)
         {

@@ -7,6 +7,7 @@ use siphasher::sip::SipHasher24;
 
 use super::ConnId;
 use super::held::Held;
+use super::limits::CHAIN_MAX;
 use super::loops::Course;
 use crate::deadlines::Deadlines;
 use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag, RequestId};
@@ -14,7 +15,8 @@ use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag,
 /// How long an ended ask is remembered beyond its deadline, so that what is said again about it meets its end.
 pub const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// How long after its deadline an answered ask still waits for its asker, who decides which came first.
+/// How long an answered ask still waits for its asker, who decides which came first, once the hub has noticed that its
+/// deadline is past: what the asker said while the hub did not run is read after that.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// The most ended asks that are remembered; beyond it the oldest are forgotten.
@@ -39,6 +41,8 @@ pub(super) struct Ask {
     pub(super) parent: Option<AskId>,
     /// How the chain went up to here.
     pub(super) course: Course,
+    /// How many asks were made in answer to those that it led to.
+    pub(super) wake: usize,
     /// When this hub accepted it.
     pub(super) opened: Instant,
     /// When its asker stops waiting.
@@ -49,6 +53,8 @@ pub(super) struct Ask {
     pub(super) number: u64,
     /// What the reply was that was taken, as far as it takes to know it again.
     pub(super) reply: Option<u64>,
+    /// Whether its deadline is past and its asker is waited for to take the answer.
+    pub(super) is_overdue: bool,
 }
 
 impl Ask {
@@ -206,6 +212,20 @@ impl Asks {
         self.by_id.insert(id, Ask { number: self.next_number, ..ask });
     }
 
+    /// Returns an ask's parent, that one's parent and so on, as far as loops are looked for.
+    pub(super) fn chain_from(&self, parent: Option<AskId>) -> impl Iterator<Item = (AskId, &Ask)> {
+        let ids = std::iter::successors(parent, |id| self.get(*id)?.parent);
+        ids.map_while(|id| Some((id, self.get(id)?))).take(CHAIN_MAX)
+    }
+
+    /// Counts an ask with this parent in the wake of those before it. What one session asks in answer to one ask is no
+    /// such: it may have much to ask.
+    pub(super) fn count_wake(&mut self, parent: Option<AskId>) {
+        for id in self.chain_from(parent).skip(1).map(|(id, _)| id).collect::<Vec<_>>() {
+            self.by_id.get_mut(&id).into_iter().for_each(|ask| ask.wake += 1);
+        }
+    }
+
     /// Takes note of how far an open ask has come; never backwards. Gives up the question: whoever tells has it.
     /// Returns whether it has come further.
     pub(super) fn advance(&mut self, id: AskId, state: AskState) -> bool {
@@ -280,11 +300,13 @@ impl Asks {
             state: AskState::Shown,
             parent: None,
             course: Course::default(),
+            wake: 0,
             opened: now,
             deadline: now,
             phase: Phase::Ended { ending: Ending::Replied, at: now },
             number: self.next_number,
             reply: None,
+            is_overdue: false,
         };
         self.by_id.insert(id, ask);
         self.timers.set(id, now + REMEMBERED);
@@ -317,15 +339,13 @@ impl Asks {
     /// Takes one ask that has timed out. Forgets ended ones whose time has come, and lets answered ones wait a little.
     pub(super) fn pop_timed_out(&mut self, now: Instant) -> Option<AskId> {
         while let Some(id) = self.timers.pop_due(now) {
-            match self.by_id.get(&id).map(|ask| (&ask.phase, ask.deadline)) {
-                Some((Phase::Ended { .. }, _)) => {
-                    self.by_id.remove(&id);
+            let Some(ask) = self.by_id.get_mut(&id) else { continue };
+            match ask.phase {
+                Phase::Ended { .. } => drop(self.by_id.remove(&id)),
+                Phase::Answered(_) if !std::mem::replace(&mut ask.is_overdue, true) => {
+                    self.timers.set(id, now + ANSWER_WAIT);
                 }
-                Some((Phase::Answered(_), deadline)) if now < deadline + ANSWER_WAIT => {
-                    self.timers.set(id, deadline + ANSWER_WAIT);
-                }
-                Some((Phase::Open { .. } | Phase::Answered(_), _)) => return Some(id),
-                None => {}
+                Phase::Open { .. } | Phase::Answered(_) => return Some(id),
             }
         }
         None

@@ -145,12 +145,17 @@ impl Hub {
             state,
             parent,
             course,
+            wake: 0,
             opened: now,
             deadline: new.deadline,
             phase: Phase::Open { question },
             number: 0,
             reply: None,
+            is_overdue: false,
         };
+        if new.broadcast.is_none() {
+            self.asks.count_wake(parent);
+        }
         self.asks.open(new.id, ask);
         if let Some(peer) = self.peers.get_mut(new.asked) {
             peer.last_received = Some(new.id);

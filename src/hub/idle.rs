@@ -29,8 +29,9 @@ impl Idle {
         self.deadline
     }
 
-    /// Returns whether the hub is to leave, once.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+    /// Returns whether the hub is to leave, once. `kept_until`: how long it keeps something for somebody who may come.
+    pub(super) fn handle_timeout(&mut self, now: Instant, kept_until: Option<Instant>) -> bool {
+        self.deadline = self.deadline.map(|at| kept_until.map_or(at, |until| at.max(until)));
         let due = self.deadline.is_some_and(|at| at <= now);
         if due {
             self.deadline = None;

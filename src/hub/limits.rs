@@ -88,6 +88,14 @@ pub const CHAIN_MAX: usize = 59;
 /// ten in that time; with an answer to each these are 56 messages.
 pub const HASTE: (usize, Duration) = (28, Duration::from_secs(2));
 
+/// So many asks in the wake of one, in answer to what it led to, are a loop, or twice as many as sessions are there; and
+/// as many more as are there for each second since: somewhat more than ordinary use makes by itself, where an ask every
+/// two seconds from each session is in the wake of some other one by accident.
+pub const WAKE_MIN: usize = 28;
+
+/// How long nobody may try to ask in the wake of such an ask before somebody is let through again.
+pub const WAKE_QUIET: Duration = Duration::from_secs(60);
+
 /// So many broadcasts of one chain in less than this time are a loop: five among twelve sessions make 55 asks.
 pub const ECHOES_AT_ONCE: (usize, Duration) = (5, Duration::from_millis(200));
 

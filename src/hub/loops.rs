@@ -4,7 +4,7 @@
 //!
 //! In a loop one message in flight causes the next. The hub cannot see causes; it sees only what a session had received
 //! last when it asked. That makes a *chain* of asks, and in a busy room every ask belongs to one: ten sessions that ask
-//! each other all day make chains without end by accident. So a chain alone proves nothing. Four things do that ordinary
+//! each other all day make chains without end by accident. So a chain alone proves nothing. Five things do that ordinary
 //! use does not have (each with what it costs a loop, in asks):
 //!
 //! - **A ring**: the chain passed the same sessions in the same order again and again, without one deviation. Accident
@@ -14,6 +14,9 @@
 //!   use, and a larger ring is stopped only by what follows.
 //! - **Nesting**: no ask of a chain of [`CHAIN_MAX`] was ever answered. Ordinary answers come.
 //! - **Haste**: [`HASTE`] asks of one chain came faster than any model reads.
+//! - **A wake**: what one ask led to made sessions ask ever more: [`WAKE_MIN`] at once, and more in time than the sessions
+//!   that are there make by themselves. So a storm that branches is stopped, however slowly its chains grow. Those that
+//!   were let through are still answered with asks, so such pass again only after [`WAKE_QUIET`] without any.
 //! - **Echoes**: a broadcast made somebody broadcast, and so on: [`ECHOES_AT_ONCE`], or at leisure twice as often as each of
 //!   the sessions that are there would by itself ([`ECHOES_EACH`]). They are fewer since each is an ask for everybody.
 //!   Those that were let through are still echoed, so such broadcasts pass again only after [`ECHOES_QUIET`] without any.
@@ -22,11 +25,13 @@
 //! answer before they ask on and take their time, or slow rounds of broadcasts. A new hub begins to look anew, and a pause
 //! of a minute between an answer and the next question ends a chain.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::asks::{Ask, Asks, Ending, Phase};
 use super::limits::{
     CHAIN_MAX, ECHOES_AT_ONCE, ECHOES_EACH, ECHOES_MIN, ECHOES_QUIET, HASTE, RING_ROUNDS_MAX, RING_ROUNDS_MIN,
+    WAKE_MIN, WAKE_QUIET,
 };
 use crate::protocol::{AskId, PeerTag};
 
@@ -42,6 +47,8 @@ pub(super) enum Loop {
     Nested,
     /// A chain grows faster than anybody reads.
     Hasty,
+    /// One ask has led to more and more of them.
+    Wake,
     /// Broadcasts are answered by broadcasts.
     Echoes,
 }
@@ -103,6 +110,8 @@ pub(super) struct Loops {
     /// Until when no broadcast may follow on another. Each one that tries puts it off: those who were refused are not
     /// heard by the others, but those who were not may still be echoed.
     quiet_until: Option<Instant>,
+    /// The asks in whose wake nobody may ask, and until when.
+    wakes: BTreeMap<AskId, Instant>,
 }
 
 impl Loops {
@@ -113,6 +122,11 @@ impl Loops {
     pub(super) fn follow(&mut self, asks: &Asks, now: Instant, next: Candidate) -> Result<Course, Loop> {
         let echoes =
             next.is_broadcast && next.parent.and_then(|id| asks.get(id)).is_some_and(|ask| ask.broadcast.is_some());
+        if let Some(id) = self.stormy(asks, now, next) {
+            self.wakes.retain(|_, until| now < *until);
+            self.wakes.insert(id, now + WAKE_QUIET);
+            return Err(Loop::Wake);
+        }
         let followed = if echoes && self.quiet_until.is_some_and(|until| now < until) {
             Err(Loop::Echoes)
         } else {
@@ -123,11 +137,27 @@ impl Loops {
         }
         followed
     }
+
+    /// Returns the ask in whose wake the next one would be one too many: the oldest of the last minute that led there.
+    fn stormy(&self, asks: &Asks, now: Instant, next: Candidate) -> Option<AskId> {
+        let is_quiet = |id| self.wakes.get(&id).is_some_and(|until| now < *until);
+        let (mut oldest, mut is_storm) = (None, false);
+        for (id, ask) in asks.chain_from(next.parent).skip(1) {
+            let age = now.saturating_duration_since(ask.opened);
+            let more = usize::try_from(age.as_secs()).unwrap_or(usize::MAX).saturating_mul(next.n_sessions);
+            let most = WAKE_MIN.max(2 * next.n_sessions).saturating_add(more);
+            let is_over = ask.wake >= most || is_quiet(id);
+            is_storm |= is_over;
+            if is_over || age < WAKE_QUIET {
+                oldest = Some(id);
+            }
+        }
+        oldest.filter(|_| is_storm)
+    }
 }
 
 fn follow(asks: &Asks, now: Instant, next: Candidate) -> Result<Course, Loop> {
-    let ids = std::iter::successors(next.parent, |id| asks.get(*id)?.parent);
-    let chain: Vec<&Ask> = ids.map_while(|id| asks.get(id)).take(CHAIN_MAX).collect();
+    let chain: Vec<&Ask> = asks.chain_from(next.parent).map(|(_, ask)| ask).collect();
     let within = |n: usize, time: Duration| {
         chain.get(n - 1).is_some_and(|oldest| now.saturating_duration_since(oldest.opened) < time)
     };

@@ -200,6 +200,41 @@ fn a_storm_of_broadcasts_is_stopped_within_sixty_messages() {
     }
 }
 
+/// Lets every question make three, from one on, until nobody asks any more. Returns how many asks were accepted.
+fn branch(sessions: usize, answers: bool, pause: Duration, most: usize) -> usize {
+    let mut room = Room::new(sessions);
+    room.plan(Duration::ZERO, 0, Plan::Ask { to: 1, depth: 1 });
+    let end = room.stage.now + Duration::from_secs(24 * 3600);
+    while room.asks <= most && room.act(end).is_some() {
+        for (who, event) in room.hear() {
+            if answers {
+                room.plan(pause / 2, who, Plan::Reply(event.ask_id));
+            }
+            for n in 0..3 {
+                let to = (who + 1 + n % (sessions - 1)) % sessions;
+                room.plan(pause + Duration::from_millis(n as u64), who, Plan::Ask { to, depth: 1 });
+            }
+        }
+    }
+    room.asks
+}
+
+#[test]
+fn a_storm_that_branches_is_stopped_within_sixty_asks_and_a_slow_one_within_ten_times_as_many() {
+    for sessions in 2..=12 {
+        for answers in [false, true] {
+            for pause in AT_ONCE {
+                let asks = branch(sessions, answers, pause, STORM_MAX);
+                assert!(asks <= STORM_MAX, "{sessions} sessions, {answers}, {pause:?}: {asks} asks");
+            }
+            for pause in AT_LEISURE {
+                let asks = branch(sessions, answers, pause, 10 * STORM_MAX);
+                assert!(asks <= 10 * STORM_MAX, "{sessions} sessions, {answers}, {pause:?}: {asks} asks");
+            }
+        }
+    }
+}
+
 /// Whom sessions ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Partners {

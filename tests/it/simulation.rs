@@ -1,6 +1,7 @@
 //! The promises under faults: a hub and its clients in one process, on one clock, with one seed for everything.
 //!
-//! `RELAY_SIM_SEED=n` runs that seed alone and prints what happens. `RELAY_SIM_SEEDS=n` runs so many seeds.
+//! `RELAY_SIM_SEED=n` runs that seed alone and prints what happens. `RELAY_SIM_SEEDS=n` runs so many seeds, the first of
+//! which is `RELAY_SIM_FIRST`, on all processors.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
@@ -9,6 +10,10 @@
 mod checker;
 mod world;
 
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use relay::client::call::Call;
@@ -260,22 +265,49 @@ fn simulate(seed: u64, prints: bool, keeps_history: bool) -> (Counts, Vec<String
     (counts, world.history.unwrap_or_default())
 }
 
+/// Runs these seeds on all processors. Returns what they met, and which of them break a promise.
+fn simulate_all(seeds: &Range<u64>) -> (Counts, BTreeSet<u64>) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let (mut counts, mut broken) = (Counts::new(), BTreeSet::new());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !seeds.contains(&seed) {
+                return (counts, broken);
+            }
+            match std::panic::catch_unwind(|| simulate(seed, false, false)) {
+                Ok((met, _)) => met.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n),
+                Err(_) => {
+                    println!("seed {seed} breaks a promise");
+                    broken.insert(seed);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let (mut counts, mut broken) = (Counts::new(), BTreeSet::new());
+        for worker in workers {
+            let (met, more) = worker.join().unwrap();
+            met.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n);
+            broken.extend(more);
+        }
+        (counts, broken)
+    })
+}
+
 #[test]
 fn every_promise_holds_under_faults() {
     if let Some(seed) = number("RELAY_SIM_SEED") {
         simulate(seed, true, false);
         return;
     }
-    let mut counts = Counts::new();
-    let mut broken = Vec::new();
-    for seed in 0..number("RELAY_SIM_SEEDS").unwrap_or(DEFAULT_SEEDS) {
-        let run = std::panic::catch_unwind(|| simulate(seed, false, false));
-        match run {
-            Ok((met, _)) => met.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n),
-            Err(_) => broken.push(seed),
-        }
-    }
+    let first = number("RELAY_SIM_FIRST").unwrap_or(0);
+    let seeds = first..first + number("RELAY_SIM_SEEDS").unwrap_or(DEFAULT_SEEDS);
+    let (counts, broken) = simulate_all(&seeds);
     assert!(broken.is_empty(), "these seeds break a promise: {broken:?}; run one alone with RELAY_SIM_SEED");
+    println!("{seeds:?}");
     println!("{counts:#?}");
     let inputs = fault::HEARD.iter().chain(&["connected", "congested", "drained", "client_ended", "bequest", "answer"]);
     // Storms are made elsewhere: here so few open asks are allowed that no ring goes round.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{ErrorCode, PeerKey};
+use crate::protocol::{BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent};
 
 fn greeting() -> Ledger {
     let mut ledger = Ledger::new(ClientConfig {
@@ -120,6 +120,45 @@ fn an_ask_that_a_hub_had_accepted_and_the_next_one_refuses_is_said_again_until_i
         assert_eq!(said(&mut ledger), None);
         ledger.handle_timeout(now + Duration::from_secs(1));
     }
+    assert!(said(&mut ledger).is_some());
     ledger.handle_withdraw(ask_id);
-    assert_eq!(ledger.poll_timeout(), None);
+    ledger.handle_timeout(now + Duration::from_secs(60));
+    assert_eq!(said(&mut ledger), None);
+    // A hub may not have heard of that.
+    ledger.handle_disconnected(now);
+    ledger.handle_connected();
+    welcome(&mut ledger, now);
+    assert_eq!(ledger.poll_message(), Some(ClientMessage::Withdraw { ask_id }));
+    assert_eq!(ledger.poll_message(), None);
+}
+
+#[test]
+fn a_reply_that_comes_too_late_is_refused_though_a_broadcast_waits_for_its_acceptance() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let (to, tag) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
+    for n in 1..=2 {
+        let (ask_id, question) = (AskId::from_bits(n), "?".to_owned());
+        let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
+        ledger.handle_call(now, CallId(n), call);
+        let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("no ask") };
+        let accepted = crate::protocol::Accepted { id: ask.id, ask_id, to: to.clone(), tag, state: AskState::Accepted };
+        ledger.handle_message(now, HubMessage::Accepted(accepted));
+    }
+    ledger.handle_withdraw(AskId::from_bits(1));
+    let code = ErrorCode::Timeout;
+    let failed = FailedEvent { ask_id: AskId::from_bits(2), code, state: AskState::Accepted };
+    ledger.handle_message(now, HubMessage::Failed(failed));
+    let (broadcast_id, timeout) = (BroadcastId::from_bits(1), Duration::from_secs(60));
+    ledger.handle_call(now, CallId(3), Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout });
+    let mut reply = |n| {
+        while ledger.poll_message().is_some() {}
+        let event = ReplyEvent { ask_id: AskId::from_bits(n), from: to.clone(), by: tag, text: "yes".to_owned() };
+        ledger.handle_message(now, HubMessage::Reply(event));
+        ledger.poll_message()
+    };
+    for n in 1..=2 {
+        assert_eq!(reply(n), Some(ClientMessage::Withdraw { ask_id: AskId::from_bits(n) }));
+    }
+    assert_eq!(reply(3), None, "it may be one of the broadcast's");
 }

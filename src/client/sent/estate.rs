@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{DEADLINE_SLACK, OpenAsk, OpenBroadcast, Sent, Taken, Timer, millis_left, say_ask};
+use super::{DEADLINE_SLACK, EndedAsk, OpenAsk, OpenBroadcast, Sent, Taken, Timer, millis_left, say_ask};
 use crate::client::Tally;
 use crate::client::outgoing::Outgoing;
 use crate::protocol::{AskId, Bequest, ClientMessage, PeerTag};
@@ -76,7 +76,11 @@ impl Sent {
                 self.close_broadcast(broadcast_id, out);
             }
             Bequest::Taken { ask_id, by } => {
-                self.remember(now, ask_id, now, Some(Taken { by, said: now, known: false }));
+                self.remember(
+                    ask_id,
+                    now,
+                    EndedAsk { taken: Some(Taken { by, said: now, known: false }), withdrawn: false },
+                );
                 out.notice(ClientMessage::Taken { ask_id, by });
             }
             Bequest::Reply { .. } | Bequest::Received { .. } | Bequest::Message { .. } => {}

@@ -135,3 +135,17 @@ fn what_is_left_has_a_bound_and_goes_with_its_client() {
     world.handle(Input::ClientEnded { process: PROCESS });
     assert!(world.hub.is_quiet() && world.hub.seats.bytes == 0);
 }
+
+#[test]
+fn a_hub_does_not_leave_while_it_keeps_what_a_channel_left() {
+    let mut world = World::new();
+    let (timeout, program) = (Some(GONE_WAIT / 2), Program { version: "1", pid: 1 });
+    world.hub = Hub::new(world.now, Limits::default(), timeout, program);
+    world.hello(1, 1, first());
+    world.pass(SETTLING);
+    world.say(1, ClientMessage::Bye {});
+    world.pass(GONE_WAIT / 2);
+    assert_eq!(world.hub.poll_effect(), None);
+    world.pass(GONE_WAIT / 2);
+    assert_eq!(world.hub.poll_effect(), Some(Effect::Exit));
+}

@@ -47,6 +47,8 @@ struct Ask {
     broadcast: Option<BroadcastId>,
     state: AskState,
     deadline: Instant,
+    /// When it is over for the hub.
+    over_at: Instant,
     phase: Phase,
     ended_at: Option<Instant>,
 }
@@ -324,8 +326,11 @@ impl Naive {
             if let ClientMessage::Ask(AskRequest { timeout_ms, .. }) = &mut message {
                 *timeout_ms = timeout_ms.saturating_sub(waited).max(1);
             }
-            if self.client(tag).is_some_and(|client| client.conn == Some(conn)) {
-                self.receive(now, conn, message);
+            let Some(client) = self.client(tag) else { continue };
+            match message {
+                message if client.conn == Some(conn) => self.receive(now, conn, message),
+                ClientMessage::Ask(ask) if ask.bound.is_some() => self.handle_ask(now, conn, tag, ask),
+                _ => {}
             }
         }
     }
@@ -357,7 +362,7 @@ impl Naive {
     pub(crate) fn due(&self) -> Option<Instant> {
         let settled = self.settling.then_some(self.settled_at);
         let hellos = self.conns.iter().filter(|(_, owner, _)| owner.is_none()).map(|(.., until)| *until);
-        let asks = self.asks.iter().filter(|ask| ask.ended_at.is_none()).map(Self::over_at);
+        let asks = self.asks.iter().filter(|ask| ask.ended_at.is_none()).map(|ask| ask.over_at);
         let gone = self.clients.iter().filter_map(|client| client.gone_at);
         settled.into_iter().chain(hellos).chain(asks).chain(gone).min()
     }
@@ -378,10 +383,16 @@ impl Naive {
                 self.close(now, conn, CloseReason::NoHello);
             }
         }
-        let mut over: Vec<_> = self.asks.iter().map(|ask| (ask.deadline, ask.id, Self::over_at(ask))).collect();
+        let mut over: Vec<_> = self.asks.iter().map(|ask| (ask.over_at, ask.id)).collect();
         over.sort();
-        for (_, id, _) in over.into_iter().filter(|(.., at)| *at <= now) {
-            self.end(now, id, Phase::TimedOut);
+        for (_, id) in over.into_iter().filter(|(at, _)| *at <= now) {
+            // An answered one gives its asker two seconds more.
+            match self.ask(id).unwrap() {
+                ask if matches!(ask.phase, Phase::Answered { .. }) && ask.over_at == ask.deadline => {
+                    ask.over_at = now + 2 * SECOND;
+                }
+                _ => self.end(now, id, Phase::TimedOut),
+            }
         }
         self.asks.retain(|ask| ask.ended_at.is_none_or(|at| at.max(ask.deadline) + 60 * SECOND > now));
         let mut gone: Vec<_> = self.clients.iter().map(|client| (client.gone_at, client.key.tag())).collect();

@@ -89,6 +89,20 @@ fn a_reply_that_nobody_takes_is_refused_in_the_end() {
 }
 
 #[test]
+fn a_reply_that_was_taken_while_the_hub_did_not_run_is_taken() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.reply(api, id(1), "yes");
+    stage.hush();
+    // Its timers are due before it has read what came meanwhile.
+    stage.now += Duration::from_secs(600);
+    stage.hub.handle_timeout(stage.now);
+    stage.taken(web, id(1), api);
+    assert_eq!(stage.heard(api), ["web has the reply"]);
+    assert_eq!(stage.heard(web), [""; 0]);
+}
+
+#[test]
 fn nobody_answers_for_another_session() {
     let (mut stage, web, _api) = pair();
     let (db, tool) = (stage.session("/w/db"), stage.tool());

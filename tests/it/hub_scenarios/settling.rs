@@ -138,6 +138,35 @@ fn a_reply_waits_until_its_ask_is_known_again() {
 }
 
 #[test]
+fn a_reply_finds_its_ask_though_the_asker_was_lost_again_after_it_had_said_it() {
+    let (mut stage, web) = start();
+    let api = Actor::away();
+    stage.say(web.conn, ask_again(1, api, "ready?"));
+    stage.pass(SETTLING / 2);
+    stage.tell(Input::Disconnected { conn: web.conn });
+    let api = stage.hello(api.key, channel("/w/api", Some("api")));
+    stage.say(api.conn, progress(1, AskState::Shown, Some(web)));
+    stage.reply(api, id(1), "yes");
+    stage.hush();
+    stage.pass(SETTLING / 2);
+    assert!(!stage.hub.is_settling());
+    assert_eq!(stage.heard(api), NONE, "it waits for the asker, who is waited for");
+    let web = stage.hello(web.key, channel("/w/web", Some("web")));
+    assert_eq!(stage.heard(web), ["welcome, web", "api answers: yes"]);
+    stage.taken(web, id(1), api);
+    assert_eq!(stage.heard(api), ["web has the reply"]);
+}
+
+#[test]
+fn what_a_lost_asker_had_not_been_answered_yet_is_its_own_to_say_again() {
+    let (mut stage, web) = start();
+    stage.ask(web, 1, "api", "ready?");
+    stage.tell(Input::Disconnected { conn: web.conn });
+    let api = stage.session("/w/api");
+    assert_eq!(stage.heard(api), ["welcome, api"]);
+}
+
+#[test]
 fn a_reply_that_was_taken_from_a_former_hub_is_told_as_taken() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");

@@ -28,7 +28,7 @@ const STEPS_WITHOUT_TIME: u32 = 10_000;
 pub(crate) struct Client {
     /// Those of its channels.
     pub(crate) keys: Vec<PeerKey>,
-    /// The asks whose outcomes must still come when its new channel succeeds; none where it has.
+    /// Whether what a channel has left to the present one is on its way.
     pub(crate) renewing: bool,
     pub(crate) ledger: Ledger,
     /// The name that its hub gave it; none for a person's tool.
@@ -48,6 +48,8 @@ struct Pipe {
     hub_open: bool,
     to_hub_at: Instant,
     to_client_at: Instant,
+    /// Whether what is said from now on is lost.
+    is_broken: bool,
     /// The name that the client brought with its hello.
     brought: Option<PeerName>,
 }
@@ -61,6 +63,8 @@ pub(crate) enum Step {
     HubEnd(ConnId),
     ClientEnd(ConnId),
     ProcessEnd(ConnId),
+    /// A new channel has heard all that the one before left to it.
+    Inherited(ConnId),
     /// A congested connection takes everything again.
     Drains(ConnId),
     /// A session's client has ended.
@@ -250,11 +254,12 @@ impl World {
 
     fn step(&mut self, script: &mut impl FnMut(&mut Self, Step)) {
         let now = self.now;
-        if let Some((_, step)) = self.agenda.first_key_value().filter(|((at, _), _)| *at <= now) {
-            let step = step.clone();
-            self.agenda.pop_first();
+        if let Some(due) = self.agenda.first_entry().filter(|due| due.key().0 <= now) {
+            let ((_, number), step) = due.remove_entry();
             if let Some(resume) = self.held_until(&step).filter(|at| *at > now) {
-                return self.schedule(resume, step);
+                // It keeps its number: what follows on it in a pipe may be due at that very time.
+                self.agenda.insert((resume, number), step);
+                return;
             }
             return match step {
                 Step::Act(_) | Step::Handle(..) | Step::Fault => script(self, step),
@@ -282,7 +287,7 @@ impl World {
             Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) | Step::ClientProcessEnd(_) => {
                 Some(self.hub_paused_until)
             }
-            Step::ToClient(conn, _) | Step::ClientEnd(conn) => {
+            Step::ToClient(conn, _) | Step::Inherited(conn) | Step::ClientEnd(conn) => {
                 Some(self.clients[self.pipes.get(conn)?.client].paused_until)
             }
             Step::Connect(client) | Step::Act(client) | Step::Handle(client, _) => {
@@ -297,6 +302,12 @@ impl World {
             Step::Connect(client) => self.connect(client),
             Step::ToHub(conn, message) => self.arrive_at_hub(conn, message),
             Step::ToClient(conn, message) => self.arrive_at_client(conn, message),
+            Step::Inherited(conn) => {
+                let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
+                if self.clients[client].conn == Some(conn) {
+                    self.clients[client].renewing = false;
+                }
+            }
             Step::HubEnd(conn) => {
                 if let Some(pipe) = self.pipes.get_mut(&conn)
                     && std::mem::take(&mut pipe.hub_open)

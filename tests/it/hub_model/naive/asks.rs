@@ -9,7 +9,7 @@ use relay::protocol::{
     ReplyRequest, Wake,
 };
 
-use super::{Ask, Naive, Phase, SECOND, Waiting, error};
+use super::{Ask, Naive, Phase, Waiting, error};
 
 fn check(text: &str, timeout_ms: u64) -> Result<(), ErrorCode> {
     match text.len() {
@@ -28,7 +28,7 @@ impl Naive {
             None if self.is_anothers(id, asked, tag) => {}
             None => {
                 let (question, state, phase) = (String::new(), AskState::Shown, Phase::Replied);
-                let (deadline, ended_at) = (now, Some(now));
+                let (deadline, over_at, ended_at) = (now, now, Some(now));
                 self.asks.push(Ask {
                     id,
                     asker: tag,
@@ -37,6 +37,7 @@ impl Naive {
                     broadcast: None,
                     state,
                     deadline,
+                    over_at,
                     phase,
                     ended_at,
                 });
@@ -143,7 +144,8 @@ impl Naive {
         let first = if wakes == Some(Wake::NextPrompt) { AskState::Held } else { AskState::Accepted };
         let state = claim.unwrap_or(first);
         let phase = Phase::Open { its_client_has_it: claim.is_some() };
-        self.asks.push(Ask { id, asker, asked, question, broadcast, state, deadline, phase, ended_at: None });
+        let (over_at, ended_at) = (deadline, None);
+        self.asks.push(Ask { id, asker, asked, question, broadcast, state, deadline, over_at, phase, ended_at });
         if claim.is_none() {
             self.send_question(now, id);
         }
@@ -304,11 +306,5 @@ impl Naive {
             self.end(now, ask.id, Phase::Withdrawn);
         }
         self.clients.retain(|client| client.key.tag() != tag);
-    }
-
-    /// Returns when an open ask is over for the hub: an answered one gives its asker two seconds more.
-    pub(super) fn over_at(ask: &Ask) -> Instant {
-        let answered = matches!(ask.phase, Phase::Answered { .. });
-        if answered { ask.deadline + 2 * SECOND } else { ask.deadline }
     }
 }

@@ -32,6 +32,9 @@ impl World {
     /// Loses what is on its way in a connection, from some moment on.
     fn lose(&mut self, conn: ConnId) {
         let until = self.now + self.random.millis(0..60);
+        if let Some(pipe) = self.pipes.get_mut(&conn) {
+            pipe.is_broken = true;
+        }
         let lost = |at: Instant, step: &Step| {
             at > until && matches!(step, Step::ToHub(c, _) | Step::ToClient(c, _) if *c == conn)
         };
@@ -60,8 +63,10 @@ impl World {
         }
         self.missed.insert(client);
         self.checker.saw_leave(client);
-        // What it leaves to a hub that is dead, or that stands still, is lost or loses time on its way.
-        let is_heard = can_leave && self.running.is_some() && self.hub_paused_until <= self.now;
+        // What it leaves to a hub that is dead, or that stands still, is lost or loses time on its way; what it says into a
+        // connection that is broken is lost as well.
+        let connected = self.clients[client].conn.is_some_and(|conn| !self.pipes[&conn].is_broken);
+        let is_heard = can_leave && connected && self.running.is_some() && self.hub_paused_until <= self.now;
         self.checker.saw_renewal(client, is_heard);
         if let Some(conn) = self.clients[client].conn.take() {
             if !orderly {
@@ -106,7 +111,7 @@ impl World {
         });
         for (conn, mut pipe) in pipes {
             self.lose(conn);
-            pipe.hub_open = false;
+            (pipe.hub_open, pipe.is_broken) = (false, true);
             if self.clients[pipe.client].conn == Some(conn) {
                 let at = pipe.to_client_at.max(self.now) + self.random.millis(0..50);
                 self.schedule(at, Step::ClientEnd(conn));
@@ -122,7 +127,7 @@ impl World {
         (0..self.clients.len()).for_each(|client| self.spoil_renewal(client));
         self.checker.count("fault: hub paused");
         self.note(|| format!("the hub is paused for {pause:?}"));
-        self.hub_paused_until = self.now + pause;
+        self.hub_paused_until = self.hub_paused_until.max(self.now + pause);
         self.hub_was_paused = true;
     }
 

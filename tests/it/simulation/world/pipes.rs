@@ -7,7 +7,9 @@ use relay::client::ClientEvent;
 use relay::client::call::Output;
 use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
 use relay::protocol::codec::{FrameBuffer, decode, encode};
-use relay::protocol::{AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, ErrorCode, HubMessage, PeerTag};
+use relay::protocol::{
+    AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, ErrorCode, HubMessage, PeerTag, Place,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Pipe, Running, Step, World};
@@ -33,7 +35,8 @@ impl World {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         self.note(|| format!("{client} connects as {}", conn.0));
-        let pipe = Pipe { client, hub_open: true, to_hub_at: self.now, to_client_at: self.now, brought: None };
+        let (to_hub_at, to_client_at) = (self.now, self.now);
+        let pipe = Pipe { client, hub_open: true, to_hub_at, to_client_at, is_broken: false, brought: None };
         self.pipes.insert(conn, pipe);
         self.clients[client].conn = Some(conn);
         self.tell_hub(Input::Connected { conn });
@@ -59,9 +62,15 @@ impl World {
             self.note(|| format!("{client} <- {message:?}"));
             if let HubMessage::Welcome(welcome) = &message {
                 self.clients[client].welcomed = Some(self.now);
-                self.clients[client].renewing = false;
                 if welcome.place.is_some() {
                     self.checker.saw_resume(self.now, client);
+                }
+                match welcome.place {
+                    // The hub has said all that was left behind its welcome.
+                    Some(Place::Heir { .. }) => self.schedule(self.pipes[&conn].to_client_at, Step::Inherited(conn)),
+                    // It came before the other one had left, and succeeds later.
+                    Some(Place::Second) => {}
+                    None => self.clients[client].renewing = false,
                 }
             }
             self.clients[client].ledger.handle_message(self.now, message);
@@ -93,8 +102,11 @@ impl World {
                 let delay = self.random.millis(0..20);
                 let Some(pipe) = self.pipes.get_mut(&conn) else { continue };
                 pipe.to_hub_at = pipe.to_hub_at.max(self.now + delay);
-                let (at, message) = (pipe.to_hub_at, self.travel(message));
-                self.schedule(at, Step::ToHub(conn, message));
+                let (at, passes) = (pipe.to_hub_at, !pipe.is_broken);
+                if passes {
+                    let message = self.travel(message);
+                    self.schedule(at, Step::ToHub(conn, message));
+                }
             }
         }
     }
@@ -110,9 +122,12 @@ impl World {
                 self.watch_names(conn, &message);
                 let delay = self.random.millis(0..20);
                 let at = self.pipes[&conn].to_client_at.max(self.now + delay);
-                self.pipes.get_mut(&conn).unwrap().to_client_at = at;
-                let message = self.travel(message);
-                self.schedule(at, Step::ToClient(conn, message));
+                let pipe = self.pipes.get_mut(&conn).unwrap();
+                pipe.to_client_at = at;
+                if !pipe.is_broken {
+                    let message = self.travel(message);
+                    self.schedule(at, Step::ToClient(conn, message));
+                }
             }
             Effect::Close { conn, reason } => {
                 self.note(|| format!("the hub closes {}: {reason:?}", conn.0));
@@ -162,7 +177,9 @@ impl World {
                 let Some(name) = &welcome.name else { return };
                 self.checker.saw_name(client, name.as_str());
                 if let Some(called) = running.called.get(&client) {
-                    let kept = called == name || self.missed.contains(&client);
+                    // Its hub gave the name to another who brought it back, and said so to the lost connection.
+                    let was_displaced = running.claimed.get(called).is_some_and(|other| *other != client);
+                    let kept = called == name || was_displaced || self.missed.contains(&client);
                     assert!(kept, "{client} was {called} and is {name} with the same hub");
                 } else if let Some(brought) = &pipe.brought {
                     let disputed = running.claimed.get(brought).is_some_and(|other| *other != client);

@@ -20,8 +20,10 @@ mod broadcast;
 mod companions;
 mod connections;
 mod delivery;
+mod effect;
 mod held;
 mod idle;
+mod input;
 pub mod limits;
 mod loops;
 mod names;
@@ -51,12 +53,13 @@ use self::reached::Reached;
 use self::seats::Seats;
 use self::settling::{Deferred, Settling};
 use self::watch::Watchers;
-use crate::protocol::codec::FrameError;
-use crate::protocol::{ClientMessage, ClientProcess, HubMessage, PeerTag, Refusal, RequestId};
+use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
 
 pub use self::asks::REMEMBERED;
 pub use self::companions::ORPHANED_WAIT;
 pub use self::connections::HELLO_WAIT;
+pub use self::effect::{CloseReason, Effect};
+pub use self::input::{Input, Kinship};
 pub use self::limits::Limits;
 pub use self::peers::GONE_WAIT;
 pub use self::settling::SETTLING;
@@ -65,139 +68,6 @@ pub use self::snapshot::Headline;
 /// Names one accepted connection; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A connection of the hub's own user was accepted.
-    Connected {
-        /// The connection.
-        conn: ConnId,
-    },
-    /// The system was asked of the client process that the next message on this connection, a hello, names.
-    Looked {
-        /// The connection.
-        conn: ConnId,
-        /// How the connection's process stands to it.
-        kinship: Kinship,
-    },
-    /// A message came in.
-    Received {
-        /// The connection.
-        conn: ConnId,
-        /// The message.
-        message: ClientMessage,
-    },
-    /// Bytes came in that are no message.
-    Malformed {
-        /// The connection.
-        conn: ConnId,
-        /// What was wrong.
-        error: FrameError,
-    },
-    /// The connection is over, for whatever reason but [`Effect::Close`].
-    Disconnected {
-        /// The connection.
-        conn: ConnId,
-    },
-    /// The process behind a connection that was lost has ended.
-    ProcessEnded {
-        /// The lost connection.
-        conn: ConnId,
-    },
-    /// So much waits to be written to the connection that it is to be sent no texts.
-    Congested {
-        /// The connection.
-        conn: ConnId,
-    },
-    /// What waited was written: texts may be sent again.
-    Drained {
-        /// The connection.
-        conn: ConnId,
-    },
-    /// The process of a session's client has ended.
-    ClientEnded {
-        /// The process.
-        process: ClientProcess,
-    },
-}
-
-impl Input {
-    /// Returns what has happened: of a message, its `type` on the wire.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Connected { .. } => "connected",
-            Self::Looked { .. } => "looked",
-            Self::Received { message, .. } => message.kind(),
-            Self::Malformed { .. } => "malformed",
-            Self::Disconnected { .. } => "disconnected",
-            Self::ProcessEnded { .. } => "process_ended",
-            Self::Congested { .. } => "congested",
-            Self::Drained { .. } => "drained",
-            Self::ClientEnded { .. } => "client_ended",
-        }
-    }
-}
-
-/// How the process that made a connection stands to the client process that its hello names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Kinship {
-    /// It is that process, or descends from it.
-    Proven,
-    /// The system does not tell: it has ended, or process ids mean something else to it, as in a container.
-    #[default]
-    Unknown,
-    /// It does not descend from it.
-    Refuted {
-        /// The process id of the one that connected.
-        pid: u32,
-    },
-}
-
-/// Something to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Write this message.
-    Send {
-        /// The connection.
-        conn: ConnId,
-        /// The message.
-        message: HubMessage,
-    },
-    /// Write what is still to be written, then close. The connection is over for the hub.
-    Close {
-        /// The connection.
-        conn: ConnId,
-        /// Why, for the log.
-        reason: CloseReason,
-    },
-    /// Tell when this client has ended, if it does within [`GONE_WAIT`]: its channel has gone, and another may succeed it.
-    Watch {
-        /// The client's process.
-        process: ClientProcess,
-    },
-    /// Leave: nobody has been connected for the idle timeout.
-    Exit,
-}
-
-/// Why the hub closes a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CloseReason {
-    /// It said no hello in time.
-    NoHello,
-    /// Its bytes cannot be cut into messages.
-    Malformed,
-    /// No protocol version is common.
-    ProtocolMismatch,
-    /// A newer connection of the same client took its place.
-    Superseded,
-    /// The client said bye.
-    Bye,
-    /// There are more connections than the limit allows.
-    TooManyConnections,
-    /// It is a companion whose channel has been gone for too long.
-    Orphaned,
-}
 
 /// What clients are told of the program that a hub runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

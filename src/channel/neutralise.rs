@@ -41,7 +41,8 @@ pub fn text(raw: &str) -> String {
 
 /// Returns the text as [`text`] does, on one line.
 pub fn line(raw: &str) -> String {
-    text(raw).split_whitespace().collect::<Vec<_>>().join(" ")
+    // Joined first: what is harmless on two lines may not be so on one.
+    turns::quote(&tags::disarm(&visible(raw).split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
 fn visible(raw: &str) -> String {

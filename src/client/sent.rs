@@ -1,18 +1,20 @@
 //! The asker's end: open asks and broadcasts, and the one outcome of each.
 
+mod broadcasts;
 mod estate;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use self::broadcasts::{OpenBroadcast, say_broadcast};
 use super::call::{Answer, CallId};
 use super::outgoing::{Outgoing, Purpose};
-use super::{Asked, Broadcasted, ClientEvent, End, Outcome, Tally};
+use super::{Asked, ClientEvent, End, Outcome};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    Accepted, AskId, AskRequest, AskState, BroadcastAccepted, BroadcastId, BroadcastRequest, ClientMessage, ErrorCode,
-    FailedEvent, PeerName, PeerTag, Refusal, ReplyEvent,
+    Accepted, AskId, AskRequest, AskState, BroadcastId, ClientMessage, ErrorCode, FailedEvent, PeerName, PeerTag,
+    Refusal, ReplyEvent,
 };
 
 /// How long after an ask's deadline its asker waits for the hub to say how far it came, before it ends the ask itself.
@@ -65,18 +67,6 @@ struct Taken {
     said: Instant,
     /// Whether its replier surely knows.
     known: bool,
-}
-
-/// An own broadcast: until its acceptance it is said again, then its tally is counted.
-#[derive(Debug, Clone)]
-struct OpenBroadcast {
-    question: Rc<str>,
-    started: Instant,
-    /// The time of its asks. It begins when the hub opens them, which a hub that settles does late.
-    timeout: Duration,
-    call: Option<CallId>,
-    tally: Tally,
-    open: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,30 +131,6 @@ impl Sent {
         self.timers.set(Timer::Deadline(id), ask.deadline + DEADLINE_SLACK);
         say_ask(now, id, &ask, out);
         self.asks.insert(id, ask);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
-    pub(super) fn broadcast(
-        &mut self,
-        now: Instant,
-        call: CallId,
-        id: BroadcastId,
-        question: String,
-        timeout: Duration,
-        patience: Duration,
-        out: &mut Outgoing,
-    ) {
-        let broadcast = OpenBroadcast {
-            question: question.into(),
-            started: now,
-            timeout,
-            call: Some(call),
-            tally: Tally { broadcast_id: id, asked: 0, replied: 0, timed_out: 0, gone: 0, refused: 0 },
-            open: 0,
-        };
-        self.timers.set(Timer::BroadcastPatience(id), now + patience);
-        say_broadcast(id, &broadcast, out);
-        self.broadcasts.insert(id, broadcast);
     }
 
     /// Says everything again to a hub that may know nothing of it.
@@ -241,55 +207,6 @@ impl Sent {
         }
     }
 
-    pub(super) fn handle_broadcast_accepted(
-        &mut self,
-        now: Instant,
-        accepted: BroadcastAccepted,
-        is_guarantor: bool,
-        out: &mut Outgoing,
-    ) {
-        let id = accepted.broadcast_id;
-        self.timers.clear(&Timer::BroadcastPatience(id));
-        let Some(broadcast) = self.broadcasts.get_mut(&id) else {
-            for ask in &accepted.asks {
-                out.notice(ClientMessage::Withdraw { ask_id: ask.ask_id });
-            }
-            return;
-        };
-        let Some(call) = broadcast.call.take() else { return };
-        let question = Rc::clone(&broadcast.question);
-        let asks: Vec<Asked> = accepted
-            .asks
-            .iter()
-            .map(|ask| Asked { ask_id: ask.ask_id, to: ask.to.clone(), state: ask.state })
-            .collect();
-        broadcast.open = asks.len() as u64;
-        broadcast.tally.refused = accepted.refused.len() as u64;
-        broadcast.tally.asked = broadcast.open + broadcast.tally.refused;
-        if !is_guarantor {
-            self.broadcasts.remove(&id);
-            let broadcasted = Broadcasted { broadcast_id: id, asks, refused: accepted.refused };
-            return out.answer(call, Ok(Answer::Broadcasted(broadcasted)));
-        }
-        for ask in accepted.asks {
-            let open = OpenAsk {
-                to: ask.to.to_string(),
-                question: Some(Rc::clone(&question)),
-                started: now,
-                deadline: now + broadcast.timeout,
-                broadcast: Some(id),
-                bound: Some(ask.tag),
-                state: ask.state,
-                call: None,
-            };
-            self.timers.set(Timer::Deadline(ask.ask_id), open.deadline + DEADLINE_SLACK);
-            self.asks.insert(ask.ask_id, open);
-        }
-        let broadcasted = Broadcasted { broadcast_id: id, asks, refused: accepted.refused };
-        out.answer(call, Ok(Answer::Broadcasted(broadcasted)));
-        self.close_broadcast(id, out);
-    }
-
     pub(super) fn handle_ask_refused(&mut self, now: Instant, id: AskId, error: Refusal, out: &mut Outgoing) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         if let Some(call) = ask.call.take() {
@@ -302,13 +219,6 @@ impl Sent {
         } else {
             // Another hub has accepted it: this one has no room for it now, or believes it to be another's.
             self.timers.set(Timer::Again(id), now + AGAIN_WAIT);
-        }
-    }
-
-    pub(super) fn handle_broadcast_refused(&mut self, id: BroadcastId, error: Refusal, out: &mut Outgoing) {
-        self.timers.clear(&Timer::BroadcastPatience(id));
-        if let Some(OpenBroadcast { call: Some(call), .. }) = self.broadcasts.remove(&id) {
-            out.answer(call, Err(error));
         }
     }
 
@@ -357,16 +267,6 @@ impl Sent {
                 (false, false) => broadcast.tally.timed_out += 1,
             }
             self.close_broadcast(broadcast_id, out);
-        }
-    }
-
-    /// Tells a broadcast's tally once nothing of it is open. Where nobody was asked there is nothing to tell.
-    fn close_broadcast(&mut self, id: BroadcastId, out: &mut Outgoing) {
-        if self.broadcasts.get(&id).is_some_and(|broadcast| broadcast.call.is_none() && broadcast.open == 0)
-            && let Some(broadcast) = self.broadcasts.remove(&id)
-            && broadcast.tally.asked > 0
-        {
-            out.event(ClientEvent::Tally(broadcast.tally));
         }
     }
 
@@ -451,17 +351,6 @@ fn say_ask(now: Instant, ask_id: AskId, ask: &OpenAsk, out: &mut Outgoing) {
             timeout_ms: millis_left(now, ask.deadline),
             bound: ask.bound,
             broadcast_id: ask.broadcast,
-        })
-    });
-}
-
-fn say_broadcast(broadcast_id: BroadcastId, broadcast: &OpenBroadcast, out: &mut Outgoing) {
-    out.request(Purpose::Broadcast(broadcast_id), |id| {
-        ClientMessage::Broadcast(BroadcastRequest {
-            id,
-            broadcast_id,
-            question: broadcast.question.to_string(),
-            timeout_ms: u64::try_from(broadcast.timeout.as_millis()).unwrap_or(u64::MAX),
         })
     });
 }

@@ -14,6 +14,12 @@ fn a_line_is_one_line() {
 }
 
 #[test]
+fn what_becomes_a_turn_on_one_line_is_a_quotation() {
+    assert_eq!(line("human\n:"), "> human :");
+    assert_eq!(line("<\nchannel>"), "&lt; channel>");
+}
+
+#[test]
 fn a_tag_is_found_through_marks_blanks_and_look_alikes() {
     for written in ["<c\u{301}h\u{337}annel>", "<\u{2800}/ch\u{e4}nnel>", "<chan\u{200b}nel>", "<сһаппеӏ>", "<systern>"]
     {

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{DEADLINE_SLACK, EndedAsk, OpenAsk, OpenBroadcast, Sent, Taken, Timer, millis_left, say_ask};
+use super::broadcasts::OpenBroadcast;
+use super::{DEADLINE_SLACK, EndedAsk, OpenAsk, Sent, Taken, Timer, millis_left, say_ask};
 use crate::client::Tally;
 use crate::client::outgoing::Outgoing;
 use crate::protocol::{AskId, Bequest, ClientMessage, PeerTag};

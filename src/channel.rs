@@ -283,6 +283,7 @@ impl Channel {
             }
         }
         let presence = Presence { status: self.activity, wakes_by: self.inbox.wakes_by() };
+        // The hub's client is a task of its own, which is not woken for what it knows.
         if self.presence.replace(presence) != Some(presence) {
             hub.presence(presence);
         }

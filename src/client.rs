@@ -222,7 +222,7 @@ pub struct HubClient {
 }
 
 impl HubClient {
-    /// Starts a client on the current thread's `LocalSet`; it connects by itself, and again whenever it must.
+    /// Starts a client as a task of this thread's runtime; it connects by itself, and again whenever it must.
     pub fn start(config: ClientConfig) -> (Self, mpsc::UnboundedReceiver<ClientEvent>) {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (events, outbox) = mpsc::unbounded_channel();

@@ -87,7 +87,7 @@ enum Event {
 /// What is logged of clients at most once a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mishap {
-    /// One of another user was turned away.
+    /// One of another user was turned away, or one that cannot be watched.
     TurnedAway,
     /// One sent what is no message.
     NoMessage,

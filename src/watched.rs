@@ -68,10 +68,10 @@ impl Stream {
         watch(fd, Interest::READABLE).map(Self)
     }
 
-    /// Connects to a listener. Where its backlog is full, waits until it is not.
+    /// Connects to a listener.
     ///
     /// # Errors
-    /// Nobody listens there, or the system refuses.
+    /// Nobody listens there, its backlog is full, or the system refuses.
     pub async fn connect(path: &Path) -> io::Result<Self> {
         Self::new(tokio::net::UnixStream::connect(path).await?.into_std()?)
     }

@@ -76,6 +76,10 @@ pub struct Inbox {
     writing: Option<Entry>,
     unproven: Unproven,
     calls: BTreeMap<CallId, Vec<Entry>>,
+    /// The calls that have a result which was not written yet.
+    unwritten: BTreeSet<CallId>,
+    /// Those of them that the next channel event waits for: what it is about may stand in their results.
+    ahead: Option<BTreeSet<CallId>>,
     parcels: Parcels,
     /// Whether a hook is expected to follow a tool call, since one has come since the last call that relied on it.
     hook_follows: bool,
@@ -99,6 +103,8 @@ impl Inbox {
             writing: None,
             unproven: Unproven::default(),
             calls: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
+            ahead: None,
             parcels: Parcels::default(),
             hook_follows: false,
             held: !channel,
@@ -244,11 +250,18 @@ impl Inbox {
         }
     }
 
-    /// Takes the next message to be written as a channel event; one at a time.
+    /// Takes the next message to be written as a channel event; one at a time, behind the results that were there before.
     pub fn take_for_channel(&mut self, now: Instant) -> Option<Message> {
         if self.writing.is_some() || !self.channel || self.opens_at().is_none_or(|at| now < at) {
             return None;
         }
+        if self.waiting.is_empty() && self.dropped == 0 {
+            return None;
+        }
+        if !self.ahead.get_or_insert_with(|| self.unwritten.clone()).is_empty() {
+            return None;
+        }
+        self.ahead = None;
         let entry = self.pop()?;
         let message = entry.message.clone();
         self.writing = Some(entry);
@@ -281,6 +294,7 @@ impl Inbox {
     /// Takes the messages that go with the result of this tool call: those that have no better route. Where hooks run, one
     /// follows the call and shows them as every hook does, unless the call `fails`.
     pub fn take_for_call(&mut self, call: CallId, fails: bool) -> Batch {
+        self.unwritten.insert(call.clone());
         let left_to_hook = self.hook_follows && !fails && !self.waiting.is_empty();
         if left_to_hook || (self.channel && self.initialized.is_some()) {
             self.hook_follows &= !left_to_hook;
@@ -296,6 +310,7 @@ impl Inbox {
 
     /// Notes that the result of this tool call was written.
     pub fn handle_call_written(&mut self, call: &CallId) {
+        self.forget_result(call);
         for entry in self.calls.remove(call).unwrap_or_default() {
             self.handed_over(&entry);
         }
@@ -303,9 +318,17 @@ impl Inbox {
 
     /// Notes that this tool call was cancelled and its result not written: its messages wait again.
     pub fn handle_call_cancelled(&mut self, call: &CallId) {
+        self.forget_result(call);
         let returned = self.calls.remove(call).unwrap_or_default();
         self.give_back_all(returned);
         self.offer_to_waiter();
+    }
+
+    fn forget_result(&mut self, call: &CallId) {
+        self.unwritten.remove(call);
+        if let Some(ahead) = &mut self.ahead {
+            ahead.remove(call);
+        }
     }
 
     /// Returns how far the next received ask has come, where that has changed.

@@ -104,6 +104,7 @@ impl SessionFile {
 #[cfg(target_os = "linux")]
 pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Result<()> {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    use std::collections::BTreeSet;
     use std::mem::MaybeUninit;
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
@@ -113,17 +114,26 @@ pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Resul
     let watch = AsyncFd::with_interest(watch, Interest::READABLE)?;
     let add = |path: &Path, flags| inotify::add_watch(watch.get_ref(), path, flags).ok();
     let writes = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE;
+    let made = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+    // Watches of the directories above the file, which matter as long as it was never there: both, since the client's first
+    // session ever makes `sessions` as well. Others come and go in them.
+    let mut above = BTreeSet::new();
     loop {
-        // The file is rewritten in place. Only while it is missing do the directories above it matter, where others come
-        // and go: both, since the client's first session ever makes `sessions` as well. What is made while the watches
-        // are set, from the top down, is met by the next one.
-        let mut above = Vec::new();
-        if add(&path, writes).is_none() {
+        // The file is rewritten in place. What is made while the watches are set, from the top down, is met by the next
+        // one; who is watched already stays so. Removing a watch is an event as well, so that is done once.
+        let mut is_there = add(&path, writes).is_some();
+        if !is_there {
             let directories: Vec<&Path> = path.ancestors().skip(1).take(2).collect();
-            let made = WatchFlags::CREATE | WatchFlags::MOVED_TO;
             above.extend(directories.into_iter().rev().filter_map(|directory| add(directory, made)));
-            if add(&path, writes).is_none() && above.is_empty() {
+            is_there = add(&path, writes).is_some();
+            if !is_there && above.is_empty() {
                 return Err(std::io::ErrorKind::NotFound.into());
+            }
+        }
+        if is_there {
+            for directory in std::mem::take(&mut above) {
+                // Of a directory that was removed the watch has gone already.
+                let _has_gone = inotify::remove_watch(watch.get_ref(), directory);
             }
         }
         if !changed() {
@@ -134,10 +144,6 @@ pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Resul
         let mut events = inotify::Reader::new(watch.get_ref(), &mut bytes);
         while events.next().is_ok() {}
         ready.clear_ready();
-        for directory in above {
-            // Of a directory that was removed the watch has gone already.
-            let _has_gone = inotify::remove_watch(watch.get_ref(), directory);
-        }
     }
 }
 
@@ -212,5 +218,35 @@ mod tests {
         let followed =
             async { tokio::time::timeout(std::time::Duration::from_secs(20), follow(path.clone(), changed)).await };
         runtime.block_on(followed).unwrap().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_others_make_is_one_look_and_no_more() {
+        use std::cell::Cell;
+        use std::time::Duration;
+        let config = tempfile::tempdir().unwrap();
+        let path = config.path().join("sessions/4711.json");
+        let looks = Cell::new(0);
+        let changed = || {
+            looks.set(looks.get() + 1);
+            true
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let others = async {
+                for (n, name) in ["history", "settings", "plugins"].into_iter().enumerate() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    assert_eq!(looks.get(), n + 1);
+                    std::fs::write(config.path().join(name), "").unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
+            tokio::select! {
+                _ = follow(path.clone(), changed) => panic!("it is followed for good"),
+                () = others => {}
+            }
+        });
+        assert_eq!(looks.get(), 4);
     }
 }

@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::coop::consume_budget;
 
 use self::line::{Incoming, Lines};
 use super::server::Event;
@@ -157,8 +158,10 @@ impl Transport<RoleServer> for Stdio {
             if self.ended {
                 return pending().await;
             }
-            if self.read().is_err() {
-                self.input.readable().await;
+            match self.read() {
+                // However much comes, the rest of the process has its turns.
+                Ok(()) => consume_budget().await,
+                Err(_nothing_there) => self.input.readable().await,
             }
         }
     }

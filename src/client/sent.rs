@@ -329,9 +329,10 @@ impl Sent {
 
     /// Fails an ask that no hub has accepted. It is never said again.
     fn give_up(&mut self, now: Instant, id: AskId, unreachable: &Refusal, out: &mut Outgoing) {
-        if self.asks.get(&id).is_some_and(|ask| ask.call.is_some()) {
+        if let Some(deadline) = self.asks.get(&id).filter(|ask| ask.call.is_some()).map(|ask| ask.deadline) {
             out.notice(ClientMessage::Withdraw { ask_id: id });
             self.handle_ask_refused(now, id, unreachable.clone(), out);
+            self.remember(id, deadline.max(now), EndedAsk { taken: None, withdrawn: true });
         }
     }
 

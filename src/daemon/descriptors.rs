@@ -26,6 +26,7 @@ pub(super) fn make_room(connections: u64) -> u64 {
             }
         }
     };
-    // Where there is little, half of it is for clients.
+    // Where there is little, half of it is for clients. A second one for those that take nothing is not kept free then:
+    // they are looked at now and again instead.
     connections.min(fits - SPARE.min(fits / 2)).max(1)
 }

@@ -43,7 +43,7 @@ impl Hub {
                         question: &broadcast.question,
                         deadline: now + Duration::from_millis(broadcast.timeout_ms),
                         broadcast: Some(broadcast.broadcast_id),
-                        said_again: false,
+                        accepted_before: false,
                     },
                 ),
             };

@@ -25,8 +25,8 @@ pub(super) struct NewAsk<'a> {
     pub(super) question: &'a str,
     pub(super) deadline: Instant,
     pub(super) broadcast: Option<BroadcastId>,
-    /// Whether a hub has accepted it before, so that it has been counted against the pace.
-    pub(super) said_again: bool,
+    /// Whether a hub has accepted it before: then nothing that its asker has received here made it ask.
+    pub(super) accepted_before: bool,
 }
 
 impl Hub {
@@ -64,7 +64,7 @@ impl Hub {
             question: &ask.question,
             deadline: now + Duration::from_millis(ask.timeout_ms),
             broadcast: ask.broadcast_id,
-            said_again: ask.bound.is_some() && self.settling.is_on(),
+            accepted_before: ask.bound.is_some(),
         };
         match self.open_ask(now, new) {
             Ok(state) => self.accept(conn, &ask, asked, state),
@@ -181,6 +181,9 @@ impl Hub {
     /// A broadcast follows on the own one before it as well: many by one session are a storm like many by several. Many
     /// asks by one session are only somebody who has much to ask.
     fn parent_of(&self, now: Instant, new: &NewAsk<'_>) -> Option<AskId> {
+        if new.accepted_before {
+            return None;
+        }
         let asker = self.peers.get(new.asker)?;
         let own = asker.last_broadcast.filter(|_| new.broadcast.is_some());
         let fresh = |id: &AskId| match self.asks.get(*id).map(|ask| &ask.phase) {
@@ -203,10 +206,11 @@ impl Hub {
         // The asked session's client has the text of one that it claims.
         let is_claimed = self.settling.claim_of(new.id, new.asked).is_some();
         let text = if is_claimed { 0 } else { new.question.len() };
-        let room = self.check_room(Text::Question(new.asker), text as u64, new.said_again);
-        room.map_err(|error| ("held_bytes", error))?;
         // What a hub has accepted is not refused by the next one: it has met every other limit before.
-        if new.said_again {
+        let said_again = new.accepted_before && self.settling.is_on();
+        let room = self.check_room(Text::Question(new.asker), text as u64, said_again);
+        room.map_err(|error| ("held_bytes", error))?;
+        if said_again {
             return Ok(Course::default());
         }
         let name = || self.peers.name(new.asked).map_or_else(String::new, PeerName::to_string);

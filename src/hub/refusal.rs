@@ -272,6 +272,6 @@ pub(super) fn loop_detected(name: &str) -> Refusal {
         format!(
             "these sessions keep asking each other, one question making the next, and {name} is asked again and again"
         ),
-        "stop asking; answer what is open with what is known, or tell your user",
+        "stop asking for a minute; answer what is open with what is known, or tell your user",
     )
 }

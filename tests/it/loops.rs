@@ -246,7 +246,7 @@ enum Partners {
     InStep,
 }
 
-/// An hour as `DESIGN.md` has it: an ask every two seconds from each of ten sessions, an answer after half a second to
+/// An hour of ordinary use: an ask every two seconds from each of ten sessions, an answer after half a second to
 /// twenty, chains four deep, a broadcast from each every ten seconds. Nothing of it may be refused.
 fn ordinary_hour(seed: u64, partners: Partners) {
     const SESSIONS: usize = 10;

@@ -228,7 +228,7 @@ fn loop_detected() {
     insta::assert_snapshot!(told(&last.expect("the loop stops")), @"
     loop_detected
     these sessions keep asking each other, one question making the next, and pong is asked again and again
-    stop asking; answer what is open with what is known, or tell your user
+    stop asking for a minute; answer what is open with what is known, or tell your user
     ");
 }
 

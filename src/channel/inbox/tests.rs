@@ -55,6 +55,22 @@ fn events_are_written_in_order_and_one_at_a_time() {
 }
 
 #[test]
+fn an_event_waits_for_the_results_before_it_and_for_no_later_ones() {
+    let (mut inbox, now) = open_channel();
+    let call = |n: u32| n.to_string();
+    for n in 1..=2 {
+        inbox.take_for_call(call(n), false);
+    }
+    inbox.handle_news(message("one"));
+    assert_eq!(inbox.take_for_channel(now), None);
+    inbox.take_for_call(call(3), false);
+    inbox.handle_call_written(&call(1));
+    assert_eq!(inbox.take_for_channel(now), None);
+    inbox.handle_call_cancelled(&call(2));
+    assert_eq!(inbox.take_for_channel(now), Some(message("one")));
+}
+
+#[test]
 fn without_a_channel_messages_are_held_for_the_next_call() {
     let mut inbox = Inbox::new(false);
     inbox.handle_initialized(Instant::now());

@@ -280,6 +280,6 @@ fn what_is_over_a_limit() {
     rate_limited: too many asks from the shell to this session: the limit is 256 at once, then one every 100 ms
       next: wait 1 s, and put several questions into one
     loop_detected: these sessions keep asking each other, one question making the next, and api is asked again and again
-      next: stop asking; answer what is open with what is known, or tell your user
+      next: stop asking for a minute; answer what is open with what is known, or tell your user
     ");
 }

@@ -94,6 +94,19 @@ fn an_ask_that_its_session_has_already_is_not_sent_again() {
 }
 
 #[test]
+fn asks_that_are_said_again_in_a_row_make_no_loop() {
+    let mut stage = Stage::settling(Limits::default(), None);
+    let sessions: Vec<Actor> = (0..10).map(|n| stage.named(&format!("/w/s{n}"), &format!("s{n}"))).collect();
+    for n in 0..60 {
+        stage.say(sessions[n % 10].conn, ask_again(n as u64, sessions[(n + 1) % 10], "ready?"));
+    }
+    stage.pass(SETTLING);
+    stage.hush();
+    stage.say(sessions[0].conn, ask(100, "s1", "and now?", 60_000));
+    assert_eq!(stage.heard(sessions[0]), ["accepted for s1: Accepted"]);
+}
+
+#[test]
 fn an_ask_that_nobody_asks_any_more_is_closed_at_the_end() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");

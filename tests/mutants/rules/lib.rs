@@ -4,6 +4,10 @@
 #[cfg(test)]
 extern crate self as relay;
 
+#[cfg(feature = "channel")]
+pub mod channel {
+    pub mod neutralise;
+}
 #[cfg(feature = "client")]
 pub mod client;
 mod deadlines;

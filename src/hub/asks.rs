@@ -385,3 +385,6 @@ impl Phase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,8 +51,9 @@ fn a_watcher_hears_of_everything_and_of_texts_only_if_it_wants_them() {
     stage.hush();
     let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
     stage.ask(web, 1, "api", "ready?");
-    stage.say(api.conn, progress(1, AskState::HandedOver, None));
-    stage.say(api.conn, progress(1, AskState::HandedOver, None));
+    for state in [AskState::HandedOver, AskState::Shown, AskState::Shown, AskState::HandedOver] {
+        stage.say(api.conn, progress(1, state, None));
+    }
     stage.pass(Duration::from_millis(500));
     stage.reply(api, id(1), "yes");
     stage.taken(web, id(1), api);
@@ -72,6 +73,7 @@ fn a_watcher_hears_of_everything_and_of_texts_only_if_it_wants_them() {
             "api came".to_owned(),
             format!("web asks api: {}", question.replace('_', "ready?")),
             "web to api: HandedOver".to_owned(),
+            "web to api: Shown".to_owned(),
             format!("web to api: Reply after 500 ms: {reply}"),
             "web is Busy".to_owned(),
             "web is front".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relay::hub::{GONE_WAIT, Input, Limits, SETTLING};
+use relay::hub::{CloseReason, GONE_WAIT, Input, Limits, SETTLING};
 use relay::protocol::{Activity, AskState, Bequest, ClientKind, ClientMessage, HubMessage, PeerKey, Presence, Seat};
 use relay::protocol::{SessionFacts, Wake};
 
@@ -107,4 +107,37 @@ fn a_session_has_one_answer_whichever_channel_gives_it() {
     stage.reply(web, id(1), "yes");
     stage.reply(web, id(1), "no");
     assert_eq!(stage.heard(web), ["api has the reply", "refused: unknown_ask"]);
+}
+
+#[test]
+fn a_question_that_went_with_its_channel_is_over() {
+    let (mut stage, web, api) = pair();
+    stage.ask(api, 1, "web", "ready?");
+    stage.ask(api, 2, "web", "and then?");
+    stage.say(web.conn, progress(1, AskState::Held, None));
+    stage.say(web.conn, progress(2, AskState::HandedOver, None));
+    stage.hush();
+    let (_, told) = successor(&mut stage, web, GONE_WAIT / 2);
+    assert_eq!(told, [format!("received {}", id(2))], "its session was given the other");
+    assert_eq!(stage.heard(api), ["failed: peer_gone after Held"]);
+}
+
+#[test]
+fn an_answer_goes_to_the_second_that_it_is_for() {
+    let (mut stage, web, _api) = pair();
+    let seconds = [0xc1, 0xc2, 0xc3].map(|number| seated(&mut stage, number, Seat::default()));
+    stage.hush();
+    let answer = Box::new(HubMessage::Replied { id: 5, ask_id: id(1), to: "api".to_owned() });
+    stage.say(web.conn, ClientMessage::Answer { to: seconds[1].key.tag(), answer });
+    assert_eq!(seconds.map(|second| stage.heard(second).len()), [0, 1, 0]);
+}
+
+#[test]
+fn who_waits_for_its_place_is_heard_only_if_it_leaves() {
+    let mut stage = Stage::settling(Limits::default(), None);
+    let second = seated(&mut stage, 0xc1, Seat { turn: 0, second: true });
+    stage.say(second.conn, ClientMessage::Peers { id: 3 });
+    assert_eq!(stage.heard(second), NONE);
+    stage.say(second.conn, ClientMessage::Bye {});
+    assert_eq!(stage.closed(second.conn), Some(CloseReason::Bye));
 }

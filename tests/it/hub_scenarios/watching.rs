@@ -57,9 +57,9 @@ fn a_watcher_hears_of_everything_and_of_texts_only_if_it_wants_them() {
     stage.pass(Duration::from_millis(500));
     stage.reply(api, id(1), "yes");
     stage.taken(web, id(1), api);
-    let busy = Presence { status: Activity::Busy, wakes_by: Wake::Channel };
-    stage.say(web.conn, ClientMessage::Presence(busy));
-    stage.say(web.conn, ClientMessage::Presence(busy));
+    for status in [Activity::Busy, Activity::Busy, Activity::Idle] {
+        stage.say(web.conn, ClientMessage::Presence(Presence { status, wakes_by: Wake::Channel }));
+    }
     stage.say(web.conn, ClientMessage::Rename { id: 3, name: "front".to_owned() });
     stage.say(web.conn, ClientMessage::Rename { id: 3, name: "front".to_owned() });
     stage.ask(api, 2, "front", "and you?");
@@ -76,6 +76,7 @@ fn a_watcher_hears_of_everything_and_of_texts_only_if_it_wants_them() {
             "web to api: Shown".to_owned(),
             format!("web to api: Reply after 500 ms: {reply}"),
             "web is Busy".to_owned(),
+            "web is Idle".to_owned(),
             "web is front".to_owned(),
             format!("api asks front: {}", question.replace('_', "and you?")),
             "api to front: Withdrawn after 0 ms: None".to_owned(),
@@ -162,4 +163,18 @@ fn only_who_has_said_hello_may_send_a_large_frame() {
     assert!(!stage.hub.has_greeted(conn));
     let web = stage.session("/w/web");
     assert!(stage.hub.has_greeted(web.conn) && !stage.hub.has_greeted(conn));
+}
+
+#[test]
+fn what_a_client_says_of_itself_is_cut_to_what_people_read() {
+    let mut stage = Stage::new();
+    let (web, long) = (stage.session("/w/we\nb"), stage.session(&format!("/w/{}", "x".repeat(2000))));
+    stage.hush();
+    stage.say(web.conn, ClientMessage::Peers { id: 3 });
+    stage.say(long.conn, ClientMessage::Peers { id: 3 });
+    let mut folder = |of: Actor| match stage.messages(of.conn).pop() {
+        Some(HubMessage::Peers(answer)) => answer.peers[0].cwd.clone(),
+        other => panic!("no list: {other:?}"),
+    };
+    assert_eq!((folder(web).len(), folder(long)), (256, "/w/web".to_owned()));
 }

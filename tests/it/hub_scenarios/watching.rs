@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relay::hub::{Input, Limits, Standing};
+use relay::hub::{GONE_WAIT, Input, Limits, Standing};
 use relay::protocol::{
     Activity, AskOutcome, AskState, ClientMessage, HubMessage, Presence, StatusAnswer, Wake, WatchedEvent,
 };
@@ -177,4 +177,20 @@ fn what_a_client_says_of_itself_is_cut_to_what_people_read() {
         other => panic!("no list: {other:?}"),
     };
     assert_eq!((folder(web).len(), folder(long)), (256, "/w/web".to_owned()));
+}
+
+#[test]
+fn nothing_is_left_of_a_watcher() {
+    let mut stage = Stage::new();
+    for leaves in [true, false] {
+        let tool = stage.tool();
+        stage.say(tool.conn, ClientMessage::Watch { id: 2, text: true });
+        if leaves {
+            stage.say(tool.conn, ClientMessage::Bye {});
+        } else {
+            stage.tell(Input::Disconnected { conn: tool.conn });
+        }
+        stage.pass(GONE_WAIT);
+        assert!(stage.hub.is_quiet(), "{:?}", stage.hub);
+    }
 }

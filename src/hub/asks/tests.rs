@@ -49,4 +49,11 @@ fn asks_of_former_hubs_are_remembered_for_a_while_of_each_asker_and_in_all_withi
     let later = now + REMEMBERED;
     assert!(recalled.add(later, peer(askers)));
     assert_eq!((recalled.until.len(), recalled.counts.len()), (1, 1), "nothing is left of what was forgotten");
+
+    let (now, mut recalled) = (Instant::now(), Recalled::new());
+    recalled.add(now, peer(1));
+    recalled.add(now, peer(1));
+    (2..RECALLED_EACH_MAX).for_each(|_| assert!(recalled.add(now + Duration::from_secs(1), peer(1))));
+    let later = (0..3).map(|_| recalled.add(now + REMEMBERED, peer(1))).collect::<Vec<_>>();
+    assert_eq!(later, [true, true, false], "as many as were forgotten");
 }

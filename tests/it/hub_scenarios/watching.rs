@@ -168,7 +168,7 @@ fn only_who_has_said_hello_may_send_a_large_frame() {
 #[test]
 fn what_a_client_says_of_itself_is_cut_to_what_people_read() {
     let mut stage = Stage::new();
-    let (web, long) = (stage.session("/w/we\nb"), stage.session(&format!("/w/{}", "x".repeat(2000))));
+    let (web, long) = (stage.session("/w/we\nb"), stage.session(&format!("/w/{}", "x".repeat(1022))));
     stage.hush();
     stage.say(web.conn, ClientMessage::Peers { id: 3 });
     stage.say(long.conn, ClientMessage::Peers { id: 3 });
@@ -177,6 +177,13 @@ fn what_a_client_says_of_itself_is_cut_to_what_people_read() {
         other => panic!("no list: {other:?}"),
     };
     assert_eq!((folder(web).len(), folder(long)), (256, "/w/web".to_owned()));
+    let mut stage = Stage::new();
+    let web = stage.session("/w/web");
+    stage.session(&format!("/w/{}", "x".repeat(1021)));
+    stage.hush();
+    stage.say(web.conn, ClientMessage::Peers { id: 3 });
+    let Some(HubMessage::Peers(answer)) = stage.messages(web.conn).pop() else { panic!("no list") };
+    assert_eq!(answer.peers[0].cwd.len(), 1024, "so much is kept");
 }
 
 #[test]

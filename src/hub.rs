@@ -255,6 +255,7 @@ impl Hub {
             && !self.seats.has_estates()
             && self.connections.is_empty()
             && self.backlogs.is_empty()
+            && self.watchers.is_empty()
             && self.peers.all().next().is_none()
     }
 

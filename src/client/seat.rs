@@ -215,3 +215,6 @@ fn shortened(bequest: Bequest) -> Option<Bequest> {
         other @ (Bequest::Broadcast { .. } | Bequest::Taken { .. } | Bequest::Received { .. }) => Some(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -405,3 +405,6 @@ impl Phase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,6 +105,8 @@ mod tests {
     fn what_is_counted_in_and_out_again_leaves_nothing() {
         let (a, b) = (PeerKey::from_bytes([1; 16]).tag(), PeerKey::from_bytes([2; 16]).tag());
         let mut held = Held::new();
+        held.add(a, 0);
+        assert!(held.is_empty(), "who holds nothing is not counted");
         for (client, bytes) in [(a, 5), (b, 7), (a, 2), (b, 0)] {
             held.add(client, bytes);
         }

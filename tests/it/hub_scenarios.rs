@@ -7,4 +7,6 @@ mod limits;
 mod naming;
 mod refusals;
 mod settling;
+mod succeeding;
+mod watching;
 mod whose;

@@ -162,3 +162,31 @@ fn a_reply_that_comes_too_late_is_refused_though_a_broadcast_waits_for_its_accep
     }
     assert_eq!(reply(3), None, "it may be one of the broadcast's");
 }
+
+#[test]
+fn a_reply_that_lay_in_the_pipe_until_its_ask_was_over_is_late() {
+    let time = Duration::from_secs(60) + crate::client::sent::DEADLINE_SLACK;
+    for (after, is_late) in [(time - Duration::from_millis(1), false), (time, true)] {
+        let (mut ledger, now) = (greeting(), Instant::now());
+        welcome(&mut ledger, now);
+        let (ask_id, question) = (AskId::from_bits(1), "?".to_owned());
+        let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
+        ledger.handle_call(now, CallId(1), call);
+        let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("not asked") };
+        let (web, by) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
+        let accepted =
+            crate::protocol::Accepted { id: ask.id, ask_id, to: web.clone(), tag: by, state: AskState::Accepted };
+        ledger.handle_message(now, HubMessage::Accepted(accepted));
+        // This process did not run meanwhile, so nothing that was due has been done.
+        let reply = crate::protocol::ReplyEvent { ask_id, from: web, by, text: "yes".to_owned() };
+        ledger.handle_message(now + after, HubMessage::Reply(reply));
+        let ends: Vec<_> = std::iter::from_fn(|| ledger.poll_output())
+            .filter_map(|output| match output {
+                Output::Event(ClientEvent::Outcome(outcome)) => Some(outcome.end),
+                Output::Event(_) | Output::Answer { .. } => None,
+            })
+            .collect();
+        assert_eq!(ends.len(), 1, "{ends:?}");
+        assert_eq!(matches!(ends[0], crate::client::End::Failed { code: ErrorCode::Timeout, .. }), is_late, "{ends:?}");
+    }
+}

@@ -149,6 +149,8 @@ fn a_hook_without_a_channel_ends_at_once_and_a_waiter_after_ten_seconds() {
     world.hook(1);
     assert_eq!(world.heard(1), [HubMessage::End {}]);
     world.leave(1);
+    assert!(world.hub.companions.sessions.is_empty(), "nobody waits for the channel of a hook that has gone");
+    assert_eq!(world.hub.poll_timeout(), None);
     world.channel(2, PROCESS);
     world.waiter(3);
     world.say(2, ClientMessage::Bye {});

@@ -128,6 +128,7 @@ fn what_is_left_has_a_bound_and_goes_with_its_client() {
     let left = |effect: &&Effect| matches!(effect, Effect::Send { message: HubMessage::Bequest { .. }, .. });
     assert_eq!(effects.iter().filter(left).count(), 2, "the one that did not fit is not among them: {effects:?}");
     assert_eq!(world.hub.seats.bytes, 0);
+    assert!(!world.hub.is_between_channels());
 
     world.say(2, ClientMessage::Bequest { bequest: message(1000) });
     world.say(2, ClientMessage::Bye {});

@@ -34,6 +34,7 @@ fn an_ask_to_a_name_that_never_comes_is_refused_at_the_end() {
     stage.ask(web, 1, "api", "ready?");
     stage.pass(SETTLING - Duration::from_millis(1));
     assert_eq!(stage.heard(web), NONE);
+    assert!(stage.hub.is_settling());
     stage.pass(Duration::from_millis(1));
     assert_eq!(stage.heard(web), ["refused: peer_not_found"]);
     assert!(!stage.hub.is_settling());

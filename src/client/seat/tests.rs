@@ -1,0 +1,150 @@
+use super::*;
+use crate::client::{ClientConfig, End};
+use crate::protocol::{
+    Activity, AskEvent, AskState, PeerKey, PeerName, Presence, SessionFacts, Standing, VERSIONS, Wake, Welcome,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn presence(status: Activity) -> Presence {
+    Presence { status, wakes_by: Wake::Channel }
+}
+
+fn channel() -> Ledger {
+    let facts = SessionFacts {
+        name: None,
+        cwd: "/w/web".to_owned(),
+        branch: None,
+        pid: 4711,
+        start: Some(1),
+        seat: Some(Seat::default()),
+        client: None,
+        presence: presence(Activity::Idle),
+    };
+    Ledger::new(ClientConfig {
+        socket: "/run/relay/hub.sock".into(),
+        key: PeerKey::random(),
+        program: "test".to_owned(),
+        kind: ClientKind::Channel(facts),
+    })
+}
+
+/// Connects it and welcomes it to this place. Returns what it says then.
+fn welcome(ledger: &mut Ledger, now: Instant, place: Option<Place>) -> Vec<ClientMessage> {
+    ledger.handle_connected();
+    let id = said(ledger).iter().find_map(ClientMessage::request_id).unwrap();
+    let (hub, version) = ("test".to_owned(), VERSIONS.max);
+    let welcome = Welcome { id, version, name: None, hub, settling: false, place };
+    ledger.handle_message(now, HubMessage::Welcome(welcome));
+    said(ledger)
+}
+
+fn said(ledger: &mut Ledger) -> Vec<ClientMessage> {
+    std::iter::from_fn(|| ledger.poll_message()).collect()
+}
+
+fn told(ledger: &mut Ledger) -> Vec<Output> {
+    std::iter::from_fn(|| ledger.poll_output()).collect()
+}
+
+fn ask(ledger: &mut Ledger, now: Instant, n: u64) -> u64 {
+    let (to, question) = ("api".to_owned(), "ready?".to_owned());
+    ledger.handle_call(now, CallId(n), Call::Ask { ask_id: AskId::from_bits(n), to, question, timeout: MINUTE });
+    said(ledger).iter().find_map(ClientMessage::request_id).unwrap()
+}
+
+fn accept(ledger: &mut Ledger, now: Instant, n: u64, id: u64) {
+    let (to, tag) = (PeerName::parse("api").unwrap(), PeerKey::from_bytes([7; 16]).tag());
+    let accepted = Accepted { id, ask_id: AskId::from_bits(n), to, tag, state: AskState::Accepted };
+    ledger.handle_message(now, HubMessage::Accepted(accepted));
+}
+
+#[test]
+fn what_a_session_does_is_said_when_it_is_new() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, None);
+    for (status, is_new) in [(Activity::Idle, false), (Activity::Busy, true), (Activity::Busy, false)] {
+        ledger.handle_presence(presence(status));
+        assert_eq!(said(&mut ledger).len(), usize::from(is_new), "{status:?}");
+    }
+}
+
+#[test]
+fn one_that_is_only_a_second_gives_its_asks_away_and_sees_to_no_end_of_theirs() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, None);
+    let id = ask(&mut ledger, now, 1);
+    accept(&mut ledger, now, 1, id);
+    ledger.handle_disconnected(now);
+    told(&mut ledger);
+    let given = welcome(&mut ledger, now, Some(Place::Second));
+    let is_own = |message: &ClientMessage| matches!(message, ClientMessage::Bequest { bequest } if bequest.own_ask() == Some(AskId::from_bits(1)));
+    assert_eq!(given.iter().filter(|message| is_own(message)).count(), 1, "{given:?}");
+    assert_eq!(told(&mut ledger), [Output::Event(ClientEvent::Second(true))]);
+    ledger.handle_timeout(now + MINUTE * 2);
+    assert_eq!(told(&mut ledger), [], "the peer tells of its end");
+}
+
+#[test]
+fn a_second_that_is_back_has_lost_nothing_that_it_asks() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, Some(Place::Second));
+    ask(&mut ledger, now, 1);
+    ledger.handle_disconnected(now);
+    told(&mut ledger);
+    let again = welcome(&mut ledger, now, Some(Place::Second));
+    assert!(matches!(again[..], [ClientMessage::Ask(_)]), "{again:?}");
+    assert_eq!(told(&mut ledger), [], "it knows its place");
+}
+
+#[test]
+fn an_inherited_ask_is_known_until_it_is_forgotten_like_any_other() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    let (key, waited_ms) = (PeerKey::random(), 0);
+    welcome(&mut ledger, now, Some(Place::Heir { key, turn: 1 }));
+    let (ask_id, from, asker) = (AskId::from_bits(1), "api".to_owned(), None);
+    let (timeout_ms, state, standing) = (60_000, AskState::Shown, Standing::Open);
+    let bequest = Bequest::Received { ask_id, from: from.clone(), asker, timeout_ms, state, standing };
+    ledger.handle_message(now, HubMessage::Bequest { waited_ms, bequest });
+    told(&mut ledger);
+    ledger.handle_timeout(now + MINUTE / 2);
+    let question = "ready?".to_owned();
+    let again = AskEvent { ask_id, from, question, timeout_ms: 30_000, broadcast_id: None, asker };
+    ledger.handle_message(now + MINUTE / 2, HubMessage::Ask(again));
+    assert_eq!(told(&mut ledger), [], "its session was shown it by the forerunner");
+}
+
+#[test]
+fn an_inherited_reply_is_said_once() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, Some(Place::Heir { key: PeerKey::random(), turn: 1 }));
+    let bequest = Bequest::Reply { ask_id: AskId::from_bits(1), to: "api".to_owned(), text: "yes".to_owned() };
+    for _ in 0..2 {
+        ledger.handle_message(now, HubMessage::Bequest { waited_ms: 0, bequest: bequest.clone() });
+    }
+    let said = said(&mut ledger);
+    assert!(matches!(said[..], [ClientMessage::Reply(_)]), "{said:?}");
+}
+
+#[test]
+fn an_heir_tells_the_end_of_what_its_forerunner_asked() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, Some(Place::Heir { key: PeerKey::random(), turn: 1 }));
+    let bequest = Bequest::Ask {
+        ask_id: AskId::from_bits(1),
+        to: "api".to_owned(),
+        question: None,
+        timeout_ms: 60_000,
+        bound: PeerKey::from_bytes([7; 16]).tag(),
+        state: AskState::Shown,
+        broadcast_id: None,
+    };
+    ledger.handle_message(now, HubMessage::Bequest { waited_ms: 10_000, bequest });
+    told(&mut ledger);
+    ledger.handle_timeout(now + Duration::from_secs(50));
+    assert_eq!(told(&mut ledger), []);
+    ledger.handle_timeout(now + Duration::from_secs(51));
+    let ends = told(&mut ledger);
+    let [Output::Event(ClientEvent::Outcome(outcome))] = &ends[..] else { panic!("{ends:?}") };
+    assert!(matches!(outcome.end, End::Failed { state: AskState::Shown, .. }), "{outcome:?}");
+}

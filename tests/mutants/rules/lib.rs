@@ -1,0 +1,50 @@
+//! What `src/lib.rs` is to the programs, cut down to the rules and to those tests that need nothing else.
+#![allow(dead_code, missing_docs, unfulfilled_lint_expectations, reason = "a part of the package, for cargo-mutants alone")]
+
+#[cfg(test)]
+extern crate self as relay;
+
+#[cfg(feature = "channel")]
+pub mod channel {
+    pub mod neutralise;
+}
+#[cfg(feature = "client")]
+pub mod client;
+mod deadlines;
+#[cfg(feature = "client")]
+pub mod fault;
+pub mod hub;
+pub mod protocol;
+
+/// Named so that it comes first.
+#[cfg(test)]
+mod a {
+    #[test]
+    fn whatever_fails_ends_the_run() {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            tell(panic);
+            std::process::exit(101);
+        }));
+    }
+}
+
+#[cfg(test)]
+use it::support;
+
+#[cfg(test)]
+#[path = "../tests/it"]
+mod it {
+    #[cfg(feature = "client")]
+    mod exhaustive;
+    mod hub_model;
+    mod hub_scenarios;
+    mod loops;
+    #[cfg(feature = "client")]
+    mod simulation;
+
+    pub(crate) mod support {
+        pub(crate) mod hub;
+        pub(crate) mod random;
+    }
+}

@@ -178,7 +178,7 @@ fn a_reply_that_lay_in_the_pipe_until_its_ask_was_over_is_late() {
             crate::protocol::Accepted { id: ask.id, ask_id, to: web.clone(), tag: by, state: AskState::Accepted };
         ledger.handle_message(now, HubMessage::Accepted(accepted));
         // This process did not run meanwhile, so nothing that was due has been done.
-        let reply = crate::protocol::ReplyEvent { ask_id, from: web, by, text: "yes".to_owned() };
+        let reply = ReplyEvent { ask_id, from: web, by, text: "yes".to_owned() };
         ledger.handle_message(now + after, HubMessage::Reply(reply));
         let ends: Vec<_> = std::iter::from_fn(|| ledger.poll_output())
             .filter_map(|output| match output {

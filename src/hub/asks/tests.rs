@@ -13,11 +13,13 @@ fn ask(now: Instant) -> Ask {
         state: AskState::Accepted,
         parent: None,
         course: Course::default(),
+        wake: 0,
         opened: now,
         deadline: now + Duration::from_secs(60),
         phase: Phase::Open { question: Some("ready?".to_owned()) },
         number: 0,
         reply: None,
+        is_overdue: false,
     }
 }
 

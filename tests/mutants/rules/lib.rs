@@ -15,6 +15,8 @@ mod deadlines;
 pub mod fault;
 pub mod hub;
 pub mod protocol;
+#[cfg(feature = "client")]
+pub mod watched;
 
 /// Named so that it comes first.
 #[cfg(test)]

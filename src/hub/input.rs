@@ -33,7 +33,7 @@ pub enum Input {
         /// What was wrong.
         error: FrameError,
     },
-    /// The connection is over, for whatever reason but [`Effect::Close`].
+    /// The connection is over, for whatever reason but [`Effect::Close`](super::Effect::Close).
     Disconnected {
         /// The connection.
         conn: ConnId,

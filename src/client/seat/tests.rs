@@ -106,7 +106,12 @@ fn an_inherited_ask_is_known_until_it_is_forgotten_like_any_other() {
     let (timeout_ms, state, standing) = (60_000, AskState::Shown, Standing::Open);
     let bequest = Bequest::Received { ask_id, from: from.clone(), asker, timeout_ms, state, standing };
     ledger.handle_message(now, HubMessage::Bequest { waited_ms, bequest });
-    told(&mut ledger);
+    assert_eq!(told(&mut ledger), [Output::Event(ClientEvent::Inherited(Inherited::Ask(ask_id)))]);
+    let (state, asker, standing) = (AskState::Shown, None, Standing::Answered);
+    let over =
+        Bequest::Received { ask_id: AskId::from_bits(2), from: from.clone(), asker, timeout_ms, state, standing };
+    ledger.handle_message(now, HubMessage::Bequest { waited_ms, bequest: over });
+    assert_eq!(told(&mut ledger), [], "nobody waits for it");
     ledger.handle_timeout(now + MINUTE / 2);
     let question = "ready?".to_owned();
     let again = AskEvent { ask_id, from, question, timeout_ms: 30_000, broadcast_id: None, asker };
@@ -147,4 +152,68 @@ fn an_heir_tells_the_end_of_what_its_forerunner_asked() {
     let ends = told(&mut ledger);
     let [Output::Event(ClientEvent::Outcome(outcome))] = &ends[..] else { panic!("{ends:?}") };
     assert!(matches!(outcome.end, End::Failed { state: AskState::Shown, .. }), "{outcome:?}");
+}
+
+#[test]
+fn what_a_second_asks_is_asked_once_and_answered_as_often_as_it_asks() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, None);
+    told(&mut ledger);
+    let by = PeerKey::from_bytes([9; 16]).tag();
+    let call = |ledger: &mut Ledger, n: u64, id: u64| {
+        let request = ClientMessage::Ask(crate::protocol::AskRequest {
+            id,
+            ask_id: AskId::from_bits(n),
+            to: "api".to_owned(),
+            question: "ready?".to_owned(),
+            timeout_ms: 60_000,
+            bound: None,
+            broadcast_id: None,
+        });
+        ledger.handle_message(now, HubMessage::Call { by, request: Box::new(request) });
+        said(ledger)
+    };
+    // Their numbers are not those of this channel's own calls.
+    let mut own = Vec::new();
+    for n in 1..=3 {
+        own.push(ask(&mut ledger, now, 10 + n));
+    }
+    for n in 1..=3 {
+        let first = call(&mut ledger, n, 70);
+        let [ClientMessage::Ask(asked)] = &first[..] else { panic!("{first:?}") };
+        assert_eq!(call(&mut ledger, n, 71 + n), [], "it is being asked");
+        accept(&mut ledger, now, n, asked.id);
+        let answered = |id: u64, said: Vec<ClientMessage>| {
+            let [ClientMessage::Answer { to, answer }] = &said[..] else { panic!("{said:?}") };
+            let HubMessage::Accepted(accepted) = &**answer else { panic!("{answer:?}") };
+            assert_eq!((*to, accepted.id, accepted.ask_id), (by, id, AskId::from_bits(n)));
+        };
+        assert_eq!(told(&mut ledger), [], "its own program did not ask");
+        answered(71 + n, said(&mut ledger));
+        answered(90, call(&mut ledger, n, 90));
+    }
+    for (n, id) in (1..).zip(own) {
+        accept(&mut ledger, now, 10 + n, id);
+        let answers = told(&mut ledger);
+        let [Output::Answer { call, result: Ok(Answer::Asked(_)) }] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(*call, CallId(10 + n));
+    }
+    let withdraw = ClientMessage::Withdraw { ask_id: AskId::from_bits(1) };
+    ledger.handle_message(now, HubMessage::Call { by, request: Box::new(withdraw.clone()) });
+    assert_eq!(said(&mut ledger), [withdraw]);
+}
+
+#[test]
+fn of_a_message_for_which_there_is_no_room_its_successor_hears_that_it_was_there() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, None);
+    let message = |n: usize| Bequest::Message { ask_id: None, content: "x".repeat(n), meta: serde_json::Map::new() };
+    ledger.handle_leave(now, vec![message(10), message(BEQUEST_MAX_BYTES), message(10)]);
+    let texts = said(&mut ledger).into_iter().filter_map(|said| {
+        let ClientMessage::Bequest { bequest: Bequest::Message { content, .. } } = said else { return None };
+        Some(content)
+    });
+    let texts: Vec<String> = texts.collect();
+    assert_eq!(texts.len(), 3);
+    assert_eq!((texts[0].len(), texts[1].contains(&format!("{BEQUEST_MAX_BYTES} bytes, was lost"))), (10, true));
 }

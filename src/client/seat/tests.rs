@@ -192,6 +192,13 @@ fn what_a_second_asks_is_asked_once_and_answered_as_often_as_it_asks() {
         answered(71 + n, said(&mut ledger));
         answered(90, call(&mut ledger, n, 90));
     }
+    let open = [21, 22].map(|n| (n, call(&mut ledger, n, 50 + n)));
+    for (n, first) in open {
+        let [ClientMessage::Ask(asked)] = &first[..] else { panic!("{first:?}") };
+        accept(&mut ledger, now, n, asked.id);
+        assert_eq!(told(&mut ledger), []);
+        assert_eq!(said(&mut ledger).len(), 1, "each of two at once has its answer");
+    }
     for (n, id) in (1..).zip(own) {
         accept(&mut ledger, now, 10 + n, id);
         let answers = told(&mut ledger);

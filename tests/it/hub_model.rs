@@ -7,12 +7,14 @@
 
 mod naive;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::TestRunner;
 use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
@@ -300,25 +302,30 @@ fn without_words(mut message: HubMessage) -> HubMessage {
     message
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+#[test]
+fn the_hub_does_what_its_model_does() {
+    let config = ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").map_or(DEFAULT_CASES, |n| n.parse().expect("a number")),
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn the_hub_does_what_its_model_does(ops in vec(ops(), 1..STEPS)) {
+    };
+    let (sequences, steps) = (Cell::new(0), Cell::new(0));
+    let checked = TestRunner::new(config).run(&vec(ops(), 1..STEPS), |ops| {
         let mut trial = Trial::new();
         // Somebody is there from the start, or little would happen.
         for client in 0..4 {
             trial.perform(Op::Connect);
             trial.perform(Op::Hello { back: 0, client, versions: 1, named: None, wakes_by: Wake::Channel });
         }
+        sequences.set(sequences.get() + 1);
+        steps.set(steps.get() + ops.len());
         for op in ops {
             trial.perform(op);
         }
         trial.end();
-    }
+        Ok(())
+    });
+    checked.unwrap_or_else(|error| panic!("{error}"));
+    println!("{} sequences of {} steps in all: the hub said what its model says", sequences.get(), steps.get());
 }

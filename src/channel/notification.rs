@@ -94,7 +94,7 @@ fn failure(from: &str, ask_id: AskId, code: ErrorCode, state: AskState) -> Strin
         format!("\"{from}\" did not answer your ask {ask_id} in time.")
     };
     let progress = match state {
-        AskState::Accepted => "The ask had been accepted for it, but was not handed over to it.",
+        AskState::Accepted => "The ask had been accepted for it; nothing tells whether it was handed over.",
         AskState::Held => "The ask was held: the session could not be woken and had not seen it.",
         AskState::HandedOver => "The ask had been handed over to it; nothing tells whether its model saw it.",
         AskState::Shown => "The ask had been shown to it.",

@@ -57,6 +57,8 @@ impl SessionFile {
     pub fn look(&mut self) -> Option<Change> {
         use std::io::Read;
         let mut text = String::new();
+        // Of anything but a file, opening it could take for ever.
+        std::fs::metadata(&self.path).ok().filter(std::fs::Metadata::is_file)?;
         std::fs::File::open(&self.path).ok()?.take(FILE_MAX_BYTES).read_to_string(&mut text).ok()?;
         Some(self.take(serde_json::from_str(&text).ok()?))
     }

@@ -38,6 +38,9 @@ pub const ADDRESS_MAX_BYTES: usize = 1024;
 /// How many times `open_asks` may be open in all.
 pub const OPEN_ASKS_FACTOR: u64 = 32;
 
+/// The most connections that watch: each is sent a copy of every event.
+pub const WATCHERS_MAX: usize = 32;
+
 /// The most broadcasts of one client that wait until a hub that has just started has settled. Each is answered with a
 /// list of all peers.
 pub const BROADCASTS_WAITING_MAX: usize = 16;

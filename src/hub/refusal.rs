@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::asks::Ending;
 use super::held::Text;
-use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR};
+use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR, WATCHERS_MAX};
 use super::pace::{Party, TooFast};
 use super::peers::RenameError;
 use crate::protocol::{
@@ -245,6 +245,14 @@ pub(super) fn no_room(text: Text, bytes: u64, own: u64, all: u64, limit: u64) ->
         )
     };
     Refusal::new(ErrorCode::RateLimited, message, format!("{next}, or send the path of a file"))
+}
+
+pub(super) fn too_many_watchers() -> Refusal {
+    Refusal::new(
+        ErrorCode::RateLimited,
+        format!("{WATCHERS_MAX} connections watch this hub already; the limit is {WATCHERS_MAX}"),
+        "end one of the others, such as a relayctl watch that was left running",
+    )
 }
 
 pub(super) fn too_many_waiting(waiting: usize) -> Refusal {

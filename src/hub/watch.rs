@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::asks::{Ending, Phase};
+use super::limits::WATCHERS_MAX;
 use super::{ConnId, Hub, refusal};
 use crate::protocol::{
     AskId, AskOutcome, AskView, HubMessage, PeerName, PeerTag, RequestId, WatchedEvent, WatchingAnswer,
@@ -27,6 +28,11 @@ impl Watchers {
         self.0.remove(&conn);
     }
 
+    /// Returns whether as many others watch as may.
+    fn is_full(&self, conn: ConnId) -> bool {
+        self.0.len() >= WATCHERS_MAX && !self.0.contains_key(&conn)
+    }
+
     /// Returns whether nobody watches.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -37,6 +43,10 @@ impl Hub {
     pub(super) fn handle_watch(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, text: bool) {
         if self.peers.name(tag).is_some() {
             return self.refuse(conn, id, refusal::only_control("watch"));
+        }
+        if self.watchers.is_full(conn) {
+            self.reached.count("watchers");
+            return self.refuse(conn, id, refusal::too_many_watchers());
         }
         self.watchers.insert(conn, text);
         let peers = self.peers.others(tag);

@@ -2,7 +2,7 @@
 
 use relay::hub::limits::{
     ADDRESS_MAX_BYTES, BROADCASTS_WAITING_MAX, CLIENT_PACE, FRAMES_TOTAL_MAX, OPEN_ASKS_FACTOR, PAIR_PACE,
-    QUEUED_TOTAL_MAX, STUCK_WAIT,
+    QUEUED_TOTAL_MAX, STUCK_WAIT, WATCHERS_MAX,
 };
 use relay::hub::{HELLO_WAIT, Limits, SETTLING};
 use relay::protocol::codec::{FRAME_MAX_BYTES, HELLO_MAX_BYTES};
@@ -54,6 +54,7 @@ fn the_documentation_has_every_limit_with_its_name_and_bound() {
         ("unfinished_bytes", bytes(FRAMES_TOTAL_MAX)),
         ("queued in all", bytes(QUEUED_TOTAL_MAX)),
         ("broadcasts_waiting", BROADCASTS_WAITING_MAX.to_string()),
+        ("watchers", WATCHERS_MAX.to_string()),
         ("silent", format!("{} s", HELLO_WAIT.as_secs())),
         ("address", format!("{ADDRESS_MAX_BYTES} bytes")),
         ("timeout", format!("{TIMEOUT_MAX_S} s")),

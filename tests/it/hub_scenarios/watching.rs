@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use relay::hub::limits::WATCHERS_MAX;
 use relay::hub::{GONE_WAIT, Input, Limits, Standing};
 use relay::protocol::{
-    Activity, AskOutcome, AskState, ClientMessage, HubMessage, Presence, StatusAnswer, Wake, WatchedEvent,
+    Activity, AskOutcome, AskState, ClientMessage, ErrorCode, HubMessage, Presence, StatusAnswer, Wake, WatchedEvent,
 };
 
 use crate::support::hub::{Actor, Stage, ask, id, progress};
@@ -39,6 +40,27 @@ fn status(stage: &mut Stage, tool: Actor) -> StatusAnswer {
         Some(HubMessage::Status(status)) => status,
         other => panic!("no status: {other:?}"),
     }
+}
+
+#[test]
+fn so_many_may_watch_and_no_more_until_one_leaves() {
+    let mut stage = Stage::new();
+    let watchers: Vec<Actor> = (0..WATCHERS_MAX).map(|_| stage.tool()).collect();
+    let late = stage.tool();
+    let watch = ClientMessage::Watch { id: 2, text: true };
+    watchers.iter().for_each(|watcher| stage.say(watcher.conn, watch.clone()));
+    stage.hush();
+    stage.say(watchers[0].conn, watch.clone());
+    stage.say(late.conn, watch.clone());
+    assert!(matches!(stage.messages(watchers[0].conn)[..], [HubMessage::Watching(_)]));
+    let refused = stage.messages(late.conn).pop();
+    let Some(HubMessage::Error { error, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((error.code, error.message.contains("the limit is 32")), (ErrorCode::RateLimited, true), "{error:?}");
+    assert_eq!(status(&mut stage, late).refused.get("watchers"), Some(&1));
+    stage.say(watchers[1].conn, ClientMessage::Bye {});
+    stage.hush();
+    stage.say(late.conn, watch);
+    assert!(matches!(stage.messages(late.conn)[..], [HubMessage::Watching(_)]));
 }
 
 #[test]

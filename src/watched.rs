@@ -102,7 +102,7 @@ impl Stream {
     /// # Errors
     /// It takes nothing (`WouldBlock`), or the connection is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(self.0.get_ref(), bytes)?)
+        Ok(rustix::io::retry_on_intr(|| rustix::io::write(self.0.get_ref(), bytes))?)
     }
 
     /// Returns when the socket may take more; a failure counts.

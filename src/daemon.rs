@@ -168,7 +168,7 @@ impl Daemon {
     async fn serve(mut self, bell: Bell, mut signals: Signals, mut inbox: mpsc::Receiver<Event>) {
         let mut pause = AcceptPause::default();
         self.hub.set_standing(self.standing);
-        self.readiness.ready(self.hub.headline());
+        self.readiness.status(Instant::now(), self.hub.headline());
         fault::pass("start.ready");
         while !self.exiting {
             let (timer, due) = self.hub.poll_timeout().unzip();

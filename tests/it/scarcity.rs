@@ -2,6 +2,8 @@
 //! be trusted. Who is there must not notice.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -123,6 +125,38 @@ fn a_journal_that_stops_costs_lines_of_the_log_and_nothing_else() {
         relay.client();
         relay.journal().iter().any(|entry| entry["DROPPED"].is_string()).then_some(())
     });
+}
+
+#[test]
+fn a_service_manager_that_stops_costs_nothing() {
+    let relay = Installed::with(user_manager!());
+    relay.drop_in(&format!("ExecStart=\nExecStart=\"{}\" {NO_BRAKES}", relay.program("relay-hub").display()));
+    let [web, backend] = ["web", "backend"].map(|folder| relay.session(folder));
+    soon("both sessions", || (relay.peers().len() == 2).then_some(()));
+    let hub = relay.hub();
+    let status = fs::read_to_string(format!("/proc/{hub}/status")).unwrap();
+    let manager = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    let environment = String::from_utf8(fs::read(format!("/proc/{hub}/environ")).unwrap()).unwrap();
+    let socket = environment.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=")).unwrap();
+
+    signal(manager, Signal::STOP);
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    let socket = relay.manager.outside(socket.as_ref());
+    let refused = (0..1000).find_map(|_| full.send_to(b"STATUS=x\n", &socket).err()).unwrap();
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock, "{refused}");
+    let third = relay.session("third");
+    soon("the third", || (web.call("relay_peers", json!({})).json["peers"].as_array()?.len() == 2).then_some(()));
+    // A status that has changed is told once a second.
+    sleep(Duration::from_millis(1500));
+    assert_they_talk(&web, &backend, "backend", 20);
+    drop(third);
+
+    signal(manager, Signal::CONT);
+    soon("what the manager missed", || {
+        relay.manager.property("relay.service", "StatusText").contains("2 peers").then_some(())
+    });
+    assert_eq!(relay.hub(), hub);
 }
 
 /// The time of day that programs see with this library: ten years ago, now, in ten years, and so on, at each look.

@@ -17,13 +17,16 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 const BLIND_WAIT: Duration = Duration::from_millis(10);
 
 /// One of the standard library's types that own one open descriptor for as long as they live.
-trait Owner: AsRawFd {}
+pub(crate) trait Owner: AsRawFd {}
 impl Owner for UnixListener {}
 impl Owner for OwnedFd {}
 
-/// Has the runtime watch a descriptor.
+/// Has the runtime watch a descriptor. To be called within a runtime, like all that makes something watched.
+///
+/// # Errors
+/// The system cannot watch it.
 #[expect(unsafe_code, reason = "the runtime keeps the bare descriptor for as long as it watches it")]
-fn watch<T: Owner>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+pub(crate) fn watch<T: Owner>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: an `Owner` has one open descriptor for as long as it lives, and the `AsyncFd` lets nobody replace it: it is
     // only ever borrowed from there, unchanged, until the watch has ended.
     let watched = unsafe { AsyncFd::register_with_interest(owner, interest) };
@@ -35,7 +38,7 @@ fn watch<T: Owner>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
 pub(crate) struct Listener(AsyncFd<UnixListener>);
 
 impl Listener {
-    /// Watches a listener. To be called within a runtime, like all that makes something watched.
+    /// Watches a listener.
     ///
     /// # Errors
     /// The system cannot watch it.

@@ -23,7 +23,8 @@ pub fn parent() -> Option<ClientProcess> {
 pub async fn parent_ended(parent: ClientProcess) -> io::Result<()> {
     use rustix::process::{PidfdFlags, pidfd_open};
     use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+
+    use crate::watched::watch;
 
     let Some(pid) = i32::try_from(parent.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let process = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
@@ -31,8 +32,7 @@ pub async fn parent_ended(parent: ClientProcess) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    #[expect(deprecated, reason = "its successor is unsafe for what may change its descriptor; this one does not")]
-    let process = AsyncFd::with_interest(process, Interest::READABLE)?;
+    let process = watch(process, Interest::READABLE)?;
     // Between the look at the parent and the descriptor the id may have gone to another process.
     if rustix::process::getppid() != Some(pid) {
         return Ok(());

@@ -109,11 +109,11 @@ pub async fn follow(path: PathBuf, changed: impl Fn() -> bool) -> std::io::Resul
     use std::collections::BTreeSet;
     use std::mem::MaybeUninit;
     use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+
+    use crate::watched;
 
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    #[expect(deprecated, reason = "its successor is unsafe for what may change its descriptor; this one does not")]
-    let watch = AsyncFd::with_interest(watch, Interest::READABLE)?;
+    let watch = watched::watch(watch, Interest::READABLE)?;
     let add = |path: &Path, flags| inotify::add_watch(watch.get_ref(), path, flags).ok();
     let writes = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE;
     let made = WatchFlags::CREATE | WatchFlags::MOVED_TO;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::hub::{Effect, GONE_WAIT, Input, Kinship, Limits, Program, SETTLING};
-use crate::protocol::{Activity, ClientKind, Hello, PeerKey, Presence, SessionFacts, VERSIONS, Wake};
+use crate::protocol::{Activity, ClientKind, Hello, PeerKey, Presence, Seat, SessionFacts, VERSIONS, Wake};
 
 const PROCESS: ClientProcess = ClientProcess { pid: 4711, start: 1 };
 
@@ -43,6 +43,15 @@ impl World {
     }
 
     fn channel(&mut self, conn: u64, process: ClientProcess) {
+        self.channel_at(conn, process, None);
+    }
+
+    /// A channel that says which seat it had.
+    fn seated(&mut self, conn: u64) {
+        self.channel_at(conn, PROCESS, Some(Seat::default()));
+    }
+
+    fn channel_at(&mut self, conn: u64, process: ClientProcess, seat: Option<Seat>) {
         let presence = Presence { status: Activity::Idle, wakes_by: Wake::NextPrompt };
         let facts = SessionFacts {
             name: None,
@@ -50,7 +59,7 @@ impl World {
             branch: None,
             pid: process.pid,
             start: Some(process.start),
-            seat: None,
+            seat,
             client: None,
             presence,
         };
@@ -161,6 +170,67 @@ fn a_hook_without_a_channel_ends_at_once_and_a_waiter_after_ten_seconds() {
     assert_eq!(world.heard(3), [HubMessage::End {}]);
     assert!(world.hub.is_quiet());
     assert_eq!(world.hub.poll_timeout(), None);
+}
+
+#[test]
+fn a_waiter_has_ten_seconds_until_its_channel_comes_and_all_time_then() {
+    let mut world = World::new();
+    world.waiter(1);
+    let end = world.now + ORPHANED_WAIT;
+    assert_eq!(world.hub.poll_timeout(), Some((end, "orphaned")));
+    world.now += ORPHANED_WAIT / 2;
+    world.waiter(2);
+    assert_eq!(world.hub.poll_timeout(), Some((end, "orphaned")), "the next one has no more time");
+    world.channel(3, PROCESS);
+    world.hook(4);
+    assert_eq!(world.hub.poll_timeout(), None);
+}
+
+#[test]
+fn a_session_with_two_channels_has_its_companions_at_the_newest_that_is_left() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.channel(2, PROCESS);
+    world.heard(1);
+    world.waiter(3);
+    assert_eq!(world.heard(2), [waiter_is(Some(3))]);
+    world.say(2, ClientMessage::Bye {});
+    assert_eq!(world.heard(1), [waiter_is(Some(3))]);
+}
+
+#[test]
+fn a_channel_that_comes_back_leaves_its_name_to_nobody() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.leave(1);
+    world.channel(1, PROCESS);
+    world.heard(1);
+    world.channel(2, PROCESS);
+    assert_eq!(world.welcomed_as(2).as_deref(), Some("c2"));
+}
+
+#[test]
+fn while_only_the_seat_of_a_channel_is_kept_its_waiter_waits_and_a_hook_does_not() {
+    let mut world = World::new();
+    world.seated(1);
+    world.leave(1);
+    world.hub.handle(world.now, Input::ProcessEnded { conn: ConnId(1) });
+    world.waiter(2);
+    assert_eq!(world.heard(2), []);
+    world.hook(3);
+    assert_eq!(world.heard(3), [HubMessage::End {}]);
+}
+
+#[test]
+fn an_offer_may_be_as_large_as_is_said_and_no_larger() {
+    let mut world = World::new();
+    world.channel(1, PROCESS);
+    world.waiter(2);
+    for (bytes, passes) in [(OFFER_MAX_BYTES, true), (OFFER_MAX_BYTES + 1, false)] {
+        world.heard(2);
+        world.say(1, ClientMessage::Offer(Offer { to: key(2).tag(), batch: 5, text: "x".repeat(bytes) }));
+        assert_eq!(world.heard(2).len(), usize::from(passes), "{bytes} bytes");
+    }
 }
 
 #[test]

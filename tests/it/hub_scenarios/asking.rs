@@ -204,6 +204,22 @@ fn an_ask_said_again_after_its_end_meets_its_end() {
 }
 
 #[test]
+fn a_reply_said_again_on_another_connection_is_answered_there() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.reply(api, id(1), "yes");
+    stage.hush();
+    stage.reply(api, id(1), "yes");
+    assert_eq!(stage.heard(api), ["refused: unknown_ask"], "it is on its way already");
+    let back = stage.hello(api.key, channel("/w/api", None));
+    stage.hush();
+    stage.reply(back, id(1), "yes");
+    assert_eq!(stage.heard(back), NONE);
+    stage.taken(web, id(1), api);
+    assert_eq!(stage.heard(back), ["web has the reply"]);
+}
+
+#[test]
 fn a_reply_said_again_is_answered_alike() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");

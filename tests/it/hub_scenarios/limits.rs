@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay::hub::{CloseReason, HELLO_WAIT, Limits};
-use relay::protocol::{ClientMessage, HubMessage};
+use relay::protocol::{BODY_MAX_BYTES, ClientMessage, HubMessage};
 
 use crate::support::hub::{Actor, Stage, ask, id};
 
@@ -47,6 +47,19 @@ fn sessions_that_ask_round_and_round_are_stopped() {
             assert!((1..=STORM_MAX).contains(&made), "{size} sessions that answer, {pause:?}: {made} asks");
         }
     }
+}
+
+#[test]
+fn a_text_that_is_too_large_is_counted_and_one_that_is_none_is_not() {
+    let mut stage = Stage::new();
+    let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
+    stage.ask(web, 1, "api", &"x".repeat(BODY_MAX_BYTES + 1));
+    stage.ask(web, 2, "api", "");
+    stage.hush();
+    stage.say(web.conn, ClientMessage::Status { id: 7 });
+    let status = stage.messages(web.conn).pop();
+    let Some(HubMessage::Status(status)) = status else { panic!("{status:?}") };
+    assert_eq!(status.refused, [("text_bytes".to_owned(), 1)].into());
 }
 
 #[test]

@@ -190,6 +190,9 @@ mod tests {
         let mut limits = Limits::default();
         limits.set_all("rate=off, loop=off,open_asks=1000000,").unwrap();
         assert_eq!(limits, Limits { rate: false, loops: false, open_asks: 1_000_000, ..Limits::default() });
+        limits.set_all("connections=1,open_asks=2,held_bytes=3,queued_bytes=4,rate=on,loop=on").unwrap();
+        let all = Limits { connections: 1, open_asks: 2, held_bytes: 3, queued_bytes: 4, rate: true, loops: true };
+        assert_eq!(limits, all);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use relay::hub::{CloseReason, GONE_WAIT, Input, Limits};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    AskState, BODY_MAX_BYTES, ClientKind, ClientMessage, Hello, PeerKey, Refusal, ReplyRequest, VersionRange,
+    AskState, BODY_MAX_BYTES, ClientKind, ClientMessage, ErrorCode, Hello, PeerKey, Refusal, ReplyRequest, VersionRange,
 };
 
 use crate::support::hub::{Stage, ask, ask_again, channel, id, progress};
@@ -69,6 +69,17 @@ fn what_cannot_be_asked() {
     bad_args: a timeout of 90000 s is out of bounds: 1 to 86400 s
       next: give a timeout within these bounds
     ");
+}
+
+#[test]
+fn an_address_that_is_too_long_is_said_to_be() {
+    let mut stage = Stage::new();
+    let web = stage.session("/w/web");
+    for (bytes, code) in [(1024, ErrorCode::PeerNotFound), (1025, ErrorCode::BadArgs)] {
+        stage.hush();
+        stage.ask(web, 1, &"a".repeat(bytes), "ready?");
+        assert_eq!(stage.refusal(web.conn).code, code, "{bytes} bytes");
+    }
 }
 
 #[test]

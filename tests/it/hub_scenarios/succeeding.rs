@@ -107,6 +107,11 @@ fn a_session_has_one_answer_whichever_channel_gives_it() {
     stage.reply(web, id(1), "yes");
     stage.reply(web, id(1), "no");
     assert_eq!(stage.heard(web), ["api has the reply", "refused: unknown_ask"]);
+    stage.ask(api, 2, "web", "and now?");
+    stage.hush();
+    stage.reply(web, id(2), "no");
+    stage.taken(api, id(2), web);
+    assert_eq!(stage.heard(web), ["api has the reply"], "it knows that it has answered");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! One file a subcommand: its arguments, whose comments are its help, and its `run`. `output` is the only place that
 //! prints and documents the JSON; `error` is the only place that chooses exit codes and words what to do next.
+//! `programs` tells in the same way why `relay-hub` and `relay-channel` cannot go on.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -74,10 +74,7 @@ pub enum ActivationError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// Sockets were handed over, but not the hub's socket alone.
-    #[error(
-        "the service manager handed over the sockets {names:?}, expected one with the name \"hub\": run \
-         `relayctl install-service` to repair the service"
-    )]
+    #[error("the service manager handed over the sockets {names:?}, expected one with the name \"hub\"")]
     WrongSockets {
         /// The names, in the order of the file descriptors.
         names: Vec<String>,

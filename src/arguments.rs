@@ -18,7 +18,7 @@ pub struct HubArguments {
     #[arg(long, value_name = "PATH", value_parser = absolute)]
     pub socket: Option<PathBuf>,
     /// Leave after this time without a connection, such as 5m; the default where a service manager starts the hub
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub idle_timeout: Option<Duration>,
     /// Set a limit (can be repeated): connections, open_asks, held_bytes, queued_bytes, or rate=off, loop=off
     #[arg(long = "limit", value_name = "NAME=VALUE")]
@@ -43,6 +43,11 @@ pub enum Companion {
     Wait,
     /// Add waiting messages to a turn: started by the plugin's UserPromptSubmit and PostToolUse hooks
     Hook,
+}
+
+/// Reads a duration with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "it has to be like 90s, 5m or 2h".to_owned())
 }
 
 /// Makes a path absolute: a relative one would be another place for each program.

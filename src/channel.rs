@@ -40,7 +40,7 @@ use self::tools::arguments::Call;
 use self::tools::result::{Answer, render};
 use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, Inherited, until};
 use crate::fault;
-use crate::paths::PathError;
+use crate::paths::Environment;
 use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal, Wake};
 use crate::runtime;
 
@@ -49,24 +49,24 @@ const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
 
 /// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
 ///
-/// `socket` is where the hub listens, or why that is not known: then every tool answers so.
+/// Where the environment has no place for the hub's socket, every tool answers why.
 ///
 /// # Errors
 /// Stdin or stdout is closed, or the runtime cannot be built.
-pub fn run(socket: Result<PathBuf, PathError>) -> io::Result<()> {
-    let socket = socket.map_err(|error| {
+pub fn run(environment: &Environment) -> io::Result<()> {
+    let socket = environment.socket().map_err(|error| {
         let next = "set RELAY_SOCKET to the hub's socket for this session's client, and start it again";
         Refusal::new(ErrorCode::HubUnreachable, error.to_string(), next)
     });
-    runtime::run(serve(socket))?
+    runtime::run(serve(socket, environment.socket_named_by()))?
 }
 
-async fn serve(socket: Result<PathBuf, Refusal>) -> io::Result<()> {
+async fn serve(socket: Result<PathBuf, Refusal>, named_by: Option<&'static str>) -> io::Result<()> {
     let (mut interrupt, mut terminate, mut hangup) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let (events, mut incoming) = unbounded_channel();
     let stdio = Stdio::of_process(events.clone())?;
-    let mut channel = Channel::new(socket, Surroundings::of_process(), stdio.outlet(), events.clone());
+    let mut channel = Channel::new(socket, named_by, Surroundings::of_process(), stdio.outlet(), events.clone());
     tokio::task::spawn_local(speak_mcp(stdio, events));
     let reason = loop {
         let timer = channel.inbox.poll_timeout(Instant::now());
@@ -125,6 +125,8 @@ struct Running {
 
 struct Channel {
     socket: Result<PathBuf, Refusal>,
+    /// What names the socket, where it is not the service's.
+    named_by: Option<&'static str>,
     session: Surroundings,
     /// The client's own file about the session, followed once the session is a peer.
     file: Option<SessionFile>,
@@ -145,12 +147,14 @@ struct Channel {
 impl Channel {
     fn new(
         socket: Result<PathBuf, Refusal>,
+        named_by: Option<&'static str>,
         session: Surroundings,
         outlet: Outlet,
         events: UnboundedSender<Event>,
     ) -> Self {
         Self {
             socket,
+            named_by,
             inbox: Inbox::new(session.takes_channel_events()),
             file: session.file(),
             session,
@@ -317,6 +321,7 @@ impl Channel {
         }
         let (hub, events) = HubClient::start(ClientConfig {
             socket: self.socket.clone()?,
+            named_by: self.named_by,
             key: self.key,
             program: concat!("relay-channel ", env!("CARGO_PKG_VERSION")).to_owned(),
             kind: ClientKind::Channel(facts),

@@ -2,6 +2,7 @@
 //!
 //! One file a subcommand: its arguments, whose comments are its help, and its `run`. `output` is the only place that
 //! prints and documents the JSON; `error` is the only place that chooses exit codes and words what to do next.
+//! `programs` tells in the same way why `relay-hub` and `relay-channel` cannot go on.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ mod interrupt;
 mod logs;
 mod output;
 mod peers;
+pub mod programs;
 mod question;
 mod reach;
 mod service_view;
@@ -37,6 +39,7 @@ mod wording;
 use error::{CliError, Exit};
 use interrupt::Interrupt;
 use output::{Line, Output};
+use programs::ProgramError;
 
 /// The program and its version, as the hub shows them to people.
 const PROGRAM: &str = concat!("relayctl ", env!("CARGO_PKG_VERSION"));
@@ -103,16 +106,16 @@ struct Context {
 }
 
 impl Context {
-    /// Returns where the hub listens.
+    /// Returns what decides where things are.
     ///
     /// # Errors
-    /// There is no such place.
-    fn socket(&self) -> Result<PathBuf, CliError> {
-        let mut environment = Environment::of_process();
-        if let Some(path) = &self.socket {
-            environment.relay_socket = Some(std::path::absolute(path).map_err(CliError::CurrentDirectory)?);
-        }
-        Ok(environment.socket()?)
+    /// The socket that the user named is relative, and the current directory is not known.
+    fn environment(&self) -> Result<Environment, CliError> {
+        let socket_option = self.socket.as_ref().map(std::path::absolute).transpose();
+        Ok(Environment {
+            socket_option: socket_option.map_err(CliError::CurrentDirectory)?,
+            ..Environment::of_process()
+        })
     }
 
     /// Starts a client of the hub; it connects by itself.
@@ -120,8 +123,10 @@ impl Context {
     /// # Errors
     /// There is no place where the hub could listen.
     fn connect(&self) -> Result<(HubClient, Events), CliError> {
+        let environment = self.environment()?;
         Ok(HubClient::start(ClientConfig {
-            socket: self.socket()?,
+            socket: environment.socket()?,
+            named_by: environment.socket_named_by(),
             key: PeerKey::random(),
             program: PROGRAM.to_owned(),
             kind: ClientKind::Control {},
@@ -159,13 +164,13 @@ pub fn main() -> ExitCode {
         Ok(cli) => {
             let _log = logging::init(Program::Control).unwrap_or_else(|error| {
                 // It is about what is told besides, not about what is wanted.
-                out.say(&Line::of(&format!("warning: {error}")));
+                out.warn_of(&ProgramError::from(error).into());
                 Log::default()
             });
             let mut context = Context { socket: cli.socket, out };
             perform(cli.command, &mut context).unwrap_or_else(|error| context.out.fail(&error))
         }
-        Err(error) => explain_usage(&error, std::env::args_os().skip(1), &mut out),
+        Err(error) => explain_usage(&error, &next_after_wrong_usage(std::env::args_os().skip(1)), &mut out),
     };
     exit.into()
 }
@@ -176,14 +181,14 @@ fn perform(command: Command, context: &mut Context) -> Result<Exit, CliError> {
 }
 
 /// Prints what clap has to say: help and version are data, wrong usage is an error with a next step.
-fn explain_usage(error: &clap::Error, args: impl Iterator<Item = OsString>, out: &mut Output) -> Exit {
+fn explain_usage(error: &clap::Error, next: &str, out: &mut Output) -> Exit {
     if !error.use_stderr() {
         return out.help(&error.render()).map_or_else(|error| out.fail(&error), |()| Exit::Done);
     }
     let text = error.render().to_string();
     let said = text.trim_end().trim_end_matches("For more information, try '--help'.").trim_end();
     out.say(&Line::of(said));
-    out.say(&Line::of(&format!("next: {}", next_after_wrong_usage(args))));
+    out.say(&Line::of(&format!("next: {next}")));
     Exit::Usage
 }
 

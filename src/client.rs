@@ -33,6 +33,7 @@ use crate::protocol::{
 pub(crate) use self::backoff::Backoff;
 pub use self::backoff::RECONNECT_CAP;
 pub use self::received::REPLY_WAIT;
+pub(crate) use self::refusal::next_without_listener;
 pub use self::sent::DEADLINE_SLACK;
 pub(crate) use self::timer::until;
 
@@ -44,6 +45,8 @@ const BYE_WAIT: Duration = Duration::from_millis(100);
 pub struct ClientConfig {
     /// The hub's socket.
     pub socket: PathBuf,
+    /// What names it, an option or a variable; none where it is the service's.
+    pub named_by: Option<&'static str>,
     /// The secret identity of this client.
     pub key: PeerKey,
     /// The program and its version, for people.

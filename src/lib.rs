@@ -12,7 +12,7 @@
 //! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
 //! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
-//! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here |
+//! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
 //! | [`runtime`] | the one thread that a program runs on |
@@ -23,8 +23,7 @@
 //! | [`claude_code`] | what decides whether Claude Code takes channel events |
 //!
 //! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
-//! status that wakes it; a channel speaks MCP on stdin and stdout; each `main` turns a failure into a failing exit code and
-//! says on stderr that its log cannot be set up.
+//! status that wakes it; a channel speaks MCP on stdin and stdout.
 //!
 //! # The dependency rule
 //!

@@ -46,11 +46,12 @@ pub enum Program {
 }
 
 /// Where the lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 enum Target {
     Journal,
     Files(PathBuf),
     StandardError,
+    #[default]
     Nowhere,
 }
 
@@ -69,7 +70,20 @@ struct Circumstances {
 #[derive(Debug, Default)]
 #[must_use = "the last lines are lost without it"]
 pub struct Log {
+    target: Target,
     _farewell: Option<Farewell>,
+}
+
+impl Log {
+    /// Returns whether it goes to the journal, and standard error with it.
+    pub fn is_the_journal(&self) -> bool {
+        self.target == Target::Journal
+    }
+
+    /// Returns whether it goes to standard error as JSON lines.
+    pub fn is_standard_error(&self) -> bool {
+        self.target == Target::StandardError
+    }
 }
 
 /// Starts the log of this process. To be called once, at the start, before a runtime.
@@ -87,13 +101,13 @@ pub fn init(program: Program) -> Result<Log, LoggingError> {
         Target::Journal => {
             if let Ok(layer) = journal::layer(program.name()) {
                 tracing_subscriber::registry().with(filter).with(layer).try_init()?;
-                return Ok(Log::default());
+                return Ok(Log { target: Target::Journal, _farewell: None });
             }
         }
         Target::Files(directory) => {
             if let Ok(file) = DailyFile::open(&directory) {
                 json(filter, file).try_init()?;
-                return Ok(Log::default());
+                return Ok(Log { target: Target::Files(directory), _farewell: None });
             }
         }
         #[cfg(not(target_os = "linux"))]
@@ -102,16 +116,17 @@ pub fn init(program: Program) -> Result<Log, LoggingError> {
     }
     // A file takes every line at once.
     let queue = if stderr_is_a_file() { None } else { Some(Queue::new(io::stderr())) };
-    match queue {
+    let farewell = match queue {
         Some((queue, farewell)) => {
             json(filter, queue).try_init()?;
-            Ok(Log { _farewell: Some(farewell) })
+            Some(farewell)
         }
         None => {
             json(filter, io::stderr).try_init()?;
-            Ok(Log::default())
+            None
         }
-    }
+    };
+    Ok(Log { target: Target::StandardError, _farewell: farewell })
 }
 
 fn stderr_is_a_file() -> bool {
@@ -196,7 +211,7 @@ fn stderr_is_the_journal(journal_stream: Option<OsString>) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// `RELAY_LOG` cannot be read.
-    #[error("RELAY_LOG is no filter: \"{filter}\"; an example is RELAY_LOG=debug")]
+    #[error("RELAY_LOG is no filter: \"{filter}\"")]
     Filter {
         /// What it is.
         filter: String,

@@ -15,6 +15,9 @@ use directories::BaseDirs;
 /// The variable that says where the hub listens. It wins over every default, in every program.
 pub const SOCKET_VARIABLE: &str = "RELAY_SOCKET";
 
+/// The option of `relay-hub` and `relayctl` that does the same, and wins over the variable.
+const SOCKET_OPTION: &str = "--socket";
+
 /// The directory below the user's runtime directory that holds the socket alone.
 const DIRECTORY: &str = "relay";
 const SOCKET: &str = "hub.sock";
@@ -48,6 +51,8 @@ impl Platform {
 pub struct Environment {
     /// Whose conventions hold.
     pub platform: Platform,
+    /// The socket that the program was told on its command line, an absolute path. It wins over `RELAY_SOCKET`.
+    pub socket_option: Option<PathBuf>,
     /// `RELAY_SOCKET`, unless empty.
     pub relay_socket: Option<PathBuf>,
     /// `XDG_RUNTIME_DIR`, if it is an absolute path.
@@ -67,6 +72,7 @@ impl Environment {
     pub fn of_process() -> Self {
         Self {
             platform: Platform::HERE,
+            socket_option: None,
             relay_socket: variable(SOCKET_VARIABLE),
             runtime_dir: variable("XDG_RUNTIME_DIR").filter(|path| path.is_absolute()),
             run_user: PathBuf::from("/run/user"),
@@ -78,20 +84,27 @@ impl Environment {
 
     /// Returns where the hub listens and where its clients look for it.
     ///
-    /// In this order: `RELAY_SOCKET`; `$XDG_RUNTIME_DIR/relay/hub.sock`; `/run/user/UID/relay/hub.sock` if that
+    /// In this order: the command line's; `RELAY_SOCKET`; `$XDG_RUNTIME_DIR/relay/hub.sock`; `/run/user/UID/relay/hub.sock` if that
     /// directory is ours and 0700, since cron has no `XDG_RUNTIME_DIR`. On macOS, after `RELAY_SOCKET`,
     /// `~/Library/Application Support/relay/hub.sock`.
     ///
     /// # Errors
     /// `RELAY_SOCKET` is no absolute path, no default place is there, or the path is too long for a Unix socket.
     pub fn socket(&self) -> Result<PathBuf, PathError> {
-        let path = match &self.relay_socket {
+        let path = match self.socket_option.as_ref().or(self.relay_socket.as_ref()) {
             Some(path) if path.is_absolute() => path.clone(),
             Some(path) => return Err(PathError::NotAbsolute { path: path.clone() }),
             None => self.default_socket()?,
         };
         check_length(self.platform, &path)?;
         Ok(path)
+    }
+
+    /// Returns what names the socket, `--socket` or `RELAY_SOCKET`; none where it is the service's.
+    pub fn socket_named_by(&self) -> Option<&'static str> {
+        let by_variable = || self.relay_socket.is_some().then_some(SOCKET_VARIABLE);
+        let named_by = self.socket_option.as_ref().map(|_| SOCKET_OPTION).or_else(by_variable)?;
+        (self.service_socket() != self.socket()).then_some(named_by)
     }
 
     /// Returns where the service manager listens for the hub: [`Environment::socket`] without `RELAY_SOCKET`.
@@ -180,7 +193,7 @@ pub enum PathError {
     /// There is no private directory that ends with the user's session.
     #[error(
         "there is no place for the hub's socket: XDG_RUNTIME_DIR is not set and {} is not a directory of yours with \
-         mode 0700; set RELAY_SOCKET to an absolute path in a directory that only you can enter",
+         mode 0700",
         tried.display()
     )]
     NoRuntimeDir {
@@ -188,11 +201,11 @@ pub enum PathError {
         tried: PathBuf,
     },
     /// Neither `HOME` nor the user database knows the home directory.
-    #[error("your home directory is not known: set HOME")]
+    #[error("your home directory is not known")]
     NoHome,
     /// The path does not fit into a socket's address.
     #[error(
-        "the socket's path has {length} bytes and a Unix socket's may have {limit}: {}; set RELAY_SOCKET to a shorter one",
+        "the socket's path has {length} bytes and a Unix socket's may have {limit}: {}",
         path.display()
     )]
     TooLong {
@@ -224,6 +237,7 @@ mod tests {
     fn environment() -> Environment {
         Environment {
             platform: Platform::Linux,
+            socket_option: None,
             relay_socket: None,
             runtime_dir: Some("/run/user/1000".into()),
             run_user: "/nonexistent".into(),
@@ -238,6 +252,15 @@ mod tests {
         let environment = Environment { relay_socket: Some("/srv/ci/hub.sock".into()), ..environment() };
         assert_eq!(environment.socket(), Ok("/srv/ci/hub.sock".into()));
         assert_eq!(environment.service_socket(), Ok("/run/user/1000/relay/hub.sock".into()));
+        assert_eq!(environment.socket_named_by(), Some("RELAY_SOCKET"));
+        let told = Environment { socket_option: Some("/srv/x.sock".into()), ..environment };
+        assert_eq!((told.socket(), told.socket_named_by()), (Ok("/srv/x.sock".into()), Some("--socket")));
+    }
+
+    #[test]
+    fn a_variable_that_names_the_services_socket_leads_nowhere_else() {
+        let environment = Environment { relay_socket: environment().socket().ok(), ..environment() };
+        assert_eq!(environment.socket_named_by(), None);
     }
 
     #[test]
@@ -269,7 +292,6 @@ mod tests {
         fs::set_permissions(&own, fs::Permissions::from_mode(0o750)).unwrap();
         let error = environment.socket().unwrap_err();
         assert_eq!(error, PathError::NoRuntimeDir { tried: own });
-        assert!(error.to_string().contains("set RELAY_SOCKET"), "{error}");
     }
 
     #[test]

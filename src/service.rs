@@ -46,7 +46,7 @@ impl fmt::Display for Manager {
 /// Returns the service manager that answers this user.
 ///
 /// # Errors
-/// None does. The error says how to do without.
+/// None does.
 pub fn detect(environment: &Environment, commands: &mut dyn Commands) -> Result<Manager, ServiceError> {
     match environment.platform {
         Platform::Linux => systemd::answers(commands).map(|()| Manager::Systemd),
@@ -198,10 +198,7 @@ pub enum ServiceError {
         path: PathBuf,
     },
     /// Nobody would start the hub.
-    #[error(
-        "no service manager answers for you ({reason}): run `relay-hub` in the foreground instead, with RELAY_SOCKET \
-         set to the same path for it and for its clients"
-    )]
+    #[error("no service manager answers for you ({reason})")]
     NoManager {
         /// What was tried and what it said.
         reason: String,

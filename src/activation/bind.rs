@@ -98,7 +98,7 @@ fn private_directory(directory: &Path) -> Result<(), BindError> {
         return Err(BindError::ForeignDirectory { path, owner: found.uid(), uid });
     }
     if found.mode() & 0o077 != 0 {
-        return Err(BindError::OpenDirectory { path, mode: found.mode() & 0o777 });
+        return Err(BindError::OpenDirectory { path, mode: found.mode() & 0o7777 });
     }
     movable_ancestor(directory, uid).map_or(Ok(()), |ancestor| Err(BindError::MovableDirectory { path, ancestor }))
 }
@@ -179,42 +179,41 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Why a path cannot be bound. Each says what to do.
+/// Why a path cannot be bound. What to do is said by whoever tells it.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The path is relative or too long.
     #[error(transparent)]
     Path(#[from] PathError),
     /// A hub is there already.
-    #[error("a hub is running already: it listens at {}; see `relayctl status`", path.display())]
+    #[error("a hub is running already: it listens at {}", path.display())]
     AlreadyRunning {
         /// Where.
         path: PathBuf,
     },
     /// Something that is not a dead socket of ours has the path.
-    #[error("{} is not a socket of ours: move it away, or set RELAY_SOCKET to another path", path.display())]
+    #[error("{} is not a socket of ours", path.display())]
     InTheWay {
         /// The path.
         path: PathBuf,
     },
     /// The directory's name leads elsewhere.
     #[error(
-        "{} is a symbolic link: set RELAY_SOCKET to a path in the directory itself, which `readlink -f '{}'` shows",
-        path.display(), path.display()
+        "{} is a symbolic link, not a directory", path.display()
     )]
     LinkedDirectory {
         /// The link.
         path: PathBuf,
     },
     /// The directory's name is taken.
-    #[error("{} is not a directory: move it away, or set RELAY_SOCKET to a path in another one", path.display())]
+    #[error("{} is not a directory", path.display())]
     NotADirectory {
         /// What is there.
         path: PathBuf,
     },
     /// Another user could replace the socket.
     #[error(
-        "{} belongs to user {owner}, and you are user {uid}: set RELAY_SOCKET to a path in a directory of yours",
+        "{} belongs to user {owner}, and you are user {uid}",
         path.display()
     )]
     ForeignDirectory {
@@ -226,7 +225,7 @@ pub enum BindError {
         uid: u32,
     },
     /// Another user could enter the directory.
-    #[error("{} has mode {mode:04o}, so others can enter it: run `chmod 700 '{}'`", path.display(), path.display())]
+    #[error("{} has mode {mode:04o}, so others can enter it", path.display())]
     OpenDirectory {
         /// The directory.
         path: PathBuf,
@@ -235,8 +234,7 @@ pub enum BindError {
     },
     /// Somebody holds the lock of those who start a hub.
     #[error(
-        "another process keeps {} locked: `fuser -v '{}'` shows which; end it, or set RELAY_SOCKET to a path elsewhere",
-        path.display(), path.display()
+        "another process keeps {} locked", path.display()
     )]
     Locked {
         /// The directory.
@@ -244,7 +242,7 @@ pub enum BindError {
     },
     /// Another user could put a directory of his own in its place.
     #[error(
-        "others can replace {}, since they can write to {}: set RELAY_SOCKET to a path elsewhere",
+        "others can replace {}, since they can write to {}",
         path.display(), ancestor.display()
     )]
     MovableDirectory {

@@ -1,16 +1,14 @@
 //! The hub: takes its socket over or binds it, and serves until it is idle or told to end.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::Parser;
 use relay::activation::{self, Listener};
 use relay::arguments::HubArguments;
+use relay::cli::programs::{self, ProgramError};
 use relay::daemon::{self, DaemonConfig, ProgramFile};
 use relay::hub::{self, Limits};
-use relay::logging::{self, Program};
+use relay::logging::{self, Log, Program};
 use relay::paths::Environment;
 use relay::runtime;
 
@@ -19,36 +17,43 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     let file = ProgramFile::of_process();
-    let arguments = HubArguments::parse();
-    // Before the log, which may start a thread: taking sockets over needs the process to have only one.
-    let place = arguments.socket.clone();
-    let listener = activation::acquire(|| place.map_or_else(|| Environment::of_process().socket(), Ok));
-    let _log = match logging::init(Program::Hub) {
-        Ok(log) => log,
-        Err(error) => {
-            let _nobody_reads = writeln!(io::stderr(), "relay-hub: {error}");
-            return ExitCode::FAILURE;
-        }
+    let arguments: HubArguments = match programs::arguments() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit,
     };
-    match listener.context("no socket to listen on").and_then(|listener| run(&arguments, listener, file)) {
+    // Before the log, which may start a thread: taking sockets over needs the process to have only one.
+    let environment = Environment { socket_option: arguments.socket.clone(), ..Environment::of_process() };
+    let listener = limits(&arguments).and_then(|limits| Ok((limits, activation::acquire(|| environment.socket())?)));
+    let log = match logging::init(Program::Hub) {
+        Ok(log) => log,
+        Err(error) => return programs::fail(error.into(), Log::default()),
+    };
+    match listener.and_then(|(limits, listener)| run(limits, listener, arguments.idle_timeout, file)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => programs::fail(error, log),
     }
 }
 
-fn run(arguments: &HubArguments, listener: Listener, file: Option<ProgramFile>) -> anyhow::Result<()> {
+/// Returns the limits that the variable and then the options set.
+fn limits(arguments: &HubArguments) -> Result<Limits, ProgramError> {
     let mut limits = Limits::default();
     if let Ok(list) = std::env::var("RELAY_LIMITS") {
-        limits.set_all(&list).context("RELAY_LIMITS")?;
+        limits.set_all(&list).map_err(|source| ProgramError::Limit { given: "RELAY_LIMITS", source })?;
     }
     for pair in &arguments.limits {
-        limits.set(pair).context("--limit")?;
+        limits.set(pair).map_err(|source| ProgramError::Limit { given: "--limit", source })?;
     }
+    Ok(limits)
+}
+
+fn run(
+    limits: Limits,
+    listener: Listener,
+    idle_timeout: Option<Duration>,
+    file: Option<ProgramFile>,
+) -> Result<(), ProgramError> {
     let default_timeout = listener.is_inherited().then_some(IDLE_TIMEOUT);
-    let idle_timeout = arguments.idle_timeout.or(default_timeout);
+    let idle_timeout = idle_timeout.or(default_timeout);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = listener.path().map(|path| path.display().to_string()),
@@ -63,7 +68,7 @@ fn run(arguments: &HubArguments, listener: Listener, file: Option<ProgramFile>) 
         Listener::Inherited(socket) => (socket, None),
         Listener::Bound(socket, path) => (socket, Some(path)),
     };
-    let served = runtime::run(daemon::run(socket, config)).context("no runtime")?;
+    let served = runtime::run(daemon::run(socket, config))?;
     tracing::info!("the hub leaves");
-    served.context("the hub cannot serve")
+    Ok(served?)
 }

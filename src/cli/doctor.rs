@@ -60,11 +60,7 @@ struct Examined {
 }
 
 impl Examined {
-    fn of(context: &Context) -> Self {
-        let mut environment = Environment::of_process();
-        if let Some(socket) = &context.socket {
-            environment.relay_socket = std::path::absolute(socket).ok();
-        }
+    fn of(environment: Environment) -> Self {
         let socket = environment.socket();
         let reach = socket.as_deref().ok().map(Reach::of);
         let service_reach = environment.service_socket().map_or(Reach::Missing, |socket| Reach::of(&socket));
@@ -84,17 +80,17 @@ impl DoctorArgs {
     /// A check failed.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
-        let mut findings = examine(context).await;
+        let environment = context.environment()?;
+        let mut findings = examine(&environment).await;
         if self.fix {
             let fixes = fixes(&findings);
-            let environment = Environment::of_process();
             for fix in &fixes {
                 repair::perform(fix, &environment, &mut context.out);
             }
             if fixes.is_empty() {
                 context.out.say(&Line::of("nothing to repair without you"));
             } else {
-                findings = examine(context).await;
+                findings = examine(&environment).await;
             }
         }
         for finding in &findings {
@@ -104,8 +100,8 @@ impl DoctorArgs {
     }
 }
 
-async fn examine(context: &Context) -> Vec<Finding> {
-    let mut examined = Examined::of(context);
+async fn examine(environment: &Environment) -> Vec<Finding> {
+    let mut examined = Examined::of(environment.clone());
     let mut findings = programs::check(&mut examined);
     findings.extend(units::check(&examined));
     findings.extend(socket::check(&examined));

@@ -1,5 +1,6 @@
 //! What can go wrong in a command, the exit code it has, and what to do next.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
@@ -7,6 +8,8 @@ use std::process::ExitCode;
 use crate::paths::PathError;
 use crate::protocol::{AskState, ErrorCode, Refusal};
 use crate::service::ServiceError;
+
+use super::programs::ProgramError;
 
 /// The exit codes: scripts rest on them, `relayctl --help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +43,12 @@ impl From<ErrorCode> for Exit {
             ErrorCode::Timeout => Self::TimedOut,
             ErrorCode::PeerGone => Self::PeerGone,
             ErrorCode::PeerNotFound => Self::NobodyThere,
+            ErrorCode::BadArgs => Self::Usage,
             ErrorCode::NameTaken
             | ErrorCode::NotRegistered
             | ErrorCode::AlreadyRegistered
             | ErrorCode::UnknownAsk
             | ErrorCode::BadMsg
-            | ErrorCode::BadArgs
             | ErrorCode::ProtocolMismatch
             | ErrorCode::TooLarge
             | ErrorCode::RateLimited
@@ -94,6 +97,17 @@ pub(super) enum CliError {
     /// The service manager did not do as it was told.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// No service manager would start a hub.
+    #[error("{error}")]
+    NoManager {
+        /// What was tried.
+        error: ServiceError,
+        /// How to start one without.
+        next: String,
+    },
+    /// `relay-hub` or `relay-channel` cannot do its work.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// A relative path means nothing here.
     #[error("the current directory is not known: {0}")]
     CurrentDirectory(#[source] io::Error),
@@ -134,6 +148,14 @@ pub(super) enum CliError {
     /// The journal cannot be read.
     #[error("journalctl cannot show the log: {0}")]
     Journal(String),
+    /// The directory of the log files is not there.
+    #[error(
+        "there is no directory {directory}: a session's channel makes it and logs there only where the plugin has started it"
+    )]
+    NoLogFiles {
+        /// The directory that was named.
+        directory: String,
+    },
     /// Log files cannot be read.
     #[error("the log files in {directory} cannot be read")]
     LogFiles {
@@ -189,6 +211,11 @@ impl CliError {
         if let Self::Incomplete(exit) = self {
             return *exit;
         }
+        if let Self::Program(error) = self
+            && error.is_wrong_usage()
+        {
+            return Exit::Usage;
+        }
         if let Self::Output(error) = self
             && error.kind() == io::ErrorKind::BrokenPipe
         {
@@ -213,6 +240,8 @@ impl CliError {
             | Self::Withdrawn
             | Self::ClientEnded
             | Self::Service(_)
+            | Self::NoManager { .. }
+            | Self::Program(_)
             | Self::CurrentDirectory(_)
             | Self::Input(_)
             | Self::InputNotText
@@ -223,6 +252,7 @@ impl CliError {
             | Self::Demo { .. }
             | Self::NoLog(_)
             | Self::Journal(_)
+            | Self::NoLogFiles { .. }
             | Self::LogFiles { .. }
             | Self::Directory { .. }
             | Self::Unhealthy { .. }
@@ -232,8 +262,8 @@ impl CliError {
 
     /// Returns what to do now: a command where there is one. The hub's own advice speaks to a model as well as to a
     /// person; where a command of `relayctl` helps more, it stands here.
-    pub(super) fn next(&self) -> &str {
-        match self {
+    pub(super) fn next(&self) -> Cow<'_, str> {
+        let next = match self {
             Self::Refused(refusal) if refusal.code == ErrorCode::PeerNotFound => "relayctl peers",
             Self::Refused(refusal) => &refusal.next,
             Self::Unanswered { code: ErrorCode::Timeout, .. } => "ask again with a longer --timeout",
@@ -243,6 +273,8 @@ impl CliError {
             Self::ClientEnded => "relayctl status",
             Self::Path(error) => next_for_path(error),
             Self::Service(error) => next_for_service(error),
+            Self::NoManager { next, .. } => next,
+            Self::Program(error) => return error.next(),
             Self::CurrentDirectory(_) => "cd to a directory that exists",
             Self::Input(_) => "give the question as an argument, in quotes",
             Self::InputNotText => "put the data into a file and ask with its path",
@@ -252,18 +284,24 @@ impl CliError {
             Self::Demo { .. } => "RELAY_LOG=debug relayctl demo",
             Self::NoLog(_) => "look where relay-hub was started: it logs to its standard error",
             Self::Journal(_) => "ask to be put into the group systemd-journal, or look as its member",
-            Self::LogFiles { .. } => "relayctl doctor",
+            Self::NoLogFiles { .. } => "relayctl logs --files ~/.claude/plugins/data/relay-claude-relay/logs",
+            Self::LogFiles { .. } => "name a directory with files like relay-2026-02-28.log that you can read",
             Self::Directory { .. } => "name a directory that you can write to",
             Self::Unhealthy { next, .. } => next,
             Self::Interrupted => "relayctl demo",
-        }
+        };
+        next.into()
     }
 }
 
-const fn next_for_path(error: &PathError) -> &'static str {
+/// Returns what to do where there is no place for the socket.
+pub(super) const fn next_for_path(error: &PathError) -> &'static str {
     match error {
         PathError::NoHome => "set HOME",
-        PathError::NotAbsolute { .. } | PathError::NoRuntimeDir { .. } | PathError::TooLong { .. } => {
+        PathError::NoRuntimeDir { .. } => {
+            "log in, so that XDG_RUNTIME_DIR is set; in a container: export RELAY_SOCKET=\"$HOME/.relay/hub.sock\"; relay-hub &"
+        }
+        PathError::NotAbsolute { .. } | PathError::TooLong { .. } => {
             "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter"
         }
     }
@@ -275,7 +313,9 @@ const fn next_for_service(error: &ServiceError) -> &'static str {
         ServiceError::Path(error) => next_for_path(error),
         ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL,
         ServiceError::Unnameable { .. } => "install the programs in a directory with a plain name",
-        ServiceError::NoManager { .. } => "RELAY_SOCKET=PATH relay-hub",
+        ServiceError::NoManager { .. } => {
+            "log in, so that your service manager answers, and do it again; where there is none nothing is installed"
+        }
         ServiceError::Plan(_) | ServiceError::Plist(_) => "relayctl install-service --dry-run",
     }
 }
@@ -312,7 +352,7 @@ mod tests {
         unknown_ask 1
         bad_msg 1
         hub_unreachable 3
-        bad_args 1
+        bad_args 2
         protocol_mismatch 1
         too_large 1
         rate_limited 1
@@ -365,6 +405,6 @@ mod tests {
     #[test]
     fn an_unknown_name_leads_to_the_list_of_names() {
         let error = CliError::from(Refusal::new(ErrorCode::PeerNotFound, "no peer is called web", "call relay_peers"));
-        assert_eq!((error.exit(), error.next()), (Exit::NobodyThere, "relayctl peers"));
+        assert_eq!((error.exit(), error.next().as_ref()), (Exit::NobodyThere, "relayctl peers"));
     }
 }

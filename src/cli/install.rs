@@ -5,6 +5,7 @@ use clap::Args;
 use super::Context;
 use super::error::{CliError, Exit};
 use super::output::{Line, Output};
+use super::service_view::foreground;
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Effect, Manager, Plan, ServiceError, Step, SystemCommands};
 
@@ -32,7 +33,13 @@ impl InstallArgs {
     #[expect(clippy::unused_async, reason = "every subcommand is run alike")]
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         let mut machine = Machine::of_process();
-        let manager = machine.manager(self.dry_run)?;
+        let manager = machine.manager(self.dry_run).map_err(|error| {
+            if matches!(error, ServiceError::NoManager { .. }) {
+                CliError::NoManager { error, next: foreground(&machine.environment) }
+            } else {
+                error.into()
+            }
+        })?;
         let bindir = service::bindir(&std::env::current_exe().map_err(CliError::Runtime)?)?;
         let plan = service::install(&manager, &machine.environment, &bindir)?;
         if self.dry_run {

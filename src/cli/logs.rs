@@ -1,5 +1,6 @@
 //! `relayctl logs`: what the hub has logged, from wherever it logs to, in one look.
 
+use std::io;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Duration, Local, NaiveDate, NaiveDateTime, Utc};
@@ -64,14 +65,14 @@ impl LogsArgs {
         let wanted = Wanted { follow: self.follow, since: self.since, lines: self.lines };
         let environment = Environment::of_process();
         let source = match self.files {
-            Some(directory) => Source::Files(directory),
+            Some(directory) => Source::Files(named(directory)?),
             None => source(&environment, || ServiceView::look(&environment))?,
         };
         let mut interrupt = Interrupt::listen()?;
         let shown = async {
-            match source {
+            match &source {
                 Source::Journal => journal::show(&environment, wanted, &mut context.out).await,
-                Source::Files(directory) => files::show(&directory, wanted, &mut context.out).await,
+                Source::Files(directory) => files::show(directory, wanted, &mut context.out).await,
             }
         };
         let shown = tokio::select! {
@@ -79,9 +80,24 @@ impl LogsArgs {
             () = interrupt.wait() => return Ok(Exit::Done),
         };
         if !shown {
-            context.out.say(&Line::of("nothing was logged in that time"));
+            let place = match &source {
+                Source::Journal => "the journal".to_owned(),
+                Source::Files(directory) => directory.display().to_string(),
+            };
+            context.out.say(&Line::of(&format!("nothing of that time is in {place}")));
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Checks that a directory that the user named is there: an empty log is not what a wrong path is.
+fn named(directory: PathBuf) -> Result<PathBuf, CliError> {
+    match std::fs::metadata(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(CliError::NoLogFiles { directory: directory.display().to_string() })
+        }
+        // What else is wrong is told by whoever reads it.
+        Ok(_) | Err(_) => Ok(directory),
     }
 }
 

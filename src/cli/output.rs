@@ -166,6 +166,17 @@ impl Output {
         let _ = writeln!(self.stderr, "{}", line.0).and_then(|()| self.stderr.flush());
     }
 
+    /// Tells the person of something that the command does without, and what to do about it.
+    pub(super) fn warn(&mut self, what: &str, next: &str) {
+        self.say(&Line::of(&format!("warning: {what}")));
+        self.say(&Line::of(&format!("next: {}", visible_line(next))));
+    }
+
+    /// Tells the person of an error that the command does without.
+    pub(super) fn warn_of(&mut self, error: &CliError) {
+        self.warn(&error.message(), &error.next());
+    }
+
     /// Tells the person what is being waited for, where a person is looking.
     pub(super) fn say_progress(&mut self, line: &Line) {
         if self.stderr_is_terminal && !self.json {
@@ -188,15 +199,15 @@ impl Output {
         if exit == Exit::Done {
             return exit;
         }
-        let (message, next) = (error.message(), visible_line(error.next()));
+        let (message, next) = (error.message(), error.next());
         if self.json && !error.is_told_as_data() {
-            let body = Failure { error: FailureBody { code: error.code(), message: &message, next: error.next() } };
+            let body = Failure { error: FailureBody { code: error.code(), message: &message, next: &next } };
             // The exit code and stderr still tell where stdout is gone.
             let _ = self.print_json("error", &body);
         }
         let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
         self.say(&Line::of(&format!("error: {message}{code}")));
-        self.say(&Line::of(&format!("next: {next}")));
+        self.say(&Line::of(&format!("next: {}", visible_line(&next))));
         exit
     }
 }

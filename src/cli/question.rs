@@ -29,9 +29,17 @@ impl QuestionArgs {
     /// Returns the question's text, read from `input` where the argument is `-`.
     ///
     /// # Errors
-    /// The input cannot be read, is no text, or is over [`BODY_MAX_BYTES`].
+    /// The input cannot be read, is no text, is over [`BODY_MAX_BYTES`], or nothing is asked.
     pub(super) fn text(&self, input: impl Read) -> Result<String, CliError> {
-        if self.question == "-" { read_text(input) } else { Ok(self.question.clone()) }
+        let text = if self.question == "-" { read_text(input)? } else { self.question.clone() };
+        if text.len() > BODY_MAX_BYTES {
+            return Err(too_large(text.len() as u64, false).into());
+        }
+        if text.trim().is_empty() {
+            let next = "say in it what you want to know; with - it is read from standard input";
+            return Err(Refusal::new(ErrorCode::BadArgs, "the question is empty", next).into());
+        }
+        Ok(text)
     }
 }
 
@@ -45,9 +53,6 @@ fn read_text(mut input: impl Read) -> Result<String, CliError> {
     }
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
-    }
-    if bytes.len() > BODY_MAX_BYTES {
-        return Err(too_large(bytes.len() as u64, false).into());
     }
     String::from_utf8(bytes).map_err(|_| CliError::InputNotText)
 }
@@ -65,7 +70,9 @@ fn too_large(bytes: u64, and_more: bool) -> Refusal {
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     let timeout = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+        Err(_) => {
+            humantime::parse_duration(text).map_err(|_| "it has to be like 90s, 5m, 2h, or a number of seconds")?
+        }
     };
     let bounds = Duration::from_secs(1)..=Duration::from_secs(TIMEOUT_MAX_S);
     if bounds.contains(&timeout) { Ok(timeout) } else { Err("it has to be from 1s to 1day".to_owned()) }
@@ -74,6 +81,7 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::error::Exit;
 
     #[test]
     fn a_timeout_has_a_unit_or_is_in_seconds() {
@@ -110,6 +118,15 @@ mod tests {
         assert_eq!(error.to_string(), "the question has 100000 bytes and may have 65536");
         let error = question("-").text(io::repeat(b'x')).unwrap_err();
         assert!(error.to_string().starts_with("the question has more than 16"), "{error}");
+    }
+
+    #[test]
+    fn a_question_that_asks_nothing_is_wrong_usage_wherever_it_comes_from() {
+        for error in [question(" ").text(io::empty()).unwrap_err(), question("-").text(&b"\n"[..]).unwrap_err()] {
+            assert_eq!((error.exit(), error.to_string().as_str()), (Exit::Usage, "the question is empty"));
+        }
+        let error = question(&"x".repeat(BODY_MAX_BYTES + 1)).text(io::empty()).unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::TooLarge));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::error::next_for_path;
 use super::reach::Reach;
 use crate::paths::Environment;
 use crate::service::{self, LABEL, Manager, SERVICE_UNIT, SOCKET_UNIT, SystemCommands, UnitStatus};
@@ -14,6 +15,18 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// After how many restarts a hub counts as one that keeps crashing.
 const RESTARTS_MANY: u32 = 3;
+
+/// What starts a hub where no service manager does, at the place where programs with the same environment look for it.
+const FOREGROUND: &str = "relay-hub &   (or without the & in a terminal of its own)";
+
+/// Returns the command that starts a hub where no service manager does, and makes a place for its socket if there is none.
+pub(super) fn foreground(environment: &Environment) -> String {
+    match (environment.socket(), &environment.socket_option) {
+        (Err(error), _) => next_for_path(&error).to_owned(),
+        (Ok(socket), Some(_)) => format!("relay-hub --socket '{}' &", socket.display()),
+        (Ok(_), None) => FOREGROUND.to_owned(),
+    }
+}
 
 /// Something that is not as it should be, and the one command that cures it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -117,7 +130,7 @@ impl ServiceView {
     pub(super) fn restart_command(&self) -> String {
         match self {
             Self::Seen { manager, .. } => service::restart_command(manager),
-            Self::None(_) => "relayctl doctor".to_owned(),
+            Self::None(_) => "end the hub's process, and connect again: the service manager starts the next".to_owned(),
         }
     }
 
@@ -131,6 +144,9 @@ impl ServiceView {
         match self {
             Self::Seen { manager: Manager::Systemd, .. } => self.systemd_warnings(reach),
             Self::Seen { manager: Manager::Launchd { domain }, .. } => self.launchd_warnings(domain, reach),
+            Self::None(_) if matches!(reach, Reach::Missing | Reach::Abandoned) => {
+                vec![Warning::new("no service manager is there to start a hub", FOREGROUND)]
+            }
             Self::None(_) => Vec::new(),
         }
     }
@@ -240,7 +256,31 @@ pub(super) mod tests {
     #[test]
     fn a_service_that_works_is_worth_no_warning() {
         assert_eq!(told(&systemd(LISTENS, IDLE), &Reach::Listening), "");
-        assert_eq!(told(&ServiceView::None("no bus".into()), &Reach::Missing), "");
+        assert_eq!(told(&ServiceView::None("no bus".into()), &Reach::Listening), "");
+    }
+
+    #[test]
+    fn without_a_service_manager_the_next_step_is_a_hub_in_the_foreground_with_a_place_for_its_socket() {
+        let container = Environment {
+            platform: crate::paths::Platform::Linux,
+            socket_option: None,
+            relay_socket: None,
+            runtime_dir: None,
+            run_user: "/nonexistent".into(),
+            ..Environment::of_process()
+        };
+        let said = [
+            told(&ServiceView::None("no bus".into()), &Reach::Missing),
+            foreground(&container),
+            foreground(&Environment { runtime_dir: Some("/run/user/1".into()), ..container.clone() }),
+            foreground(&Environment { socket_option: Some("/srv/hub.sock".into()), ..container }),
+        ];
+        insta::assert_snapshot!(said.join("\n"), @r#"
+        no service manager is there to start a hub -> relay-hub &   (or without the & in a terminal of its own)
+        log in, so that XDG_RUNTIME_DIR is set; in a container: export RELAY_SOCKET="$HOME/.relay/hub.sock"; relay-hub &
+        relay-hub &   (or without the & in a terminal of its own)
+        relay-hub --socket '/srv/hub.sock' &
+        "#);
     }
 
     #[test]

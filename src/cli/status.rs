@@ -12,7 +12,7 @@ use super::output::{Format, Line, Output};
 use super::reach::Reach;
 use super::service_view::{ServiceView, Warning};
 use super::{Context, wording};
-use crate::paths::Environment;
+use crate::client::next_without_listener;
 use crate::protocol::{ErrorCode, PeerView, Refusal, StatusAnswer, VersionRange};
 use crate::service::UnitStatus;
 
@@ -33,8 +33,8 @@ impl StatusArgs {
     /// No hub answers.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
-        let socket = context.socket()?;
-        let environment = Environment::of_process();
+        let environment = context.environment()?;
+        let socket = environment.socket()?;
         let reach = Reach::of(&socket);
         let answers = match &reach {
             Reach::Listening => Some(ask(context).await),
@@ -42,8 +42,8 @@ impl StatusArgs {
         };
         // Asked after connecting, which may have started the hub.
         let service = ServiceView::look(&environment);
-        let elsewhere = environment.service_socket().is_ok_and(|own| own != socket);
-        let mut report = Report { socket, reach, service, elsewhere, hub: None };
+        let named_by = environment.socket_named_by();
+        let mut report = Report { socket, named_by, reach, service, hub: None, refusal: None };
         let out = &mut context.out;
         match answers {
             Some(Ok((status, peers))) => {
@@ -52,8 +52,9 @@ impl StatusArgs {
                 Ok(Exit::Done)
             }
             Some(Err(refusal)) => {
+                let refusal = report.refusal.insert(report.refused(refusal)).clone();
                 report.show(out)?;
-                Err(report.silent(refusal).into())
+                Err(refusal.into())
             }
             None => {
                 report.show(out)?;
@@ -74,11 +75,13 @@ async fn ask(context: &Context) -> Result<(StatusAnswer, Vec<PeerView>), Refusal
 /// Everything that was found.
 struct Report {
     socket: PathBuf,
+    /// What names the socket, where it is not the service's.
+    named_by: Option<&'static str>,
     reach: Reach,
     service: ServiceView,
-    /// Whether the socket is not the one of the service.
-    elsewhere: bool,
     hub: Option<HubView>,
+    /// Why the hub that listens says nothing of itself.
+    refusal: Option<Refusal>,
 }
 
 struct HubView {
@@ -94,8 +97,7 @@ impl Report {
         }
         out.print(&self.text())?;
         for warning in warnings {
-            out.say(&Line::of(&format!("warning: {}", warning.what)));
-            out.say(&Line::of(&format!("next: {}", warning.next)));
+            out.warn(&warning.what, &warning.next);
         }
         Ok(())
     }
@@ -109,10 +111,10 @@ impl Report {
             rows.push(("peers", peers_text(peers)));
             rows.push(("open asks", status.open_asks.to_string()));
             rows.push(("limits", limits_text(&status.refused)));
-        } else if let Some(why) = self.reach.why_not(&self.socket) {
-            rows.push(("hub", format!("not reachable: {why}")));
         } else {
-            rows.push(("hub", "does not answer".to_owned()));
+            let refused = || self.refusal.as_ref().map(|refusal| refusal.message.clone());
+            let why = self.reach.why_not(&self.socket).or_else(refused).unwrap_or_default();
+            rows.push(("hub", format!("not reachable: {why}")));
         }
         let rows: Vec<String> = rows.iter().map(|(label, value)| format!("{label:<11}{value}")).collect();
         Line::of(&rows.join("\n"))
@@ -120,13 +122,13 @@ impl Report {
 
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        if self.elsewhere {
-            if self.hub.is_none() {
-                let what = "RELAY_SOCKET or --socket leads away from the service's socket";
-                warnings.push(Warning::new(what, "unset RELAY_SOCKET"));
+        match self.named_by {
+            None => warnings.extend(self.service.warnings(&self.reach)),
+            Some(name) if !matches!(self.reach, Reach::Listening) => {
+                let what = format!("{name} leads to a place where no hub is reached");
+                warnings.push(Warning::new(what, next_without_listener(self.named_by, &self.socket)));
             }
-        } else {
-            warnings.extend(self.service.warnings(&self.reach));
+            Some(_) => {}
         }
         if let Some(hub) = &self.hub {
             warnings.extend(version_warnings(&hub.status, &self.service.restart_command()));
@@ -142,15 +144,19 @@ impl Report {
         Refusal::new(ErrorCode::HubUnreachable, why, next)
     }
 
-    /// Says what to do about a hub that was reached and does not answer: the service's own is replaced.
-    fn silent(&self, refusal: Refusal) -> Refusal {
-        let is_hanging = refusal.code == ErrorCode::HubUnreachable;
-        let next = if is_hanging && !self.elsewhere && self.service.is_loaded() {
-            self.service.restart_command()
+    /// Says what to do about a hub that listens and does not answer or refuses: the service's own can be replaced.
+    fn refused(&self, refusal: Refusal) -> Refusal {
+        if self.named_by.is_some() || !self.service.is_loaded() {
+            return refusal;
+        }
+        let restart = self.service.restart_command();
+        if refusal.code == ErrorCode::HubUnreachable {
+            Refusal { next: restart, ..refusal }
+        } else if refusal.code == ErrorCode::RateLimited {
+            Refusal { next: format!("{} ({restart})", refusal.next), ..refusal }
         } else {
-            refusal.next
-        };
-        Refusal { next, ..refusal }
+            refusal
+        }
     }
 
     fn json<'a>(&'a self, warnings: &'a [Warning]) -> StatusView<'a> {
@@ -340,8 +346,9 @@ mod tests {
             socket: "/run/user/1000/relay/hub.sock".into(),
             reach: Reach::Listening,
             service: systemd(LISTENS, IDLE),
-            elsewhere: false,
+            named_by: None,
             hub: Some(HubView { status, peers: vec![peer("backend"), peer("web")] }),
+            refusal: None,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::arguments::{ChannelArguments, HubArguments};
 fn usage(args: &[&str]) -> String {
     let (mut out, captured) = capture::output(false);
     let error = Cli::try_parse_from([&["relayctl"], args].concat()).unwrap_err();
-    let exit = explain_usage(&error, args.iter().map(Into::into), &mut out);
+    let exit = explain_usage(&error, &next_after_wrong_usage(args.iter().map(Into::into)), &mut out);
     format!("{}--- exit {}\n", captured.text(), exit as u8)
 }
 
@@ -51,7 +51,7 @@ fn the_socket_may_be_named_before_or_after_the_subcommand() {
 fn a_named_socket_wins_and_is_taken_from_the_current_directory() {
     let (out, _) = capture::output(false);
     let context = Context { socket: Some("x.sock".into()), out };
-    assert_eq!(context.socket().unwrap(), std::env::current_dir().unwrap().join("x.sock"));
+    assert_eq!(context.environment().unwrap().socket().unwrap(), std::env::current_dir().unwrap().join("x.sock"));
 }
 
 #[test]
@@ -138,6 +138,7 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         ServiceError::Plan(command).into(),
         ServiceError::Plan(PlanError::Start { command: "systemctl".into(), source: denied() }).into(),
         ServiceError::Plist("bad".into()).into(),
+        CliError::NoManager { error: ServiceError::NoManager { reason: "no bus".into() }, next: "relay-hub &".into() },
         CliError::CurrentDirectory(denied()),
         CliError::Input(denied()),
         CliError::InputNotText,
@@ -148,6 +149,7 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         CliError::Demo { step: "ask", reason: "no answer".into() },
         CliError::NoLog("no bus".into()),
         CliError::Journal("no permission".into()),
+        CliError::NoLogFiles { directory: "/srv".into() },
         CliError::LogFiles { directory: "/srv".into(), source: denied() },
         CliError::Directory { directory: "/srv".into(), source: denied() },
         CliError::Unhealthy { failed: 2, next: "chmod 700 /srv".into() },

@@ -366,7 +366,7 @@ impl Ledger {
     }
 
     fn unreachable(&self) -> Refusal {
-        let unreachable = || refusal::hub_unreachable(&self.config.socket, self.listener_missing);
+        let unreachable = || refusal::hub_unreachable(&self.config, self.listener_missing);
         self.turned_away.clone().unwrap_or_else(unreachable)
     }
 

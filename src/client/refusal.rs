@@ -2,19 +2,35 @@
 
 use std::path::Path;
 
+use super::ClientConfig;
 use crate::protocol::{AskId, ErrorCode, Refusal};
 
 /// No hub answers at the socket.
-pub(super) fn hub_unreachable(socket: &Path, listener_missing: bool) -> Refusal {
+pub(super) fn hub_unreachable(config: &ClientConfig, listener_missing: bool) -> Refusal {
+    let socket = config.socket.display();
     let (message, next) = if listener_missing {
-        (
-            format!("no hub listens at {}", socket.display()),
-            "run: relayctl install-service (or relay-hub in the foreground), then try again",
-        )
+        let leads = config.named_by.map(|name| format!(", where {name} leads")).unwrap_or_default();
+        (format!("no hub listens at {socket}{leads}"), next_without_listener(config.named_by, &config.socket))
     } else {
-        (format!("the hub at {} does not answer", socket.display()), "run: relayctl doctor --fix, then try again")
+        let next = "run: relayctl doctor --fix, then try again".to_owned();
+        (format!("the hub at {socket} does not answer"), next)
     };
     Refusal::new(ErrorCode::HubUnreachable, message, next)
+}
+
+/// Returns what to do where nobody listens at the socket. One that was named is more likely wrong than without a hub.
+pub(crate) fn next_without_listener(named_by: Option<&str>, socket: &Path) -> String {
+    let Some(name) = named_by else {
+        return "run: relayctl install-service (without a service manager: relay-hub &), then try again".to_owned();
+    };
+    // Whoever has the variable need not name the socket again.
+    let hub = if name.starts_with('-') {
+        format!("relay-hub {name} '{}' &", socket.display())
+    } else {
+        "relay-hub &".to_owned()
+    };
+    let without = if name.starts_with('-') { "leave it out" } else { "unset it" };
+    format!("correct {name} or {without}, or start a hub there: {hub}")
 }
 
 /// The hub does not know this request.

@@ -21,6 +21,9 @@ pub(super) fn peer_not_found(to: &str) -> Refusal {
         Err(NameError::Reserved) if to.trim().eq_ignore_ascii_case(SHELL) => {
             "a question from the shell is answered with its ask_id; the shell itself cannot be asked".to_owned()
         }
+        Err(NameError::Reserved) if ["all", "everyone"].iter().any(|all| to.trim().eq_ignore_ascii_case(all)) => {
+            format!("{to} names no peer; everybody is asked by a broadcast")
+        }
         Err(NameError::Reserved) => format!("{to} names no peer"),
     };
     let next = match PeerName::parse(to) {
@@ -270,7 +273,8 @@ pub(super) fn too_many_connections(limits: &Limits) -> Refusal {
     Refusal::new(
         ErrorCode::RateLimited,
         format!("the hub has {0} connections and the limit is {0}", limits.connections),
-        "close some, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS in the service's environment",
+        "end what holds them (ss -xp shows the processes), restart the hub, or raise the limit: relay-hub --limit \
+         connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment",
     )
 }
 

@@ -342,6 +342,7 @@ pub fn templates(bytes: &[u8]) {
     let bindir = Path::new("/opt").join(text.trim_start_matches('/'));
     let environment = |platform| Environment {
         platform,
+        socket_option: None,
         relay_socket: None,
         runtime_dir: Some("/run/user/1000".into()),
         run_user: "/run/user".into(),

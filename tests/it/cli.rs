@@ -59,6 +59,33 @@ fn a_question_that_is_too_large_is_refused_before_anybody_is_asked() {
 }
 
 #[test]
+fn a_socket_that_leads_nowhere_is_to_be_corrected_and_the_one_who_names_it_is_named() {
+    let next = "correct RELAY_SOCKET or unset it, or start a hub there: relay-hub &";
+    for args in [["peers"].as_slice(), &["ask", "backend", "?"]] {
+        let output = relayctl(args).env("RELAY_SOCKET", "/nonexistent/hub.sock").output().unwrap();
+        fails(&output, 3, next);
+        let said = text(&output.stderr);
+        assert!(said.starts_with("error: no hub listens at /nonexistent/hub.sock, where RELAY_SOCKET leads"), "{said}");
+    }
+    let output = relayctl(&["status"]).env("RELAY_SOCKET", "/nonexistent/hub.sock").output().unwrap();
+    assert!(text(&output.stderr).ends_with(&format!("next: {next}\n")), "{output:?}");
+    let next = "correct --socket or leave it out, or start a hub there: relay-hub --socket '/nonexistent/x' &";
+    fails(&relayctl(&["peers", "--socket", "/nonexistent/x"]).output().unwrap(), 3, next);
+}
+
+#[test]
+fn log_files_in_a_directory_that_is_not_there_are_no_empty_log() {
+    let output = relayctl(&["logs", "--files", "/nonexistent/logs"]).output().unwrap();
+    fails(&output, 1, "relayctl logs --files ~/.claude/plugins/data/relay-claude-relay/logs");
+    let said = text(&output.stderr);
+    assert!(said.starts_with("error: there is no directory /nonexistent/logs: a session's channel makes it"), "{said}");
+    let empty = tempfile::tempdir().unwrap();
+    let output = relayctl(&["logs", "--files"]).arg(empty.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), format!("nothing of that time is in {}\n", empty.path().display()));
+}
+
+#[test]
 fn a_relative_relay_socket_is_refused() {
     let output = relayctl(&["peers"]).env("RELAY_SOCKET", "hub.sock").output().unwrap();
     fails(&output, 3, "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter");

@@ -87,6 +87,19 @@ fn wrong_usage_is_2() {
     assert!(run(stage.relayctl(&["ask", "backend"])).starts_with("exit status: 2\n"));
     assert!(run(stage.relayctl(&["ask", "backend", "?", "--timeout", "0s"])).starts_with("exit status: 2\n"));
     assert!(run(stage.relayctl(&["broadcast"])).starts_with("exit status: 2\n"));
+    let address = "x".repeat(2000);
+    assert!(run(stage.relayctl(&["ask", &address, "?"])).starts_with("exit status: 2\n"));
+    for arguments in [["ask", "backend", ""].as_slice(), &["broadcast", ""], &["ask", "backend", "-"]] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(run(stage.relayctl(arguments)), @"
+            exit status: 2
+            --- stdout
+            --- stderr
+            error: the question is empty (bad_args)
+            next: say in it what you want to know; with - it is read from standard input
+            ");
+        }
+    }
 }
 
 #[test]
@@ -101,8 +114,8 @@ fn no_hub_is_3() {
             exit status: 3
             --- stdout
             --- stderr
-            error: no hub listens at SOCKET (hub_unreachable)
-            next: run: relayctl install-service (or relay-hub in the foreground), then try again
+            error: no hub listens at SOCKET, where RELAY_SOCKET leads (hub_unreachable)
+            next: correct RELAY_SOCKET or unset it, or start a hub there: relay-hub &
             ");
         }
     }

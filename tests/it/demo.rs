@@ -74,6 +74,10 @@ fn the_demo_shows_every_outcome_and_leaves_nothing_behind() {
     {
         assert!(told.contains(outcome), "{outcome} is not in {told}");
     }
+    for step in ["1. three sessions start", "5. a session is renamed", "10. everybody leaves"] {
+        assert!(told.contains(step), "{step} is not in {told}");
+    }
+    assert_eq!(text(&output.stderr), "", "the whole story is on stdout");
     assert!(!told.contains('\x1b'), "no colour without a terminal");
     demo.leaves_nothing();
 }

@@ -274,8 +274,10 @@ fn a_relay_socket_that_leads_nowhere_is_named() {
     };
     let report = wrong("/nonexistent/hub.sock");
     assert_eq!(report.code, Some(1));
-    assert_eq!(report.cure_of("socket-path"), "unset RELAY_SOCKET");
-    assert_eq!(wrong("hub.sock").cure_of("socket-path"), "unset RELAY_SOCKET");
+    assert!(report.cure_of("socket-path").starts_with("correct RELAY_SOCKET or unset it"), "{report:#?}");
+    assert!(
+        wrong("hub.sock").cure_of("socket-path").starts_with("set RELAY_SOCKET or --socket to a short absolute path")
+    );
     installed.doctor(&[]).expect_healthy();
 }
 

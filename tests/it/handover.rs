@@ -128,14 +128,15 @@ fn sockets_that_are_not_the_hubs_are_refused_with_their_names_and_nothing_is_bou
     let path = directory.path().join("handed.sock");
     let listener = UnixListener::bind(&path).unwrap();
     for (variables, says) in [
-        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web", r#"the sockets [\"web\"]"#),
-        ("LISTEN_PID=$$ LISTEN_FDS=1", r#"expected one with the name \"hub\""#),
+        ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web", r#"the sockets ["web"]"#),
+        ("LISTEN_PID=$$ LISTEN_FDS=1", r#"expected one with the name "hub""#),
         ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=hub:hub", "LISTEN_FDNAMES) are wrong"),
         ("LISTEN_PID=$$ LISTEN_FDS=many LISTEN_FDNAMES=hub", "LISTEN_FDNAMES) are wrong"),
     ] {
         let mut hub = Hub::inheriting(&listener, variables, &[], directory.path());
         assert_eq!(hub.ends().code(), Some(1), "{variables}");
         assert!(hub.log().contains(says), "{variables}: {}", hub.log());
+        assert!(hub.log().ends_with("next: relayctl install-service\n"), "{variables}: {}", hub.log());
         assert!(path.exists() && !directory.path().join("bound").exists(), "{variables}");
     }
 }

@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 mod activation;
+mod beginning;
 mod channel_alone;
 #[cfg(target_os = "linux")]
 mod chaos;

@@ -79,6 +79,59 @@ fn where_no_hub_is_the_status_exits_with_3_and_says_what_to_do() {
     assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
 }
 
+#[test]
+fn a_hub_that_is_full_is_named_so_with_its_limit_and_what_to_do() {
+    let hub = HubProcess::start(&["--limit", "connections=2"]);
+    let (_web, _backend) = (hub.session("web"), hub.session("backend"));
+    let output = relayctl(&hub, &["status"]).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stdout.contains("hub        not reachable: the hub has 2 connections and the limit is 2\n"), "{stdout}");
+    insta::assert_snapshot!(stderr, @"
+    error: the hub has 2 connections and the limit is 2 (rate_limited)
+    next: end what holds them (ss -xp shows the processes), restart the hub, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment
+    ");
+}
+
+/// A user of a container: no service manager, no runtime directory, and only these programs.
+fn container(home: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
+    let bindir = Path::new(RELAYCTL).parent().unwrap();
+    command.env_clear().env("HOME", home).env("PATH", bindir);
+    command
+}
+
+#[test]
+fn without_a_service_manager_every_advice_is_a_hub_in_the_foreground_and_it_works() {
+    let home = tempfile::tempdir().unwrap();
+    let next = |command: &mut Command| {
+        let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        said.lines().last().and_then(|line| line.strip_prefix("next: ")).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    let relayctl = |argument: &str| {
+        let mut command = container(home.path(), RELAYCTL);
+        command.arg(argument);
+        command
+    };
+    let advice = next(&mut relayctl("status"));
+    for argument in ["peers", "doctor", "install-service"] {
+        assert_eq!(next(&mut relayctl(argument)), advice, "{argument}");
+    }
+    assert_eq!(next(&mut container(home.path(), env!("CARGO_BIN_EXE_relay-hub"))), advice);
+    let runtime_dir = home.path().join("run");
+    for argument in ["status", "doctor", "install-service"] {
+        let said = next(relayctl(argument).env("XDG_RUNTIME_DIR", &runtime_dir));
+        assert!(said.starts_with("relay-hub &"), "{argument}: {said}");
+    }
+
+    let (_, commands) = advice.split_once("in a container: ").unwrap();
+    let tries = "for n in 1 2 3 4 5 6 7 8 9 10; do relayctl peers >/dev/null && break; /bin/sleep 0.1; done";
+    let script = format!("{commands}\n{tries}; relayctl status; code=$?; kill $!; wait $!; exit $code");
+    let output = container(home.path(), "/bin/sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("/.relay/hub.sock"), "{output:?}");
+}
+
 fn install(manager: &UserManager) -> PathBuf {
     let bindir =
         manager.install_programs(&[env!("CARGO_BIN_EXE_relay-hub"), RELAYCTL, env!("CARGO_BIN_EXE_relay-channel")]);

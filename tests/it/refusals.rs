@@ -131,8 +131,8 @@ fn hub_unreachable() {
     stage.hub.kill();
     insta::assert_snapshot!(masked(&refused(&web, "relay_broadcast", json!({"question": "?"})), &ids), @"
     hub_unreachable
-    no hub listens at SOCKET
-    run: relayctl install-service (or relay-hub in the foreground), then try again
+    no hub listens at SOCKET, where RELAY_SOCKET leads
+    correct RELAY_SOCKET or unset it, or start a hub there: relay-hub &
     ");
 }
 

@@ -8,6 +8,7 @@ use relay::service::{self, Manager};
 fn environment(platform: Platform, home: &str) -> Environment {
     Environment {
         platform,
+        socket_option: None,
         relay_socket: None,
         runtime_dir: Some("/run/user/1000".into()),
         run_user: "/run/user".into(),

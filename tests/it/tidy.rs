@@ -62,7 +62,19 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "cli",
-        may_use: &["protocol", "client", "arguments", "claude_code", "cli", "paths", "service", "logging", "runtime"],
+        may_use: &[
+            "protocol",
+            "client",
+            "hub",
+            "activation",
+            "arguments",
+            "claude_code",
+            "cli",
+            "paths",
+            "service",
+            "logging",
+            "runtime",
+        ],
         must_not_say: &[],
     },
 ];

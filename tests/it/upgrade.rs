@@ -111,7 +111,13 @@ fn as_user<F: Future<Output = ()>>(
 }
 
 fn client(socket: &Path, kind: ClientKind) -> (HubClient, UnboundedReceiver<ClientEvent>) {
-    let config = ClientConfig { socket: socket.to_owned(), key: PeerKey::random(), program: "load 1".to_owned(), kind };
+    let config = ClientConfig {
+        socket: socket.to_owned(),
+        named_by: None,
+        key: PeerKey::random(),
+        program: "load 1".to_owned(),
+        kind,
+    };
     HubClient::start(config)
 }
 

@@ -50,14 +50,14 @@ impl<'a> Play<'a> {
         self.everybody_leaves().await
     }
 
-    fn begin(&mut self, step: &'static str) {
+    fn begin(&mut self, step: &'static str) -> Result<(), Broken> {
         self.n_steps += 1;
         self.step = step;
-        self.transcript.step(self.n_steps, step);
+        self.transcript.step(self.n_steps, step)
     }
 
     async fn sessions_join(&mut self) -> Result<(), Broken> {
-        self.begin("three sessions start, each in its folder");
+        self.begin("three sessions start, each in its folder")?;
         for session in [&mut self.stage.frontend, &mut self.stage.backend, &mut self.stage.docs] {
             let mut greeting = session.initialize().await?;
             greeting.tools.sort();
@@ -70,7 +70,7 @@ impl<'a> Play<'a> {
     }
 
     async fn sessions_see_each_other(&mut self) -> Result<(), Broken> {
-        self.begin("they see each other");
+        self.begin("they see each other")?;
         let session = &mut self.stage.frontend;
         let deadline = Instant::now() + PATIENCE;
         let wanted = json!({ "you": "frontend", "peers": ["backend", "docs"] });
@@ -89,7 +89,7 @@ impl<'a> Play<'a> {
     }
 
     async fn a_question_is_answered(&mut self) -> Result<(), Broken> {
-        self.begin("a question is answered");
+        self.begin("a question is answered")?;
         let Stage { frontend, backend, .. } = &mut *self.stage;
         let told = &mut self.transcript;
         let ask = ask(told, frontend, "backend", json!({ "question": "Which port does the API listen on?" })).await?;
@@ -101,7 +101,7 @@ impl<'a> Play<'a> {
     }
 
     async fn everybody_is_asked(&mut self) -> Result<(), Broken> {
-        self.begin("everybody is asked");
+        self.begin("everybody is asked")?;
         let Stage { frontend, backend, docs, .. } = &mut *self.stage;
         let told = &mut self.transcript;
         let question = json!({ "question": "What are you working on?" });
@@ -124,7 +124,7 @@ impl<'a> Play<'a> {
     }
 
     async fn a_session_is_renamed(&mut self) -> Result<(), Broken> {
-        self.begin("a session is renamed and asked by its new name");
+        self.begin("a session is renamed and asked by its new name")?;
         let Stage { backend, docs, .. } = &mut *self.stage;
         let told = &mut self.transcript;
         let result = succeeds(told, docs, "relay_rename", json!({ "name": "handbook" })).await?;
@@ -139,7 +139,7 @@ impl<'a> Play<'a> {
     }
 
     async fn nobody_answers_in_time(&mut self) -> Result<(), Broken> {
-        self.begin("a question times out, and a late reply is refused");
+        self.begin("a question times out, and a late reply is refused")?;
         let Stage { frontend, backend, .. } = &mut *self.stage;
         let told = &mut self.transcript;
         let question = json!({ "question": "Are the tests green?", "timeout_seconds": 1 });
@@ -151,7 +151,7 @@ impl<'a> Play<'a> {
     }
 
     async fn the_asked_session_dies(&mut self) -> Result<(), Broken> {
-        self.begin("a session is killed while it is asked");
+        self.begin("a session is killed while it is asked")?;
         let Stage { frontend, docs, .. } = &mut *self.stage;
         let told = &mut self.transcript;
         let ask = ask(told, frontend, "handbook", json!({ "question": "Is the chapter ready?" })).await?;
@@ -163,7 +163,7 @@ impl<'a> Play<'a> {
     }
 
     async fn nobody_has_the_name(&mut self) -> Result<(), Broken> {
-        self.begin("a question to nobody is refused");
+        self.begin("a question to nobody is refused")?;
         let session = &mut self.stage.frontend;
         let question = json!({ "to": "nobody", "question": "Are you there?" });
         let result = fails(&mut self.transcript, session, "relay_ask", question).await?;
@@ -174,7 +174,7 @@ impl<'a> Play<'a> {
     }
 
     async fn the_shell_asks(&mut self) -> Result<(), Broken> {
-        self.begin("a person asks from the shell");
+        self.begin("a person asks from the shell")?;
         let question = "Is the build green?";
         let mut relayctl = self.stage.shell().args(["ask", "backend", question, "--timeout", "30s"]).spawn()?;
         let backend = &mut self.stage.backend;
@@ -199,7 +199,7 @@ impl<'a> Play<'a> {
     }
 
     async fn everybody_leaves(&mut self) -> Result<(), Broken> {
-        self.begin("everybody leaves, and so does the hub");
+        self.begin("everybody leaves, and so does the hub")?;
         for session in [&mut self.stage.frontend, &mut self.stage.backend] {
             let rest = session.leave().await?;
             if let Some(shown) = rest.first() {

@@ -31,9 +31,9 @@ impl<'a> Transcript<'a> {
     }
 
     /// Says which step begins.
-    pub(super) fn step(&mut self, number: usize, name: &str) {
+    pub(super) fn step(&mut self, number: usize, name: &str) -> Result<(), Broken> {
         let gap = if number == 1 { "" } else { "\n" };
-        self.out.say(&Line::of(gap).styled(Style::new().bold(), &format!("{number}. {name}")));
+        self.print(&Line::of(gap).styled(Style::new().bold(), &format!("{number}. {name}")))
     }
 
     /// Tells that a session has begun.
@@ -64,15 +64,20 @@ impl<'a> Transcript<'a> {
     }
 
     async fn tell(&mut self, line: &Line) -> Result<(), Broken> {
-        match self.out.print(line) {
-            // Whoever closed the pipe has read enough; whether everything happens still counts.
-            Err(error) if error.exit() == Exit::Done => {}
-            printed => printed.map_err(Broken::Output)?,
-        }
+        self.print(line)?;
         if self.out.is_read_live() {
             sleep(PACE).await;
         }
         Ok(())
+    }
+
+    /// Prints to stdout, steps and lines alike: whoever pipes the story has all of it.
+    fn print(&mut self, line: &Line) -> Result<(), Broken> {
+        match self.out.print(line) {
+            // Whoever closed the pipe has read enough; whether everything happens still counts.
+            Err(error) if error.exit() == Exit::Done => Ok(()),
+            printed => printed.map_err(Broken::Output),
+        }
     }
 }
 

@@ -41,7 +41,9 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
 }
 
 fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceiver<ClientEvent>) {
-    let config = ClientConfig { socket: socket.to_owned(), key: PeerKey::random(), program: PROGRAM.to_owned(), kind };
+    let program = PROGRAM.to_owned();
+    // Somebody listens there: what names it is not to blame.
+    let config = ClientConfig { socket: socket.to_owned(), named_by: None, key: PeerKey::random(), program, kind };
     HubClient::start(config)
 }
 

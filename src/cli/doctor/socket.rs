@@ -6,18 +6,16 @@ use std::path::Path;
 
 use super::Examined;
 use super::finding::Finding;
+use crate::cli::error::next_for_path;
 use crate::cli::reach::Reach;
 use crate::cli::service_view::Fix;
+use crate::client::next_without_listener;
 
 pub(super) fn check(examined: &Examined) -> Vec<Finding> {
     let socket = match &examined.socket {
         Ok(socket) => socket,
         Err(error) => {
-            let cure = match examined.environment.relay_socket {
-                Some(_) => "unset RELAY_SOCKET",
-                None => "log in so that XDG_RUNTIME_DIR is set, or set RELAY_SOCKET to a short absolute path",
-            };
-            return vec![Finding::fail("socket-path", error.to_string(), cure)];
+            return vec![Finding::fail("socket-path", error.to_string(), next_for_path(error))];
         }
     };
     let uid = examined.environment.uid;
@@ -28,7 +26,7 @@ pub(super) fn check(examined: &Examined) -> Vec<Finding> {
         {
             findings.extend(runtime_directory(above, uid));
         }
-        findings.extend(private_directory(directory, uid));
+        findings.extend(private_directory(directory, socket, uid));
     }
     findings.extend(file(socket, uid));
     findings.extend(examined.reach.as_ref().map(|reach| reachable(reach, socket, examined)));
@@ -38,21 +36,19 @@ pub(super) fn check(examined: &Examined) -> Vec<Finding> {
 fn path(examined: &Examined, socket: &Path) -> Finding {
     let (length, limit) = (socket.as_os_str().len(), examined.environment.platform.longest_socket_path());
     let shown = format!("{} ({length} of {limit} bytes)", socket.display());
-    let own = examined.environment.service_socket();
-    if examined.environment.relay_socket.is_none() || own.as_deref() == Ok(socket) {
-        return Finding::ok("socket-path", shown);
-    }
-    let what = format!("RELAY_SOCKET or --socket leads to {shown}, away from the service");
+    let Some(name) = examined.environment.socket_named_by() else { return Finding::ok("socket-path", shown) };
+    let what = format!("{name} leads to {shown}, away from the service");
     match examined.reach {
         Some(Reach::Listening) => Finding::note("socket-path", what),
         Some(Reach::Missing | Reach::Abandoned | Reach::Barred(_)) | None => {
-            Finding::fail("socket-path", format!("{what}, and nobody listens there"), "unset RELAY_SOCKET")
+            let cure = next_without_listener(Some(name), socket);
+            Finding::fail("socket-path", format!("{what}, and no hub is reached there"), cure)
         }
     }
 }
 
-/// The directory of the socket alone is ours to close.
-fn private_directory(directory: &Path, uid: u32) -> Option<Finding> {
+/// The directory of the socket alone is ours to close; one that others use as well, such as /tmp or the home, is not.
+fn private_directory(directory: &Path, socket: &Path, uid: u32) -> Option<Finding> {
     let name = "socket-directory";
     let shown = directory.display();
     // Whether it has to be there is told by the connect.
@@ -70,8 +66,13 @@ fn private_directory(directory: &Path, uid: u32) -> Option<Finding> {
         return Some(Finding::ok(name, format!("{shown} is yours alone (mode {mode:04o})")));
     }
     let who = if mode & 0o077 == 0 { "you cannot enter it" } else { "others can enter it" };
-    let fix = Fix::Close { path: directory.to_owned(), mode: 0o700 };
     let what = format!("{shown} has mode {mode:04o}: {who}");
+    let holds_more = fs::read_dir(directory).is_ok_and(|found| found.flatten().any(|entry| entry.path() != socket));
+    if holds_more || mode & 0o1000 != 0 {
+        let cure = "set RELAY_SOCKET to a place in a directory of its own, such as ~/.relay/hub.sock";
+        return Some(Finding::fail(name, what, cure));
+    }
+    let fix = Fix::Close { path: directory.to_owned(), mode: 0o700 };
     Some(Finding::fail(name, what, format!("chmod 700 {shown}")).with_fix(fix))
 }
 
@@ -98,7 +99,7 @@ fn file(socket: &Path, uid: u32) -> Option<Finding> {
     }
     if found.uid() != uid {
         let what = format!("{shown} belongs to uid {}, not to you", found.uid());
-        return Some(Finding::fail("socket-file", what, "unset RELAY_SOCKET"));
+        return Some(Finding::fail("socket-file", what, "set RELAY_SOCKET to a place in a directory of your own"));
     }
     if mode & 0o077 == 0 {
         return Some(Finding::ok("socket-file", format!("yours alone (mode {mode:04o})")));
@@ -114,12 +115,10 @@ fn reachable(reach: &Reach, socket: &Path, examined: &Examined) -> Finding {
     };
     // What the service's own check says about it is the better advice.
     let warning = examined.service.warnings(reach).into_iter().next();
-    let is_service = examined.environment.service_socket().as_deref() == Ok(socket);
-    let cure = match (is_service, warning) {
-        (true, Some(warning)) => warning.next,
-        (true, None) if examined.service.is_loaded() => "relayctl doctor --fix".to_owned(),
-        (true, None) => "relayctl install-service".to_owned(),
-        (false, _) => "unset RELAY_SOCKET, or start a hub there: relay-hub".to_owned(),
+    let cure = match (examined.environment.socket_named_by(), warning) {
+        (None, Some(warning)) => warning.next,
+        (None, None) if examined.service.is_loaded() => "relayctl doctor --fix".to_owned(),
+        (named_by, _) => next_without_listener(named_by, socket),
     };
     Finding::fail("socket-reachable", why, cure)
 }
@@ -137,7 +136,7 @@ mod tests {
         let uid = rustix::process::geteuid().as_raw();
         let look = |mode: u32| {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
-            private_directory(directory.path(), uid).unwrap()
+            private_directory(directory.path(), &directory.path().join("hub.sock"), uid).unwrap()
         };
         assert_eq!(look(0o700).state, State::Ok);
         for (mode, who) in [(0o777, "others can enter it"), (0o600, "you cannot enter it")] {
@@ -147,8 +146,12 @@ mod tests {
             assert!(finding.cure.unwrap().starts_with("chmod 700 /"));
             assert_eq!(finding.fix, Some(Fix::Close { path: directory.path().to_owned(), mode: 0o700 }));
         }
-        let foreign = private_directory(directory.path(), uid + 1).unwrap();
+        let foreign = private_directory(directory.path(), Path::new("/"), uid + 1).unwrap();
         assert_eq!((foreign.state, foreign.fix), (State::Fail, None));
+        fs::write(directory.path().join("letter"), "").unwrap();
+        let shared = look(0o755);
+        assert_eq!((shared.state, shared.fix), (State::Fail, None));
+        assert!(!shared.cure.unwrap().contains("chmod"));
     }
 
     #[test]

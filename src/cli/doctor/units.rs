@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Examined;
 use super::finding::{Finding, State};
 use crate::cli::reach::Reach;
-use crate::cli::service_view::{Fix, ServiceView};
+use crate::cli::service_view::{Fix, ServiceView, foreground};
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Manager, Step};
 
@@ -25,7 +25,7 @@ pub(super) fn check(examined: &Examined) -> Vec<Finding> {
     if warnings.is_empty() {
         findings.push(Finding::ok("service", examined.service.text()));
     }
-    let reaches_another = examined.environment.relay_socket.is_some() && is_reached(examined);
+    let reaches_another = examined.environment.socket_named_by().is_some() && is_reached(examined);
     for warning in warnings {
         // Whoever has a hub elsewhere may do without the service.
         let works = is_reached(examined) && (reaches_another || warning.is_about_comfort());
@@ -47,8 +47,7 @@ fn without_manager(examined: &Examined) -> Finding {
     if is_reached(examined) {
         Finding::note("service-manager", format!("{what}; a hub runs without one"))
     } else {
-        let cure = "relay-hub --socket PATH &   (and RELAY_SOCKET=PATH for every program)";
-        Finding::fail("service-manager", what, cure)
+        Finding::fail("service-manager", what, foreground(&examined.environment))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::protocol::{BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent};
 fn greeting() -> Ledger {
     let mut ledger = Ledger::new(ClientConfig {
         socket: "/run/relay/hub.sock".into(),
+        named_by: None,
         key: PeerKey::random(),
         program: "test".to_owned(),
         kind: ClientKind::Control {},

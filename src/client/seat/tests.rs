@@ -23,6 +23,7 @@ fn channel() -> Ledger {
     };
     Ledger::new(ClientConfig {
         socket: "/run/relay/hub.sock".into(),
+        named_by: None,
         key: PeerKey::random(),
         program: "test".to_owned(),
         kind: ClientKind::Channel(facts),

@@ -108,7 +108,13 @@ impl World {
                 SessionFacts { name: None, cwd, branch: None, pid: 1, start: None, seat: None, client: None, presence };
             let key = PeerKey::from_bytes([client as u8 + 1; 16]);
             let kind = ClientKind::Channel(facts);
-            Part::new(Ledger::new(ClientConfig { socket: PathBuf::from("/s"), key, program: "m".to_owned(), kind }))
+            Part::new(Ledger::new(ClientConfig {
+                socket: PathBuf::from("/s"),
+                named_by: None,
+                key,
+                program: "m".to_owned(),
+                kind,
+            }))
         };
         let mut world = Self {
             start,

@@ -54,7 +54,7 @@ fn what_cannot_be_asked() {
       next: list the peers (relay_peers, or relayctl peers) and use one of their names
     peer_not_found: a question from the shell is answered with its ask_id; the shell itself cannot be asked
       next: ask a peer by its name, or everybody by a broadcast
-    peer_not_found: everyone names no peer
+    peer_not_found: everyone names no peer; everybody is asked by a broadcast
       next: ask a peer by its name, or everybody by a broadcast
     bad_args: web is this session itself
       next: list the peers (relay_peers, or relayctl peers) and use one of their names
@@ -277,7 +277,7 @@ fn what_is_over_a_limit() {
     peer_busy: 2 asks wait for api and the limit is 2
       next: ask again when it has answered some of them
     rate_limited: the hub has 3 connections and the limit is 3
-      next: close some, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS in the service's environment
+      next: end what holds them (ss -xp shows the processes), restart the hub, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment
     rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions of this session, for which there may be as many as are left, 38 of 100
       next: wait until some of them were taken, or send the path of a file
     rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions and the limit is 100

@@ -197,7 +197,13 @@ impl World {
                 presence,
             }),
         };
-        let config = ClientConfig { socket: PathBuf::from("/run/hub.sock"), key, program: "simulated 1".into(), kind };
+        let config = ClientConfig {
+            socket: PathBuf::from("/run/hub.sock"),
+            named_by: None,
+            key,
+            program: "simulated 1".into(),
+            kind,
+        };
         self.clients.push(Client {
             keys: vec![key],
             renewing: false,

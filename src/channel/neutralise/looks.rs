@@ -44,9 +44,17 @@ const FRAMED: [u32; 5] = [0x1f110, 0x1f130, 0x1f150, 0x1f170, 0x1f1e6];
 /// What a reader may take for `<` besides itself: brackets, quotation marks, relations and letters drawn as an angle.
 const BRACKETS: &str = "«˂˱ᐸ᚜‹≤≦≨≪≮≰≲≴≶≸≺≼≾⊀⊰⊲⋖⋘⋚⋜⋞⋠⋦⋨⋪\u{2329}⍃◁◃◅❬❮❰⟨⟪⥶⥷⦑⦓⦕⧀⧏⧼⩹⩻⩽⩿⪁⪃⪅⪇⪉⪋⪍⪏⪑⪓⪕⪗⪙⪛⪝⪟⪡⪣⪦⪨⪪⪬⪯⪱⪳⪵⪷⪹⪻⫷⫹⭠⮘⮜⯇〈《くㄑ㋗︽︿﹤＜\u{1d236}🠀🠄🠈🠐🠔🠘🢐ᑄᑅᔌᚲ⪥Ⲵⲵⵦ𐌭𖫬";
 
+/// The one character that is drawn like a space and that Unicode does not count as one.
+const BRAILLE_BLANK: char = '\u{2800}';
+
 /// Returns whether a reader may take the character for `<`.
 pub(super) fn is_opening_bracket(c: char) -> bool {
     c == '<' || (!c.is_ascii() && BRACKETS.contains(c))
+}
+
+/// Returns whether a reader may take the character for a space.
+pub(super) const fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c == BRAILLE_BLANK
 }
 
 /// Returns what a reader may take the character for: lower-case Latin letters, one, or several for a ligature; nothing for
@@ -147,6 +155,13 @@ mod tests {
         for c in ('\u{80}'..='\u{1ffff}').filter(|c| !is_opening_bracket(*c)) {
             let plain: String = std::iter::once(c).nfkd().collect();
             assert!(!skeleton(&plain).any(|shape| shape == '<'), "{c} {:x}", c as u32);
+        }
+    }
+    #[test]
+    fn everything_that_unicode_takes_for_a_space_is_blank() {
+        for c in ('\u{80}'..='\u{1ffff}').filter(|c| !is_blank(*c)) {
+            let shape = skeleton_of(&c.to_string());
+            assert!(shape.is_empty() || !shape.chars().all(char::is_whitespace), "{:x}", c as u32);
         }
     }
 }

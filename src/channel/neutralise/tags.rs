@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use unicode_normalization::char::is_combining_mark;
 
-use super::looks::{is_opening_bracket, readings, skeleton_of};
+use super::looks::{is_blank, is_opening_bracket, readings, skeleton_of};
 
 /// The tags that a peer must not write: lower case, letters only, since separators are skipped.
 ///
@@ -103,7 +103,7 @@ fn opens_guarded_tag(rest: &str) -> bool {
         if is_combining_mark(c) {
             continue;
         }
-        let separates = c.is_whitespace() || is_separator(c);
+        let separates = is_blank(c) || is_separator(c);
         if separates && name.is_whole() {
             return true;
         }
@@ -118,7 +118,7 @@ fn opens_guarded_tag(rest: &str) -> bool {
 /// Slashes, hyphens and what else may stand before or inside a tag's name, with their look-alikes.
 const fn is_separator(c: char) -> bool {
     matches!(c, '/' | '\\' | '!' | '?' | '-' | '_' | '.' | '|' | '\u{2010}'..='\u{2015}' | '\u{2044}' | '\u{2212}' | '\u{2215}'
-        | '\u{2800}' | '\u{29f5}' | '\u{29f8}' | '\u{fe4d}'..='\u{fe4f}' | '\u{fe58}' | '\u{fe63}' | '\u{fe68}' | '\u{ff01}'
+        | '\u{29f5}' | '\u{29f8}' | '\u{fe4d}'..='\u{fe4f}' | '\u{fe58}' | '\u{fe63}' | '\u{fe68}' | '\u{ff01}'
         | '\u{ff0d}'..='\u{ff0f}' | '\u{ff1f}' | '\u{ff3c}' | '\u{ff3f}' | '\u{ff5c}' | '\u{fffc}' | '\u{fffd}')
 }
 

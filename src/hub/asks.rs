@@ -1,10 +1,14 @@
 //! The table of asks: open ones, answered ones whose asker has not taken the reply yet, and ended ones that are remembered.
 
+mod recalled;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use siphasher::sip::SipHasher24;
 
+use self::recalled::Recalled;
 use super::ConnId;
 use super::held::Held;
 use super::limits::CHAIN_MAX;
@@ -15,6 +19,10 @@ use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag,
 /// How long an ended ask is remembered beyond its deadline, so that what is said again about it meets its end.
 pub const REMEMBERED: Duration = Duration::from_secs(60);
 
+/// How long before it is forgotten an ended ask gets a timer. The others are looked through for such, seldom: a timer
+/// takes nearly as much room as an ask.
+const SOON: Duration = Duration::from_secs(10);
+
 /// How long an answered ask still waits for its asker, who decides which came first, once the hub has noticed that its
 /// deadline is past: what the asker said while the hub did not run is read after that.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
@@ -22,11 +30,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// The most ended asks that are remembered; beyond it the oldest are forgotten.
 const REMEMBERED_MAX: usize = 65_536;
 
-/// The most asks of former hubs that are remembered, in all and of one asker: its client has no more to say of.
-const RECALLED_MAX: usize = 65_536;
-const RECALLED_EACH_MAX: usize = 4096;
-
-/// One ask.
+/// One ask: small, since nearly all that are in the table have ended.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
     /// Who asked.
@@ -42,30 +46,43 @@ pub(super) struct Ask {
     /// How the chain went up to here.
     pub(super) course: Course,
     /// How many asks were made in answer to those that it led to.
-    pub(super) wake: usize,
+    pub(super) wake: u32,
     /// When this hub accepted it.
     pub(super) opened: Instant,
-    /// When its asker stops waiting.
-    pub(super) deadline: Instant,
+    /// How long its asker waits from then on.
+    pub(super) timeout_ms: u32,
     /// Where it stands.
     pub(super) phase: Phase,
     /// Its place in the order in which the hub accepted asks.
     pub(super) number: u64,
     /// What the reply was that was taken, as far as it takes to know it again.
-    pub(super) reply: Option<u64>,
+    pub(super) reply: Option<NonZeroU64>,
     /// Whether its deadline is past and its asker is waited for to take the answer.
     pub(super) is_overdue: bool,
 }
 
 impl Ask {
+    /// Returns when its asker stops waiting.
+    pub(super) fn deadline(&self) -> Instant {
+        self.opened + Duration::from_millis(self.timeout_ms.into())
+    }
+
     /// Returns whether a reply with another text was taken.
     pub(super) fn was_answered_otherwise(&self, text: &str) -> bool {
-        self.reply.is_some_and(|reply| reply != digest(text))
+        self.reply.is_some_and(|reply| digest(text) != Some(reply))
+    }
+
+    /// Returns until when it is remembered, if it has ended.
+    fn remembered_until(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Ended { at, .. } => Some(self.deadline().max(at) + REMEMBERED),
+            Phase::Open { .. } | Phase::Answered(_) => None,
+        }
     }
 }
 
-fn digest(text: &str) -> u64 {
-    SipHasher24::new().hash(text.as_bytes())
+fn digest(text: &str) -> Option<NonZeroU64> {
+    NonZeroU64::new(SipHasher24::new().hash(text.as_bytes()))
 }
 
 /// Where an ask stands.
@@ -74,10 +91,10 @@ pub(super) enum Phase {
     /// Waits for the asked session. The question is held until that session's client has it.
     Open {
         /// The text.
-        question: Option<String>,
+        question: Option<Box<str>>,
     },
     /// Waits for the asker's client to take the reply.
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// Is over.
     Ended {
         /// How.
@@ -114,12 +131,16 @@ pub(super) enum Ending {
 /// The table. Invariant: `sent`, `received`, `counts` and `n_open` speak of exactly those asks that have not ended.
 #[derive(Debug, Clone)]
 pub(super) struct Asks {
-    by_id: BTreeMap<AskId, Ask>,
+    by_id: BTreeMap<AskId, Box<Ask>>,
     sent: BTreeSet<(PeerTag, AskId)>,
     received: BTreeSet<(PeerTag, AskId)>,
     counts: BTreeMap<PeerTag, OpenAsks>,
+    /// When something is due of the open ones, and of those that are forgotten soon.
     timers: Deadlines<AskId>,
+    /// The ended asks in the order of their ends, those of former hubs left out.
     ended: VecDeque<AskId>,
+    /// When those without a timer are looked through, at the time of the first of them.
+    look_at: Option<Instant>,
     recalled: Recalled,
     n_open: u64,
     /// The texts of open asks, by asker.
@@ -139,6 +160,7 @@ impl Asks {
             counts: BTreeMap::new(),
             timers: Deadlines::new(),
             ended: VecDeque::new(),
+            look_at: None,
             recalled: Recalled::new(),
             n_open: 0,
             questions: Held::new(),
@@ -149,7 +171,7 @@ impl Asks {
 
     /// Returns an ask, ended ones that are remembered included.
     pub(super) fn get(&self, id: AskId) -> Option<&Ask> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(Box::as_ref)
     }
 
     /// Returns how many asks of a client are open.
@@ -207,9 +229,9 @@ impl Asks {
         self.counts.entry(ask.asked).or_default().received += 1;
         self.n_open += 1;
         self.questions.add(ask.asker, ask.phase.held_bytes());
-        self.timers.set(id, ask.deadline);
+        self.timers.set(id, ask.deadline());
         self.next_number += 1;
-        self.by_id.insert(id, Ask { number: self.next_number, ..ask });
+        self.by_id.insert(id, Box::new(Ask { number: self.next_number, ..ask }));
     }
 
     /// Returns an ask's parent, that one's parent and so on, as far as loops are looked for.
@@ -243,7 +265,7 @@ impl Asks {
     /// Puts an answer to an open ask, or the same answer said again on another connection.
     pub(super) fn answer(&mut self, id: AskId, answer: Answer) {
         let Some(ask) = self.by_id.get_mut(&id) else { return };
-        let phase = std::mem::replace(&mut ask.phase, Phase::Answered(answer));
+        let phase = std::mem::replace(&mut ask.phase, Phase::Answered(Box::new(answer)));
         ask.state = AskState::Shown;
         let (asker, bytes) = (ask.asker, ask.phase.held_bytes());
         self.let_go(asker, &phase);
@@ -264,10 +286,10 @@ impl Asks {
         let ask = self.by_id.get_mut(&id).filter(|ask| !matches!(ask.phase, Phase::Ended { .. }))?;
         let phase = std::mem::replace(&mut ask.phase, Phase::Ended { ending, at: now });
         if let (Ending::Replied, Phase::Answered(answer)) = (ending, &phase) {
-            ask.reply = Some(digest(&answer.text));
+            ask.reply = digest(&answer.text);
         }
-        let (asker, asked) = (ask.asker, ask.asked);
-        self.timers.set(id, ask.deadline.max(now) + REMEMBERED);
+        let (asker, asked, until) = (ask.asker, ask.asked, ask.remembered_until());
+        self.timers.clear(&id);
         self.let_go(asker, &phase);
         self.n_open -= 1;
         self.sent.remove(&(asker, id));
@@ -275,6 +297,7 @@ impl Asks {
         self.uncount(asker, |open| open.sent -= 1);
         self.uncount(asked, |open| open.received -= 1);
         self.remember(id);
+        self.look_by(until);
         Some(phase)
     }
 
@@ -302,14 +325,14 @@ impl Asks {
             course: Course::default(),
             wake: 0,
             opened: now,
-            deadline: now,
+            timeout_ms: 0,
             phase: Phase::Ended { ending: Ending::Replied, at: now },
             number: self.next_number,
             reply: None,
             is_overdue: false,
         };
-        self.by_id.insert(id, ask);
-        self.timers.set(id, now + REMEMBERED);
+        self.look_by(ask.remembered_until());
+        self.by_id.insert(id, Box::new(ask));
         true
     }
 
@@ -331,13 +354,34 @@ impl Asks {
         }
     }
 
+    fn look_by(&mut self, until: Option<Instant>) {
+        self.look_at = self.look_at.into_iter().chain(until).min();
+    }
+
+    /// Gives those that are forgotten soon their timers.
+    fn look_through(&mut self, now: Instant) {
+        let mut later = None;
+        for (id, ask) in &self.by_id {
+            match ask.remembered_until() {
+                Some(until) if until <= now + SOON => self.timers.set(*id, until),
+                until => later = later.into_iter().chain(until).min(),
+            }
+        }
+        self.look_at = later;
+        self.ended.retain(|id| self.by_id.contains_key(id));
+        self.ended.shrink_to_fit();
+    }
+
     /// Returns when something is due next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.look_at).min()
     }
 
     /// Takes one ask that has timed out. Forgets ended ones whose time has come, and lets answered ones wait a little.
     pub(super) fn pop_timed_out(&mut self, now: Instant) -> Option<AskId> {
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_through(now);
+        }
         while let Some(id) = self.timers.pop_due(now) {
             let Some(ask) = self.by_id.get_mut(&id) else { continue };
             match ask.phase {
@@ -362,44 +406,11 @@ impl Asks {
     }
 }
 
-/// How many asks of former hubs are remembered of each asker. They have a bound of their own, or what anybody says of
-/// asks that no hub knows would make this one forget those that it knew.
-#[derive(Debug, Clone)]
-struct Recalled {
-    /// Until when each is remembered, and whose it is: the oldest first.
-    until: VecDeque<(Instant, PeerTag)>,
-    counts: BTreeMap<PeerTag, usize>,
-}
-
-impl Recalled {
-    const fn new() -> Self {
-        Self { until: VecDeque::new(), counts: BTreeMap::new() }
-    }
-
-    /// Counts one more, if there is room.
-    fn add(&mut self, now: Instant, asker: PeerTag) -> bool {
-        while let Some((_, asker)) = self.until.pop_front_if(|(until, _)| *until <= now) {
-            if let Some(count) = self.counts.get_mut(&asker) {
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&asker);
-                }
-            }
-        }
-        let is_room = self.until.len() < RECALLED_MAX && self.counts.get(&asker).is_none_or(|n| *n < RECALLED_EACH_MAX);
-        if is_room {
-            self.until.push_back((now + REMEMBERED, asker));
-            *self.counts.entry(asker).or_default() += 1;
-        }
-        is_room
-    }
-}
-
 impl Phase {
     /// Returns how many bytes of text it holds.
     pub(super) fn held_bytes(&self) -> u64 {
         match self {
-            Self::Open { question } => question.as_ref().map_or(0, String::len) as u64,
+            Self::Open { question } => question.as_ref().map_or(0, |question| question.len()) as u64,
             Self::Answered(answer) => answer.text.len() as u64,
             Self::Ended { .. } => 0,
         }

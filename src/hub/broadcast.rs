@@ -1,6 +1,6 @@
 //! A question to everybody: becomes one ask for each peer that is there.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::delivery::{NewAsk, check_text, check_timeout};
 use super::{ConnId, Hub, refusal};
@@ -41,7 +41,7 @@ impl Hub {
                         asker: tag,
                         asked,
                         question: &broadcast.question,
-                        deadline: now + Duration::from_millis(broadcast.timeout_ms),
+                        timeout_ms: broadcast.timeout_ms,
                         broadcast: Some(broadcast.broadcast_id),
                         accepted_before: false,
                     },

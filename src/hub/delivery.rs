@@ -23,7 +23,7 @@ pub(super) struct NewAsk<'a> {
     pub(super) asker: PeerTag,
     pub(super) asked: PeerTag,
     pub(super) question: &'a str,
-    pub(super) deadline: Instant,
+    pub(super) timeout_ms: u64,
     pub(super) broadcast: Option<BroadcastId>,
     /// Whether a hub has accepted it before: then nothing that its asker has received here made it ask.
     pub(super) accepted_before: bool,
@@ -62,7 +62,7 @@ impl Hub {
             asker: tag,
             asked,
             question: &ask.question,
-            deadline: now + Duration::from_millis(ask.timeout_ms),
+            timeout_ms: ask.timeout_ms,
             broadcast: ask.broadcast_id,
             accepted_before: ask.bound.is_some(),
         };
@@ -137,7 +137,7 @@ impl Hub {
         let claim = self.settling.claim_of(new.id, new.asked);
         self.settling.take_claim(new.id, new.asked);
         let state = claim.map_or_else(|| self.first_state(new.asked), |claim| claim.state);
-        let question = claim.is_none().then(|| new.question.to_owned());
+        let question = claim.is_none().then(|| new.question.into());
         let ask = Ask {
             asker: new.asker,
             asked: new.asked,
@@ -147,7 +147,7 @@ impl Hub {
             course,
             wake: 0,
             opened: now,
-            deadline: new.deadline,
+            timeout_ms: u32::try_from(new.timeout_ms).unwrap_or(u32::MAX),
             phase: Phase::Open { question },
             number: 0,
             reply: None,
@@ -385,7 +385,8 @@ impl Hub {
             Ending::PeerGone => self.send_failed(asker, ask_id, ErrorCode::PeerGone, state),
         }
         match phase {
-            Phase::Answered(Answer { request: (conn, id), .. }) if ending == Ending::Replied => {
+            Phase::Answered(answer) if ending == Ending::Replied => {
+                let (conn, id) = answer.request;
                 let to = self.sender_of(asker);
                 self.send_to(conn, HubMessage::Replied { id, ask_id, to });
                 // Another channel of the session has answered, or a former one: the peer's must know.
@@ -393,7 +394,8 @@ impl Hub {
                     self.send(asked, HubMessage::Closed { ask_id });
                 }
             }
-            Phase::Answered(Answer { request: (conn, id), .. }) => {
+            Phase::Answered(answer) => {
+                let (conn, id) = answer.request;
                 self.refuse(conn, id, refusal::unknown_ask(ask_id, Some((ending, now)), now));
             }
             Phase::Open { .. } => self.send(asked, HubMessage::Closed { ask_id }),

@@ -69,14 +69,15 @@ pub(super) struct Candidate {
 }
 
 /// How a chain went up to some ask: kept with the ask, so that a slow loop is seen though the hub forgets ended asks.
+/// No number counts on beyond a byte: all are held against [`CHAIN_MAX`] or less.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Course {
     /// How many sessions make the ring: how far back the same peer asked the same peer.
-    sessions: usize,
+    sessions: u8,
     /// How many asks in a row were each the same as the one a round before.
-    alike: usize,
+    alike: u8,
     /// How many asks in a row were never answered.
-    nested: usize,
+    nested: u8,
 }
 
 impl Course {
@@ -87,11 +88,14 @@ impl Course {
             |ask: &&&Ask| matches!(ask.phase, Phase::Open { .. } | Phase::Ended { ending: Ending::TimedOut, .. });
         let mut nested = chain.iter().take_while(unanswered).count();
         if let Some(oldest) = chain.last().filter(|_| nested == chain.len()) {
-            nested += oldest.course.nested;
+            nested += usize::from(oldest.course.nested);
         }
+        let nested = byte(nested);
         let same = |ask: &&Ask| (ask.asker, ask.asked) == next;
-        match chain.iter().position(same).map(|at| at + 1) {
-            Some(sessions) if sessions == before.sessions => Self { sessions, alike: before.alike + 1, nested },
+        match chain.iter().position(same).map(|at| byte(at + 1)) {
+            Some(sessions) if sessions == before.sessions => {
+                Self { sessions, alike: before.alike.saturating_add(1), nested }
+            }
             Some(sessions) => Self { sessions, alike: 1, nested },
             None => Self { sessions: 0, alike: 0, nested },
         }
@@ -99,9 +103,14 @@ impl Course {
 
     /// Returns whether the ask begins one round too many.
     fn is_ring(self) -> bool {
-        let rounds = CHAIN_MAX.checked_div(self.sessions).map_or(0, |rounds| rounds.min(RING_ROUNDS_MAX));
-        rounds >= RING_ROUNDS_MIN && self.alike > self.sessions * (rounds - 1)
+        let sessions = usize::from(self.sessions);
+        let rounds = CHAIN_MAX.checked_div(sessions).map_or(0, |rounds| rounds.min(RING_ROUNDS_MAX));
+        rounds >= RING_ROUNDS_MIN && usize::from(self.alike) > sessions * (rounds - 1)
     }
+}
+
+fn byte(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
 }
 
 /// Watches chains of asks.
@@ -146,7 +155,7 @@ impl Loops {
             let age = now.saturating_duration_since(ask.opened);
             let more = usize::try_from(age.as_secs()).unwrap_or(usize::MAX).saturating_mul(next.n_sessions);
             let most = WAKE_MIN.max(2 * next.n_sessions).saturating_add(more);
-            let is_over = ask.wake >= most || is_quiet(id);
+            let is_over = ask.wake as usize >= most || is_quiet(id);
             is_storm |= is_over;
             if is_over || age < WAKE_QUIET {
                 oldest = Some(id);
@@ -165,8 +174,8 @@ fn follow(asks: &Asks, now: Instant, next: Candidate) -> Result<Course, Loop> {
     let echoes = [ECHOES_AT_ONCE, (ECHOES_MIN.max(ECHOES_EACH.0 * next.n_sessions), ECHOES_EACH.1)];
     let course = Course::next(&chain, (next.asker, next.asked));
     if course.is_ring() {
-        Err(Loop::Ring { sessions: course.sessions })
-    } else if course.nested >= CHAIN_MAX {
+        Err(Loop::Ring { sessions: course.sessions.into() })
+    } else if usize::from(course.nested) >= CHAIN_MAX {
         Err(Loop::Nested)
     } else if within(HASTE.0, HASTE.1) {
         Err(Loop::Hasty)

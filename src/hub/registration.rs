@@ -173,11 +173,11 @@ impl Hub {
         let message = match &ask.phase {
             Phase::Open { question: Some(question) } if self.peers.conn(ask.asked) == Some(conn) => {
                 let Some(asker) = self.peers.get(ask.asker) else { return };
-                let left = ask.deadline.saturating_duration_since(now);
+                let left = ask.deadline().saturating_duration_since(now);
                 HubMessage::Ask(AskEvent {
                     ask_id,
                     from: asker.sender(),
-                    question: question.clone(),
+                    question: question.to_string(),
                     timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
                     broadcast_id: ask.broadcast,
                     asker: Some(ask.asker),

@@ -269,7 +269,7 @@ impl Hub {
         if !left {
             ids.extend(self.asks.failed_since(tag, since));
             // Those whose time was over it has ended by itself.
-            ids.retain(|id| self.asks.get(*id).is_some_and(|ask| ask.deadline >= since));
+            ids.retain(|id| self.asks.get(*id).is_some_and(|ask| ask.deadline() >= since));
         }
         ids
     }
@@ -281,7 +281,7 @@ impl Hub {
         let is_here = matches!(&ask.phase, Phase::Open { question: Some(_) });
         if has_message || (ask.state >= AskState::HandedOver && !is_here) {
             let (from, asker, state) = (self.sender_of(ask.asker), Some(ask.asker), ask.state);
-            let timeout_ms = millis(ask.deadline.saturating_duration_since(now));
+            let timeout_ms = millis(ask.deadline().saturating_duration_since(now));
             self.asks.advance(ask_id, state);
             let bequest = Bequest::Received { ask_id, from, asker, timeout_ms, state, standing: Standing::Open };
             self.send(tag, HubMessage::Bequest { waited_ms: 0, bequest });
@@ -293,12 +293,13 @@ impl Hub {
     /// Returns what this hub knows of a sent ask.
     fn sent_ask(&self, now: Instant, ask_id: AskId) -> Option<Bequest> {
         let ask = self.asks.get(ask_id)?;
-        let question = if let Phase::Open { question } = &ask.phase { question.clone() } else { None };
+        let question =
+            if let Phase::Open { question: Some(text) } = &ask.phase { Some(text.to_string()) } else { None };
         Some(Bequest::Ask {
             ask_id,
             to: self.sender_of(ask.asked),
             question,
-            timeout_ms: millis(ask.deadline.saturating_duration_since(now)).max(1),
+            timeout_ms: millis(ask.deadline().saturating_duration_since(now)).max(1),
             bound: ask.asked,
             state: ask.state,
             broadcast_id: ask.broadcast,

@@ -130,7 +130,7 @@ impl Hub {
     fn ask_view(&self, now: Instant, ask_id: AskId, text: bool) -> Option<AskView> {
         let ask = self.asks.get(ask_id)?;
         let question = match &ask.phase {
-            Phase::Open { question } if text => question.clone(),
+            Phase::Open { question: Some(question) } if text => Some(question.to_string()),
             Phase::Open { .. } | Phase::Answered(_) | Phase::Ended { .. } => None,
         };
         Some(AskView {
@@ -140,7 +140,7 @@ impl Hub {
             broadcast_id: ask.broadcast,
             state: ask.state,
             age_ms: millis(now, ask.opened),
-            timeout_ms: millis(ask.deadline, now),
+            timeout_ms: millis(ask.deadline(), now),
             question,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::Hasher;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -25,23 +26,28 @@ macro_rules! token {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(u64);
+        pub struct $name(NonZeroU64);
 
         impl $name {
             /// Returns a fresh random identifier of 60 bits.
             pub fn random() -> Self {
-                Self(u64::from_le_bytes(random_bytes()) >> (64 - BITS))
+                Self::from_bits(u64::from_le_bytes(random_bytes()) >> (64 - BITS))
             }
 
             /// Returns the identifier with this number, of which the low 60 bits count: for tests and simulations.
             pub const fn from_bits(bits: u64) -> Self {
-                Self(bits & ((1 << BITS) - 1))
+                // One more than the number, so that where there may be none it takes no more room.
+                Self(NonZeroU64::MIN.saturating_add(bits & ((1 << BITS) - 1)))
+            }
+
+            const fn bits(self) -> u64 {
+                self.0.get() - 1
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_token(self.0, f)
+                write_token(self.bits(), f)
             }
         }
 
@@ -55,7 +61,7 @@ macro_rules! token {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                parse_token(text).map(Self)
+                parse_token(text).map(Self::from_bits)
             }
         }
 
@@ -67,7 +73,7 @@ macro_rules! token {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(TokenVisitor).map(Self)
+                deserializer.deserialize_str(TokenVisitor).map(Self::from_bits)
             }
         }
     };
@@ -90,7 +96,7 @@ impl AskId {
     ///
     /// The same broadcast said again after a hub's death so meets the same asks, not second questions.
     pub fn of_broadcast(broadcast: BroadcastId, key: &PeerKey) -> Self {
-        Self::from_bits(keyed_hash(key, b'b', broadcast.0))
+        Self::from_bits(keyed_hash(key, b'b', broadcast.bits()))
     }
 }
 

@@ -15,8 +15,8 @@ fn ask(now: Instant) -> Ask {
         course: Course::default(),
         wake: 0,
         opened: now,
-        deadline: now + Duration::from_secs(60),
-        phase: Phase::Open { question: Some("ready?".to_owned()) },
+        timeout_ms: 60_000,
+        phase: Phase::Open { question: Some("ready?".into()) },
         number: 0,
         reply: None,
         is_overdue: false,
@@ -39,23 +39,30 @@ fn the_oldest_of_too_many_ended_asks_are_forgotten() {
 }
 
 #[test]
-fn asks_of_former_hubs_are_remembered_for_a_while_of_each_asker_and_in_all_within_bounds() {
-    let (now, mut recalled) = (Instant::now(), Recalled::new());
-    let askers = (RECALLED_MAX / RECALLED_EACH_MAX) as u8;
-    for asker in 0..askers {
-        let remembered = (0..RECALLED_EACH_MAX + 2).filter(|_| recalled.add(now, peer(asker))).count();
-        assert_eq!(remembered, RECALLED_EACH_MAX);
+fn each_ended_ask_is_forgotten_at_its_time_and_few_have_a_timer() {
+    let (now, mut asks) = (Instant::now(), Asks::new());
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let [first, soon, edge, late, last] = [1, 2, 3, 4, 5].map(AskId::from_bits);
+    for (id, opened) in [(first, 0), (soon, 4), (edge, 10), (late, 11)] {
+        asks.open(id, Ask { opened: at(opened), ..ask(now) });
+        asks.end(at(12), id, Ending::Replied);
     }
-    assert!(!recalled.add(now, peer(askers)), "one who has said nothing yet finds no room in all");
-    assert!(!recalled.add(now + REMEMBERED - Duration::from_millis(1), peer(askers)));
-    let later = now + REMEMBERED;
-    assert!(recalled.add(later, peer(askers)));
-    assert_eq!((recalled.until.len(), recalled.counts.len()), (1, 1), "nothing is left of what was forgotten");
-
-    let (now, mut recalled) = (Instant::now(), Recalled::new());
-    recalled.add(now, peer(1));
-    recalled.add(now, peer(1));
-    (2..RECALLED_EACH_MAX).for_each(|_| assert!(recalled.add(now + Duration::from_secs(1), peer(1))));
-    let later = (0..3).map(|_| recalled.add(now + REMEMBERED, peer(1))).collect::<Vec<_>>();
-    assert_eq!(later, [true, true, false], "as many as were forgotten");
+    let known = |asks: &Asks| asks.by_id.keys().copied().collect::<Vec<_>>();
+    assert_eq!((asks.poll_timeout(), asks.timers.len()), (Some(at(120)), 0));
+    assert_eq!(asks.pop_timed_out(at(120) - Duration::from_millis(1)), None);
+    assert_eq!(known(&asks), [first, soon, edge, late]);
+    assert_eq!(asks.pop_timed_out(at(120)), None);
+    assert_eq!(known(&asks), [soon, edge, late]);
+    assert_eq!((asks.poll_timeout(), asks.timers.len()), (Some(at(124)), 2));
+    assert_eq!(asks.pop_timed_out(at(130)), None);
+    assert_eq!(known(&asks), [late]);
+    // One whose deadline is past is remembered from its end on.
+    asks.open(last, ask(now));
+    asks.end(at(130), last, Ending::TimedOut);
+    assert_eq!((asks.poll_timeout(), asks.timers.len()), (Some(at(131)), 0));
+    assert_eq!(asks.pop_timed_out(at(131)), None);
+    assert_eq!(asks.ended, [late, last], "nothing is left of those that are forgotten");
+    assert_eq!((known(&asks), asks.poll_timeout()), (vec![last], Some(at(190))));
+    assert_eq!(asks.pop_timed_out(at(190)), None);
+    assert_eq!((known(&asks), asks.poll_timeout()), (Vec::new(), None));
 }

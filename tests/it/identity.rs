@@ -1,14 +1,12 @@
 //! Who belongs to a session, as the system says it: real processes of one user, and one in a container.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use relay::process;
 use relay::protocol::ClientProcess;
 use serde_json::{Value, json};
 
-use crate::support::hub_process::{HubProcess, RawClient, SOON};
-use crate::support::user_manager::skipped;
+use crate::support::hub_process::{HubProcess, RawClient};
 
 /// A process that runs until the test is over.
 struct Running(Child);
@@ -85,10 +83,15 @@ fn what_the_client_or_a_program_of_its_started_belongs_to_it() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_session_in_a_container_is_believed_and_kept_apart() {
+    use std::time::Instant;
+
+    use crate::support::hub_process::SOON;
+
     if !rustix::process::geteuid().is_root() {
         let test = "identity::a_session_in_a_container_is_believed_and_kept_apart";
-        return skipped(test, &"only root makes a pid namespace without more");
+        return crate::support::user_manager::skipped(test, &"only root makes a pid namespace without more");
     }
     let hub = HubProcess::start(&[]);
     hub.settle();

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use relay::hub::limits::ECHOES_QUIET;
 use relay::protocol::{AskEvent, AskId, ClientMessage, ErrorCode, HubMessage};
 
 use crate::support::hub::{Actor, Stage, ask, id};
@@ -72,6 +73,15 @@ impl Room {
             Plan::Idea | Plan::Curiosity => {}
         }
         Some((who, plan))
+    }
+
+    /// Lets somebody ask everybody after a time, and returns whether that is accepted.
+    fn broadcasts_after(&mut self, time: Duration, who: usize) -> bool {
+        self.plan(time, who, Plan::Broadcast);
+        self.act(self.stage.now + time).unwrap();
+        let before = self.broadcasts;
+        self.hear();
+        self.broadcasts > before
     }
 
     /// Lets everybody hear what there is, take replies, and tell what came in.
@@ -198,6 +208,39 @@ fn a_storm_of_broadcasts_is_stopped_within_sixty_messages() {
             }
         }
     }
+}
+
+#[test]
+fn after_a_storm_of_broadcasts_none_passes_that_answers_another_until_there_were_none_for_a_while() {
+    let mut room = provoke(3, Habit::Broadcast, Duration::ZERO);
+    // One that has heard nothing answers nothing.
+    let late = room.stage.session("/w/late");
+    room.sessions.push(late);
+    assert!(room.broadcasts_after(Duration::ZERO, 3));
+    // Each of them puts it off.
+    for _ in 0..3 {
+        assert!(!room.broadcasts_after(ECHOES_QUIET * 3 / 4, 0));
+    }
+    assert!(room.broadcasts_after(ECHOES_QUIET, 0));
+}
+
+#[test]
+fn a_broadcast_may_answer_another() {
+    let mut room = Room::new(3);
+    assert!((0..3).all(|who| room.broadcasts_after(Duration::from_secs(1), who)));
+}
+
+#[test]
+fn twice_as_many_broadcasts_as_all_make_by_themselves_may_follow_on_one_another() {
+    let mut room = Room::new(10);
+    let passed = (0..100).take_while(|n| room.broadcasts_after(Duration::from_millis(450), n % 10)).count();
+    assert_eq!(passed, 20);
+}
+
+#[test]
+fn in_a_larger_room_more_may_follow_on_one_ask_at_once() {
+    let [few, many] = [12, 40].map(|sessions| branch(sessions, false, Duration::ZERO, 1000));
+    assert!((28..=STORM_MAX).contains(&few) && (80..120).contains(&many), "{few} {many}");
 }
 
 /// Lets every question make three, from one on, until nobody asks any more. Returns how many asks were accepted.

@@ -40,6 +40,8 @@ mod operations;
 mod peer_text;
 mod plugin;
 #[cfg(target_os = "linux")]
+mod processes;
+#[cfg(target_os = "linux")]
 mod recovery;
 mod refusals;
 mod routes;

@@ -120,14 +120,12 @@ pub fn read(line: &Line, initialized: bool) -> Incoming {
     let request = match &message {
         JsonRpcMessage::Request(request) => request,
         JsonRpcMessage::Notification(notification) if initialized => {
-            return match &notification.notification {
-                ClientNotification::InitializedNotification(_) => Incoming::Ready(Box::new(message)),
-                ClientNotification::CancelledNotification(cancelled) => match &cancelled.params.request_id {
-                    Some(id) => Incoming::Cancelled(id.clone()),
-                    None => Incoming::Dropped("cancels nothing"),
-                },
-                _ => Incoming::Dropped("a notification that changes nothing"),
-            };
+            if let ClientNotification::CancelledNotification(cancelled) = &notification.notification {
+                let id = cancelled.params.request_id.clone();
+                return id.map_or(Incoming::Dropped("cancels nothing"), Incoming::Cancelled);
+            }
+            let is_ready = matches!(notification.notification, ClientNotification::InitializedNotification(_));
+            return if is_ready { Incoming::Ready(Box::new(message)) } else { Incoming::Dropped("changes nothing") };
         }
         JsonRpcMessage::Notification(_) => return Incoming::Dropped("before initialize"),
         JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {

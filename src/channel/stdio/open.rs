@@ -5,7 +5,6 @@
 //! read, belongs to such a request or to a cancellation of one, of which only the first counts. So a client that asks
 //! faster than it reads is not read itself, and has to wait.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::model::RequestId;
@@ -28,8 +27,8 @@ struct Places {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// Whether each request has been cancelled.
-    requests: HashMap<RequestId, bool>,
+    /// The ids of requests, and whether each was cancelled: nearly always one or two.
+    requests: Vec<(RequestId, bool)>,
     /// Answers to what was no request for the server.
     errors: usize,
 }
@@ -37,6 +36,10 @@ struct Taken {
 impl Taken {
     fn is_full(&self) -> bool {
         self.requests.len() + self.errors >= OPEN_MAX
+    }
+
+    fn at(&self, id: &RequestId) -> Option<usize> {
+        self.requests.iter().position(|(open, _)| open == id)
     }
 }
 
@@ -61,22 +64,26 @@ impl Open {
     /// Takes a place for a request; false where an open one has its id, by which its answer could not be told apart.
     pub fn ask(&self, id: &RequestId) -> bool {
         let mut taken = self.taken();
-        let is_new = !taken.requests.contains_key(id);
+        let is_new = taken.at(id).is_none();
         if is_new {
-            taken.requests.insert(id.clone(), false);
+            taken.requests.push((id.clone(), false));
         }
         is_new
     }
 
     /// Notes that nobody waits for a request any more; false where that changes nothing.
     pub fn cancel(&self, id: &RequestId) -> bool {
-        self.taken().requests.get_mut(id).is_some_and(|cancelled| !std::mem::replace(cancelled, true))
+        let mut taken = self.taken();
+        taken.at(id).is_some_and(|at| !std::mem::replace(&mut taken.requests[at].1, true))
     }
 
     /// Returns the place of a request that has its answer, to be kept until it is written. `None` where nobody wants it:
     /// the place is given up.
     pub fn answer(&self, id: &RequestId) -> Option<Place> {
-        let is_cancelled = *self.taken().requests.get(id)?;
+        let is_cancelled = {
+            let taken = self.taken();
+            taken.requests[taken.at(id)?].1
+        };
         let place = Place { open: self.clone(), request: Some(id.clone()) };
         (!is_cancelled).then_some(place)
     }
@@ -108,7 +115,7 @@ impl Drop for Place {
             let mut taken = self.open.taken();
             let was_full = taken.is_full();
             match &self.request {
-                Some(id) => drop(taken.requests.remove(id)),
+                Some(id) => drop(taken.at(id).map(|at| taken.requests.swap_remove(at))),
                 None => taken.errors -= 1,
             }
             was_full

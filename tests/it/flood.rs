@@ -67,16 +67,17 @@ impl Mute {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Says these lines until no more is taken; returns whether it came to that.
-    fn flood(&mut self, lines: impl Iterator<Item = String>) -> bool {
-        for line in lines {
-            match self.stdin.write_all(line.as_bytes()) {
+    /// Says these lines, many at a time, until no more is taken; returns whether it came to that.
+    fn flood(&mut self, mut lines: impl Iterator<Item = String>) -> bool {
+        loop {
+            let many: String = lines.by_ref().take(1000).collect();
+            match self.stdin.write_all(many.as_bytes()) {
+                Ok(()) if many.is_empty() => return false,
                 Ok(()) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return true,
                 Err(error) => panic!("{error}"),
             }
         }
-        false
     }
 
     fn peak_kib(&self) -> u64 {

@@ -77,7 +77,7 @@ async fn serve(socket: Result<PathBuf, Refusal>, named_by: Option<&'static str>)
             _ = hangup.recv() => break "SIGHUP",
             Some(event) = incoming.recv() => {
                 if matches!(event, Event::Ended) {
-                    break "end of input";
+                    break "the client is gone";
                 }
                 channel.handle(event);
             }
@@ -195,9 +195,11 @@ impl Channel {
                     None => self.inbox.handle_call_cancelled(&id),
                 }
             }
-            Event::Answered(id) => {
+            Event::Answered(place) => {
                 fault::pass("tool.answered");
-                self.inbox.handle_call_written(&call_id(&id));
+                if let Some(id) = place.request() {
+                    self.inbox.handle_call_written(&call_id(id));
+                }
             }
             Event::EventWritten(written) => {
                 fault::pass("event.written");

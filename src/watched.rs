@@ -3,6 +3,7 @@
 //! The kernel tells whoever watches a stream socket for room of each read of the other side, so a socket that is watched
 //! for both wakes its process once more for each message that it has written.
 
+use std::future::pending;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,8 +11,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::Interest;
+#[cfg(target_os = "linux")]
+use rustix::fs::{FileType, fstat};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::{Interest, Ready};
 
 /// How long is waited before a full socket is tried again where there is no descriptor left to watch it with.
 const BLIND_WAIT: Duration = Duration::from_millis(10);
@@ -108,6 +111,15 @@ impl Stream {
         Ok(rustix::io::retry_on_intr(|| rustix::io::write(self.0.get_ref(), bytes))?)
     }
 
+    /// Returns when the other side writes no more, however much of what it wrote is unread.
+    pub async fn ended(&self) {
+        // What is left to be read must stay known to the runtime, so it is given another one of the same stream.
+        let Ok(second) = self.0.get_ref().try_clone().and_then(|second| watch(second, Interest::READABLE)) else {
+            return pending().await;
+        };
+        told(&second, Interest::READABLE, Ready::is_read_closed).await;
+    }
+
     /// Returns when the socket may take more; a failure counts.
     pub async fn writable(&self) {
         writable(self.0.get_ref()).await;
@@ -125,9 +137,45 @@ pub async fn writable(fd: &OwnedFd) {
     }
 }
 
+/// Returns a future that is done when nobody has the other end of a pipe or socket any more that is only written to.
+///
+/// The kernel tells of a hang-up whatever it is asked for, so it is asked for what never comes here: room would come with
+/// each read of the other side, and some clients shut down their sending side of such a socket at once, which counts as
+/// something to read. Where there is nothing to ask for so, on other systems than Linux, and for what cannot be watched,
+/// this is never done.
+pub fn abandoned(fd: &OwnedFd) -> impl Future<Output = ()> + 'static {
+    #[cfg(target_os = "linux")]
+    let watched = fd.try_clone().and_then(|second| {
+        // A socket is hung up, a pipe broken.
+        let is_socket = FileType::from_raw_mode(fstat(&second)?.st_mode) == FileType::Socket;
+        let interest = if is_socket { Interest::PRIORITY } else { Interest::ERROR };
+        Ok((watch(second, interest)?, interest))
+    });
+    #[cfg(not(target_os = "linux"))]
+    let watched: io::Result<(AsyncFd<OwnedFd>, Interest)> = fd.try_clone().and(Err(io::ErrorKind::Unsupported.into()));
+    async move {
+        match watched {
+            Ok((second, interest)) => told(&second, interest, |ready| ready.is_read_closed() || ready.is_error()).await,
+            Err(_cannot_be_watched) => pending().await,
+        }
+    }
+}
+
+/// Returns when the kernel has told this of a descriptor.
+async fn told(fd: &AsyncFd<OwnedFd>, interest: Interest, this: fn(Ready) -> bool) {
+    // Only a runtime that shuts down says otherwise.
+    while let Ok(mut guard) = fd.ready(interest).await {
+        if this(guard.ready()) {
+            return;
+        }
+        guard.clear_ready();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -192,5 +240,46 @@ mod tests {
         drop(other);
         stream.writable().await;
         assert_eq!(stream.try_write(&[0]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_of_before_what_is_unread() {
+        let (stream, mut other) = pair();
+        other.write_all(b"unread").unwrap();
+        assert!(!is_ready(stream.ended()).await);
+        other.shutdown(Shutdown::Write).unwrap();
+        stream.ended().await;
+        let mut room = [MaybeUninit::uninit(); 8];
+        stream.readable().await;
+        assert_eq!(stream.try_read(&mut room).unwrap(), b"unread");
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_socket_is_abandoned_when_the_other_side_is_closed_not_when_it_has_nothing_to_say() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = OwnedFd::from(ours);
+        theirs.shutdown(Shutdown::Write).unwrap();
+        let mut abandoned = std::pin::pin!(abandoned(&ours));
+        assert!(!is_ready(&mut abandoned).await);
+        rustix::io::write(&ours, b"read").unwrap();
+        theirs.read_exact(&mut [0; 4]).unwrap();
+        assert!(!is_ready(&mut abandoned).await);
+        rustix::io::write(&ours, b"unread").unwrap();
+        drop(theirs);
+        abandoned.await;
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_pipe_is_abandoned_when_nobody_can_read_it() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let writer = OwnedFd::from(writer);
+        let mut abandoned = std::pin::pin!(abandoned(&writer));
+        rustix::io::write(&writer, b"read").unwrap();
+        reader.read_exact(&mut [0; 4]).unwrap();
+        assert!(!is_ready(&mut abandoned).await);
+        drop(reader);
+        abandoned.await;
     }
 }

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelledNotificationParam, ContentBlock, DiscoverResult,
-    ErrorData, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams, ProtocolVersion, RequestId,
-    ServerCapabilities, ServerConfig,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, DiscoverResult, ErrorData, Implementation,
+    JsonObject, ListToolsResult, PaginatedRequestParams, ProtocolVersion, RequestId, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::{NotificationContext, Peer, RequestContext, RoleServer};
 use rmcp::{ErrorData as McpError, ServerHandler};
@@ -13,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::neutralise;
+use super::stdio::open::Place;
 use super::tools;
 use super::tools::arguments::{Call, CallError};
 use crate::protocol::Refusal;
@@ -59,8 +59,8 @@ pub enum Event {
     },
     /// The MCP client does not wait for this request any more.
     Cancelled(RequestId),
-    /// The answer to this request was written.
-    Answered(RequestId),
+    /// The answer to the request of this place was written.
+    Answered(Place),
     /// A channel event was written, or could not be.
     EventWritten(bool),
     /// The session's own file may have changed.
@@ -149,12 +149,6 @@ impl ServerHandler for Server {
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
         self.tell(Event::Initialized { peer: context.peer });
-    }
-
-    async fn on_cancelled(&self, cancelled: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
-        if let Some(id) = cancelled.request_id {
-            self.tell(Event::Cancelled(id));
-        }
     }
 }
 

@@ -4,8 +4,13 @@
 //! ends at a first message that is no request, leaves malformed requests unanswered, answers `server/discover`, which
 //! would cost the channel, and takes five seconds to leave at the end of input. So what is read here is answered or
 //! dropped by the rules of `line`, and the end of input is an [`Event`] instead of an end of the transport.
+//!
+//! rmcp takes all requests at once, and never answers one that it knows to be cancelled. So the bound is here, by the rules
+//! of `open`, and cancellations go to the channel alone: each request that rmcp is given has one answer, which ends here
+//! where nobody wants it.
 
 pub mod line;
+pub mod open;
 
 use std::fs::File;
 use std::future::pending;
@@ -15,17 +20,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use rmcp::model::JsonRpcMessage;
+use rmcp::model::{JsonRpcMessage, RequestId};
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::coop::consume_budget;
 
-use self::line::{Incoming, Lines};
+use self::line::{Incoming, Line, Lines};
+use self::open::Open;
 use super::server::Event;
 use crate::watched::{self, Stream};
 
@@ -64,14 +71,17 @@ impl Outlet {
 pub struct Stdio {
     input: Stream,
     lines: Lines,
+    open: Open,
     outlet: Outlet,
     events: UnboundedSender<Event>,
     initialized: bool,
+    /// Whether the client has said that it is ready, which it does once.
+    ready: bool,
     ended: bool,
 }
 
 impl Stdio {
-    /// Returns the transport over this process's stdin and stdout.
+    /// Returns the transport over this process's stdin and stdout. To be called within a runtime.
     ///
     /// Socket pairs and pipes are read and written as they are. A terminal or a file is read by a thread and written directly.
     ///
@@ -79,9 +89,23 @@ impl Stdio {
     /// A stream is closed or cannot be made non-blocking.
     pub fn of_process(events: UnboundedSender<Event>) -> io::Result<Self> {
         let input = open_input(io::stdin().as_fd())?;
-        let fd = Arc::new(Mutex::new(open_output(io::stdout().as_fd())?));
-        let outlet = Outlet { fd, events: events.clone() };
-        Ok(Self { input, lines: Lines::default(), outlet, events, initialized: false, ended: false })
+        let output = open_output(io::stdout().as_fd())?;
+        let (abandoned, told) = (watched::abandoned(&output), events.clone());
+        tokio::task::spawn_local(async move {
+            abandoned.await;
+            told.send(Event::Ended).ok();
+        });
+        let outlet = Outlet { fd: Arc::new(Mutex::new(output)), events: events.clone() };
+        Ok(Self {
+            input,
+            lines: Lines::default(),
+            open: Open::default(),
+            outlet,
+            events,
+            initialized: false,
+            ready: false,
+            ended: false,
+        })
     }
 
     /// Returns the way to the client for what rmcp need not know of.
@@ -112,6 +136,42 @@ impl Stdio {
         self.ended = true;
         self.events.send(Event::Ended).ok();
     }
+
+    /// Does what a line asks for, while there is a place for it; what is returned is left to rmcp.
+    fn take(&mut self, line: &Line) -> Option<RxJsonRpcMessage<RoleServer>> {
+        match line::read(line, self.initialized) {
+            Incoming::Request(id, _) if !self.open.ask(&id) => self.answer(vec![line::taken(&id)]),
+            Incoming::Request(_, message) => {
+                self.initialized = true;
+                return Some(*message);
+            }
+            Incoming::Ready(message) if !std::mem::replace(&mut self.ready, true) => return Some(*message),
+            Incoming::Ready(_) => tracing::debug!("the client says again that it is ready"),
+            Incoming::Cancelled(id) => self.cancel(id),
+            Incoming::Answer(answers) => self.answer(answers),
+            Incoming::Dropped(why) => tracing::debug!(why, "dropped an incoming line"),
+        }
+        None
+    }
+
+    /// Answers in a task of its own, since the future that reads may be dropped halfway through a line.
+    fn answer(&self, answers: Vec<Value>) {
+        let (place, outlet) = (self.open.error(), self.outlet.clone());
+        tokio::spawn(async move {
+            for answer in answers {
+                outlet.write(&answer).await.ok();
+            }
+            drop(place);
+        });
+    }
+
+    /// Tells the channel of a cancellation: from a task, as rmcp tells it of the call before.
+    fn cancel(&self, id: RequestId) {
+        if self.open.cancel(&id) {
+            let events = self.events.clone();
+            tokio::spawn(async move { events.send(Event::Cancelled(id)).ok() });
+        }
+    }
 }
 
 impl Transport<RoleServer> for Stdio {
@@ -122,15 +182,19 @@ impl Transport<RoleServer> for Stdio {
         message: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         let answered = match &message {
-            JsonRpcMessage::Response(response) => Some(response.id.clone()),
-            JsonRpcMessage::Error(error) => error.id.clone(),
+            JsonRpcMessage::Response(response) => Some(&response.id),
+            JsonRpcMessage::Error(error) => error.id.as_ref(),
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
-        let (write, events) = (self.outlet.write(&message), self.events.clone());
+        let place = answered.map(|id| self.open.answer(id));
+        let is_wanted = !matches!(place, Some(None));
+        let (write, events) = (is_wanted.then(|| self.outlet.write(&message)), self.events.clone());
         async move {
-            write.await?;
-            if let Some(id) = answered {
-                events.send(Event::Answered(id)).ok();
+            if let Some(write) = write {
+                write.await?;
+            }
+            if let Some(place) = place.flatten() {
+                events.send(Event::Answered(place)).ok();
             }
             Ok(())
         }
@@ -139,29 +203,23 @@ impl Transport<RoleServer> for Stdio {
     /// Returns the next message; never `None`: after the end of input it waits for ever. May be dropped at any time.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
-            while let Some(line) = self.lines.next_line() {
-                match line::read(&line, self.initialized) {
-                    Incoming::Message(message) => {
-                        self.initialized = true;
-                        return Some(*message);
-                    }
-                    Incoming::Ping(message) => return Some(*message),
-                    // In a task of its own, since this future may be dropped halfway through a line.
-                    Incoming::Answer(answers) => {
-                        for answer in answers {
-                            tokio::spawn(self.outlet.write(&answer));
-                        }
-                    }
-                    Incoming::Dropped(why) => tracing::debug!(why, "dropped an incoming line"),
-                }
-            }
+            // However much comes, the rest of the process has its turns.
+            consume_budget().await;
             if self.ended {
                 return pending().await;
             }
-            match self.read() {
-                // However much comes, the rest of the process has its turns.
-                Ok(()) => consume_budget().await,
-                Err(_nothing_there) => self.input.readable().await,
+            if self.open.is_full() {
+                tokio::select! {
+                    () = self.open.room() => {}
+                    // Behind all that nobody reads now.
+                    () = self.input.ended() => self.end(),
+                }
+            } else if let Some(line) = self.lines.next_line() {
+                if let Some(message) = self.take(&line) {
+                    return Some(message);
+                }
+            } else if self.read().is_err() {
+                self.input.readable().await;
             }
         }
     }

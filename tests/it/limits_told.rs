@@ -1,5 +1,6 @@
 //! What is told to whoever meets a limit, by a real hub, and what the documentation says of the limits.
 
+use relay::channel::stdio::open::OPEN_MAX;
 use relay::hub::limits::{
     ADDRESS_MAX_BYTES, BROADCASTS_WAITING_MAX, CLIENT_PACE, FRAMES_TOTAL_MAX, OPEN_ASKS_FACTOR, PAIR_PACE,
     QUEUED_TOTAL_MAX, STUCK_WAIT, WATCHERS_MAX,
@@ -58,6 +59,7 @@ fn the_documentation_has_every_limit_with_its_name_and_bound() {
         ("silent", format!("{} s", HELLO_WAIT.as_secs())),
         ("address", format!("{ADDRESS_MAX_BYTES} bytes")),
         ("timeout", format!("{TIMEOUT_MAX_S} s")),
+        ("requests open", OPEN_MAX.to_string()),
     ];
     let rows = rows();
     let found: Vec<(&str, String)> = rows.iter().map(|row| (row.name.as_str(), row.bound.clone())).collect();

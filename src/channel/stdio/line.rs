@@ -1,12 +1,14 @@
 //! What an incoming line is: a message, something that is answered on the spot, or nothing. Pure.
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestMethod, CallToolRequestParams, ClientRequest, ConstString, JsonRpcMessage,
-    JsonRpcVersion2_0, RequestId,
+    CallToolRequest, CallToolRequestMethod, CallToolRequestParams, ClientNotification, ClientRequest, ConstString,
+    JsonRpcMessage, JsonRpcVersion2_0, RequestId,
 };
 use rmcp::service::{RoleServer, RxJsonRpcMessage};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::open::OPEN_MAX;
 
 /// The longest line, in bytes. A question of 64 KiB fits, however its characters are escaped.
 pub const LINE_MAX_BYTES: usize = 1024 * 1024;
@@ -83,10 +85,12 @@ impl Lines {
 /// What an incoming line is.
 #[derive(Debug)]
 pub enum Incoming {
-    /// A message for rmcp; the first of them is `initialize`.
-    Message(Box<RxJsonRpcMessage<RoleServer>>),
-    /// A `ping`, which may come before `initialize`.
-    Ping(Box<RxJsonRpcMessage<RoleServer>>),
+    /// A request for rmcp, with its id; the first of them is `initialize`.
+    Request(RequestId, Box<RxJsonRpcMessage<RoleServer>>),
+    /// For rmcp as well: the client is ready.
+    Ready(Box<RxJsonRpcMessage<RoleServer>>),
+    /// Nobody waits for this request any more.
+    Cancelled(RequestId),
     /// Answered at once, with these JSON-RPC messages.
     Answer(Vec<Value>),
     /// Nobody waits for an answer.
@@ -113,24 +117,41 @@ pub fn read(line: &Line, initialized: bool) -> Incoming {
     let Some(message) = read_tool_call(bytes).or_else(|| serde_json::from_slice(bytes).ok()) else {
         return malformed(bytes);
     };
-    let JsonRpcMessage::Request(request) = &message else {
-        return if initialized { Incoming::Message(Box::new(message)) } else { Incoming::Dropped("before initialize") };
+    let request = match &message {
+        JsonRpcMessage::Request(request) => request,
+        JsonRpcMessage::Notification(notification) if initialized => {
+            if let ClientNotification::CancelledNotification(cancelled) = &notification.notification {
+                let id = cancelled.params.request_id.clone();
+                return id.map_or(Incoming::Dropped("cancels nothing"), Incoming::Cancelled);
+            }
+            let is_ready = matches!(notification.notification, ClientNotification::InitializedNotification(_));
+            return if is_ready { Incoming::Ready(Box::new(message)) } else { Incoming::Dropped("changes nothing") };
+        }
+        JsonRpcMessage::Notification(_) => return Incoming::Dropped("before initialize"),
+        JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {
+            return Incoming::Dropped("the answer to what nobody has asked");
+        }
     };
     let id = request.id.clone().into_json_value();
     let refused = |code, message: &str| Incoming::Answer(vec![error(&id, code, message)]);
     // A known method is read as a custom one when its parameters are not what they should be.
     let custom = if let ClientRequest::CustomRequest(custom) = &request.request { custom.method.as_str() } else { "" };
     if matches!(request.request, ClientRequest::PingRequest(_)) {
-        Incoming::Ping(Box::new(message))
+        Incoming::Answer(vec![json!({"jsonrpc": "2.0", "id": id, "result": {}})])
     } else if matches!(request.request, ClientRequest::DiscoverRequest(_)) || custom == DISCOVER {
         refused(METHOD_NOT_FOUND, DISCOVER)
     } else if matches!(custom, "initialize" | "tools/call") {
         refused(INVALID_PARAMS, &format!("the parameters of {custom} are malformed"))
     } else if initialized || matches!(request.request, ClientRequest::InitializeRequest(_)) {
-        Incoming::Message(Box::new(message))
+        Incoming::Request(request.id.clone(), Box::new(message))
     } else {
         refused(INVALID_REQUEST, "the first request is initialize")
     }
+}
+
+/// Refuses a request whose id an open one has.
+pub fn taken(id: &RequestId) -> Value {
+    error(&id.clone().into_json_value(), INVALID_REQUEST, "another request with this id is not yet answered")
 }
 
 /// Reads what nearly every line is. rmcp tries one kind of message after the other, which takes several times as long.
@@ -155,7 +176,7 @@ fn read_tool_call(bytes: &[u8]) -> Option<RxJsonRpcMessage<RoleServer>> {
     Some(JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id))
 }
 
-/// Answers every request that can be recognised in JSON that is no message.
+/// Answers the requests that can be recognised in JSON that is no message: of a batch no more than may be open.
 fn malformed(bytes: &[u8]) -> Incoming {
     let requests = match serde_json::from_slice::<Value>(bytes) {
         Ok(Value::Array(batch)) => batch,
@@ -168,6 +189,7 @@ fn malformed(bytes: &[u8]) -> Incoming {
         .filter(|request| request.get("method").is_some())
         .filter_map(|request| request.get("id").filter(is_id))
         .map(|id| error(id, INVALID_REQUEST, "not a JSON-RPC 2.0 request on a line of its own"))
+        .take(OPEN_MAX)
         .collect();
     if answers.is_empty() { Incoming::Dropped("not a JSON-RPC message") } else { Incoming::Answer(answers) }
 }
@@ -205,12 +227,16 @@ mod tests {
         answers.iter().map(|answer| (answer["id"].clone(), answer["error"]["code"].as_i64().unwrap())).collect()
     }
 
+    fn incoming(text: &str) -> Incoming {
+        read(&Line::Whole(text.as_bytes().to_vec()), true)
+    }
+
     fn is_dropped(text: &str, initialized: bool) -> bool {
         matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Incoming::Dropped(_))
     }
 
     fn is_message(text: &str, initialized: bool) -> bool {
-        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Incoming::Message(_))
+        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Incoming::Request(..))
     }
 
     const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
@@ -235,6 +261,37 @@ mod tests {
                 assert_eq!(answer(text, initialized), [(json!("server-discover-probe-1"), -32601)]);
             }
         }
+    }
+
+    #[test]
+    fn a_ping_is_answered_at_any_time() {
+        let ping = Line::Whole(br#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#.to_vec());
+        for initialized in [false, true] {
+            let Incoming::Answer(answers) = read(&ping, initialized) else { panic!("not answered") };
+            assert_eq!(answers, [json!({"jsonrpc": "2.0", "id": "p", "result": {}})]);
+        }
+    }
+
+    #[test]
+    fn of_all_that_wants_no_answer_two_things_matter() {
+        assert!(matches!(incoming(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), Incoming::Ready(_)));
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"reason":"x"}}"#;
+        assert!(matches!(incoming(cancel), Incoming::Cancelled(RequestId::Number(7))));
+        for nothing in [
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/other"}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":""}}"#,
+        ] {
+            assert!(is_dropped(nothing, true), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn of_a_batch_no_more_is_answered_than_may_be_open() {
+        let request = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        assert_eq!(answer(&format!("[{}]", [request; 3 * OPEN_MAX].join(",")), true).len(), OPEN_MAX);
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn whoever_does_not_fit_into_the_open_files_is_told_and_the_log_is_not_flooded()
             (code.as_str(), message.as_str()),
             ("rate_limited", "the hub has 64 connections and the limit is 64")
         );
-        assert!(next.starts_with("close some, or raise the limit: "), "{next}");
+        assert!(next.contains("raise the limit: relay-hub --limit connections="), "{next}");
         client.expect_end();
     }
     pair.talk();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay::hub::{CloseReason, HELLO_WAIT, Limits};
-use relay::protocol::{BODY_MAX_BYTES, ClientMessage, HubMessage};
+use relay::protocol::{BODY_MAX_BYTES, ClientMessage, ErrorCode, HubMessage};
 
 use crate::support::hub::{Actor, Stage, ask, id};
 
@@ -50,7 +50,7 @@ fn sessions_that_ask_round_and_round_are_stopped() {
 }
 
 #[test]
-fn a_text_that_is_too_large_is_counted_and_one_that_is_none_is_not() {
+fn the_status_counts_programs_and_what_was_refused_for_its_size_alone() {
     let mut stage = Stage::new();
     let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     stage.ask(web, 1, "api", &"x".repeat(BODY_MAX_BYTES + 1));
@@ -60,6 +60,32 @@ fn a_text_that_is_too_large_is_counted_and_one_that_is_none_is_not() {
     let status = stage.messages(web.conn).pop();
     let Some(HubMessage::Status(status)) = status else { panic!("{status:?}") };
     assert_eq!(status.refused, [("text_bytes".to_owned(), 1)].into());
+    assert_eq!(status.programs, [("test 1".to_owned(), 2)].into());
+}
+
+#[test]
+fn a_storm_is_stopped_in_all_that_began_it_within_the_last_minute() {
+    let mut stage = Stage::new();
+    let [web, api, db, docs] = ["/w/web", "/w/api", "/w/db", "/w/docs"].map(|folder| stage.session(folder));
+    stage.ask(web, 1, "api", "ready?");
+    stage.ask(api, 2, "docs", "ready?");
+    stage.pass(Duration::from_secs(20));
+    stage.ask(api, 3, "db", "ready?");
+    stage.ask(db, 4, "web", "ready?");
+    stage.hush();
+    let made = (100..200).take_while(|n| {
+        stage.ask(web, *n, "api", "ready?");
+        accepted(&mut stage, web)
+    });
+    let made = made.count();
+    assert!((1..STORM_MAX as usize).contains(&made), "{made}");
+    // What it was asked is older than the storm, and what the storm began with.
+    stage.ask(docs, 300, "db", "ready?");
+    assert_eq!(stage.refusal(docs.conn).code, ErrorCode::LoopDetected);
+    let late = stage.session("/w/late");
+    stage.hush();
+    stage.ask(late, 301, "db", "ready?");
+    assert!(accepted(&mut stage, late));
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Environment {
         (self.service_socket() != self.socket()).then_some(named_by)
     }
 
-    /// Returns where the service manager listens for the hub: [`Environment::socket`] without `RELAY_SOCKET`.
+    /// Returns where the service manager listens for the hub: [`Environment::socket`] where nothing names another one.
     ///
     /// # Errors
     /// No default place is there, or the path is too long for a Unix socket.

@@ -114,8 +114,11 @@ impl Stream {
     /// Returns when the other side writes no more, however much of what it wrote is unread.
     pub async fn ended(&self) {
         // What is left to be read must stay known to the runtime, so it is given another one of the same stream.
-        let Ok(second) = self.0.get_ref().try_clone().and_then(|second| watch(second, Interest::READABLE)) else {
-            return pending().await;
+        let second = loop {
+            match self.0.get_ref().try_clone().and_then(|second| watch(second, Interest::READABLE)) {
+                Ok(second) => break second,
+                Err(_no_descriptor) => tokio::time::sleep(BLIND_WAIT).await,
+            }
         };
         told(&second, Interest::READABLE, Ready::is_read_closed).await;
     }

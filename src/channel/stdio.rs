@@ -8,6 +8,8 @@
 //! rmcp takes all requests at once, and never answers one that it knows to be cancelled. So the bound is here, by the rules
 //! of `open`, and cancellations go to the channel alone: each request that rmcp is given has one answer, which ends here
 //! where nobody wants it.
+//!
+//! A client that closes both streams at once is gone: what it wrote last may be left unread.
 
 pub mod line;
 pub mod open;
@@ -32,7 +34,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::coop::consume_budget;
 
 use self::line::{Incoming, Line, Lines};
-use self::open::Open;
+use self::open::{Open, Place};
 use super::server::Event;
 use crate::watched::{self, Stream};
 
@@ -187,7 +189,7 @@ impl Transport<RoleServer> for Stdio {
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
         let place = answered.map(|id| self.open.answer(id));
-        let is_wanted = !matches!(place, Some(None));
+        let is_wanted = place.as_ref().is_none_or(|place| place.as_ref().is_some_and(Place::is_wanted));
         let (write, events) = (is_wanted.then(|| self.outlet.write(&message)), self.events.clone());
         async move {
             if let Some(write) = write {

@@ -284,7 +284,7 @@ impl CliError {
             Self::Demo { .. } => "RELAY_LOG=debug relayctl demo",
             Self::NoLog(_) => "look where relay-hub was started: it logs to its standard error",
             Self::Journal(_) => "ask to be put into the group systemd-journal, or look as its member",
-            Self::NoLogFiles { .. } => "relayctl logs --files ~/.claude/plugins/data/relay-claude-relay/logs",
+            Self::NoLogFiles { .. } => "start a session with the plugin; what the hub has logged: relayctl logs",
             Self::LogFiles { .. } => "name a directory with files like relay-2026-02-28.log that you can read",
             Self::Directory { .. } => "name a directory that you can write to",
             Self::Unhealthy { next, .. } => next,

@@ -107,10 +107,10 @@ pub fn fail(error: ProgramError, log: Log) -> ExitCode {
     if !log.is_standard_error() {
         tracing::error!(next = %error.next(), "{}", error.message());
     }
-    let is_told = log.is_the_journal();
+    // The journal has it with its fields, unless the filter keeps it out.
+    let is_told = log.is_the_journal() && tracing::enabled!(tracing::Level::ERROR);
     // What was logged before is written before.
     drop(log);
-    // The journal has it with its fields.
     if is_told { error.exit().into() } else { Output::standard().fail(&error).into() }
 }
 

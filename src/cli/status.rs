@@ -112,9 +112,12 @@ impl Report {
             rows.push(("open asks", status.open_asks.to_string()));
             rows.push(("limits", limits_text(&status.refused)));
         } else {
-            let refused = || self.refusal.as_ref().map(|refusal| refusal.message.clone());
-            let why = self.reach.why_not(&self.socket).or_else(refused).unwrap_or_default();
-            rows.push(("hub", format!("not reachable: {why}")));
+            let why = match &self.refusal {
+                Some(refusal) if refusal.code != ErrorCode::HubUnreachable => format!("refuses: {}", refusal.message),
+                Some(refusal) => format!("not reachable: {}", refusal.message),
+                None => format!("not reachable: {}", self.reach.why_not(&self.socket).unwrap_or_default()),
+            };
+            rows.push(("hub", why));
         }
         let rows: Vec<String> = rows.iter().map(|(label, value)| format!("{label:<11}{value}")).collect();
         Line::of(&rows.join("\n"))
@@ -144,16 +147,13 @@ impl Report {
         Refusal::new(ErrorCode::HubUnreachable, why, next)
     }
 
-    /// Says what to do about a hub that listens and does not answer or refuses: the service's own can be replaced.
+    /// Says what to do about a hub that listens and does not answer: the service's own can be replaced.
     fn refused(&self, refusal: Refusal) -> Refusal {
         if self.named_by.is_some() || !self.service.is_loaded() {
             return refusal;
         }
-        let restart = self.service.restart_command();
         if refusal.code == ErrorCode::HubUnreachable {
-            Refusal { next: restart, ..refusal }
-        } else if refusal.code == ErrorCode::RateLimited {
-            Refusal { next: format!("{} ({restart})", refusal.next), ..refusal }
+            Refusal { next: self.service.restart_command(), ..refusal }
         } else {
             refusal
         }

@@ -18,19 +18,15 @@ pub(super) fn hub_unreachable(config: &ClientConfig, listener_missing: bool) -> 
     Refusal::new(ErrorCode::HubUnreachable, message, next)
 }
 
-/// Returns what to do where nobody listens at the socket. One that was named is more likely wrong than without a hub.
+/// Returns what to do where nobody listens at the socket, and what has named it.
 pub(crate) fn next_without_listener(named_by: Option<&str>, socket: &Path) -> String {
-    let Some(name) = named_by else {
-        return "run: relayctl install-service (without a service manager: relay-hub &), then try again".to_owned();
-    };
-    // Whoever has the variable need not name the socket again.
-    let hub = if name.starts_with('-') {
-        format!("relay-hub {name} '{}' &", socket.display())
-    } else {
-        "relay-hub &".to_owned()
-    };
-    let without = if name.starts_with('-') { "leave it out" } else { "unset it" };
-    format!("correct {name} or {without}, or start a hub there: {hub}")
+    match named_by {
+        None => "run: relayctl install-service (without a service manager: relay-hub &), then try again".to_owned(),
+        Some(name) => format!(
+            "start a hub there: relay-hub --socket '{}' &; or correct {name} (a session has what its client was started with)",
+            socket.display()
+        ),
+    }
 }
 
 /// The hub does not know this request.

@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,8 @@ pub(super) struct Readiness {
     /// Before this the next status is not told.
     status_from: Option<Instant>,
     status_waits: bool,
+    /// Whether the last attempt to tell it something failed.
+    fails: bool,
 }
 
 impl Readiness {
@@ -43,6 +44,7 @@ impl Readiness {
             told: None,
             status_from: None,
             status_waits: false,
+            fails: false,
         }
     }
 
@@ -76,18 +78,18 @@ impl Readiness {
         if self.next_ping.is_some_and(|at| at <= now) {
             let is_taken = self.tell(&[NotifyState::Watchdog]);
             fault::pass("notify.watchdog");
-            self.next_ping = self.ping_every.map(|every| now + if is_taken { every } else { PAUSE });
+            self.next_ping = self.ping_every.map(|every| now + if is_taken { every } else { every.min(PAUSE) });
         }
     }
 
     /// Tells that no more connections are accepted: a start that is wanted from here on waits for the exit, as it does
     /// anyway, only later, where this is not taken.
-    pub(super) fn stopping(&self) {
+    pub(super) fn stopping(&mut self) {
         self.tell(&[NotifyState::Stopping]);
     }
 
-    /// Tells the service manager, and returns whether there is nothing to be told again.
-    fn tell(&self, state: &[NotifyState<'_>]) -> bool {
+    /// Tells the service manager, and returns whether it need not be told again.
+    fn tell(&mut self, state: &[NotifyState<'_>]) -> bool {
         let Some(socket) = &self.socket else { return true };
         let lines = state.iter().fold(String::new(), |mut lines, state| {
             let _infallible = writeln!(lines, "{state}");
@@ -98,13 +100,52 @@ impl Readiness {
             datagram.set_nonblocking(true)?;
             datagram.send_to(lines.as_bytes(), socket)
         };
-        match send() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(error) => {
-                tracing::warn!(%error, "could not tell the service manager");
-                true
-            }
-            Ok(_all) => true,
+        let sent = send();
+        let failed_before = std::mem::replace(&mut self.fails, sent.is_err());
+        if let Err(error) = &sent
+            && !failed_before
+        {
+            tracing::warn!(%error, "could not tell the service manager, which is told again");
         }
+        sent.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Hub, Limits, Program};
+
+    #[test]
+    fn what_a_manager_that_stands_still_does_not_take_is_told_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let (manager, full) = (UnixDatagram::bind(&path).unwrap(), UnixDatagram::unbound().unwrap());
+        [&manager, &full].into_iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+        while full.send_to(b"x", &path).is_ok() {}
+        let (now, every) = (Instant::now(), PAUSE * 15);
+        let headline = Hub::new(now, Limits::default(), None, Program { version: "1", pid: 1 }).headline();
+        let mut readiness = Readiness {
+            socket: Some(path.into()),
+            ping_every: Some(every),
+            next_ping: Some(now),
+            told: None,
+            status_from: None,
+            status_waits: false,
+            fails: false,
+        };
+        readiness.status(now, headline);
+        readiness.handle_timeout(now);
+        let again = now + PAUSE;
+        assert_eq!(readiness.poll_timeout(), Some(again));
+
+        let mut said = [0; 100];
+        while manager.recv(&mut said).is_ok() {}
+        readiness.status(again, headline);
+        readiness.handle_timeout(again);
+        let mut hear = || manager.recv(&mut said).ok().map(|n| String::from_utf8_lossy(&said[..n]).into_owned());
+        assert_eq!(hear().as_deref(), Some("READY=1\nSTATUS=0 peers, 0 open asks\n"));
+        assert_eq!(hear().as_deref(), Some("WATCHDOG=1\n"));
+        assert_eq!((hear(), readiness.poll_timeout()), (None, Some(again + every)));
     }
 }

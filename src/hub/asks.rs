@@ -137,7 +137,7 @@ pub(super) struct Asks {
     counts: BTreeMap<PeerTag, OpenAsks>,
     /// When something is due of the open ones, and of those that are forgotten soon.
     timers: Deadlines<AskId>,
-    /// The ended asks in the order of their ends, those of former hubs left out.
+    /// Those that ended last, in the order of their ends; those of former hubs left out.
     ended: VecDeque<AskId>,
     /// When those without a timer are looked through, at the time of the first of them.
     look_at: Option<Instant>,
@@ -368,8 +368,6 @@ impl Asks {
             }
         }
         self.look_at = later;
-        self.ended.retain(|id| self.by_id.contains_key(id));
-        self.ended.shrink_to_fit();
     }
 
     /// Returns when something is due next.

@@ -273,8 +273,8 @@ pub(super) fn too_many_connections(limits: &Limits) -> Refusal {
     Refusal::new(
         ErrorCode::RateLimited,
         format!("the hub has {0} connections and the limit is {0}", limits.connections),
-        "end what holds them (ss -xp shows the processes), restart the hub, or raise the limit: relay-hub --limit \
-         connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment",
+        "close sessions that are not needed, or raise the limit: relay-hub --limit connections=NUMBER, or \
+         RELAY_LIMITS=connections=NUMBER in the service's environment",
     )
 }
 

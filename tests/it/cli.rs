@@ -60,23 +60,28 @@ fn a_question_that_is_too_large_is_refused_before_anybody_is_asked() {
 
 #[test]
 fn a_socket_that_leads_nowhere_is_to_be_corrected_and_the_one_who_names_it_is_named() {
-    let next = "correct RELAY_SOCKET or unset it, or start a hub there: relay-hub &";
+    let next = |socket: &str, name: &str| {
+        format!(
+            "start a hub there: relay-hub --socket '{socket}' &; or correct {name} (a session has what its client was started with)"
+        )
+    };
+    let wrong = next("/nonexistent/hub.sock", "RELAY_SOCKET");
     for args in [["peers"].as_slice(), &["ask", "backend", "?"]] {
         let output = relayctl(args).env("RELAY_SOCKET", "/nonexistent/hub.sock").output().unwrap();
-        fails(&output, 3, next);
+        fails(&output, 3, &wrong);
         let said = text(&output.stderr);
         assert!(said.starts_with("error: no hub listens at /nonexistent/hub.sock, where RELAY_SOCKET leads"), "{said}");
     }
     let output = relayctl(&["status"]).env("RELAY_SOCKET", "/nonexistent/hub.sock").output().unwrap();
-    assert!(text(&output.stderr).ends_with(&format!("next: {next}\n")), "{output:?}");
-    let next = "correct --socket or leave it out, or start a hub there: relay-hub --socket '/nonexistent/x' &";
-    fails(&relayctl(&["peers", "--socket", "/nonexistent/x"]).output().unwrap(), 3, next);
+    assert!(text(&output.stderr).ends_with(&format!("next: {wrong}\n")), "{output:?}");
+    let output = relayctl(&["peers", "--socket", "/nonexistent/x"]).output().unwrap();
+    fails(&output, 3, &next("/nonexistent/x", "--socket"));
 }
 
 #[test]
 fn log_files_in_a_directory_that_is_not_there_are_no_empty_log() {
     let output = relayctl(&["logs", "--files", "/nonexistent/logs"]).output().unwrap();
-    fails(&output, 1, "relayctl logs --files ~/.claude/plugins/data/relay-claude-relay/logs");
+    fails(&output, 1, "start a session with the plugin; what the hub has logged: relayctl logs");
     let said = text(&output.stderr);
     assert!(said.starts_with("error: there is no directory /nonexistent/logs: a session's channel makes it"), "{said}");
     let empty = tempfile::tempdir().unwrap();

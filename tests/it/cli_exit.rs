@@ -115,7 +115,7 @@ fn no_hub_is_3() {
             --- stdout
             --- stderr
             error: no hub listens at SOCKET, where RELAY_SOCKET leads (hub_unreachable)
-            next: correct RELAY_SOCKET or unset it, or start a hub there: relay-hub &
+            next: start a hub there: relay-hub --socket 'SOCKET' &; or correct RELAY_SOCKET (a session has what its client was started with)
             ");
         }
     }

@@ -274,7 +274,10 @@ fn a_relay_socket_that_leads_nowhere_is_named() {
     };
     let report = wrong("/nonexistent/hub.sock");
     assert_eq!(report.code, Some(1));
-    assert!(report.cure_of("socket-path").starts_with("correct RELAY_SOCKET or unset it"), "{report:#?}");
+    assert!(
+        report.cure_of("socket-path").starts_with("start a hub there: relay-hub --socket '/nonexistent/hub.sock' &"),
+        "{report:#?}"
+    );
     assert!(
         wrong("hub.sock").cure_of("socket-path").starts_with("set RELAY_SOCKET or --socket to a short absolute path")
     );

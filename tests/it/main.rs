@@ -18,6 +18,7 @@ mod doctor;
 mod exhaustive;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(target_os = "linux")]
 mod flood;
 mod fuzz_corpus;
 mod handover;

@@ -132,7 +132,7 @@ fn hub_unreachable() {
     insta::assert_snapshot!(masked(&refused(&web, "relay_broadcast", json!({"question": "?"})), &ids), @"
     hub_unreachable
     no hub listens at SOCKET, where RELAY_SOCKET leads
-    correct RELAY_SOCKET or unset it, or start a hub there: relay-hub &
+    start a hub there: relay-hub --socket 'SOCKET' &; or correct RELAY_SOCKET (a session has what its client was started with)
     ");
 }
 

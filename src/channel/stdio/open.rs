@@ -77,21 +77,20 @@ impl Open {
         taken.at(id).is_some_and(|at| !std::mem::replace(&mut taken.requests[at].1, true))
     }
 
-    /// Returns the place of a request that has its answer, to be kept until it is written. `None` where nobody wants it:
-    /// the place is given up.
+    /// Returns the place of a request that has its answer, to be kept until the channel has taken note of it; none where
+    /// it has one already.
     pub fn answer(&self, id: &RequestId) -> Option<Place> {
         let is_cancelled = {
             let taken = self.taken();
             taken.requests[taken.at(id)?].1
         };
-        let place = Place { open: self.clone(), request: Some(id.clone()) };
-        (!is_cancelled).then_some(place)
+        Some(Place { open: self.clone(), request: Some(id.clone()), is_wanted: !is_cancelled })
     }
 
     /// Takes a place for what is answered without the server.
     pub fn error(&self) -> Place {
         self.taken().errors += 1;
-        Place { open: self.clone(), request: None }
+        Place { open: self.clone(), request: None, is_wanted: true }
     }
 }
 
@@ -100,12 +99,18 @@ impl Open {
 pub struct Place {
     open: Open,
     request: Option<RequestId>,
+    is_wanted: bool,
 }
 
 impl Place {
-    /// Returns the request's id; none where the server has not seen it.
+    /// Returns whether somebody waits for the answer.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
+    /// Returns the id of a request that the server has seen and that somebody waited for.
     pub fn request(&self) -> Option<&RequestId> {
-        self.request.as_ref()
+        self.request.as_ref().filter(|_| self.is_wanted)
     }
 }
 
@@ -166,8 +171,9 @@ mod tests {
         let open = full();
         assert!(open.cancel(&id(3)) && !open.cancel(&id(3)), "it is told once");
         assert!(!open.cancel(&id(OPEN_MAX)), "nobody has asked this");
-        assert!(open.is_full());
-        assert!(open.answer(&id(3)).is_none());
+        let place = open.answer(&id(3)).unwrap();
+        assert!(open.is_full() && !place.is_wanted() && place.request().is_none());
+        drop(place);
         assert!(!open.is_full());
     }
 

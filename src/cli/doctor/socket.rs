@@ -26,7 +26,8 @@ pub(super) fn check(examined: &Examined) -> Vec<Finding> {
         {
             findings.extend(runtime_directory(above, uid));
         }
-        findings.extend(private_directory(directory, socket, uid));
+        let is_services = examined.environment.socket_named_by().is_none();
+        findings.extend(private_directory(directory, uid, (!is_services).then_some(socket)));
     }
     findings.extend(file(socket, uid));
     findings.extend(examined.reach.as_ref().map(|reach| reachable(reach, socket, examined)));
@@ -47,8 +48,9 @@ fn path(examined: &Examined, socket: &Path) -> Finding {
     }
 }
 
-/// The directory of the socket alone is ours to close; one that others use as well, such as /tmp or the home, is not.
-fn private_directory(directory: &Path, socket: &Path, uid: u32) -> Option<Finding> {
+/// The service's directory is ours to close, and so is that of a socket which was named, where it holds nothing else: one
+/// that others use as well, such as /tmp or the home, is not.
+fn private_directory(directory: &Path, uid: u32, named: Option<&Path>) -> Option<Finding> {
     let name = "socket-directory";
     let shown = directory.display();
     // Whether it has to be there is told by the connect.
@@ -67,8 +69,12 @@ fn private_directory(directory: &Path, socket: &Path, uid: u32) -> Option<Findin
     }
     let who = if mode & 0o077 == 0 { "you cannot enter it" } else { "others can enter it" };
     let what = format!("{shown} has mode {mode:04o}: {who}");
-    let holds_more = fs::read_dir(directory).is_ok_and(|found| found.flatten().any(|entry| entry.path() != socket));
-    if holds_more || mode & 0o1000 != 0 {
+    let is_shared = named.is_some_and(|socket| {
+        let holds_more =
+            || fs::read_dir(directory).is_ok_and(|found| found.flatten().any(|entry| entry.path() != socket));
+        mode & 0o1000 != 0 || holds_more()
+    });
+    if is_shared {
         let cure = "set RELAY_SOCKET to a place in a directory of its own, such as ~/.relay/hub.sock";
         return Some(Finding::fail(name, what, cure));
     }
@@ -136,7 +142,7 @@ mod tests {
         let uid = rustix::process::geteuid().as_raw();
         let look = |mode: u32| {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
-            private_directory(directory.path(), &directory.path().join("hub.sock"), uid).unwrap()
+            private_directory(directory.path(), uid, Some(&directory.path().join("hub.sock"))).unwrap()
         };
         assert_eq!(look(0o700).state, State::Ok);
         for (mode, who) in [(0o777, "others can enter it"), (0o600, "you cannot enter it")] {
@@ -146,12 +152,13 @@ mod tests {
             assert!(finding.cure.unwrap().starts_with("chmod 700 /"));
             assert_eq!(finding.fix, Some(Fix::Close { path: directory.path().to_owned(), mode: 0o700 }));
         }
-        let foreign = private_directory(directory.path(), Path::new("/"), uid + 1).unwrap();
+        let foreign = private_directory(directory.path(), uid + 1, None).unwrap();
         assert_eq!((foreign.state, foreign.fix), (State::Fail, None));
         fs::write(directory.path().join("letter"), "").unwrap();
         let shared = look(0o755);
         assert_eq!((shared.state, shared.fix), (State::Fail, None));
         assert!(!shared.cure.unwrap().contains("chmod"));
+        assert!(private_directory(directory.path(), uid, None).unwrap().fix.is_some(), "the service's own");
     }
 
     #[test]

@@ -277,7 +277,7 @@ fn what_is_over_a_limit() {
     peer_busy: 2 asks wait for api and the limit is 2
       next: ask again when it has answered some of them
     rate_limited: the hub has 3 connections and the limit is 3
-      next: end what holds them (ss -xp shows the processes), restart the hub, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment
+      next: close sessions that are not needed, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment
     rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions of this session, for which there may be as many as are left, 38 of 100
       next: wait until some of them were taken, or send the path of a file
     rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions and the limit is 100

@@ -100,6 +100,26 @@ fn a_lost_channel_is_waited_for_before_another_has_its_seat() {
 }
 
 #[test]
+fn a_second_goes_with_its_peer_and_is_forgotten_with_its_connection() {
+    let mut world = World::new();
+    world.hello(1, 1, first());
+    for conn in [2, 3] {
+        assert_eq!(welcomed(&world.hello(conn, 2, first()), conn), Some(Some(Place::Second)));
+    }
+    world.handle(Input::Disconnected { conn: ConnId(2) });
+    let effects = world.say(1, ClientMessage::Bye {});
+    assert!(effects.contains(&Effect::Close { conn: ConnId(3), reason: CloseReason::Superseded }), "{effects:?}");
+    world.handle(Input::Disconnected { conn: ConnId(3) });
+    world.handle(Input::ClientEnded { process: PROCESS });
+
+    world.hello(4, 1, first());
+    world.handle(Input::Disconnected { conn: ConnId(4) });
+    assert_eq!(welcomed(&world.hello(5, 2, first()), 5), None, "it waits");
+    world.handle(Input::Disconnected { conn: ConnId(5) });
+    assert!(world.hub.seats.seconds.is_empty() && world.hub.seats.waiting.is_empty(), "{:?}", world.hub.seats);
+}
+
+#[test]
 fn in_a_new_hub_a_second_waits_for_its_peer_and_is_the_peer_if_none_comes() {
     let mut world = World::settling(Limits::default());
     let second = Seat { turn: 0, second: true };
@@ -119,7 +139,8 @@ fn what_is_left_has_a_bound_and_goes_with_its_client() {
     let mut world = World::settling(Limits { held_bytes: 2000, ..Limits::default() });
     world.hello(1, 1, first());
     let message = |n: usize| Bequest::Message { ask_id: None, content: "x".repeat(n), meta: serde_json::Map::new() };
-    for n in [1000, 1000, 200] {
+    // The second one does not fit, the third one does to the byte.
+    for n in [1000, 1000, 2000 - 1000 - 2 * BEQUEST_BYTES as usize] {
         world.say(1, ClientMessage::Bequest { bequest: message(n) });
     }
     let watch = world.say(1, ClientMessage::Bye {});

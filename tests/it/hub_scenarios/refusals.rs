@@ -162,10 +162,10 @@ fn what_is_no_conversation() {
     let conn = stage.connect();
     stage.say(conn, progress(1, AskState::Shown, None));
     all.push(stage.refusal(conn));
-    for (min, max) in [(0, 0), (3, 4)] {
+    for (program, min, max) in [("relay-channel 9", 0, 0), ("relayctl 9", 0, 0), ("relay-channel 9", 3, 4)] {
         let conn = stage.connect();
         let (versions, key) = (VersionRange { min, max }, PeerKey::from_bytes([9; 16]));
-        let hello = Hello { id: 1, versions, key, program: "relay-channel 9".to_owned(), kind: ClientKind::Control {} };
+        let hello = Hello { id: 1, versions, key, program: program.to_owned(), kind: ClientKind::Control {} };
         stage.say(conn, ClientMessage::Hello(Box::new(hello)));
         all.push(stage.refusal(conn));
         assert_eq!(stage.closed(conn), Some(CloseReason::ProtocolMismatch));
@@ -191,6 +191,8 @@ fn what_is_no_conversation() {
       next: say hello, then ask again
     protocol_mismatch: relay-channel 9 speaks protocol 0 to 0, this hub 1 to 2: relay-channel 9 is too old
       next: install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)
+    protocol_mismatch: relayctl 9 speaks protocol 0 to 0, this hub 1 to 2: relayctl 9 is too old
+      next: install the newer claude-relay, then try again
     protocol_mismatch: relay-channel 9 speaks protocol 3 to 4, this hub 1 to 2: relay-hub is too old
       next: install the newer claude-relay, then run: relayctl doctor --fix
     already_registered: this connection has said hello before

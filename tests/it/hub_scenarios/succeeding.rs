@@ -81,6 +81,27 @@ fn what_has_failed_while_nobody_was_there_is_told_to_the_successor_and_nothing_o
 }
 
 #[test]
+fn what_a_channel_does_not_say_when_it_leaves_its_successor_hears_from_the_hub() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.ask(web, 2, "api", "and then?");
+    let bequest = Bequest::Ask {
+        ask_id: id(1),
+        to: "api".to_owned(),
+        question: None,
+        timeout_ms: 60_000,
+        bound: api.key.tag(),
+        state: AskState::Accepted,
+        broadcast_id: None,
+    };
+    stage.say(web.conn, ClientMessage::Bequest { bequest });
+    stage.say(web.conn, ClientMessage::Bye {});
+    let heir = seated(&mut stage, 0xc1, Seat::default());
+    let told = told(&mut stage, heir);
+    assert_eq!(told, [2, 1].map(|n| format!("asked {} Accepted", id(n))), "each of them once");
+}
+
+#[test]
 fn a_second_speaks_for_its_session_while_the_hub_settles_as_well() {
     let mut stage = Stage::settling(Limits::default(), None);
     let web = seated(&mut stage, 0xc0, Seat::default());

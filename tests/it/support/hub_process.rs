@@ -206,6 +206,7 @@ impl RawClient {
     }
 
     /// Receives one message; none where the connection ends or nothing comes.
+    #[cfg(target_os = "linux")]
     pub(crate) fn try_hear(&mut self) -> Option<Value> {
         let mut line = String::new();
         self.lines.read_line(&mut line).ok()?;

@@ -96,9 +96,15 @@ fn what_a_channel_does_not_say_when_it_leaves_its_successor_hears_from_the_hub()
     };
     stage.say(web.conn, ClientMessage::Bequest { bequest });
     stage.say(web.conn, ClientMessage::Bye {});
+    stage.pass(Duration::from_secs(1));
     let heir = seated(&mut stage, 0xc1, Seat::default());
-    let told = told(&mut stage, heir);
-    assert_eq!(told, [2, 1].map(|n| format!("asked {} Accepted", id(n))), "each of them once");
+    let told = stage.messages(heir.conn).into_iter().filter_map(|message| match message {
+        HubMessage::Bequest { waited_ms, bequest: Bequest::Ask { ask_id, timeout_ms, .. } } => {
+            Some((ask_id, waited_ms, timeout_ms))
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(id(2), 0, 59_000), (id(1), 1000, 60_000)], "each of them once");
 }
 
 #[test]
@@ -112,6 +118,18 @@ fn a_second_speaks_for_its_session_while_the_hub_settles_as_well() {
     stage.pass(SETTLING);
     assert_eq!(stage.heard(second), ["refused: unknown_ask"]);
     assert_eq!(stage.heard(web), ["Waiter { tag: None }"]);
+}
+
+#[test]
+fn a_session_that_its_second_renames_knows_its_name() {
+    let (mut stage, web, _api) = pair();
+    let second = seated(&mut stage, 0xc1, Seat::default());
+    stage.hush();
+    for name in ["front", "front"] {
+        stage.say(second.conn, ClientMessage::Rename { id: 5, name: name.to_owned() });
+    }
+    assert_eq!(stage.heard(second), ["renamed front", "renamed front"]);
+    assert_eq!(stage.heard(web), ["renamed front"]);
 }
 
 #[test]

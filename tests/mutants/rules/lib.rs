@@ -6,7 +6,9 @@ extern crate self as relay;
 
 #[cfg(feature = "channel")]
 pub mod channel {
+    pub mod envelope;
     pub mod neutralise;
+    pub mod notification;
 }
 #[cfg(feature = "client")]
 pub mod client;
@@ -42,6 +44,8 @@ mod it {
     mod hub_model;
     mod hub_scenarios;
     mod loops;
+    #[cfg(feature = "channel")]
+    mod peer_text;
     #[cfg(feature = "client")]
     mod simulation;
 

@@ -137,6 +137,9 @@ mod tests {
                 assert!(readings(dressed).contains(&own), "{dressed} is read as {:?}", readings(dressed));
             }
         }
+        for behind_z in FRAMED.into_iter().filter_map(|first| char::from_u32(first + 26)) {
+            assert_eq!(listed(behind_z), None, "{behind_z}");
+        }
     }
 
     #[test]

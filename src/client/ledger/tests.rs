@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent};
+use crate::protocol::{AskEvent, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent};
 
 fn greeting() -> Ledger {
     let mut ledger = Ledger::new(ClientConfig {
@@ -90,6 +90,60 @@ fn an_older_hub_is_told_nothing_that_it_does_not_know_and_a_newer_one_all_of_it(
     assert_eq!(ledger.poll_message(), Some(ClientMessage::Named { name: "backend".to_owned() }));
     ledger.handle_call(now, CallId(2), Call::Watch { text: false });
     assert!(matches!(ledger.poll_message(), Some(ClientMessage::Watch { .. })));
+}
+
+#[test]
+fn what_a_channel_says_of_its_session_goes_to_a_hub_that_is_there() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    let tag = PeerKey::random().tag();
+    let offer = Offer { to: tag, batch: 1, text: "hi".to_owned() };
+    let verdict = Verdict { to: tag, batch: Some(1), show: true };
+    let ask_id = AskId::from_bits(1);
+    let mut say = |ledger: &mut Ledger| {
+        ledger.handle_offer(offer.clone());
+        ledger.handle_verdict(verdict.clone());
+        ledger.handle_progress(ask_id, AskState::Shown);
+        std::iter::from_fn(|| ledger.poll_message()).collect::<Vec<_>>()
+    };
+    welcome(&mut ledger, now);
+    let (from, question) = ("web".to_owned(), "?".to_owned());
+    let event = AskEvent { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, asker: Some(tag) };
+    ledger.handle_message(now, HubMessage::Ask(event));
+    while ledger.poll_message().is_some() {}
+    let progress = ClientMessage::Progress { ask_id, state: AskState::Shown, asker: Some(tag) };
+    let all = [ClientMessage::Offer(offer.clone()), ClientMessage::Verdict(verdict.clone()), progress];
+    assert_eq!(say(&mut ledger), all);
+    ledger.handle_disconnected(now);
+    assert_eq!(say(&mut ledger), []);
+}
+
+#[test]
+fn who_watches_is_told_that_the_hub_has_gone_once_it_was_there() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    ledger.handle_call(now, CallId(1), Call::Watch { text: false });
+    let Some(ClientMessage::Watch { id, .. }) = ledger.poll_message() else { panic!("not said") };
+    let (hub, pid, settling) = ("test".to_owned(), 1, false);
+    let watching = WatchingAnswer { id, hub, pid, settling, peers: Vec::new(), asks: Vec::new() };
+    ledger.handle_message(now, HubMessage::Watching(watching));
+    while ledger.poll_output().is_some() {}
+    for events in [vec![Output::Event(ClientEvent::Away)], Vec::new()] {
+        ledger.handle_disconnected(now);
+        assert_eq!(std::iter::from_fn(|| ledger.poll_output()).collect::<Vec<_>>(), events);
+        ledger.handle_connected();
+    }
+}
+
+#[test]
+fn a_hub_where_nobody_listens_is_waited_for_less_long() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    ledger.handle_disconnected(now);
+    ledger.handle_call(now, CallId(1), Call::Peers);
+    for (missing, patience) in [(true, PATIENCE_WITHOUT_LISTENER), (true, PATIENCE_WITHOUT_LISTENER), (false, PATIENCE)]
+    {
+        ledger.handle_listener(now, missing);
+        assert_eq!(ledger.poll_timeout(), Some(now + patience));
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use super::*;
-use crate::protocol::{AskEvent, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent};
+use crate::protocol::{
+    Activity, AskEvent, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent, SessionFacts, Wake,
+};
 
 fn greeting() -> Ledger {
     let mut ledger = Ledger::new(ClientConfig {
@@ -99,7 +101,7 @@ fn what_a_channel_says_of_its_session_goes_to_a_hub_that_is_there() {
     let offer = Offer { to: tag, batch: 1, text: "hi".to_owned() };
     let verdict = Verdict { to: tag, batch: Some(1), show: true };
     let ask_id = AskId::from_bits(1);
-    let mut say = |ledger: &mut Ledger| {
+    let say = |ledger: &mut Ledger| {
         ledger.handle_offer(offer.clone());
         ledger.handle_verdict(verdict.clone());
         ledger.handle_progress(ask_id, AskState::Shown);
@@ -125,13 +127,47 @@ fn who_watches_is_told_that_the_hub_has_gone_once_it_was_there() {
     let Some(ClientMessage::Watch { id, .. }) = ledger.poll_message() else { panic!("not said") };
     let (hub, pid, settling) = ("test".to_owned(), 1, false);
     let watching = WatchingAnswer { id, hub, pid, settling, peers: Vec::new(), asks: Vec::new() };
-    ledger.handle_message(now, HubMessage::Watching(watching));
-    while ledger.poll_output().is_some() {}
+    ledger.handle_message(now, HubMessage::Watching(watching.clone()));
+    let answer = Output::Answer { call: CallId(1), result: Ok(Answer::Watching(watching.clone())) };
+    assert_eq!(ledger.poll_output(), Some(answer));
     for events in [vec![Output::Event(ClientEvent::Away)], Vec::new()] {
         ledger.handle_disconnected(now);
         assert_eq!(std::iter::from_fn(|| ledger.poll_output()).collect::<Vec<_>>(), events);
         ledger.handle_connected();
     }
+    welcome(&mut ledger, now);
+    let Some(ClientMessage::Watch { id, .. }) = ledger.poll_message() else { panic!("not said again") };
+    let watching = WatchingAnswer { id, ..watching };
+    ledger.handle_message(now, HubMessage::Watching(watching.clone()));
+    assert_eq!(ledger.poll_output(), Some(Output::Event(ClientEvent::Watching(watching))));
+}
+
+#[test]
+fn a_channel_hears_of_its_companions_and_of_a_name_that_is_new() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    let presence = Presence { status: Activity::Idle, wakes_by: Wake::Channel };
+    ledger.config.kind = ClientKind::Channel(SessionFacts {
+        name: None,
+        cwd: "/w/web".to_owned(),
+        branch: None,
+        pid: 1,
+        start: None,
+        seat: None,
+        client: None,
+        presence,
+    });
+    welcome(&mut ledger, now);
+    ledger.handle_message(now, HubMessage::Waiter { tag: None });
+    assert_eq!(ledger.poll_output(), Some(Output::Event(ClientEvent::Companion(CompanionEvent::Waiter(None)))));
+    let name = PeerName::parse("web").unwrap();
+    for event in [Some(Output::Event(ClientEvent::Renamed { name: name.clone() })), None] {
+        ledger.handle_message(now, HubMessage::Renamed { id: None, name: name.clone() });
+        assert_eq!(ledger.poll_output(), event);
+    }
+    ledger.handle_disconnected(now);
+    ledger.handle_connected();
+    let Some(ClientMessage::Hello(hello)) = ledger.poll_message() else { panic!("no hello") };
+    assert!(matches!(hello.kind, ClientKind::Channel(facts) if facts.name == Some(name)));
 }
 
 #[test]

@@ -76,6 +76,54 @@ fn a_hub_that_has_gone_turns_nobody_away() {
 }
 
 #[test]
+fn a_hub_that_refuses_something_else_turns_nobody_away() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    turn_away(&mut ledger, now);
+    assert_eq!(refusals(&mut ledger, now), [ErrorCode::HubUnreachable; 2]);
+}
+
+/// Returns what the program has been told since it was asked last: the codes of refused calls and of failed asks.
+fn codes(ledger: &mut Ledger) -> Vec<ErrorCode> {
+    let code = |output| match output {
+        Output::Answer { result: Err(refusal), .. } => Some(refusal.code),
+        Output::Event(ClientEvent::Outcome(outcome)) => match outcome.end {
+            crate::client::End::Failed { code, .. } => Some(code),
+            crate::client::End::Reply { .. } => None,
+        },
+        Output::Answer { .. } | Output::Event(_) => None,
+    };
+    std::iter::from_fn(|| ledger.poll_output()).filter_map(code).collect()
+}
+
+#[test]
+fn a_hub_that_will_not_have_a_client_is_quoted_at_once_and_open_asks_are_kept_unless_another_has_them() {
+    for (code, ends) in
+        [(ErrorCode::ProtocolMismatch, vec![ErrorCode::Timeout]), (ErrorCode::AlreadyRegistered, Vec::new())]
+    {
+        let (mut ledger, now) = (greeting(), Instant::now());
+        welcome(&mut ledger, now);
+        let (ask_id, question) = (AskId::from_bits(1), "?".to_owned());
+        let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
+        ledger.handle_call(now, CallId(1), call);
+        let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("not asked") };
+        let (to, tag) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
+        let accepted = crate::protocol::Accepted { id: ask.id, ask_id, to, tag, state: AskState::Accepted };
+        ledger.handle_message(now, HubMessage::Accepted(accepted));
+        ledger.handle_disconnected(now);
+        ledger.handle_call(now, CallId(2), Call::Peers);
+        ledger.handle_connected();
+        let Some(ClientMessage::Hello(hello)) = ledger.poll_message() else { panic!("no hello") };
+        let error = Refusal::new(code, "no", "nothing");
+        ledger.handle_message(now, HubMessage::Error { id: Some(hello.id), error });
+        ledger.handle_call(now, CallId(3), Call::Peers);
+        assert_eq!(codes(&mut ledger), [code; 2]);
+        ledger.handle_timeout(now + Duration::from_secs(120));
+        assert_eq!(codes(&mut ledger), ends, "{code:?}");
+    }
+}
+
+#[test]
 fn an_older_hub_is_told_nothing_that_it_does_not_know_and_a_newer_one_all_of_it() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome_to(&mut ledger, now, 1);

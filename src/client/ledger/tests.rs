@@ -124,6 +124,27 @@ fn a_hub_that_will_not_have_a_client_is_quoted_at_once_and_open_asks_are_kept_un
 }
 
 #[test]
+fn no_two_requests_have_one_id_and_the_hub_is_there_once_it_has_welcomed() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        assert!(!ledger.is_up());
+        let Some(ClientMessage::Hello(hello)) = ledger.poll_message() else { panic!("no hello") };
+        let (hub, name, version) = ("test".to_owned(), None, VERSIONS.max);
+        let welcome = Welcome { id: hello.id, version, name, hub, settling: false, place: None };
+        ledger.handle_message(now, HubMessage::Welcome(welcome));
+        assert!(ledger.is_up());
+        ledger.handle_call(now, CallId(1), Call::Peers);
+        let Some(ClientMessage::Peers { id }) = ledger.poll_message() else { panic!("not said") };
+        assert!(ids.insert(hello.id) && ids.insert(id), "{ids:?}");
+        let answer = crate::protocol::PeersAnswer { id, you: None, peers: Vec::new(), settling: false };
+        ledger.handle_message(now, HubMessage::Peers(answer));
+        ledger.handle_disconnected(now);
+        ledger.handle_connected();
+    }
+}
+
+#[test]
 fn an_older_hub_is_told_nothing_that_it_does_not_know_and_a_newer_one_all_of_it() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome_to(&mut ledger, now, 1);

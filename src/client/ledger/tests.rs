@@ -189,6 +189,57 @@ fn what_a_channel_says_of_its_session_goes_to_a_hub_that_is_there() {
 }
 
 #[test]
+fn how_far_an_ask_has_come_is_said_once_never_backwards_and_of_open_ones_alone() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    for n in [1, 2] {
+        let (ask_id, from, question) = (AskId::from_bits(n), "web".to_owned(), "?".to_owned());
+        let event = AskEvent { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, asker: None };
+        ledger.handle_message(now, HubMessage::Ask(event));
+    }
+    let said = |ledger: &mut Ledger| {
+        let progress = |message| {
+            let ClientMessage::Progress { ask_id, state, .. } = message else { return None };
+            Some((ask_id, state))
+        };
+        std::iter::from_fn(|| ledger.poll_message()).filter_map(progress).collect::<Vec<_>>()
+    };
+    said(&mut ledger);
+    let ask_id = AskId::from_bits(1);
+    for (state, is_new) in
+        [(AskState::HandedOver, true), (AskState::HandedOver, false), (AskState::Shown, true), (AskState::Held, false)]
+    {
+        ledger.handle_progress(ask_id, state);
+        assert_eq!(said(&mut ledger), Vec::from_iter(is_new.then_some((ask_id, state))), "{state:?}");
+    }
+    ledger.handle_message(now, HubMessage::Closed { ask_id: AskId::from_bits(2) });
+    ledger.handle_progress(AskId::from_bits(2), AskState::Shown);
+    assert_eq!(said(&mut ledger), []);
+    ledger.handle_disconnected(now);
+    ledger.handle_connected();
+    welcome(&mut ledger, now);
+    assert_eq!(said(&mut ledger), [(ask_id, AskState::Shown)]);
+}
+
+#[test]
+fn a_reply_that_nobody_takes_is_said_to_be_pending_after_two_seconds() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let (ask_id, from, question) = (AskId::from_bits(1), "web".to_owned(), "?".to_owned());
+    let event = AskEvent { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, asker: None };
+    ledger.handle_message(now, HubMessage::Ask(event));
+    while ledger.poll_output().is_some() {}
+    ledger.handle_call(now, CallId(1), Call::Reply { ask_id, text: "yes".to_owned() });
+    let until = now + Duration::from_secs(2);
+    assert_eq!((ledger.poll_output(), ledger.poll_timeout()), (None, Some(until)));
+    ledger.handle_timeout(until);
+    let Some(Output::Answer { call: CallId(1), result: Ok(Answer::Replied(replied)) }) = ledger.poll_output() else {
+        panic!("not answered")
+    };
+    assert!(!replied.taken);
+}
+
+#[test]
 fn who_watches_is_told_that_the_hub_has_gone_once_it_was_there() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);

@@ -172,7 +172,7 @@ fn what_a_channel_says_of_its_session_goes_to_a_hub_that_is_there() {
     let ask_id = AskId::from_bits(1);
     let say = |ledger: &mut Ledger| {
         ledger.handle_offer(offer.clone());
-        ledger.handle_verdict(verdict.clone());
+        ledger.handle_verdict(verdict);
         ledger.handle_progress(ask_id, AskState::Shown);
         std::iter::from_fn(|| ledger.poll_message()).collect::<Vec<_>>()
     };
@@ -182,7 +182,7 @@ fn what_a_channel_says_of_its_session_goes_to_a_hub_that_is_there() {
     ledger.handle_message(now, HubMessage::Ask(event));
     while ledger.poll_message().is_some() {}
     let progress = ClientMessage::Progress { ask_id, state: AskState::Shown, asker: Some(tag) };
-    let all = [ClientMessage::Offer(offer.clone()), ClientMessage::Verdict(verdict.clone()), progress];
+    let all = [ClientMessage::Offer(offer.clone()), ClientMessage::Verdict(verdict), progress];
     assert_eq!(say(&mut ledger), all);
     ledger.handle_disconnected(now);
     assert_eq!(say(&mut ledger), []);

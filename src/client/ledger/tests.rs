@@ -1,6 +1,6 @@
 use super::*;
 use crate::protocol::{
-    Activity, AskEvent, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent, SessionFacts, Wake,
+    Accepted, Activity, AskEvent, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent, SessionFacts, Wake,
 };
 
 fn greeting() -> Ledger {
@@ -32,6 +32,20 @@ fn welcome_to(ledger: &mut Ledger, now: Instant, version: u32) {
     };
     let welcome = Welcome { id: hello.id, version, name: None, hub: "test".to_owned(), settling: false, place: None };
     ledger.handle_message(now, HubMessage::Welcome(welcome));
+}
+
+/// Returns a ledger with one ask that the hub has accepted, which stays open for a minute, and its answer.
+fn asked(now: Instant) -> (Ledger, ReplyEvent) {
+    let mut ledger = greeting();
+    welcome(&mut ledger, now);
+    let (ask_id, question) = (AskId::from_bits(1), "?".to_owned());
+    let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
+    ledger.handle_call(now, CallId(1), call);
+    let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("not asked") };
+    let (from, by) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
+    let accepted = Accepted { id: ask.id, ask_id, to: from.clone(), tag: by, state: AskState::Accepted };
+    ledger.handle_message(now, HubMessage::Accepted(accepted));
+    (ledger, ReplyEvent { ask_id, from, by, text: "yes".to_owned() })
 }
 
 /// Makes two calls, lets their patience end, and returns what they are refused with.
@@ -101,15 +115,8 @@ fn a_hub_that_will_not_have_a_client_is_quoted_at_once_and_open_asks_are_kept_un
     for (code, ends) in
         [(ErrorCode::ProtocolMismatch, vec![ErrorCode::Timeout]), (ErrorCode::AlreadyRegistered, Vec::new())]
     {
-        let (mut ledger, now) = (greeting(), Instant::now());
-        welcome(&mut ledger, now);
-        let (ask_id, question) = (AskId::from_bits(1), "?".to_owned());
-        let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
-        ledger.handle_call(now, CallId(1), call);
-        let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("not asked") };
-        let (to, tag) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
-        let accepted = crate::protocol::Accepted { id: ask.id, ask_id, to, tag, state: AskState::Accepted };
-        ledger.handle_message(now, HubMessage::Accepted(accepted));
+        let now = Instant::now();
+        let (mut ledger, _) = asked(now);
         ledger.handle_disconnected(now);
         ledger.handle_call(now, CallId(2), Call::Peers);
         ledger.handle_connected();
@@ -317,7 +324,7 @@ fn an_ask_that_a_hub_had_accepted_and_the_next_one_refuses_is_said_again_until_i
     };
     let (id, _) = said(&mut ledger).unwrap();
     let (to, tag) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
-    let accepted = crate::protocol::Accepted { id, ask_id, to, tag, state: AskState::Accepted };
+    let accepted = Accepted { id, ask_id, to, tag, state: AskState::Accepted };
     ledger.handle_message(now, HubMessage::Accepted(accepted));
     ledger.handle_disconnected(now);
     ledger.handle_connected();
@@ -353,7 +360,7 @@ fn a_reply_that_comes_too_late_is_refused_though_a_broadcast_waits_for_its_accep
         let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
         ledger.handle_call(now, CallId(n), call);
         let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("no ask") };
-        let accepted = crate::protocol::Accepted { id: ask.id, ask_id, to: to.clone(), tag, state: AskState::Accepted };
+        let accepted = Accepted { id: ask.id, ask_id, to: to.clone(), tag, state: AskState::Accepted };
         ledger.handle_message(now, HubMessage::Accepted(accepted));
     }
     ledger.handle_withdraw(AskId::from_bits(1));
@@ -378,18 +385,9 @@ fn a_reply_that_comes_too_late_is_refused_though_a_broadcast_waits_for_its_accep
 fn a_reply_that_lay_in_the_pipe_until_its_ask_was_over_is_late() {
     let time = Duration::from_secs(60) + crate::client::sent::DEADLINE_SLACK;
     for (after, is_late) in [(time - Duration::from_millis(1), false), (time, true)] {
-        let (mut ledger, now) = (greeting(), Instant::now());
-        welcome(&mut ledger, now);
-        let (ask_id, question) = (AskId::from_bits(1), "?".to_owned());
-        let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
-        ledger.handle_call(now, CallId(1), call);
-        let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("not asked") };
-        let (web, by) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
-        let accepted =
-            crate::protocol::Accepted { id: ask.id, ask_id, to: web.clone(), tag: by, state: AskState::Accepted };
-        ledger.handle_message(now, HubMessage::Accepted(accepted));
+        let now = Instant::now();
+        let (mut ledger, reply) = asked(now);
         // This process did not run meanwhile, so nothing that was due has been done.
-        let reply = ReplyEvent { ask_id, from: web, by, text: "yes".to_owned() };
         ledger.handle_message(now + after, HubMessage::Reply(reply));
         let ends: Vec<_> = std::iter::from_fn(|| ledger.poll_output())
             .filter_map(|output| match output {

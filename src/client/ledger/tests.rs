@@ -382,6 +382,22 @@ fn a_reply_that_comes_too_late_is_refused_though_a_broadcast_waits_for_its_accep
 }
 
 #[test]
+fn that_a_reply_was_taken_is_said_again_until_a_hub_has_lived_long_enough_to_tell_its_replier() {
+    let mut now = Instant::now();
+    let (mut ledger, reply) = asked(now);
+    let taken = ClientMessage::Taken { ask_id: reply.ask_id, by: reply.by };
+    ledger.handle_message(now, HubMessage::Reply(reply));
+    assert_eq!(ledger.poll_message(), Some(taken.clone()));
+    for (lives, is_said_again) in [(9, true), (9, true), (10, false)] {
+        now += Duration::from_secs(lives);
+        ledger.handle_disconnected(now);
+        ledger.handle_connected();
+        welcome(&mut ledger, now);
+        assert_eq!(ledger.poll_message(), is_said_again.then(|| taken.clone()));
+    }
+}
+
+#[test]
 fn a_reply_that_lay_in_the_pipe_until_its_ask_was_over_is_late() {
     let time = Duration::from_secs(60) + crate::client::sent::DEADLINE_SLACK;
     for (after, is_late) in [(time - Duration::from_millis(1), false), (time, true)] {

@@ -299,13 +299,18 @@ fn a_channel_hears_of_its_companions_and_of_a_name_that_is_new() {
 
 #[test]
 fn a_hub_where_nobody_listens_is_waited_for_less_long() {
-    let (mut ledger, now) = (greeting(), Instant::now());
-    ledger.handle_disconnected(now);
-    ledger.handle_call(now, CallId(1), Call::Peers);
-    for (missing, patience) in [(true, PATIENCE_WITHOUT_LISTENER), (true, PATIENCE_WITHOUT_LISTENER), (false, PATIENCE)]
-    {
-        ledger.handle_listener(now, missing);
-        assert_eq!(ledger.poll_timeout(), Some(now + patience));
+    let (to, question, timeout) = ("web".to_owned(), "?".to_owned(), Duration::from_secs(60));
+    let ask = Call::Ask { ask_id: AskId::from_bits(1), to, question: question.clone(), timeout };
+    let broadcast = Call::Broadcast { broadcast_id: BroadcastId::from_bits(1), question, timeout };
+    for call in [Call::Peers, ask, broadcast] {
+        let (mut ledger, now) = (greeting(), Instant::now());
+        ledger.handle_disconnected(now);
+        ledger.handle_call(now, CallId(1), call);
+        let short = PATIENCE_WITHOUT_LISTENER;
+        for (missing, patience) in [(true, short), (true, short), (false, PATIENCE)] {
+            ledger.handle_listener(now, missing);
+            assert_eq!(ledger.poll_timeout(), Some(now + patience));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::protocol::{
-    Accepted, Activity, AskEvent, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent, SessionFacts, Wake,
+    Accepted, Activity, AskEvent, BroadcastAccepted, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent,
+    SessionFacts, Wake,
 };
 
 fn greeting() -> Ledger {
@@ -119,12 +120,14 @@ fn a_hub_that_will_not_have_a_client_is_quoted_at_once_and_open_asks_are_kept_un
         let (mut ledger, _) = asked(now);
         ledger.handle_disconnected(now);
         ledger.handle_call(now, CallId(2), Call::Peers);
+        let (to, question, timeout) = ("web".to_owned(), "?".to_owned(), Duration::from_secs(60));
+        ledger.handle_call(now, CallId(4), Call::Ask { ask_id: AskId::from_bits(4), to, question, timeout });
         ledger.handle_connected();
         let Some(ClientMessage::Hello(hello)) = ledger.poll_message() else { panic!("no hello") };
         let error = Refusal::new(code, "no", "nothing");
         ledger.handle_message(now, HubMessage::Error { id: Some(hello.id), error });
         ledger.handle_call(now, CallId(3), Call::Peers);
-        assert_eq!(codes(&mut ledger), [code; 2]);
+        assert_eq!(codes(&mut ledger), [code; 3]);
         ledger.handle_timeout(now + Duration::from_secs(120));
         assert_eq!(codes(&mut ledger), ends, "{code:?}");
     }
@@ -384,6 +387,53 @@ fn a_reply_that_comes_too_late_is_refused_though_a_broadcast_waits_for_its_accep
         assert_eq!(reply(n), Some(ClientMessage::Withdraw { ask_id: AskId::from_bits(n) }));
     }
     assert_eq!(reply(3), None, "it may be one of the broadcast's");
+}
+
+#[test]
+fn what_nobody_waits_for_is_withdrawn_and_what_has_ended_is_left_alone() {
+    let now = Instant::now();
+    let (mut ledger, reply) = asked(now);
+    let (ask_id, to, tag, state) = (reply.ask_id, reply.from.clone(), reply.by, AskState::Accepted);
+    let stranger = AskId::from_bits(77);
+    let accepted = |ask_id| HubMessage::Accepted(Accepted { id: 9, ask_id, to: to.clone(), tag, state });
+    let failed = HubMessage::Failed(FailedEvent { ask_id, code: ErrorCode::PeerGone, state });
+    let unknown = HubMessage::Reply(ReplyEvent { ask_id: stranger, ..reply });
+    let withdraw = ClientMessage::Withdraw { ask_id: stranger };
+    for (message, said) in [
+        (failed, None),
+        (accepted(ask_id), None),
+        (accepted(stranger), Some(withdraw.clone())),
+        (unknown, Some(withdraw)),
+    ] {
+        ledger.handle_message(now, message);
+        assert_eq!(ledger.poll_message(), said);
+    }
+}
+
+#[test]
+fn a_broadcast_that_is_refused_says_why_and_one_that_reaches_nobody_has_no_tally() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let mut said = |n| {
+        let (broadcast_id, timeout) = (BroadcastId::from_bits(n), Duration::from_secs(60));
+        ledger.handle_call(now, CallId(n), Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout });
+        let Some(ClientMessage::Broadcast(broadcast)) = ledger.poll_message() else { panic!("not said") };
+        let message = if n == 1 {
+            let error = Refusal::new(ErrorCode::RateLimited, "too many", "wait");
+            HubMessage::Error { id: Some(broadcast.id), error }
+        } else {
+            let (id, asks, refused) = (broadcast.id, Vec::new(), Vec::new());
+            HubMessage::BroadcastAccepted(BroadcastAccepted { id, broadcast_id, asks, refused })
+        };
+        ledger.handle_message(now, message);
+        std::iter::from_fn(|| ledger.poll_output()).collect::<Vec<_>>()
+    };
+    let refused = said(1);
+    assert!(
+        matches!(&refused[..], [Output::Answer { result: Err(error), .. }] if error.code == ErrorCode::RateLimited)
+    );
+    let nobody = said(2);
+    assert!(matches!(nobody[..], [Output::Answer { result: Ok(Answer::Broadcasted(_)), .. }]), "{nobody:?}");
 }
 
 #[test]

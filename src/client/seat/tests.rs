@@ -1,7 +1,8 @@
 use super::*;
 use crate::client::{ClientConfig, End};
 use crate::protocol::{
-    Activity, AskEvent, AskState, PeerKey, PeerName, Presence, SessionFacts, Standing, VERSIONS, Wake, Welcome,
+    Activity, AskEvent, AskState, PeerKey, PeerName, Presence, ReplyEvent, SessionFacts, Standing, VERSIONS, Wake,
+    Welcome,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -121,6 +122,51 @@ fn an_inherited_ask_is_known_until_it_is_forgotten_like_any_other() {
 }
 
 #[test]
+fn a_channel_that_leaves_withdraws_what_nobody_has_accepted_and_says_what_it_has_taken() {
+    for (lived, is_told) in [(9, true), (10, false)] {
+        let (mut ledger, mut now) = (channel(), Instant::now());
+        welcome(&mut ledger, now, None);
+        let id = ask(&mut ledger, now, 1);
+        accept(&mut ledger, now, 1, id);
+        let (from, by) = (PeerName::parse("api").unwrap(), PeerKey::from_bytes([7; 16]).tag());
+        let reply = ReplyEvent { ask_id: AskId::from_bits(1), from, by, text: "yes".to_owned() };
+        ledger.handle_message(now, HubMessage::Reply(reply));
+        now += Duration::from_secs(lived);
+        ledger.handle_disconnected(now);
+        welcome(&mut ledger, now, None);
+        ask(&mut ledger, now, 2);
+        ledger.handle_leave(now, Vec::new());
+        let taken = ClientMessage::Bequest { bequest: Bequest::Taken { ask_id: AskId::from_bits(1), by } };
+        let withdraw = ClientMessage::Withdraw { ask_id: AskId::from_bits(2) };
+        let all: Vec<_> = [withdraw].into_iter().chain(is_told.then_some(taken)).collect();
+        assert_eq!(said(&mut ledger), all, "{lived} s");
+    }
+}
+
+#[test]
+fn an_ask_that_an_heir_knows_the_end_of_stays_ended() {
+    let (mut ledger, now) = (channel(), Instant::now());
+    welcome(&mut ledger, now, Some(Place::Heir { key: PeerKey::random(), turn: 1 }));
+    let id = ask(&mut ledger, now, 1);
+    accept(&mut ledger, now, 1, id);
+    let (code, state) = (crate::protocol::ErrorCode::PeerGone, AskState::Accepted);
+    let failed = crate::protocol::FailedEvent { ask_id: AskId::from_bits(1), code, state };
+    ledger.handle_message(now, HubMessage::Failed(failed));
+    said(&mut ledger);
+    let bequest = Bequest::Ask {
+        ask_id: AskId::from_bits(1),
+        to: "api".to_owned(),
+        question: Some("ready?".to_owned()),
+        timeout_ms: 60_000,
+        bound: PeerKey::from_bytes([7; 16]).tag(),
+        state: AskState::Accepted,
+        broadcast_id: None,
+    };
+    ledger.handle_message(now, HubMessage::Bequest { waited_ms: 0, bequest });
+    assert_eq!(said(&mut ledger), []);
+}
+
+#[test]
 fn an_inherited_reply_is_said_once() {
     let (mut ledger, now) = (channel(), Instant::now());
     welcome(&mut ledger, now, Some(Place::Heir { key: PeerKey::random(), turn: 1 }));
@@ -188,6 +234,7 @@ fn what_a_second_asks_is_asked_once_and_answered_as_often_as_it_asks() {
             let [ClientMessage::Answer { to, answer }] = &said[..] else { panic!("{said:?}") };
             let HubMessage::Accepted(accepted) = &**answer else { panic!("{answer:?}") };
             assert_eq!((*to, accepted.id, accepted.ask_id), (by, id, AskId::from_bits(n)));
+            assert_eq!(accepted.tag, PeerKey::from_bytes([7; 16]).tag(), "whom the hub accepted it for");
         };
         assert_eq!(told(&mut ledger), [], "its own program did not ask");
         answered(71 + n, said(&mut ledger));

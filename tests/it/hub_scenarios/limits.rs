@@ -54,7 +54,9 @@ fn the_status_counts_programs_and_what_was_refused_for_its_size_alone() {
     let mut stage = Stage::new();
     let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     stage.ask(web, 1, "api", &"x".repeat(BODY_MAX_BYTES + 1));
-    stage.ask(web, 2, "api", "");
+    for empty in [2, 3] {
+        stage.ask(web, empty, "api", "");
+    }
     stage.hush();
     stage.say(web.conn, ClientMessage::Status { id: 7 });
     let status = stage.messages(web.conn).pop();
@@ -86,6 +88,28 @@ fn a_storm_is_stopped_in_all_that_began_it_within_the_last_minute() {
     stage.hush();
     stage.ask(late, 301, "db", "ready?");
     assert!(accepted(&mut stage, late));
+}
+
+#[test]
+fn a_storm_that_was_stopped_stays_so_while_another_is() {
+    let mut stage = Stage::new();
+    let rooms = [["a", "b", "c"], ["d", "e", "f"]].map(|room| room.map(|name| stage.session(&format!("/w/{name}"))));
+    stage.hush();
+    for ([first, second, third], names, n) in [(rooms[0], ["b", "c", "a"], 100), (rooms[1], ["e", "f", "d"], 300)] {
+        stage.ask(first, n, names[0], "ready?");
+        stage.ask(second, n + 1, names[1], "ready?");
+        stage.hush();
+        let stopped = (n + 2..n + 100).find(|n| {
+            stage.ask(third, *n, names[2], "ready?");
+            !accepted(&mut stage, third)
+        });
+        assert!(stopped.is_some());
+    }
+    stage.pass(Duration::from_secs(20));
+    let third = rooms[0][2];
+    stage.hush();
+    stage.ask(third, 900, "a", "ready?");
+    assert_eq!(stage.refusal(third.conn).code, ErrorCode::LoopDetected);
 }
 
 #[test]

@@ -343,7 +343,7 @@ fn an_ask_that_a_hub_had_accepted_and_the_next_one_refuses_is_said_again_until_i
         let now = now + Duration::from_secs(second);
         let error = Refusal::new(code, "no room", "wait");
         ledger.handle_message(now, HubMessage::Error { id: Some(id), error });
-        assert_eq!(said(&mut ledger), None);
+        assert_eq!((said(&mut ledger), ledger.poll_timeout()), (None, Some(now + Duration::from_secs(1))));
         ledger.handle_timeout(now + Duration::from_secs(1));
     }
     assert!(said(&mut ledger).is_some());

@@ -4,7 +4,6 @@
 //! must not stand still with it, as it would in `sd_notify::notify`, so what is not taken at once is told later.
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -91,10 +90,7 @@ impl Readiness {
     /// Tells the service manager, and returns whether it need not be told again.
     fn tell(&mut self, state: &[NotifyState<'_>]) -> bool {
         let Some(socket) = &self.socket else { return true };
-        let lines = state.iter().fold(String::new(), |mut lines, state| {
-            let _infallible = writeln!(lines, "{state}");
-            lines
-        });
+        let lines: String = state.iter().map(|state| state.to_string() + "\n").collect();
         let send = || {
             let datagram = UnixDatagram::unbound()?;
             datagram.set_nonblocking(true)?;
@@ -125,19 +121,14 @@ mod tests {
         while full.send_to(b"x", &path).is_ok() {}
         let (now, every) = (Instant::now(), PAUSE * 15);
         let headline = Hub::new(now, Limits::default(), None, Program { version: "1", pid: 1 }).headline();
-        let mut readiness = Readiness {
-            socket: Some(path.into()),
-            ping_every: Some(every),
-            next_ping: Some(now),
-            told: None,
-            status_from: None,
-            status_waits: false,
-            fails: false,
-        };
-        readiness.status(now, headline);
-        readiness.handle_timeout(now);
+        let mut readiness =
+            Readiness { socket: Some(path.into()), ping_every: None, next_ping: None, ..Readiness::new() };
         let again = now + PAUSE;
+        readiness.status(now, headline);
         assert_eq!(readiness.poll_timeout(), Some(again));
+        (readiness.ping_every, readiness.next_ping) = (Some(every), Some(now));
+        readiness.handle_timeout(now);
+        assert_eq!((readiness.poll_timeout(), readiness.next_ping), (Some(again), Some(again)));
 
         let mut said = [0; 100];
         while manager.recv(&mut said).is_ok() {}

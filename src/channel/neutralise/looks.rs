@@ -160,6 +160,7 @@ mod tests {
             assert!(!skeleton(&plain).any(|shape| shape == '<'), "{c} {:x}", c as u32);
         }
     }
+
     #[test]
     fn everything_that_unicode_takes_for_a_space_is_blank() {
         for c in ('\u{80}'..='\u{1ffff}').filter(|c| !is_blank(*c)) {

@@ -19,7 +19,7 @@ use crate::support::checker::{PEACE, violations};
 use crate::support::guests::{End, hasty, invite, slow};
 use crate::support::hub_process::RawClient;
 use crate::support::installed::{Installed, runs, soon};
-use crate::support::talkers::{Chance, Clock, processes_of, summary, talk};
+use crate::support::talkers::{Chance, Clock, processes_of, summary, talk, worked};
 use crate::support::user_manager::user_manager;
 
 /// The sessions of each hub.
@@ -47,6 +47,9 @@ struct Plan {
     unreached: Vec<String>,
     /// What each set of sessions has done.
     summaries: Vec<String>,
+    /// The asks and broadcasts of all of them that were accepted.
+    n_asks: usize,
+    n_broadcasts: usize,
 }
 
 impl Plan {
@@ -63,7 +66,14 @@ impl Plan {
                 break;
             }
         }
-        Self { points, killed: BTreeMap::new(), unreached: Vec::new(), summaries: Vec::new() }
+        Self {
+            points,
+            killed: BTreeMap::new(),
+            unreached: Vec::new(),
+            summaries: Vec::new(),
+            n_asks: 0,
+            n_broadcasts: 0,
+        }
     }
 
     fn count(&mut self, point: &str) {
@@ -266,7 +276,12 @@ fn run(relay: &Installed, plan: &Mutex<Plan>, seed: u64) {
                 kills
             })
         });
-        plan.lock().unwrap().summaries.push(summary(&record));
+        {
+            let mut plan = plan.lock().unwrap();
+            plan.summaries.push(summary(&record));
+            plan.n_asks += worked(&record, "relay_ask", "accepted");
+            plan.n_broadcasts += worked(&record, "relay_broadcast", "");
+        }
         let found = violations(&record);
         assert!(found.is_empty(), "seed {seed}: {} broken promises:\n{}", found.len(), found.join("\n"));
         soon("the end of every process but the hub", || {
@@ -303,11 +318,12 @@ fn a_hub_that_is_killed_at_any_point_breaks_no_promise() {
         }
     });
 
-    let Plan { killed, unreached, summaries, .. } = plan.into_inner().unwrap();
+    let Plan { killed, unreached, summaries, n_asks, n_broadcasts, .. } = plan.into_inner().unwrap();
     println!("{}", summaries.join("\n"));
     let never: Vec<&String> = points.iter().filter(|point| !killed.contains_key(*point)).collect();
     println!(
-        "{} kills of {hubs} hubs at {} of {} points in {:?}, at each {} to {} times; not come to in time: {unreached:?}",
+        "{} kills of {hubs} hubs at {} of {} points in {:?}, at each {} to {} times; {n_asks} asks and {n_broadcasts} \
+         broadcasts; not come to in time: {unreached:?}",
         killed.values().sum::<usize>(),
         killed.len(),
         points.len(),

@@ -5,11 +5,13 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use super::advice::{INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
+use crate::activation::ActivationError;
+use crate::hub::limits::LimitError;
+use crate::logging::LoggingError;
 use crate::paths::PathError;
 use crate::protocol::{AskState, ErrorCode, Refusal};
 use crate::service::ServiceError;
-
-use super::programs::ProgramError;
 
 /// The exit codes: scripts rest on them, `relayctl --help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +59,6 @@ impl From<ErrorCode> for Exit {
         }
     }
 }
-
-/// What to do where programs of the package are missing.
-const INSTALL_ALL: &str = "install the whole package, or in its source: cargo build --release";
 
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -294,29 +293,42 @@ impl CliError {
     }
 }
 
-/// Returns what to do where there is no place for the socket.
-pub(super) const fn next_for_path(error: &PathError) -> &'static str {
-    match error {
-        PathError::NoHome => "set HOME",
-        PathError::NoRuntimeDir { .. } => {
-            "log in, so that XDG_RUNTIME_DIR is set; in a container: export RELAY_SOCKET=\"$HOME/.relay/hub.sock\"; relay-hub &"
-        }
-        PathError::NotAbsolute { .. } | PathError::TooLong { .. } => {
-            "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter"
-        }
-    }
+/// Why a program cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// A limit cannot be set.
+    #[error("{given}: {source}")]
+    Limit {
+        /// Where it was given: an option or a variable.
+        given: &'static str,
+        /// What is wrong with it.
+        source: LimitError,
+    },
+    /// `RELAY_LOG` is no filter.
+    #[error(transparent)]
+    Log(#[from] LoggingError),
+    /// There is no socket to listen on.
+    #[error(transparent)]
+    Socket(#[from] ActivationError),
+    /// The system gave no event loop, signal or stream.
+    #[error("cannot serve: {0}")]
+    Serve(#[from] io::Error),
 }
 
-const fn next_for_service(error: &ServiceError) -> &'static str {
-    match error {
-        ServiceError::Path(PathError::NoRuntimeDir { .. }) => "log in, so that XDG_RUNTIME_DIR is set, and do it again",
-        ServiceError::Path(error) => next_for_path(error),
-        ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL,
-        ServiceError::Unnameable { .. } => "install the programs in a directory with a plain name",
-        ServiceError::NoManager { .. } => {
-            "log in, so that your service manager answers, and do it again; where there is none nothing is installed"
+impl ProgramError {
+    /// Returns whether whoever started the program has to say something else.
+    const fn is_wrong_usage(&self) -> bool {
+        matches!(self, Self::Limit { .. } | Self::Log(LoggingError::Filter { .. }))
+    }
+
+    /// Returns what to do now.
+    fn next(&self) -> Cow<'static, str> {
+        match self {
+            Self::Limit { .. } => "relay-hub --help".into(),
+            Self::Log(_) => "unset RELAY_LOG, or set it to one of error, warn, info, debug, trace".into(),
+            Self::Socket(error) => next_for_socket(error),
+            Self::Serve(_) => "check the limits on processes and open files: ulimit -a".into(),
         }
-        ServiceError::Plan(_) | ServiceError::Plist(_) => "relayctl install-service --dry-run",
     }
 }
 

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::Context;
+use super::advice::foreground;
 use super::error::{CliError, Exit};
 use super::output::{Line, Output};
-use super::service_view::foreground;
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Effect, Manager, Plan, ServiceError, Step, SystemCommands};
 

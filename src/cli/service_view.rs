@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::error::next_for_path;
+use super::advice::FOREGROUND;
 use super::reach::Reach;
 use crate::paths::Environment;
 use crate::service::{self, LABEL, Manager, SERVICE_UNIT, SOCKET_UNIT, SystemCommands, UnitStatus};
@@ -15,18 +15,6 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// After how many restarts a hub counts as one that keeps crashing.
 const RESTARTS_MANY: u32 = 3;
-
-/// What starts a hub where no service manager does, at the place where programs with the same environment look for it.
-const FOREGROUND: &str = "relay-hub &   (or without the & in a terminal of its own)";
-
-/// Returns the command that starts a hub where no service manager does, and makes a place for its socket if there is none.
-pub(super) fn foreground(environment: &Environment) -> String {
-    match (environment.socket(), &environment.socket_option) {
-        (Err(error), _) => next_for_path(&error).to_owned(),
-        (Ok(socket), Some(_)) => format!("relay-hub --socket '{}' &", socket.display()),
-        (Ok(_), None) => FOREGROUND.to_owned(),
-    }
-}
 
 /// Something that is not as it should be, and the one command that cures it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -229,6 +217,7 @@ fn unit_text(unit: &UnitStatus) -> String {
 pub(super) mod tests {
     use std::io;
 
+    use super::super::advice::foreground;
     use super::*;
 
     pub(in crate::cli) fn systemd(socket: [&str; 4], hub: [&str; 4]) -> ServiceView {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Examined;
 use super::finding::Finding;
-use crate::cli::error::next_for_path;
+use crate::cli::advice::next_for_path;
 use crate::cli::reach::Reach;
 use crate::cli::service_view::Fix;
 use crate::client::next_without_listener;

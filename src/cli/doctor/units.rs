@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Examined;
 use super::finding::{Finding, State};
+use crate::cli::advice::foreground;
 use crate::cli::reach::Reach;
-use crate::cli::service_view::{Fix, ServiceView, foreground};
+use crate::cli::service_view::{Fix, ServiceView};
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Manager, Step};
 

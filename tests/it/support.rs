@@ -5,6 +5,8 @@ pub mod claude_code;
 #[cfg(target_os = "linux")]
 pub mod guests;
 pub mod hub;
+#[cfg(target_os = "linux")]
+pub mod hub_finder;
 pub mod hub_process;
 #[cfg(target_os = "linux")]
 pub mod installed;

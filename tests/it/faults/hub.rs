@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -129,7 +130,7 @@ impl<'a> Victim<'a> {
     }
 
     /// Waits until a hub has died at this point; the one after it is armed for `next`. Returns whether it did in time.
-    fn die(&mut self, clock: &Clock, kills: &mut Vec<Duration>, name: &str, next: Option<&str>) -> bool {
+    fn die(&mut self, name: &str, next: Option<&str>) -> bool {
         let point = name.split(':').next().unwrap();
         let patience = Duration::from_secs(if SLOW.contains(&point) { 15 } else { 5 });
         if self.next.as_deref() != Some(name) {
@@ -142,7 +143,6 @@ impl<'a> Victim<'a> {
         loop {
             match self.line() {
                 Some((what, armed, pid)) if what == "armed" => {
-                    kills.push(clock.now());
                     if armed == name {
                         self.arm(next);
                         (since, provoked, hub) = (Instant::now(), Instant::now(), Some(pid));
@@ -152,7 +152,6 @@ impl<'a> Victim<'a> {
                     }
                 }
                 Some((_, killed, pid)) => {
-                    kills.push(clock.now());
                     if killed == name {
                         soon("the end", || (!runs(pid.as_raw_nonzero().get().cast_unsigned())).then_some(()));
                         return true;
@@ -161,7 +160,6 @@ impl<'a> Victim<'a> {
                 None if since.elapsed() > patience => {
                     if let Some(hub) = hub {
                         let _has_died = kill_process(hub, Signal::KILL);
-                        kills.push(clock.now());
                     }
                     return false;
                 }
@@ -199,7 +197,7 @@ fn provoke(relay: &Installed, point: &str, hub: Pid) {
 
 /// Kills a hub that nobody is connected to for long. Whoever comes is served: at once, or by the next hub.
 fn kill_quietly(victim: &mut Victim<'_>, plan: &Mutex<Plan>) {
-    let (clock, over) = (Clock::start(0), AtomicBool::new(false));
+    let over = AtomicBool::new(false);
     let relay = victim.relay;
     scope(|scope| {
         let visitor = scope.spawn(|| {
@@ -211,7 +209,7 @@ fn kill_quietly(victim: &mut Victim<'_>, plan: &Mutex<Plan>) {
         let end = End(&over);
         for point in QUIET {
             let name = format!("{point}:1");
-            let killed = (0..ATTEMPTS).any(|_| victim.die(&clock, &mut Vec::new(), &name, None));
+            let killed = (0..ATTEMPTS).any(|_| victim.die(&name, None));
             assert!(killed, "an idle hub did not come to {point}");
             plan.lock().unwrap().count(point);
         }
@@ -230,14 +228,13 @@ fn visit(relay: &Installed) {
 }
 
 /// Kills a hub again and again until nothing is left of the plan.
-fn kill_hubs(victim: &mut Victim<'_>, plan: &Mutex<Plan>, clock: &Clock) -> Vec<Duration> {
+fn kill_hubs(victim: &mut Victim<'_>, plan: &Mutex<Plan>, clock: &Clock) {
     let mut chance = clock.chance(7777);
-    let mut kills = Vec::new();
     let mut next = take(plan, &mut chance);
     for n in 1.. {
         let Some((point, name, attempts)) = next else { break };
         next = if n < KILLS_A_RECORD { take(plan, &mut chance) } else { None };
-        let killed = victim.die(clock, &mut kills, &name, next.as_ref().map(|(_, name, _)| name.as_str()));
+        let killed = victim.die(&name, next.as_ref().map(|(_, name, _)| name.as_str()));
         let mut plan = plan.lock().unwrap();
         match killed {
             true => plan.count(&point),
@@ -247,7 +244,6 @@ fn kill_hubs(victim: &mut Victim<'_>, plan: &Mutex<Plan>, clock: &Clock) -> Vec<
     }
     // What was said must arrive now, and everybody be back.
     sleep(PEACE);
-    kills
 }
 
 /// Takes a point from the plan, and chooses at which passing the hub dies there.
@@ -271,9 +267,8 @@ fn run(relay: &Installed, plan: &Mutex<Plan>, seed: u64) {
             invite(scope, relay, &over);
             let end = End(&over);
             talk(&relay.manager, &clock, &relay.program("relay-channel"), &NAMES, || {
-                let kills = kill_hubs(&mut victim, plan, &clock);
+                kill_hubs(&mut victim, plan, &clock);
                 drop(end);
-                kills
             })
         });
         {
@@ -314,7 +309,7 @@ fn a_hub_that_is_killed_at_any_point_breaks_no_promise() {
         let runs: Vec<_> =
             runs.into_iter().map(|(n, relay, plan)| scope.spawn(move || run(relay, plan, seed ^ (n << 32)))).collect();
         for run in runs {
-            run.join().unwrap();
+            run.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
 

@@ -2,8 +2,9 @@
 //! promises come out.
 //!
 //! The checker knows nothing of how the product works. It takes every session for alive during the whole record, every
-//! question's and every answer's text for unique, and a channel for back when its tools work again. What a session had to
-//! wait for a processor is not the product's time: where a record has it, it is granted.
+//! question's and every answer's text for unique, and a channel for back when its tools work again. The product's time
+//! counts while a hub runs: when one is started is the service manager's time, and what the processes had to wait for the
+//! machine is the machine's. Both are in the record, and granted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::Value;
 /// How long after its deadline an ask may take to end.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// How long a channel may need to be back after a kill, and how long a hub must live to owe its clients everything.
+/// How long a channel may need to be back when a hub has started.
 pub(crate) const BACK: Duration = Duration::from_secs(2);
 
 /// How long a hub must have lived until what was said has arrived: it waits for its clients first.
@@ -35,10 +36,22 @@ pub(crate) fn is_guest(name: &str) -> bool {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record {
     pub(crate) sessions: Vec<Log>,
-    /// When the hub was killed, in order.
-    pub(crate) kills: Vec<Duration>,
-    /// When the record ends.
+    /// The hubs that were seen to run, in order.
+    pub(crate) lives: Vec<Life>,
+    /// How long the sessions' and the hubs' processes had been kept from running in all, up to some moments, in their
+    /// order.
+    pub(crate) waited: Vec<(Duration, Duration)>,
+    /// Until when the sessions asked and listed; after that they only answer.
+    pub(crate) asked_until: Duration,
+    /// When the hubs were looked for last.
     pub(crate) end: Duration,
+}
+
+/// The time from when a hub was first seen to run to when it was last seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life {
+    pub(crate) from: Duration,
+    pub(crate) until: Duration,
 }
 
 /// What one session's MCP client saw.
@@ -47,8 +60,6 @@ pub(crate) struct Log {
     pub(crate) name: String,
     pub(crate) calls: Vec<Called>,
     pub(crate) events: Vec<Shown>,
-    /// How long the session's processes had been ready to run and did not, up to some moments, in their order.
-    pub(crate) waited: Vec<(Duration, Duration)>,
 }
 
 /// A tool call.
@@ -166,7 +177,7 @@ impl<'a> Judge<'a> {
                     self.blame(format!("{what} was never answered"));
                     continue;
                 };
-                if answer.at > call.sent + CALL + waited(log, call.sent, answer.at) {
+                if answer.at > self.granted(call.sent, CALL) {
                     self.blame(format!("{what} was answered after {:?}", answer.at - call.sent));
                 }
                 let code = word(&answer.json["error"]["code"]);
@@ -202,23 +213,28 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// After each kill that is followed by enough peace, every channel's tools work again.
+    /// Where a hub lives long enough, every channel's tools work again; and in the end there is one.
     fn channels_come_back(&mut self) {
-        let kills = &self.record.kills;
-        for (n, kill) in kills.iter().enumerate() {
-            let until = *kill + BACK;
-            if kills.get(n + 1).is_some_and(|next| *next <= until) || until > self.record.end {
+        let record = self.record;
+        for life in &record.lives {
+            let owed = self.granted(life.from, BACK);
+            if owed > life.until.min(record.asked_until) {
                 continue;
             }
-            for log in &self.record.sessions {
+            for log in &record.sessions {
                 let back = answered(log).any(|(call, answer)| {
-                    let granted = until + waited(log, *kill, answer.at);
-                    call.tool == "relay_peers" && !answer.is_error && call.sent >= *kill && answer.at <= granted
+                    call.tool == "relay_peers" && !answer.is_error && call.sent >= life.from && answer.at <= owed
                 });
                 if !back {
-                    self.blame(format!("{} was not back {BACK:?} after the kill at {kill:?}", log.name));
+                    self.blame(format!(
+                        "{} was not back {BACK:?} after the start of a hub at {:?}",
+                        log.name, life.from
+                    ));
                 }
             }
+        }
+        if record.lives.last().is_none_or(|last| last.until < record.end) {
+            self.blame(format!("there was no hub in the end: {:?}", record.lives.last()));
         }
     }
 
@@ -275,7 +291,7 @@ impl<'a> Judge<'a> {
                 self.blame(format!("{what}, has {} outcomes: {ends:?}", ends.len()));
                 continue;
             };
-            if end.at > ask.deadline + SLACK + waited(ask.asker, ask.deadline, end.at) {
+            if end.at > self.granted(ask.deadline, SLACK) {
                 self.blame(format!("{what}, ended only at {:?}", end.at));
             }
             if end.get("from") != ask.to || end.get("broadcast_id") != ask.broadcast.unwrap_or_default() {
@@ -390,20 +406,35 @@ impl<'a> Judge<'a> {
         outcomes(ask.asker).find(|event| event.get("ask_id") == id)
     }
 
-    /// Returns the end of the first peace that a hub had from this time on, within the record.
+    /// Returns when a hub that lived on had had enough peace, from this time on, to owe its clients everything.
     fn peace_after(&self, time: Duration) -> Option<Duration> {
-        let kills = &self.record.kills;
-        let starts = std::iter::once(time).chain(kills.iter().copied().filter(|kill| *kill > time));
-        let mut peaceful = starts.filter(|start| !kills.iter().any(|kill| kill > start && *kill < *start + PEACE));
-        peaceful.next().map(|start| start + PEACE).filter(|end| *end <= self.record.end)
+        let lives = self.record.lives.iter().filter(|life| life.until > time);
+        lives
+            .map(|life| (self.granted(life.from.max(time), PEACE), life.until))
+            .find(|(owed, until)| owed <= until)
+            .map(|(owed, _)| owed)
     }
-}
 
-/// Returns how long a session was kept from running between two moments.
-fn waited(log: &Log, from: Duration, to: Duration) -> Duration {
-    let before = log.waited.iter().rev().find(|(at, _)| *at <= from).map_or(Duration::ZERO, |(_, waited)| *waited);
-    let after = log.waited.iter().find(|(at, _)| *at >= to).or(log.waited.last()).map_or(before, |(_, waited)| *waited);
-    after.saturating_sub(before)
+    /// Returns when a time from `from` on has passed that no process was kept from running.
+    fn granted(&self, from: Duration, span: Duration) -> Duration {
+        let mut to = from + span;
+        loop {
+            let granted = from + span + self.waited(from, to);
+            if granted <= to {
+                return to;
+            }
+            to = granted;
+        }
+    }
+
+    /// Returns how long processes were kept from running between two moments.
+    fn waited(&self, from: Duration, to: Duration) -> Duration {
+        let waited = &self.record.waited;
+        let before = waited[..waited.partition_point(|(at, _)| *at <= from)].last();
+        let after = waited.get(waited.partition_point(|(at, _)| *at < to)).or(waited.last());
+        let total = |sample: Option<&(Duration, Duration)>| sample.map_or(Duration::ZERO, |(_, total)| *total);
+        total(after).saturating_sub(total(before))
+    }
 }
 
 fn answered(log: &Log) -> impl Iterator<Item = (&Called, &Answered)> {

@@ -1,5 +1,6 @@
 //! Sessions that talk all the time: each asks, broadcasts, answers and lists, and records what its MCP client saw.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use super::checker::{Answered, Called, Log, Record, Shown, is_guest};
+use super::checker::{Answered, Called, Life, Log, Record, Shown, is_guest};
+use super::hub_finder::HubFinder;
 use super::mcp::{Event, Session};
 use super::user_manager::UserManager;
 
@@ -183,28 +185,34 @@ fn pause_before_reply(ask: &Event, chance: &mut Chance) -> Option<Duration> {
     }
 }
 
+/// How often the processes are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Runs sessions with these names, which talk until `during` has ended, and ends them each in another way. Returns what
-/// they saw; `during` says when their hub was killed.
+/// they saw.
 pub(crate) fn talk(
     manager: &UserManager,
     clock: &Clock,
     channel: &Path,
     names: &'static [&'static str],
-    during: impl FnOnce() -> Vec<Duration>,
+    during: impl FnOnce(),
 ) -> Record {
     let talkers: Vec<Talker<'_>> =
         names.iter().map(|name| Talker::start(manager, clock, channel, names, name)).collect();
-    let kills = std::thread::scope(|scope| {
+    let hub = HubFinder::new(manager);
+    let mut record = std::thread::scope(|scope| {
         for (number, talker) in (0..).zip(&talkers) {
             talker.run(scope, number);
         }
-        scope.spawn(|| keep_measuring(&talkers, clock));
+        let looking = scope.spawn(|| keep_looking(&talkers, &hub, clock));
         // A test that fails must not wait for its threads for ever.
-        let kills = catch_unwind(AssertUnwindSafe(during));
+        let ended = catch_unwind(AssertUnwindSafe(during));
+        let asked_until = clock.now();
         clock.stop.store(true, Ordering::Relaxed);
-        sleep(if kills.is_ok() { DRAIN } else { Duration::ZERO });
+        sleep(if ended.is_ok() { DRAIN } else { Duration::ZERO });
         clock.over.store(true, Ordering::Relaxed);
-        kills.unwrap_or_else(|panic| resume_unwind(panic))
+        ended.unwrap_or_else(|panic| resume_unwind(panic));
+        Record { asked_until, ..looking.join().unwrap() }
     });
     for (number, talker) in talkers.iter().enumerate() {
         assert!(talker.session.is_alive(), "{} ended", talker.name);
@@ -218,26 +226,41 @@ pub(crate) fn talk(
     for talker in &talkers {
         assert_eq!(talker.session.wait().0.code(), Some(0), "{}", talker.name);
     }
-    let sessions = talkers.into_iter().map(|talker| talker.log.into_inner().unwrap()).collect();
-    Record { sessions, kills, end: clock.now() }
+    record.sessions = talkers.into_iter().map(|talker| talker.log.into_inner().unwrap()).collect();
+    record
 }
 
-/// Records how long the sessions wait for a processor: their channels, and this process, which writes down what they say.
-fn keep_measuring(talkers: &[Talker<'_>], clock: &Clock) {
-    // proc_pid_schedstat: the second of three numbers is the time spent waiting on a run queue, in nanoseconds.
-    let waited = |path: &str| {
-        let line = fs::read_to_string(path).unwrap_or_default();
-        Duration::from_nanos(line.split_ascii_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0))
-    };
+/// Records which hubs live, and how long processes wait: for a processor those of the sessions and the hubs, and for
+/// whatever it may be this one, which writes down what they say.
+fn keep_looking(talkers: &[Talker<'_>], hub: &HubFinder, clock: &Clock) -> Record {
+    let (mut record, mut living, mut total) = (Record { end: clock.now(), ..Record::default() }, None, Duration::ZERO);
+    let mut known: BTreeMap<i32, Duration> = BTreeMap::new();
     while !clock.over.load(Ordering::Relaxed) {
-        for talker in talkers {
-            let channel = waited(&format!("/proc/{}/schedstat", talker.session.pid));
-            // Of this process's threads this one stands for all.
-            let sum = channel + waited("/proc/thread-self/schedstat");
-            talker.log.lock().unwrap().waited.push((clock.now(), sum));
+        sleep(LOOK);
+        let (now, found) = (clock.now(), hub.find());
+        match record.lives.last_mut() {
+            Some(life) if found.is_some() && found == living => life.until = now,
+            _ if found.is_some() => record.lives.push(Life { from: now, until: now }),
+            _ => {}
         }
-        sleep(Duration::from_millis(50));
+        living = found;
+        let channels = talkers.iter().map(|talker| talker.session.pid.cast_signed());
+        for pid in channels.chain(found.map(|hub| hub.as_raw_nonzero().get())) {
+            let waited = waited(pid);
+            total += waited.saturating_sub(known.insert(pid, waited).unwrap_or(waited));
+        }
+        total += now.saturating_sub(record.end + LOOK);
+        record.waited.push((now, total));
+        record.end = now;
     }
+    record
+}
+
+/// Returns how long a process has waited for a processor.
+fn waited(pid: i32) -> Duration {
+    // proc_pid_schedstat: the second of three numbers is the time spent waiting on a run queue, in nanoseconds.
+    let line = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    Duration::from_nanos(line.split_ascii_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
 /// Returns the running processes of a user whose program is in this directory.
@@ -269,12 +292,12 @@ pub(crate) fn summary(record: &Record) -> String {
         events.filter(|event| event.meta.get("kind").is_some_and(|found| found == kind)).count()
     };
     let calls = record.sessions.iter().map(|log| log.calls.len()).sum::<usize>();
-    let waited = record.sessions.iter().filter_map(|log| Some(log.waited.last()?.1)).max().unwrap_or_default();
+    let waited = record.waited.last().map_or(Duration::ZERO, |(_, total)| *total);
     format!(
-        "{} kills and starts in {:?}, of which the sessions waited {waited:?} for a processor; {calls} calls; accepted: \
+        "{} hubs seen in {:?}, in which processes waited {waited:?} for the machine; {calls} calls; accepted: \
          {} asks, {} broadcasts, {} replies, {} more pending; shown: {} asks, {} replies, {} failures, {} tallies, {} \
          failed replies",
-        record.kills.len(),
+        record.lives.len(),
         record.end,
         worked(record, "relay_ask", "accepted"),
         worked(record, "relay_broadcast", ""),

@@ -87,11 +87,10 @@ fn asker() -> Log {
                 ],
             ),
         ],
-        waited: Vec::new(),
     }
 }
 
-/// The hub is killed twice in a row at 5 s.
+/// The hub is killed at 5 s and at 5.2 s.
 fn good() -> Record {
     let b = Log {
         name: "b".into(),
@@ -103,7 +102,6 @@ fn good() -> Record {
             peers("b", &["a", "c"], 5900),
         ],
         events: vec![question(1012, "q1", "i1"), question(5010, "q5", "i5"), question(10_012, "q3", "i3")],
-        waited: Vec::new(),
     };
     let c = Log {
         name: "c".into(),
@@ -113,9 +111,16 @@ fn good() -> Record {
             peers("c", &["a", "b"], 5900),
         ],
         events: vec![question(1012, "q2", "i2"), question(10_012, "q3", "i4")],
-        waited: Vec::new(),
     };
-    Record { sessions: vec![asker(), b, c], kills: vec![ms(5000), ms(5200)], end: ms(20_000) }
+    let lives =
+        [(0, 5000), (5100, 5200), (5210, 20_000)].map(|(from, until)| Life { from: ms(from), until: ms(until) });
+    Record {
+        sessions: vec![asker(), b, c],
+        lives: lives.to_vec(),
+        waited: Vec::new(),
+        asked_until: ms(16_000),
+        end: ms(20_000),
+    }
 }
 
 const A: usize = 0;
@@ -137,16 +142,35 @@ fn a_good_record_is_without_blame() {
 }
 
 #[test]
-fn what_a_session_waited_for_a_processor_is_granted_and_no_more() {
+fn what_processes_waited_for_is_granted_and_no_more() {
     let late = |waited_by_then: u64| {
         let mut record = good();
         record.sessions[A].events[1].at = ms(5100);
-        record.sessions[A].waited =
-            vec![(ms(3900), ms(900)), (ms(5150), ms(900 + waited_by_then)), (ms(9000), ms(9000))];
+        record.waited = vec![(ms(3900), ms(900)), (ms(5150), ms(900 + waited_by_then)), (ms(9000), ms(9000))];
         violations(&record)
     };
     assert_eq!(late(100), Vec::<String>::new());
     assert!(late(90)[0].contains("ended only at 5.1s"));
+}
+
+#[test]
+fn the_time_until_a_hub_is_started_is_granted_and_no_more() {
+    let late = |from: u64| {
+        let mut record = good();
+        record.lives[2].from = ms(from);
+        for log in &mut record.sessions {
+            let back = log.calls.last_mut().unwrap();
+            (back.sent, back.answer.as_mut().unwrap().at) = (ms(8000), ms(8005));
+        }
+        violations(&record)
+    };
+    assert_eq!(late(6005), Vec::<String>::new());
+    assert!(late(6000)[0].contains("a was not back 2s after the start of a hub at 6s"));
+    // In its last moments, when nobody lists any more, a hub is not expected to have been asked.
+    assert_eq!(late(14_001), Vec::<String>::new());
+    let mut record = good();
+    record.lives.pop();
+    assert!(violations(&record).iter().any(|found| found.contains("no hub in the end")));
 }
 
 #[test]
@@ -267,8 +291,8 @@ fn a_name_that_changes_and_a_session_that_is_missing() {
 
 #[test]
 fn a_channel_that_does_not_come_back_and_a_call_that_hangs() {
-    bites("b was not back 2s after the kill at 5.2s", |record| drop(record.sessions[B].calls.pop()));
-    bites("b was not back 2s after the kill at 5.2s", |record| {
+    bites("b was not back 2s after the start of a hub at 5.21s", |record| drop(record.sessions[B].calls.pop()));
+    bites("b was not back 2s after the start of a hub at 5.21s", |record| {
         record.sessions[B].calls.last_mut().unwrap().answer.as_mut().unwrap().at = ms(7300);
     });
     bites("was never answered", |record| record.sessions[A].calls[0].answer = None);

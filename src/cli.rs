@@ -1,7 +1,8 @@
 //! `relayctl`: what a person, a script or a CI job says to the sessions, and how it hears back.
 //!
 //! One file a subcommand: its arguments, whose comments are its help, and its `run`. `output` is the only place that
-//! prints and documents the JSON; `error` is the only place that chooses exit codes and says what to do next; `advice` words it for the layers below.
+//! prints and documents the JSON; `error` is the only place that chooses exit codes and says what to do next, which
+//! `advice` words for the layers below.
 //! `programs` tells in the same way why `relay-hub` and `relay-channel` cannot go on.
 
 use std::ffi::OsString;

@@ -13,6 +13,7 @@ pub mod installed;
 pub mod mcp;
 pub mod other_versions;
 pub mod random;
+pub mod record;
 pub mod stage;
 #[cfg(target_os = "linux")]
 pub mod talkers;

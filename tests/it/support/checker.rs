@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::record::{Answered, Called, Log, Record, Shown};
+
 /// How long after its deadline an ask may take to end.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -30,67 +32,6 @@ const EARLY: Duration = Duration::from_millis(20);
 /// is judged.
 pub(crate) fn is_guest(name: &str) -> bool {
     name.starts_with("guest")
-}
-
-/// Everything that was seen. All times count from one start.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Record {
-    pub(crate) sessions: Vec<Log>,
-    /// The hubs that were seen to run, in order.
-    pub(crate) lives: Vec<Life>,
-    /// How long the sessions' and the hubs' processes had been kept from running in all, up to some moments, in their
-    /// order.
-    pub(crate) waited: Vec<(Duration, Duration)>,
-    /// Until when the sessions asked and listed; after that they only answer.
-    pub(crate) asked_until: Duration,
-    /// When the hubs were looked for last.
-    pub(crate) end: Duration,
-}
-
-/// The time from when a hub was first seen to run to when it was last seen.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Life {
-    pub(crate) from: Duration,
-    pub(crate) until: Duration,
-}
-
-/// What one session's MCP client saw.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Log {
-    pub(crate) name: String,
-    pub(crate) calls: Vec<Called>,
-    pub(crate) events: Vec<Shown>,
-}
-
-/// A tool call.
-#[derive(Debug, Clone)]
-pub(crate) struct Called {
-    pub(crate) tool: &'static str,
-    pub(crate) arguments: Value,
-    pub(crate) sent: Duration,
-    pub(crate) answer: Option<Answered>,
-}
-
-/// The result of a tool call.
-#[derive(Debug, Clone)]
-pub(crate) struct Answered {
-    pub(crate) at: Duration,
-    pub(crate) json: Value,
-    pub(crate) is_error: bool,
-}
-
-/// A channel event.
-#[derive(Debug, Clone)]
-pub(crate) struct Shown {
-    pub(crate) at: Duration,
-    pub(crate) content: String,
-    pub(crate) meta: BTreeMap<String, String>,
-}
-
-impl Shown {
-    fn get(&self, key: &str) -> &str {
-        self.meta.get(key).map_or("", String::as_str)
-    }
 }
 
 /// Returns every broken promise, in words.
@@ -177,7 +118,7 @@ impl<'a> Judge<'a> {
                     self.blame(format!("{what} was never answered"));
                     continue;
                 };
-                if answer.at > self.granted(call.sent, CALL) {
+                if answer.at > self.record.granted(call.sent, CALL) {
                     self.blame(format!("{what} was answered after {:?}", answer.at - call.sent));
                 }
                 let code = word(&answer.json["error"]["code"]);
@@ -217,7 +158,7 @@ impl<'a> Judge<'a> {
     fn channels_come_back(&mut self) {
         let record = self.record;
         for life in &record.lives {
-            let owed = self.granted(life.from, BACK);
+            let owed = self.record.granted(life.from, BACK);
             if owed > life.until.min(record.asked_until) {
                 continue;
             }
@@ -291,7 +232,7 @@ impl<'a> Judge<'a> {
                 self.blame(format!("{what}, has {} outcomes: {ends:?}", ends.len()));
                 continue;
             };
-            if end.at > self.granted(ask.deadline, SLACK) {
+            if end.at > self.record.granted(ask.deadline, SLACK) {
                 self.blame(format!("{what}, ended only at {:?}", end.at));
             }
             if end.get("from") != ask.to || end.get("broadcast_id") != ask.broadcast.unwrap_or_default() {
@@ -410,30 +351,9 @@ impl<'a> Judge<'a> {
     fn peace_after(&self, time: Duration) -> Option<Duration> {
         let lives = self.record.lives.iter().filter(|life| life.until > time);
         lives
-            .map(|life| (self.granted(life.from.max(time), PEACE), life.until))
+            .map(|life| (self.record.granted(life.from.max(time), PEACE), life.until))
             .find(|(owed, until)| owed <= until)
             .map(|(owed, _)| owed)
-    }
-
-    /// Returns when a time from `from` on has passed that no process was kept from running.
-    fn granted(&self, from: Duration, span: Duration) -> Duration {
-        let mut to = from + span;
-        loop {
-            let granted = from + span + self.waited(from, to);
-            if granted <= to {
-                return to;
-            }
-            to = granted;
-        }
-    }
-
-    /// Returns how long processes were kept from running between two moments.
-    fn waited(&self, from: Duration, to: Duration) -> Duration {
-        let waited = &self.record.waited;
-        let before = waited[..waited.partition_point(|(at, _)| *at <= from)].last();
-        let after = waited.get(waited.partition_point(|(at, _)| *at < to)).or(waited.last());
-        let total = |sample: Option<&(Duration, Duration)>| sample.map_or(Duration::ZERO, |(_, total)| *total);
-        total(after).saturating_sub(total(before))
     }
 }
 

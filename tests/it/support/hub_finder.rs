@@ -1,33 +1,30 @@
 //! Finds the hub that a service manager runs.
 
 use std::fs;
-use std::path::PathBuf;
 
 use rustix::process::Pid;
 
-use super::user_manager::UserManager;
+use super::user_manager::{UserManager, first_process};
 
 /// Finds the hub: the processes of its unit, which are in one control group.
 pub(crate) struct HubFinder {
-    processes: PathBuf,
+    group: String,
 }
 
 impl HubFinder {
     /// Takes the unit's control group; it must have been started once.
     pub(crate) fn new(manager: &UserManager) -> Self {
         let group = manager.property("relay.service", "ControlGroup");
-        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
-        let files = roots.map(|root| PathBuf::from(format!("{root}{group}/cgroup.procs")));
-        Self { processes: files.into_iter().find(|file| file.exists()).expect("the unit has a control group") }
+        assert!(group.len() > 1, "the unit has no control group: {group:?}");
+        Self { group }
     }
 
     /// Returns the hub that runs now.
     pub(crate) fn find(&self) -> Option<Pid> {
-        let listed = fs::read_to_string(&self.processes).ok()?;
-        let pid = Pid::from_raw(listed.lines().next()?.parse().ok()?)?;
+        let pid = first_process(&self.group)?;
         // Before it executes the hub the process is still the service manager.
-        let program = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok()?;
+        let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
         // Of a program that was replaced the name goes on.
-        program.file_name()?.to_str()?.starts_with("relay-hub").then_some(pid)
+        program.file_name()?.to_str()?.starts_with("relay-hub").then(|| Pid::from_raw(pid.cast_signed()))?
     }
 }

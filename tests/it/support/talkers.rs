@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use super::checker::{Answered, Called, Life, Log, Record, Shown, is_guest};
+use super::checker::is_guest;
 use super::hub_finder::HubFinder;
 use super::mcp::{Event, Session};
+use super::record::{Answered, Called, Life, Log, Record, Shown};
 use super::user_manager::UserManager;
 
 /// How many questions each session has on the way at a time.

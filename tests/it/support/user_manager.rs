@@ -213,10 +213,7 @@ impl UserManager {
     /// Returns the process id of the journal; nothing where it is everybody's.
     pub fn journal_pid(&self) -> Option<u32> {
         self.supervisor.as_ref()?;
-        let group = format!("user.slice/user-{}.slice/journal.scope/cgroup.procs", self.uid);
-        let roots = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"].map(Path::new);
-        let processes = roots.into_iter().find_map(|root| fs::read_to_string(root.join(&group)).ok())?;
-        processes.lines().next()?.parse().ok()
+        first_process(&format!("user.slice/user-{}.slice/journal.scope", self.uid))
     }
 
     /// Returns the id of the user.
@@ -287,6 +284,12 @@ impl Drop for UserManager {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// Returns the first process of a control group, in whichever hierarchy has it.
+pub fn first_process(group: &str) -> Option<u32> {
+    let mut roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"].iter();
+    roots.find_map(|root| fs::read_to_string(format!("{root}/{group}/cgroup.procs")).ok()?.lines().next()?.parse().ok())
 }
 
 /// Returns a user id that nobody uses, and removes what killed runs have left of any.

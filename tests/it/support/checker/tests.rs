@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::support::record::Life;
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -171,6 +172,18 @@ fn the_time_until_a_hub_is_started_is_granted_and_no_more() {
     let mut record = good();
     record.lives.pop();
     assert!(violations(&record).iter().any(|found| found.contains("no hub in the end")));
+}
+
+#[test]
+fn a_hub_that_died_before_it_owed_anything_is_not_blamed() {
+    let lost = |until: u64| {
+        let mut record = good();
+        record.lives[0].until = ms(until);
+        record.sessions[C].events.remove(0);
+        violations(&record)
+    };
+    assert_eq!(lost(3509), Vec::<String>::new());
+    assert!(lost(3510)[0].contains("c was not shown"));
 }
 
 #[test]

@@ -1,19 +1,46 @@
-//! The bodies of what the hub says: answers and events.
+//! What the hub answers.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::error::{ErrorCode, Refusal};
-use super::id::{AskId, BroadcastId, PeerTag};
-use super::message::RequestId;
+use super::error::Refusal;
+use super::id::{AskId, BroadcastId, ClientTag};
 use super::name::PeerName;
-use super::request::{AskState, Presence, VersionRange};
-use super::succession::Place;
+use super::session::{Activity, Presence};
+use super::state::AskState;
+use super::table::messages;
+use super::version::VersionRange;
+use super::watch::Watching;
 
-/// The answer to `hello`.
+messages! {
+    /// What the hub answers to a request.
+    pub enum Answer {
+        /// The client is registered.
+        "welcome" since 1 => Welcome(welcome: Box<Welcome>),
+        /// The peers, without the caller.
+        "peers" since 1 => Peers(peers: Peers),
+        /// The hub's state.
+        "status" since 1 => Status(status: Box<Status>),
+        /// The whole traffic as it is now; the event `watched` tells each change from here on.
+        "watching" since 1 => Watching(watching: Box<Watching>),
+        /// The hub has the ask.
+        "accepted" since 1 => Accepted(accepted: Accepted),
+        /// The hub has the broadcast's asks.
+        "broadcast_accepted" since 1 => BroadcastAccepted(accepted: BroadcastAccepted),
+        /// The asker's client has taken the reply.
+        "replied" since 1 => Replied(replied: Replied),
+        /// The session's new name.
+        "renamed" since 1 => Renamed(renamed: Renamed),
+        /// The request was refused.
+        "error" since 1 => Error(error: Refusal),
+    }
+}
+
+/// The client is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The request's id.
-    pub id: RequestId,
     /// The protocol version that is spoken from here on.
     pub version: u32,
     /// The name that the session has; none for a client that is no peer.
@@ -21,24 +48,43 @@ pub struct Welcome {
     pub name: Option<PeerName>,
     /// The hub's program version.
     pub hub: String,
-    /// Whether the hub has just started and may not know every peer yet.
+    /// Whether the hub is in its grace period and may not know every peer yet.
     pub settling: bool,
-    /// What the channel is in its session, where that is something special.
+    /// The client's own asks that the hub knows and that are open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<OwnAsk>,
+    /// What the session's channel before this one has parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub parked: Option<Value>,
 }
 
-/// The answer to `peers`.
+/// An open ask of a client that is back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeersAnswer {
-    /// The request's id.
-    pub id: RequestId,
+pub struct OwnAsk {
+    /// The ask.
+    pub ask_id: AskId,
+    /// The name of the asked peer.
+    pub to: PeerName,
+    /// The asked peer's tag.
+    pub tag: ClientTag,
+    /// How far it has come.
+    pub state: AskState,
+    /// How long it stays open, in milliseconds.
+    pub timeout_ms: u64,
+    /// The broadcast that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broadcast_id: Option<BroadcastId>,
+}
+
+/// The peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
     /// The caller's own name; none for a client that is no peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub you: Option<PeerName>,
     /// The others, by name.
     pub peers: Vec<PeerView>,
-    /// Whether the hub has just started and may not know every peer yet.
+    /// Whether the hub is in its grace period and may not know every peer yet.
     pub settling: bool,
 }
 
@@ -47,17 +93,14 @@ pub struct PeersAnswer {
 pub struct PeerView {
     /// Its name.
     pub name: PeerName,
-    /// The folder that it works in.
-    pub cwd: String,
-    /// The branch that is checked out there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub branch: Option<String>,
-    /// Its client's process id.
+    /// Its agent's process id.
     pub pid: u32,
+    /// Its agent: `claude-code`, `codex`.
+    pub agent: String,
     /// Its MCP client and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// What it does now and how it can be woken.
+    /// Where it works, what it does and how it can be woken.
     #[serde(flatten)]
     pub presence: Presence,
     /// Since when this hub knows it, in seconds.
@@ -75,11 +118,9 @@ pub struct OpenAsks {
     pub received: u64,
 }
 
-/// The answer to `status`.
+/// The hub's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusAnswer {
-    /// The request's id.
-    pub id: RequestId,
+pub struct Status {
     /// The hub's program version.
     pub hub: String,
     /// The hub's process id.
@@ -88,7 +129,7 @@ pub struct StatusAnswer {
     pub versions: VersionRange,
     /// Since when the hub runs, in seconds.
     pub uptime_s: u64,
-    /// Whether the hub has just started and may not know every peer yet.
+    /// Whether the hub is in its grace period and may not know every peer yet.
     pub settling: bool,
     /// Open connections, the caller's included.
     pub connections: u64,
@@ -97,7 +138,7 @@ pub struct StatusAnswer {
     /// Open asks.
     pub open_asks: u64,
     /// The programs of the connected clients and how many there are of each.
-    pub programs: std::collections::BTreeMap<String, u64>,
+    pub programs: BTreeMap<String, u64>,
     /// Whether a service manager holds the socket and starts the next hub.
     #[serde(default)]
     pub activated: bool,
@@ -105,30 +146,33 @@ pub struct StatusAnswer {
     #[serde(default)]
     pub replaced: bool,
     /// The limits that were reached, and how often each refused something.
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub refused: std::collections::BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// The hub has an ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// The request's id.
-    pub id: RequestId,
     /// The ask.
     pub ask_id: AskId,
     /// The name of the asked peer.
     pub to: PeerName,
-    /// The asked peer's tag, to be said in [`AskRequest::bound`](super::AskRequest::bound) after a reconnect.
-    pub tag: PeerTag,
+    /// The asked peer's tag, to be sent in [`Ask::bound`](super::Ask::bound) after a reconnect.
+    pub tag: ClientTag,
     /// How far the ask has come.
     pub state: AskState,
+    /// The folder that the asked session works in.
+    pub cwd: String,
+    /// What the asked session does.
+    pub status: Activity,
+    /// What it waits for, where it stands at a dialog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
 }
 
 /// The hub has a broadcast's asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BroadcastAccepted {
-    /// The request's id.
-    pub id: RequestId,
     /// The broadcast.
     pub broadcast_id: BroadcastId,
     /// The asks that were accepted.
@@ -145,7 +189,7 @@ pub struct BroadcastAsk {
     /// The ask.
     pub ask_id: AskId,
     /// The asked peer's tag.
-    pub tag: PeerTag,
+    pub tag: ClientTag,
     /// How far the ask has come.
     pub state: AskState,
 }
@@ -159,45 +203,18 @@ pub struct BroadcastRefusal {
     pub error: Refusal,
 }
 
-/// Somebody asks this session.
+/// A reply has arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskEvent {
-    /// The ask.
+pub struct Replied {
+    /// The ask that was answered.
     pub ask_id: AskId,
-    /// Who asks: stamped by the hub, never said by a client.
-    pub from: String,
-    /// The text.
-    pub question: String,
-    /// How long the asker still waits, in milliseconds.
-    pub timeout_ms: u64,
-    /// The broadcast that the ask belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broadcast_id: Option<BroadcastId>,
-    /// The asker's tag, to be said in [`ClientMessage::Progress`](super::ClientMessage::Progress).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asker: Option<PeerTag>,
+    /// Who has the reply now.
+    pub to: String,
 }
 
-/// An ask was answered.
+/// A session's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyEvent {
-    /// The ask.
-    pub ask_id: AskId,
-    /// Who answers: stamped by the hub, never said by a client.
-    pub from: PeerName,
-    /// The tag of the peer that answers, to be said in [`ClientMessage::Taken`](super::ClientMessage::Taken).
-    pub by: PeerTag,
-    /// The text.
-    pub text: String,
-}
-
-/// An ask has ended without a reply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailedEvent {
-    /// The ask.
-    pub ask_id: AskId,
-    /// `timeout` or `peer_gone`.
-    pub code: ErrorCode,
-    /// How far the ask had come.
-    pub state: AskState,
+pub struct Renamed {
+    /// The name that the session has now.
+    pub name: PeerName,
 }

@@ -1,8 +1,7 @@
 //! Framing: one JSON object a line, with a hard limit on a line's length. Pure: bytes in, frames out.
 
-use serde::{Serialize, de::DeserializeOwned};
-
 use super::error::{ErrorCode, Refusal};
+use super::frame::Frame;
 
 /// The longest frame in bytes, its newline included.
 ///
@@ -31,10 +30,10 @@ pub enum FrameError {
         limit: usize,
     },
     /// The line was not finished while too many other lines were not finished either.
-    #[error("the hub holds {held} bytes of unfinished frames and the limit is {limit}")]
+    #[error("{bytes} bytes of unfinished frames wait in the hub and the limit is {limit}")]
     Crowded {
-        /// How many bytes of unfinished lines are held, in all.
-        held: usize,
+        /// How many bytes of unfinished lines wait, in all.
+        bytes: usize,
         /// How many may be.
         limit: usize,
     },
@@ -150,13 +149,13 @@ impl FrameBuffer {
 ///
 /// # Errors
 /// The frame is not UTF-8, not a JSON object, or not a message of this protocol.
-pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, FrameError> {
+pub fn decode<T: Frame>(frame: &[u8]) -> Result<T, FrameError> {
     let text = std::str::from_utf8(frame).map_err(|_| FrameError::NotUtf8)?;
     if !text.trim_start().starts_with('{') {
         // Serde would take an array for an object, field by field.
         return Err(FrameError::NotAnObject("it does not begin with {".to_owned()));
     }
-    serde_json::from_str(text).map_err(|error| {
+    T::read(text).map_err(|error| {
         let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(text);
         match object {
             Err(error) => FrameError::NotAnObject(shortened(&error)),
@@ -177,20 +176,16 @@ fn shortened(error: &serde_json::Error) -> String {
     }
 }
 
-/// Appends a message to `out` as one frame.
-pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
-    let start = out.len();
-    if serde_json::to_writer(&mut *out, message).is_err() {
-        // A message is a plain tree with text keys and `out` takes every byte: there is nothing that could fail.
-        out.truncate(start);
-        return;
-    }
+/// Appends a message to `out` as one frame with its newline.
+pub fn encode<T: Frame>(message: &T, out: &mut Vec<u8>) {
+    message.write(out);
     out.push(b'\n');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::ClientMessage;
     use proptest::prelude::*;
 
     fn frames(buffer: &mut FrameBuffer, limit: usize) -> Vec<Result<Vec<u8>, FrameError>> {
@@ -206,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_over_the_limit_is_known_before_its_end() {
+    fn frame_over_the_limit_is_known_before_its_end() {
         let mut buffer = FrameBuffer::default();
         buffer.push(&[b'x'; 9]);
         assert_eq!(buffer.next_frame(10), None);
@@ -218,23 +213,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_says_so() {
-        #[derive(Debug, serde::Deserialize)]
-        struct Message {
-            #[expect(dead_code, reason = "only its type matters here")]
-            n: u8,
-        }
-        assert_eq!(decode::<Message>(b"\xff").unwrap_err(), FrameError::NotUtf8);
-        assert!(matches!(decode::<Message>(b"[1]").unwrap_err(), FrameError::NotAnObject(_)));
-        assert!(matches!(decode::<Message>(b"{\"n\":").unwrap_err(), FrameError::NotAnObject(_)));
-        let error = decode::<Message>(b"{\"id\":4,\"n\":\"x\"}").unwrap_err();
+    fn bytes_that_are_no_message_are_named() {
+        assert_eq!(decode::<ClientMessage>(b"\xff").unwrap_err(), FrameError::NotUtf8);
+        assert!(matches!(decode::<ClientMessage>(b"[1]").unwrap_err(), FrameError::NotAnObject(_)));
+        assert!(matches!(decode::<ClientMessage>(b"{\"id\":").unwrap_err(), FrameError::NotAnObject(_)));
+        let error = decode::<ClientMessage>(b"{\"id\":4,\"type\":\"ask\"}").unwrap_err();
         assert_eq!(error.request_id(), Some(4));
         assert!(!error.is_fatal());
     }
 
     proptest! {
         #[test]
-        fn cutting_does_not_depend_on_how_bytes_arrive(
+        fn frames_do_not_depend_on_how_bytes_arrive(
             lines in prop::collection::vec("[a-z]{0,20}", 0..20),
             cuts in prop::collection::vec(1usize..9, 1..40),
         ) {

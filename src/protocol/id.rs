@@ -1,4 +1,4 @@
-//! Identifiers: asks and broadcasts (seen by models), peer keys (secret) and peer tags.
+//! Identifiers: asks and broadcasts (seen by models), sessions, client keys (secret) and client tags.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -92,21 +92,24 @@ token! {
 }
 
 impl AskId {
-    /// Returns the id that the ask of this broadcast to the peer with this key has, in whatever hub expands it.
+    /// Returns the id that the ask of this broadcast to the peer with this tag has, in whatever hub expands it.
     ///
-    /// The same broadcast said again after a hub's death so meets the same asks, not second questions.
-    pub fn of_broadcast(broadcast: BroadcastId, key: &PeerKey) -> Self {
-        Self::from_bits(keyed_hash(key, b'b', broadcast.bits()))
+    /// The same broadcast sent again after a hub's death so meets the same asks, not second questions.
+    pub fn of_broadcast(broadcast: BroadcastId, asked: ClientTag) -> Self {
+        let mut hasher = hasher(b'b');
+        hasher.write_u64(broadcast.bits().to_le());
+        hasher.write_u64(asked.0.to_le());
+        Self::from_bits(hasher.finish())
     }
 }
 
-/// Identifies a client across connections and hubs: a random secret, said only in `hello`.
+/// Identifies a person's or a script's tool across connections and hubs: random, sent only in `hello`.
 ///
 /// `Debug` does not show it, and it has no `Display`: it must never reach a log or a screen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerKey([u8; 16]);
+pub struct ClientKey([u8; 16]);
 
-impl PeerKey {
+impl ClientKey {
     /// Returns a fresh random key of 128 bits.
     pub fn random() -> Self {
         Self(random_bytes())
@@ -118,41 +121,67 @@ impl PeerKey {
     }
 
     /// Returns the public tag of this key's owner.
-    pub fn tag(&self) -> PeerTag {
-        PeerTag(keyed_hash(self, b't', 0))
+    pub fn tag(&self) -> ClientTag {
+        let mut hasher = hasher(b'k');
+        hasher.write(&self.0);
+        ClientTag(hasher.finish())
     }
 }
 
-impl fmt::Debug for PeerKey {
+/// Identifies a session across connections, channels and hubs: the agent's process, and the thread where one process holds
+/// several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId {
+    /// The agent's process id; the channel's own where no known agent is its parent.
+    pub pid: u32,
+    /// When that process was started, in a unit of the system's own: tells it from a later process with the same id.
+    pub start: u64,
+    /// The agent's own id of the session or thread, where one process holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+}
+
+impl SessionId {
+    /// Returns the public tag of this session.
+    pub fn tag(&self) -> ClientTag {
+        let mut hasher = hasher(b's');
+        hasher.write_u32(self.pid.to_le());
+        hasher.write_u64(self.start.to_le());
+        hasher.write(self.thread.as_deref().unwrap_or_default().as_bytes());
+        ClientTag(hasher.finish())
+    }
+}
+
+impl fmt::Debug for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PeerKey(secret)")
+        f.write_str("ClientKey(secret)")
     }
 }
 
-impl Serialize for PeerKey {
+impl Serialize for ClientKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:032x}", u128::from_be_bytes(self.0)))
     }
 }
 
-impl<'de> Deserialize<'de> for PeerKey {
+impl<'de> Deserialize<'de> for ClientKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse_hex::<32>(&text).map(|n| Self(n.to_be_bytes())).ok_or_else(|| de::Error::custom("a key is 32 hex digits"))
     }
 }
 
-/// Tells peers apart where a name may have changed hands: public, derived from the [`PeerKey`] in one direction only.
+/// Tells clients apart where a name may have changed hands: public, derived from the [`ClientKey`] or the [`SessionId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerTag(u64);
+pub struct ClientTag(u64);
 
-impl Serialize for PeerTag {
+impl Serialize for ClientTag {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:016x}", self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for PeerTag {
+impl<'de> Deserialize<'de> for ClientTag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse_hex::<16>(&text)
@@ -169,11 +198,10 @@ fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn keyed_hash(key: &PeerKey, domain: u8, value: u64) -> u64 {
-    let mut hasher = SipHasher24::new_with_key(&key.0);
+fn hasher(domain: u8) -> SipHasher24 {
+    let mut hasher = SipHasher24::new();
     hasher.write_u8(domain);
-    hasher.write_u64(value.to_le());
-    hasher.finish()
+    hasher
 }
 
 fn write_token(bits: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -242,20 +270,28 @@ mod tests {
     }
 
     #[test]
-    fn a_broadcast_has_one_ask_id_a_peer() {
-        let (a, b) = (PeerKey::from_bytes([1; 16]), PeerKey::from_bytes([2; 16]));
+    fn broadcast_has_one_ask_id_a_peer() {
+        let (a, b) = (ClientKey::from_bytes([1; 16]).tag(), ClientKey::from_bytes([2; 16]).tag());
         let broadcast = BroadcastId::from_bits(7);
-        assert_eq!(AskId::of_broadcast(broadcast, &a), AskId::of_broadcast(broadcast, &a));
-        assert_ne!(AskId::of_broadcast(broadcast, &a), AskId::of_broadcast(broadcast, &b));
-        assert_ne!(a.tag(), b.tag());
+        assert_eq!(AskId::of_broadcast(broadcast, a), AskId::of_broadcast(broadcast, a));
+        assert_ne!(AskId::of_broadcast(broadcast, a), AskId::of_broadcast(broadcast, b));
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn session_is_told_apart_by_process_start_and_thread() {
+        let session = |pid, start, thread: Option<&str>| SessionId { pid, start, thread: thread.map(str::to_owned) };
+        let tags = [session(1, 2, None), session(2, 2, None), session(1, 3, None), session(1, 2, Some("a"))];
+        let tags: std::collections::BTreeSet<_> = tags.iter().map(SessionId::tag).collect();
+        assert_eq!(tags.len(), 4);
     }
 
     #[test]
     fn a_key_is_not_shown() {
-        assert_eq!(format!("{:?}", PeerKey::from_bytes([7; 16])), "PeerKey(secret)");
-        let json = serde_json::to_string(&PeerKey::from_bytes([0xab; 16])).unwrap();
+        assert_eq!(format!("{:?}", ClientKey::from_bytes([7; 16])), "ClientKey(secret)");
+        let json = serde_json::to_string(&ClientKey::from_bytes([0xab; 16])).unwrap();
         assert_eq!(json, format!("\"{}\"", "ab".repeat(16)));
-        assert_eq!(serde_json::from_str::<PeerKey>(&json).unwrap(), PeerKey::from_bytes([0xab; 16]));
-        assert!(serde_json::from_str::<PeerKey>("\"+b\"").is_err());
+        assert_eq!(serde_json::from_str::<ClientKey>(&json).unwrap(), ClientKey::from_bytes([0xab; 16]));
+        assert!(serde_json::from_str::<ClientKey>("\"+b\"").is_err());
     }
 }

@@ -1,24 +1,22 @@
-//! What those hear who watch the traffic: the whole state, then each change.
+//! What a watcher of the traffic is told: the whole state, then each change.
 
 use serde::{Deserialize, Serialize};
 
 use super::answer::PeerView;
 use super::error::ErrorCode;
 use super::id::{AskId, BroadcastId};
-use super::message::RequestId;
 use super::name::PeerName;
-use super::request::{AskState, Presence};
+use super::session::Presence;
+use super::state::{AskOutcome, AskState};
 
-/// The answer to `watch`: the whole state, which the events that follow change.
+/// The whole state, which the events that follow change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WatchingAnswer {
-    /// The request's id.
-    pub id: RequestId,
+pub struct Watching {
     /// The hub's program version.
     pub hub: String,
     /// The hub's process id: another one after a reconnect says that the hub was restarted.
     pub pid: u32,
-    /// Whether the hub has just started and may not know every peer yet.
+    /// Whether the hub is in its grace period and may not know every peer yet.
     pub settling: bool,
     /// The peers, by name.
     pub peers: Vec<PeerView>,
@@ -49,10 +47,10 @@ pub struct AskView {
     pub question: Option<String>,
 }
 
-/// One change of the traffic, for those who [watch](super::ClientMessage::Watch).
+/// One change of the traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
-pub enum WatchedEvent {
+pub enum Watched {
     /// A peer has come.
     PeerCame {
         /// It.
@@ -70,11 +68,11 @@ pub enum WatchedEvent {
         /// The name that it has.
         name: PeerName,
     },
-    /// A peer does something else, or can be woken in another way.
+    /// A peer works elsewhere, does something else, or can be woken in another way.
     PeerChanged {
         /// Its name.
         name: PeerName,
-        /// What it does now and how it can be woken.
+        /// What holds of it now.
         #[serde(flatten)]
         presence: Presence,
     },
@@ -121,18 +119,4 @@ pub enum WatchedEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reply: Option<String>,
     },
-}
-
-/// How an ask ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AskOutcome {
-    /// Its asker has the reply.
-    Reply,
-    /// Its deadline passed.
-    Timeout,
-    /// The asked session went away.
-    PeerGone,
-    /// Its asker does not wait any more, or went away.
-    Withdrawn,
 }

@@ -3,7 +3,7 @@
 pub mod checker;
 pub mod claude_code;
 #[cfg(target_os = "linux")]
-pub mod guests;
+pub mod chaos_clients;
 pub mod hub;
 #[cfg(target_os = "linux")]
 pub mod hub_finder;
@@ -16,6 +16,6 @@ pub mod random;
 pub mod record;
 pub mod stage;
 #[cfg(target_os = "linux")]
-pub mod talkers;
+pub mod load;
 #[cfg(target_os = "linux")]
 pub mod user_manager;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
-use crate::support::checker::{BACK, PEACE, violations};
 use crate::support::chaos_clients::{End, hasty, invite, slow, stopped};
+use crate::support::checker::{BACK, PEACE, violations};
 use crate::support::hub_finder::HubFinder;
 use crate::support::installed::Installed;
-use crate::support::record::Record;
 use crate::support::load::{Clock, processes_of, summary, talk, worked};
+use crate::support::record::Record;
 use crate::support::user_manager::{UserManager, user_manager};
 
 /// How often the hub is killed.

@@ -1,6 +1,6 @@
 //! Every file of the fuzzer's corpus, through the same functions that the fuzzer calls. Each holds a case that matters.
 
-#[path = "../fuzz/targets.rs"]
+#[path = "../../fuzz/targets.rs"]
 mod targets;
 
 use std::path::Path;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use relay::fault;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::checker::{PEACE, violations};
 use crate::support::chaos_clients::{End, hasty, invite, slow};
+use crate::support::checker::{PEACE, violations};
 use crate::support::hub_process::RawClient;
 use crate::support::installed::{Installed, runs, soon};
 use crate::support::load::{Chance, Clock, processes_of, summary, talk, worked};
@@ -332,8 +332,10 @@ fn a_hub_that_is_killed_at_any_point_breaks_no_promise() {
 #[test]
 fn every_kind_of_message_has_its_points() {
     let points = fault::points_of_hub();
-    let samples =
-        [("heard", include_str!("../../daemon/samples/v1/client.jsonl")), ("said", include_str!("../../daemon/samples/v1/hub.jsonl"))];
+    let samples = [
+        ("heard", include_str!("../../daemon/samples/v1/client.jsonl")),
+        ("said", include_str!("../../daemon/samples/v1/hub.jsonl")),
+    ];
     for (step, lines) in samples {
         for line in lines.lines() {
             let kind = fault::kind_of(line.as_bytes());

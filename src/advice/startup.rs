@@ -1,87 +1,72 @@
-//! What to do next where a layer below says why it cannot go on.
-
-use std::borrow::Cow;
+//! What to do next where a program cannot begin its work: no place for the socket, nothing to listen on, a service manager
+//! that did not do as it was told.
 
 use crate::activation::{ActivationError, BindError};
-use crate::paths::{Environment, PathError};
+use crate::advice::{START_HUB, by_hand, quoted};
+use crate::paths::PathError;
 use crate::service::ServiceError;
 
 /// What to do where programs of the package are missing.
-pub(super) const INSTALL_ALL: &str = "install the whole package, or in its source: cargo build --release";
+pub const INSTALL_ALL: &str =
+    "# install the whole package again: relayctl, relay-hub and relay-channel belong together";
 
-/// What starts a hub where no service manager does, at the place where programs with the same environment look for it.
-pub(super) const FOREGROUND: &str = "relay-hub &   (or without the & in a terminal of its own)";
+/// What to do where the home directory is not known, which is in the user database (getent(1)).
+const SET_HOME: &str = "export HOME=\"$(getent passwd \"$(id -u)\" | cut -d: -f6)\"";
 
-/// Returns the command that starts a hub where no service manager does, and makes a place for its socket if there is none.
-pub(super) fn foreground(environment: &Environment) -> String {
-    match (environment.socket(), &environment.socket_option) {
-        (Err(error), _) => next_for_path(&error).to_owned(),
-        (Ok(socket), Some(_)) => format!("relay-hub --socket '{}' &", socket.display()),
-        (Ok(_), None) => FOREGROUND.to_owned(),
-    }
-}
+/// What to do where the system has no room for one more program.
+pub const CHECK_LIMITS: &str = "ulimit -a   # the limits on processes and open files are too low";
 
 /// Returns what to do where there is no place for the socket.
-pub(super) const fn next_for_path(error: &PathError) -> &'static str {
+pub fn next_for_path(error: &PathError) -> String {
     match error {
-        PathError::NoHome => "set HOME",
-        PathError::NoRuntimeDir { .. } => {
-            "log in, so that XDG_RUNTIME_DIR is set; in a container: export RELAY_SOCKET=\"$HOME/.relay/hub.sock\"; relay-hub &"
-        }
-        PathError::NotAbsolute { .. } | PathError::TooLong { .. } => {
-            "set RELAY_SOCKET or --socket to a short absolute path in a directory that only you can enter"
+        PathError::NoHome => SET_HOME.to_owned(),
+        PathError::NotAbsolute { .. } => "unset RELAY_SOCKET".to_owned(),
+        PathError::TooLong { .. } => {
+            by_hand("set RELAY_SOCKET to a shorter absolute path, in a directory that only you can enter")
         }
     }
 }
 
 /// Returns what to do where the service manager did not do as it was told.
-pub(super) const fn next_for_service(error: &ServiceError) -> &'static str {
+pub fn next_for_service(error: &ServiceError) -> String {
     match error {
-        ServiceError::Path(PathError::NoRuntimeDir { .. }) => "log in, so that XDG_RUNTIME_DIR is set, and do it again",
         ServiceError::Path(error) => next_for_path(error),
-        ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL,
-        ServiceError::Unnameable { .. } => "install the programs in a directory with a plain name",
-        ServiceError::NoManager { .. } => {
-            "log in, so that your service manager answers, and do it again; where there is none nothing is installed"
+        ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL.to_owned(),
+        ServiceError::Unnameable { .. } => {
+            by_hand("install the programs in a directory with a plain name, and run its relayctl install-service")
         }
-        ServiceError::Plan(_) | ServiceError::Plist(_) => "relayctl install-service --dry-run",
+        ServiceError::NoManager { .. } => START_HUB.to_owned(),
+        ServiceError::Plan(_) => by_hand("mend that, then run: relayctl install-service"),
+        ServiceError::Plist(_) => "relayctl install-service --dry-run".to_owned(),
     }
 }
 
 /// Returns what to do where there is no socket to listen on.
-pub(super) fn next_for_socket(error: &ActivationError) -> Cow<'static, str> {
+pub fn next_for_socket(error: &ActivationError) -> String {
     match error {
-        ActivationError::Place(error) => next_for_path(error).into(),
+        ActivationError::Place(error) => next_for_path(error),
         ActivationError::Bind(error) => next_for_bind(error),
         ActivationError::WrongSockets { .. }
         | ActivationError::NotAListener(_)
         | ActivationError::Protocol(_)
         | ActivationError::TooLate
-        | ActivationError::Launchd(_) => "relayctl install-service".into(),
+        | ActivationError::Launchd(_) => "relayctl install-service".to_owned(),
     }
 }
 
-fn next_for_bind(error: &BindError) -> Cow<'static, str> {
+fn next_for_bind(error: &BindError) -> String {
     match error {
-        BindError::AlreadyRunning { .. } => "use the hub that is there (relayctl status), or end it first".into(),
-        BindError::InTheWay { .. } | BindError::NotADirectory { .. } => {
-            "move it away, or set RELAY_SOCKET or --socket to another path".into()
-        }
-        BindError::LinkedDirectory { path } => {
-            format!("set RELAY_SOCKET or --socket to a path in what this shows: readlink -f '{}'", path.display())
-                .into()
+        BindError::AlreadyRunning { .. } => "relayctl status".to_owned(),
+        BindError::InTheWay { path } | BindError::NotADirectory { path } | BindError::LinkedDirectory { path } => {
+            format!("mv {0} {0}.old", quoted(path))
         }
         // A directory of everybody, such as /tmp, is not for its one user to close.
-        BindError::OpenDirectory { path, mode } if mode & 0o1000 == 0 => {
-            format!("chmod 700 '{}', if nobody else needs it; else name a socket elsewhere", path.display()).into()
-        }
-        BindError::Locked { path } => format!("end the process that this shows: fuser -v '{}'", path.display()).into(),
-        BindError::Path(error) => next_for_path(error).into(),
+        BindError::OpenDirectory { path, mode } if mode & 0o1000 == 0 => format!("chmod 700 {}", quoted(path)),
+        BindError::Locked { path } => format!("fuser -v {}   # and end that process", quoted(path)),
+        BindError::Path(error) => next_for_path(error),
         BindError::OpenDirectory { .. }
         | BindError::ForeignDirectory { .. }
         | BindError::MovableDirectory { .. }
-        | BindError::Io { .. } => {
-            "set RELAY_SOCKET or --socket to a path in a directory that only you can enter: ~/.relay/hub.sock".into()
-        }
+        | BindError::Io { .. } => "export RELAY_SOCKET=\"$HOME/.relay/hub.sock\"".to_owned(),
     }
 }

@@ -33,7 +33,6 @@ use crate::protocol::{
 pub(crate) use self::backoff::Backoff;
 pub use self::backoff::RECONNECT_CAP;
 pub use self::received::REPLY_WAIT;
-pub(crate) use self::refusal::next_without_listener;
 pub use self::sent::DEADLINE_SLACK;
 pub(crate) use self::timer::until;
 

@@ -35,26 +35,27 @@ impl PeersArgs {
         if self.watch {
             return follow(context).await;
         }
-        let (hub, _events) = context.connect()?;
-        let answer = hub.peers().await;
-        hub.bye().await;
-        let answer = answer?;
-        let out = &mut context.out;
-        if out.is_json() {
-            out.print_json("peers", &PeersView { settling: answer.settling, peers: &answer.peers })?;
-            return Ok(Exit::Done);
-        }
-        if answer.peers.is_empty() {
-            out.say(&Line::of(NOBODY));
-        } else {
-            let home = Environment::of_process().home;
-            out.print(&Line::of(&table(&answer.peers, home.as_deref(), out.width())))?;
-        }
-        if answer.settling {
-            out.say(&Line::of("the hub has just started: more sessions may appear in a moment"));
-        }
-        Ok(Exit::Done)
+        let list = async |hub: &HubClient, _: &mut _, out: &mut Output| list(hub, out).await;
+        context.converse(Ok(Exit::Done), list).await
     }
+}
+
+async fn list(hub: &HubClient, out: &mut Output) -> Result<Exit, CliError> {
+    let answer = hub.peers().await?;
+    if out.is_json() {
+        out.print_json("peers", &PeersView { settling: answer.settling, peers: &answer.peers })?;
+        return Ok(Exit::Done);
+    }
+    if answer.peers.is_empty() {
+        out.say(&Line::of(NOBODY));
+    } else {
+        let home = Environment::of_process().home;
+        out.print(&Line::of(&table(&answer.peers, home.as_deref(), out.width())))?;
+    }
+    if answer.settling {
+        out.say(&Line::of("the hub has just started: more sessions may appear in a moment"));
+    }
+    Ok(Exit::Done)
 }
 
 const NOBODY: &str = "nobody is connected; sessions of claude that have the relay plugin appear here";

@@ -12,6 +12,8 @@
 //! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
 //! | [`advice`] | what to do about a hub that is not reached, for all programs |
 //! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
+//! | [`session`] | the session's own socket, where its other processes work with its channel |
+//! | [`agent`] | what differs from agent to agent: how it is recognised, what is known of its session, what wakes it |
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
@@ -21,7 +23,6 @@
 //! | [`process`] | what the system says of a process: its start and its parent |
 //! | [`fault`] | where a test build can be made to die; not in a release build |
 //! | [`arguments`] | the command lines of `relay-hub` and `relay-channel` |
-//! | [`claude_code`] | what decides whether Claude Code takes channel events |
 //!
 //! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
 //! status that wakes it; a channel speaks MCP on stdin and stdout.
@@ -29,7 +30,7 @@
 //! # The dependency rule
 //!
 //! ```text
-//! bin → daemon | channel | cli → hub | client | service → protocol
+//! bin → daemon | channel | cli → hub | session | agent | client | service → protocol
 //! ```
 //!
 //! `hub` and the client's ledger know no runtime, no clock, no socket and no file, and nothing in them fails: what went
@@ -37,7 +38,7 @@
 //!
 //! # Invariants
 //!
-//! - The truth about an ask lives at its two ends; the hub holds only what its clients can say again.
+//! - The truth about an ask lives at its two ends; the hub holds only what its clients can send again.
 //! - An ask ends in exactly one outcome, and its asker's client is the one that decides it.
 //! - A session is shown a message once.
 //! - Whatever a client can make another process hold is bounded and counted.
@@ -45,6 +46,22 @@
 //!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a private hub
 //!   with its channels and questions, which end with it.
 
+pub mod activation;
+pub mod agent;
+pub mod advice;
+pub mod arguments;
+pub mod channel;
+pub mod cli;
+pub mod client;
+pub mod daemon;
 mod deadlines;
+pub mod fault;
 pub mod hub;
+pub mod logging;
+pub mod paths;
+pub mod process;
 pub mod protocol;
+pub mod runtime;
+pub mod service;
+pub mod session;
+pub mod watched;

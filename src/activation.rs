@@ -16,10 +16,12 @@ use crate::paths::PathError;
 mod bell;
 mod bind;
 mod launchd;
+mod path_watch;
 mod systemd;
 
 pub use bell::{Bell, Knock};
 pub use bind::{BindError, BoundPath};
+pub use path_watch::lost;
 
 /// The name that the hub's socket has in the unit (`FileDescriptorName=`) and in the plist (`Sockets`).
 pub const SOCKET_NAME: &str = "hub";

@@ -23,6 +23,9 @@ pub struct HubArguments {
     /// Set a limit (can be repeated): connections, open_asks, held_bytes, queued_bytes, or rate=off, loop=off
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     pub limits: Vec<String>,
+    /// Make a session of its own and log to daily files: what `relayctl hub start` says.
+    #[arg(long, hide = true)]
+    pub detached: bool,
 }
 
 /// Connect one Claude Code session to claude-relay
@@ -43,6 +46,8 @@ pub enum Companion {
     Wait,
     /// Add waiting messages to a turn: started by the plugin's UserPromptSubmit and PostToolUse hooks
     Hook,
+    /// Allow a call of a relay tool: started by the plugin's PreToolUse hook
+    Allow,
 }
 
 /// Reads a duration with its unit.

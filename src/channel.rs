@@ -11,6 +11,7 @@ pub mod hook;
 pub mod inbox;
 pub mod neutralise;
 pub mod notification;
+pub mod permission;
 pub mod receipt;
 pub mod server;
 pub mod session;

@@ -2,29 +2,29 @@
 //!
 //! One file a subcommand: its arguments, whose comments are its help, and its `run`. `output` is the only place that
 //! prints and documents the JSON; `error` is the only place that chooses exit codes and says what to do next, which
-//! `advice` words for the layers below.
+//! `diagnosis` finds where no hub is reached, in the words of [`crate::advice`].
 //! `programs` tells in the same way why `relay-hub` and `relay-channel` cannot go on.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
-use tokio::sync::mpsc;
-
-use crate::client::{ClientConfig, ClientEvent, HubClient};
+use crate::client::{ClientConfig, HubClient};
 use crate::logging::{self, Log, Program};
 use crate::paths::Environment;
-use crate::protocol::{ClientKind, PeerKey};
+use crate::protocol::{ClientKey, ClientKind, ErrorCode};
 use crate::runtime;
+use clap::{CommandFactory, Parser, Subcommand};
 
-mod advice;
 mod ask;
 mod broadcast;
 mod completions;
 mod demo;
+mod diagnosis;
 mod doctor;
 mod error;
+mod hub;
+mod hubs;
 mod install;
 mod interrupt;
 mod logs;
@@ -32,7 +32,6 @@ mod output;
 mod peers;
 pub mod programs;
 mod question;
-mod reach;
 mod service_view;
 mod status;
 mod watch;
@@ -42,6 +41,7 @@ use error::{CliError, Exit};
 use interrupt::Interrupt;
 use output::{Line, Output};
 use programs::ProgramError;
+use service_view::ServiceView;
 
 /// The program and its version, as the hub shows them to people.
 const PROGRAM: &str = concat!("relayctl ", env!("CARGO_PKG_VERSION"));
@@ -87,6 +87,7 @@ macro_rules! commands {
 
 commands! {
     Demo(demo::DemoArgs),
+    Hub(hub::HubArgs),
     InstallService(install::InstallArgs),
     UninstallService(install::UninstallArgs),
     Status(status::StatusArgs),
@@ -120,18 +121,24 @@ impl Context {
         })
     }
 
-    /// Starts a client of the hub; it connects by itself.
+    /// Returns a client of the hub; it connects by itself.
     ///
     /// # Errors
     /// There is no place where the hub could listen.
-    fn connect(&self) -> Result<(HubClient, Events), CliError> {
+    fn connect(&self) -> Result<HubClient, CliError> {
         let environment = self.environment()?;
-        Ok(HubClient::start(ClientConfig {
-            socket: environment.socket()?,
+        let socket = environment.socket()?;
+        // What no waiting changes is said at once.
+        if let Err(seen) = diagnosis::reach(&socket)
+            && seen.is_final()
+        {
+            return Err(diagnosis::unreachable(&environment, &seen, &ServiceView::look(&environment)).into());
+        }
+        Ok(HubClient::new(ClientConfig {
+            socket,
             named_by: environment.socket_named_by(),
-            key: PeerKey::random(),
             program: PROGRAM.to_owned(),
-            kind: ClientKind::Control {},
+            kind: ClientKind::Control { key: ClientKey::random() },
         }))
     }
 
@@ -143,12 +150,14 @@ impl Context {
     async fn converse(
         &mut self,
         interrupted: Result<Exit, CliError>,
-        talk: impl AsyncFnOnce(&HubClient, &mut Events, &mut Output) -> Result<Exit, CliError>,
+        talk: impl AsyncFnOnce(&mut HubClient, &mut Output) -> Result<Exit, CliError>,
     ) -> Result<Exit, CliError> {
         let mut interrupt = Interrupt::listen()?;
-        let (hub, mut events) = self.connect()?;
+        let environment = self.environment()?;
+        let mut hub = self.connect()?;
         let result = tokio::select! {
-            result = talk(&hub, &mut events, &mut self.out) => result,
+            result = talk(&mut hub, &mut self.out) => result.map_err(|error| explained(error, &environment)),
+            refusal = diagnosis::start_that_fails(environment.clone()) => Err(refusal.into()),
             () = interrupt.wait() => interrupted,
         };
         hub.bye().await;
@@ -156,8 +165,15 @@ impl Context {
     }
 }
 
-/// What a client is told without having asked.
-type Events = mpsc::UnboundedReceiver<ClientEvent>;
+/// Says more exactly why a hub was not reached: a client knows only that it was not.
+fn explained(error: CliError, environment: &Environment) -> CliError {
+    match error {
+        CliError::Refused(refusal) if refusal.code == ErrorCode::HubUnreachable => {
+            diagnosis::look_again(environment).unwrap_or(refusal).into()
+        }
+        other => other,
+    }
+}
 
 /// Runs `relayctl` with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {

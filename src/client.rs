@@ -30,5 +30,4 @@ pub use self::open::{OpenAsksView, OpenReceivedView, OpenSentView};
 pub use self::outgoing::Output;
 pub use self::parked::PROGRAM_PART_MAX_BYTES;
 pub use self::received::REPLY_WAIT;
-pub(crate) use self::refusal::next_without_listener;
 pub use self::sent::DEADLINE_SLACK;

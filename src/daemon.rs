@@ -95,11 +95,11 @@ enum Mishap {
     Closed(CloseReason),
 }
 
-/// Runs a hub on this listener until it is idle or told to end.
+/// Runs a hub on this listener until it is idle, told to end, or `lost` to those who would connect.
 ///
 /// # Errors
 /// The listener or the signals cannot be used.
-pub async fn run(listener: StdListener, mut config: DaemonConfig) -> io::Result<()> {
+pub async fn run(listener: StdListener, mut config: DaemonConfig, lost: impl Future<Output = ()>) -> io::Result<()> {
     fault::pass("start.begun");
     let fit = descriptors::make_room(config.limits.connections);
     if fit < config.limits.connections {
@@ -131,7 +131,7 @@ pub async fn run(listener: StdListener, mut config: DaemonConfig) -> io::Result<
         file: config.file,
         leaving: None,
     };
-    daemon.serve(bell, signals, inbox).await;
+    daemon.serve(bell, signals, inbox, lost).await;
     fault::pass("leave.done");
     Ok(())
 }
@@ -165,7 +165,14 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn serve(mut self, bell: Bell, mut signals: Signals, mut inbox: mpsc::Receiver<Event>) {
+    async fn serve(
+        mut self,
+        bell: Bell,
+        mut signals: Signals,
+        mut inbox: mpsc::Receiver<Event>,
+        lost: impl Future<Output = ()>,
+    ) {
+        let mut lost = std::pin::pin!(lost);
         let mut pause = AcceptPause::default();
         self.hub.set_standing(self.standing);
         self.readiness.status(Instant::now(), self.hub.headline());
@@ -184,6 +191,10 @@ impl Daemon {
                 () = until(self.slow.next()) => self.handle_stuck(Instant::now()),
                 () = until(notice) => self.readiness.handle_timeout(Instant::now()),
                 () = until(self.leaving) => {}
+                () = &mut lost => {
+                    tracing::warn!("the socket's path leads elsewhere: the hub leaves");
+                    break;
+                }
                 name = signals.next() => {
                     tracing::info!(signal = name, "told to end");
                     fault::pass("leave.signal");

@@ -4,8 +4,8 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. `Peers`, `Asks`, `Companions`, `Seats`, `Settling`, `Loops`, `Paces` and `Idle` are small machines of their
-//! own.
+//! [`Hub`] dispatches. The tables own what is in them: `Connections`, `Peers` with `Names`, `Asks`, `Grace` and `Idle`. What
+//! they want done they put into the `Outbox`.
 //!
 //! # Invariants
 //! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
@@ -15,148 +15,105 @@
 //! - All that a client can make the hub hold is bounded by [`Limits`].
 
 mod asks;
-mod backlog;
+mod brakes;
 mod broadcast;
-mod companions;
+mod check;
 mod connections;
-mod delivery;
 mod effect;
-mod held;
+mod grace;
+mod history;
 mod idle;
 mod input;
 pub mod limits;
-mod loops;
 mod names;
-mod pace;
+mod overview;
 mod peers;
-mod reached;
-mod refusal;
-mod registration;
-mod seats;
-mod settling;
-mod snapshot;
+mod quota;
+mod rate;
+mod refusals;
 mod watch;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use self::asks::{Asks, Ending};
-use self::backlog::Backlogs;
-use self::companions::Companions;
+use self::asks::{Asks, NewAsk};
 use self::connections::Connections;
+use self::effect::{Caller, Outbox};
+use self::grace::{Deferred, Grace, Waiting};
 use self::idle::Idle;
-use self::limits::BROADCASTS_WAITING_MAX;
-use self::loops::Loops;
-use self::pace::Paces;
+use self::overview::Overview;
 use self::peers::Peers;
-use self::reached::Reached;
-use self::seats::Seats;
-use self::settling::{Deferred, Settling};
-use self::watch::Watchers;
-use crate::protocol::{ClientMessage, HubMessage, PeerTag, Refusal, RequestId};
+use self::refusals::Refused;
+use crate::protocol::codec::FrameError;
+use crate::protocol::{
+    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Closed, Event, Hello, Notice, Progress,
+    Renamed, Reply, Request, RequestId, Taken, VERSIONS, Watch, Watched, Welcome,
+};
 
 pub use self::asks::REMEMBERED;
-pub use self::companions::ORPHANED_WAIT;
-pub use self::connections::HELLO_WAIT;
+pub use self::connections::{ConnId, HELLO_WAIT};
 pub use self::effect::{CloseReason, Effect};
-pub use self::input::{Input, Kinship};
+pub use self::grace::GRACE;
+pub use self::input::Input;
 pub use self::limits::Limits;
+pub use self::overview::{HubInfo, ProgramStatus, StatusLine};
 pub use self::peers::GONE_WAIT;
-pub use self::settling::SETTLING;
-pub use self::snapshot::Headline;
-
-/// Names one accepted connection; never used again for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
-
-/// What clients are told of the program that a hub runs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Program {
-    /// Its version.
-    pub version: &'static str,
-    /// Its process id.
-    pub pid: u32,
-}
-
-/// How the hub's program stands: for `status`, the rules make nothing of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Whether a service manager holds the socket and starts the next hub.
-    pub activated: bool,
-    /// Whether the file that the program was started from is another one by now.
-    pub replaced: bool,
-}
 
 /// The hub's state and rules.
 #[derive(Debug, Clone)]
 pub struct Hub {
     limits: Limits,
-    program: Program,
-    started: Instant,
+    overview: Overview,
     connections: Connections,
     peers: Peers,
-    companions: Companions,
     asks: Asks,
-    backlogs: Backlogs,
-    seats: Seats,
-    settling: Settling,
-    loops: Loops,
-    paces: Paces,
+    grace: Grace,
     idle: Idle,
-    watchers: Watchers,
-    reached: Reached,
-    standing: Standing,
-    effects: VecDeque<Effect>,
+    out: Outbox,
     /// The time of what happened last, until all its effects were polled.
     clock: Option<Instant>,
 }
 
 impl Hub {
     /// Starts a hub that nobody is connected to. Without an idle timeout it never leaves by itself.
-    pub fn new(now: Instant, limits: Limits, idle_timeout: Option<Duration>, program: Program) -> Self {
+    pub fn new(now: Instant, limits: Limits, idle_timeout: Option<Duration>, info: HubInfo) -> Self {
         Self {
             limits,
-            program,
-            started: now,
+            overview: Overview { info, program: ProgramStatus::default(), started: now },
             connections: Connections::new(),
             peers: Peers::new(),
-            companions: Companions::new(),
-            asks: Asks::new(),
-            backlogs: Backlogs::new(),
-            seats: Seats::default(),
-            settling: Settling::new(now),
-            loops: Loops::default(),
-            paces: Paces::new(),
+            asks: Asks::new(now),
+            grace: Grace::new(now),
             idle: Idle::new(now, idle_timeout),
-            watchers: Watchers::default(),
-            reached: Reached::default(),
-            standing: Standing::default(),
-            effects: VecDeque::new(),
+            out: Outbox::default(),
             clock: None,
         }
     }
 
-    /// Takes note of something that happened. A message is to be handed in only when the effects of what was before were
-    /// all polled.
+    /// Handles something that happened. A message is to be handed in only when the effects of what was before were all
+    /// polled.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.clock = Some(now);
+        let is_open = self.connections.is_open(input.conn());
         match input {
             Input::Connected { conn } => self.handle_connected(now, conn),
-            Input::Looked { conn, kinship } => self.connections.set_kinship(conn, kinship),
-            Input::Received { conn, message } => self.handle_message(now, conn, message),
-            Input::Malformed { conn, error } => self.handle_malformed(now, conn, &error),
-            Input::Disconnected { conn } => self.handle_disconnected(now, conn),
             Input::ProcessEnded { conn } => self.handle_process_ended(now, conn),
-            Input::Congested { conn } => self.handle_congested(conn),
-            Input::Drained { conn } => self.backlogs.handle_drained(conn),
-            Input::ClientEnded { process } => self.handle_client_ended(now, process),
+            Input::Received { conn, message } if is_open => self.handle_message(now, conn, message),
+            Input::Malformed { conn, error } if is_open => self.handle_malformed(now, conn, &error),
+            Input::Disconnected { conn } if is_open => self.lose(now, conn),
+            Input::Congested { conn } if is_open => self.asks.pending_mut().handle_congested(conn),
+            Input::Drained { conn } if is_open => self.asks.pending_mut().handle_drained(conn),
+            Input::Received { .. }
+            | Input::Malformed { .. }
+            | Input::Disconnected { .. }
+            | Input::Congested { .. }
+            | Input::Drained { .. } => {}
         }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.clock = Some(now);
-        if !self.settling.handle_timeout(now) {
+        if !self.grace.handle_timeout(now, &mut self.asks) {
             self.do_what_is_due(now);
         }
     }
@@ -165,26 +122,23 @@ impl Hub {
         while let Some(conn) = self.connections.pop_silent(now) {
             self.close(now, conn, CloseReason::NoHello);
         }
-        while let Some(ask_id) = self.asks.pop_timed_out(now) {
-            self.end_ask(now, ask_id, Ending::TimedOut);
-        }
+        self.asks.handle_timeout(now, &self.peers, &mut self.out);
         while let Some(tag) = self.peers.pop_gone(now) {
-            self.handle_gone(now, tag);
+            self.leave(now, tag);
         }
-        self.end_orphans(now);
         let kept_until = self.peers.poll_timeout().filter(|_| self.is_between_channels());
         if self.idle.handle_timeout(now, kept_until) {
-            self.effects.push_back(Effect::Exit);
+            self.out.push(Effect::Exit);
         }
     }
 
     /// Returns the next effect that is to be performed.
     ///
-    /// Where much is to be done, as at the end of the settling, it is done step by step as its effects are polled, so that
-    /// they never pile up.
+    /// Where much is to be done, as at the end of the grace period, it is done step by step as its effects are polled, so
+    /// that they never pile up.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        while self.effects.is_empty() && self.go_on() {}
-        let effect = self.effects.pop_front();
+        while self.out.is_empty() && self.go_on() {}
+        let effect = self.out.pop();
         if effect.is_none() {
             self.clock = None;
         }
@@ -194,34 +148,31 @@ impl Hub {
     /// Does one step of what is left to do. Returns whether there was one.
     fn go_on(&mut self) -> bool {
         let Some(now) = self.clock else { return false };
-        if let Some((conn, ask_id)) = self.backlogs.pop_ready() {
-            self.send_held(now, conn, ask_id);
-        } else if let Some(deferred) = self.settling.pop_due() {
-            self.retry(now, deferred);
-        } else if self.settling.finish() {
-            for (ask_id, peer) in self.settling.take_unclaimed() {
-                self.send(peer, HubMessage::Closed { ask_id });
-            }
-            self.tell_who_has_no_waiter();
-            self.retry_waiting(now, |_| true);
-            self.do_what_is_due(now);
-        } else {
-            return false;
+        if self.asks.send_pending(now, &self.peers, &mut self.out) {
+            return true;
         }
+        if let Some(deferred) = self.grace.pop_due() {
+            self.retry(now, deferred);
+            return true;
+        }
+        let Some(unconfirmed) = self.grace.finish() else { return false };
+        for (peer, ask_id) in unconfirmed {
+            self.out.event(self.peers.conn(peer), Event::Closed(Closed { ask_id }));
+        }
+        self.do_what_is_due(now);
         true
     }
 
     /// Returns when [`Hub::handle_timeout`] is to be called next, and what for; to be asked when all effects were polled.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        if self.settling.is_ending() {
+        if self.grace.is_ending() {
             return None;
         }
         [
-            (self.settling.poll_timeout(), "settling"),
+            (self.grace.poll_timeout(), "grace"),
             (self.connections.poll_timeout(), "hello"),
             (self.asks.poll_timeout(), "ask"),
             (self.peers.poll_timeout(), "gone"),
-            (self.companions.poll_timeout(), "orphaned"),
             (self.idle.poll_timeout(), "idle"),
         ]
         .into_iter()
@@ -230,139 +181,346 @@ impl Hub {
     }
 
     /// Returns whether a client of a former hub may still be coming back.
-    pub const fn is_settling(&self) -> bool {
-        self.settling.is_on()
+    pub const fn is_in_grace(&self) -> bool {
+        self.grace.is_on()
     }
 
-    /// Takes note of how the hub's program stands.
-    pub const fn set_standing(&mut self, standing: Standing) {
-        self.standing = standing;
+    /// Records what `status` says of the hub's program.
+    pub const fn set_program_status(&mut self, program: ProgramStatus) {
+        self.overview.program = program;
     }
 
     /// Counts that a reader was too slow for the limit `queued_bytes`, which is watched outside of the rules.
     pub fn count_slow_reader(&mut self) {
-        self.reached.count("queued_bytes");
+        self.out.count_limit("queued_bytes");
     }
 
-    /// Returns whether something is kept for the successor of a channel that has left: two seconds at most.
+    /// Returns whether a value is kept for the next channel of a session: two seconds at most once its channel has left.
     pub fn is_between_channels(&self) -> bool {
-        self.seats.has_estates()
+        self.peers.has_parked()
     }
 
     /// Returns whether nothing of any client is left but what is remembered of ended asks.
     pub fn is_quiet(&self) -> bool {
-        self.asks.is_quiet()
-            && !self.seats.has_estates()
-            && self.connections.is_empty()
-            && self.backlogs.is_empty()
-            && self.watchers.is_empty()
-            && self.peers.all().next().is_none()
+        self.connections.is_empty() && self.peers.is_empty() && self.asks.is_quiet() && self.out.watchers().is_empty()
     }
 
     /// Returns whether a connection has said a hello that was accepted. Before it, only a small frame is to be read of it.
     pub fn has_greeted(&self, conn: ConnId) -> bool {
-        self.connections.has_greeted(conn)
+        self.connections.client(conn).is_some()
     }
 
     /// Returns how many bytes of texts the hub holds for a connection that takes nothing at present.
     pub fn waiting_bytes(&self, conn: ConnId) -> usize {
-        usize::try_from(self.backlogs.bytes(conn)).unwrap_or(usize::MAX)
+        self.asks.pending().bytes(conn)
     }
 
-    fn handle_congested(&mut self, conn: ConnId) {
-        if self.connections.is_open(conn) {
-            self.backlogs.handle_congested(conn);
+    /// Returns what the service manager is told of the hub's state.
+    pub fn status_line(&self) -> StatusLine {
+        StatusLine::new(&self.peers, &self.asks)
+    }
+
+    fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        self.connections.insert(now, conn);
+        self.idle.handle_connections(now, self.connections.len());
+        if self.connections.len() as u64 > self.limits.connections {
+            self.out.refuse_stranger(conn, None, refusals::too_many_connections(&self.limits));
+            self.close(now, conn, CloseReason::TooManyConnections);
+        }
+    }
+
+    fn handle_malformed(&mut self, now: Instant, conn: ConnId, error: &FrameError) {
+        let limit = match error {
+            FrameError::TooLong { .. } => Some("frame_bytes"),
+            FrameError::Crowded { .. } => Some("unfinished_bytes"),
+            FrameError::NotUtf8 | FrameError::NotAnObject(_) | FrameError::NotAMessage { .. } => None,
+        };
+        self.out.refuse_stranger(conn, error.request_id(), Refused { limit, error: error.refusal() });
+        if error.is_fatal() {
+            self.close(now, conn, CloseReason::Malformed);
         }
     }
 
     fn handle_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
-        if !self.connections.is_open(conn) {
-            return;
-        }
-        if self.companions.contains(conn) {
-            return self.handle_companion_message(now, conn, message);
-        }
-        if self.seats.peer_of(conn).is_some() {
-            return self.handle_second_message(now, conn, message);
-        }
-        let Some(tag) = self.connections.client(conn) else {
-            return self.handle_first_message(now, conn, message);
-        };
-        match message {
-            ClientMessage::Hello(hello) => self.refuse(conn, hello.id, refusal::already_registered()),
-            ClientMessage::Peers { id } => self.answer_peers(now, conn, tag, id),
-            ClientMessage::Status { id } => self.answer_status(now, conn, id),
-            ClientMessage::Watch { id, text } => self.handle_watch(now, conn, tag, id, text),
-            ClientMessage::Ask(ask) => self.handle_ask(now, conn, tag, ask),
-            ClientMessage::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, broadcast),
-            ClientMessage::Reply(reply) => self.handle_reply(now, conn, tag, reply),
-            ClientMessage::Rename { id, name } => self.handle_rename(conn, tag, id, &name),
-            ClientMessage::Progress { ask_id, state, asker } => self.handle_progress(now, tag, ask_id, state, asker),
-            ClientMessage::Taken { ask_id, by } => self.handle_taken(now, tag, ask_id, by),
-            ClientMessage::Withdraw { ask_id } => self.handle_withdraw(now, tag, ask_id),
-            ClientMessage::Presence(presence) => {
-                if self.peers.set_presence(tag, presence) {
-                    self.tell_presence(tag);
+        match (message, self.connections.client(conn)) {
+            (ClientMessage::Request(id, Request::Hello(hello)), None) => self.handle_hello(now, conn, id, *hello),
+            (ClientMessage::Notice(Notice::Bye), None) => self.close(now, conn, CloseReason::Bye),
+            (ClientMessage::Request(id, request), None) => {
+                self.out.refuse_stranger(conn, Some(id), refusals::not_registered(request.kind()));
+            }
+            (ClientMessage::Notice(notice), None) => {
+                self.out.refuse_stranger(conn, None, refusals::not_registered(notice.kind()));
+            }
+            (ClientMessage::Request(id, request), Some(tag)) => {
+                let caller = Caller { tag, conn: Some(conn), id };
+                if let Err(refused) = self.handle_request(now, caller, request) {
+                    self.out.refuse(caller, refused);
                 }
             }
-            ClientMessage::Named { name } => self.handle_named(tag, &name),
-            ClientMessage::Offer(offer) => self.handle_offer(tag, offer),
-            ClientMessage::Verdict(verdict) => self.handle_verdict(tag, verdict),
-            ClientMessage::Answer { to, answer } => self.handle_answer(tag, to, *answer),
-            ClientMessage::Bequest { bequest } => self.handle_bequest(now, tag, bequest),
-            ClientMessage::Holding { .. } => {}
-            ClientMessage::Bye {} => self.handle_bye(now, conn, tag),
+            (ClientMessage::Notice(notice), Some(tag)) => self.handle_notice(now, conn, tag, notice),
         }
+    }
+
+    fn handle_request(&mut self, now: Instant, caller: Caller, request: Request) -> Result<(), Refused> {
+        match request {
+            Request::Hello(_) => Err(refusals::already_registered()),
+            Request::Peers => {
+                let peers = Overview::peers(now, &self.peers, &self.asks, self.grace.is_on(), caller.tag);
+                self.out.answer(caller, Answer::Peers(peers));
+                Ok(())
+            }
+            Request::Status => {
+                let (connections, settling) = (&self.connections, self.grace.is_on());
+                let status = self.overview.status(now, connections, &self.peers, &self.asks, settling, &self.out);
+                self.out.answer(caller, Answer::Status(Box::new(status)));
+                Ok(())
+            }
+            Request::Watch(watch) => self.handle_watch(now, caller, watch),
+            Request::Ask(ask) => self.handle_ask(now, caller, ask),
+            Request::Broadcast(broadcast) => self.handle_broadcast(now, caller, broadcast),
+            Request::Reply(reply) => self.handle_reply(now, caller, reply),
+            Request::Rename(rename) => {
+                let name = self.peers.rename(caller.tag, &rename.name, &mut self.out)?;
+                self.out.answer(caller, Answer::Renamed(Renamed { name }));
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_notice(&mut self, now: Instant, conn: ConnId, tag: ClientTag, notice: Notice) {
+        match notice {
+            Notice::Progress(progress) => self.handle_progress(tag, progress),
+            Notice::Taken(taken) => self.handle_taken(now, tag, taken),
+            Notice::Withdraw(withdraw) => self.handle_withdraw(now, tag, withdraw.ask_id),
+            Notice::Presence(presence) => self.peers.set_presence(tag, presence, &mut self.out),
+            Notice::Named(named) => self.peers.follow_name(tag, &named.name, &mut self.out),
+            Notice::Park(park) => {
+                if let Err(refused) = self.peers.park(&self.limits, tag, park.value) {
+                    tracing::warn!(peer = self.peers.sender(tag), error = %refused.error, "dropped a parked value");
+                    self.out.count(&refused);
+                }
+            }
+            Notice::Bye => self.handle_bye(now, conn, tag),
+        }
+    }
+
+    fn handle_hello(&mut self, now: Instant, conn: ConnId, id: RequestId, hello: Hello) {
+        let Some(version) = VERSIONS.common(hello.versions) else {
+            let refused = refusals::protocol_mismatch(hello.versions, &hello.program);
+            self.out.refuse_stranger(conn, Some(id), refused);
+            return self.close(now, conn, CloseReason::ProtocolMismatch);
+        };
+        let settling = self.grace.is_on();
+        let arrival = self.peers.hello(now, conn, hello, settling, &mut self.out);
+        let tag = arrival.tag;
+        if let Some(old) = arrival.superseded {
+            self.close(now, old, CloseReason::Superseded);
+        }
+        self.connections.set_client(conn, tag);
+        let name = self.peers.name(tag).cloned();
+        tracing::info!(conn = conn.0, peer = self.peers.sender(tag), is_back = arrival.is_back, "a client has come");
+        let welcome = Welcome {
+            version,
+            name,
+            hub: self.overview.info.version.to_owned(),
+            settling,
+            sent: self.asks.own(now, &self.peers, tag),
+            parked: arrival.parked,
+        };
+        let caller = Caller { tag, conn: Some(conn), id };
+        self.out.answer(caller, Answer::Welcome(Box::new(welcome)));
+        if arrival.is_back {
+            self.asks.resend(&self.peers, tag);
+        } else {
+            self.out.watched(|| {
+                let peer = self.peers.view(now, tag, self.asks.counts(tag))?;
+                Some(Watched::PeerCame { peer })
+            });
+        }
+        if settling {
+            let peers = &self.peers;
+            let is_for_it = |deferred: &Deferred| match &deferred.request {
+                Waiting::Ask(ask) => find(peers, ask).is_ok_and(|found| found == tag),
+                Waiting::Broadcast(_) | Waiting::Reply(_) => false,
+            };
+            let ready = self.grace.take(is_for_it, &mut self.asks);
+            ready.into_iter().for_each(|deferred| self.retry(now, deferred));
+        }
+    }
+
+    fn handle_ask(&mut self, now: Instant, caller: Caller, ask: Ask) -> Result<(), Refused> {
+        check::ask(&ask)?;
+        let id = ask.ask_id;
+        if self.asks.contains(id) {
+            return self.asks.repeat(now, &self.peers, caller, &ask, &mut self.out);
+        }
+        let asked = match find(&self.peers, &ask) {
+            Ok(asked) if asked == caller.tag => return Err(refusals::asks_itself(self.peers.sender(asked))),
+            Ok(asked) => asked,
+            Err(_) if self.grace.is_on() && (ask.bound.is_some() || names::may_be_address(&ask.to)) => {
+                return self.defer(now, caller, Waiting::Ask(ask));
+            }
+            Err(refused) => return Err(refused),
+        };
+        let is_new = ask.bound.is_none();
+        let new = NewAsk {
+            id,
+            asker: caller.tag,
+            asked,
+            question: ask.question,
+            timeout_ms: ask.timeout_ms,
+            broadcast: ask.broadcast_id,
+            cause: self.asks.cause_of(now, caller.tag, false).filter(|_| is_new),
+            reported: self.grace.reported(asked, id),
+            is_returning: !is_new && self.grace.is_on(),
+        };
+        let state = self.asks.open(now, &self.peers, &self.limits, new, &mut self.out)?;
+        self.grace.take_report(asked, id);
+        self.out.answer(caller, Answer::Accepted(self.peers.accepted(id, asked, state, &ask.to)));
+        self.retry_replies(now, id);
+        Ok(())
+    }
+
+    fn handle_broadcast(&mut self, now: Instant, caller: Caller, broadcast: Broadcast) -> Result<(), Refused> {
+        check::broadcast(&broadcast)?;
+        if self.grace.is_on() {
+            return self.defer(now, caller, Waiting::Broadcast(broadcast));
+        }
+        broadcast::open(now, &mut self.asks, &self.peers, &self.limits, caller, &broadcast, &mut self.out);
+        Ok(())
+    }
+
+    fn handle_reply(&mut self, now: Instant, caller: Caller, reply: Reply) -> Result<(), Refused> {
+        if self.peers.name(caller.tag).is_none() {
+            return Err(refusals::only_sessions("reply"));
+        }
+        check::text(&reply.text)?;
+        if self.grace.is_on() && !self.asks.contains(reply.ask_id) {
+            return self.defer(now, caller, Waiting::Reply(reply));
+        }
+        self.asks.reply(now, &self.peers, &self.limits, caller, reply, &mut self.out)
+    }
+
+    fn handle_progress(&mut self, tag: ClientTag, progress: Progress) {
+        if self.grace.is_on() && !self.asks.contains(progress.ask_id) {
+            self.grace.report(&self.limits, tag, progress.ask_id, progress.state);
+        } else {
+            self.asks.progress(&self.peers, tag, progress, &mut self.out);
+        }
+    }
+
+    fn handle_taken(&mut self, now: Instant, tag: ClientTag, taken: Taken) {
+        if self.asks.taken(now, &self.peers, tag, taken, &mut self.out) {
+            self.retry_replies(now, taken.ask_id);
+        }
+    }
+
+    fn handle_withdraw(&mut self, now: Instant, tag: ClientTag, ask_id: AskId) {
+        self.asks.withdraw(now, &self.peers, tag, ask_id, &mut self.out);
+        let is_it = |deferred: &Deferred| {
+            deferred.caller.tag == tag && matches!(&deferred.request, Waiting::Ask(ask) if ask.ask_id == ask_id)
+        };
+        for deferred in self.grace.take(is_it, &mut self.asks) {
+            let withdrawn = refusals::unknown_ask(ask_id, Some((AskOutcome::Withdrawn, Duration::ZERO)));
+            self.out.refuse(self.peers.still(deferred.caller), withdrawn);
+        }
+    }
+
+    fn handle_watch(&mut self, now: Instant, caller: Caller, watch: Watch) -> Result<(), Refused> {
+        if self.peers.name(caller.tag).is_some() {
+            return Err(refusals::only_control("watch"));
+        }
+        if let Some(conn) = caller.conn {
+            self.out.watchers_mut().insert(conn, watch.text)?;
+        }
+        let settling = self.grace.is_on();
+        let watching = self.overview.watching(now, &self.peers, &self.asks, settling, caller.tag);
+        self.out.answer(caller, Answer::Watching(Box::new(watching)));
+        Ok(())
+    }
+
+    /// Lets a request wait for the end of the grace period.
+    fn defer(&mut self, now: Instant, caller: Caller, request: Waiting) -> Result<(), Refused> {
+        self.grace.defer(now, &self.limits, caller, request, &mut self.asks)
     }
 
     /// Handles a request again that waited, if the connection that it came on is still its client's. An ask that a former
     /// hub had accepted is opened in any case while its asker is waited for: it may be answered meanwhile.
-    fn retry(&mut self, now: Instant, waiting: Deferred) {
-        let Deferred { tag, conn, .. } = waiting;
-        let is_here = self.peers.conn(tag) == Some(conn) || self.seats.peer_of(conn) == Some(tag);
-        let message = waiting.aged(now);
-        if is_here {
-            self.handle_message(now, conn, message);
-        } else if let ClientMessage::Ask(ask) = message
-            && ask.bound.is_some()
-            && self.peers.get(tag).is_some()
+    fn retry(&mut self, now: Instant, deferred: Deferred) {
+        let caller = self.peers.still(deferred.caller);
+        let request = deferred.aged(now);
+        if caller.conn.is_none() && !(request.is_bound() && self.peers.contains(caller.tag)) {
+            return;
+        }
+        let result = match request {
+            Waiting::Ask(ask) => self.handle_ask(now, caller, ask),
+            Waiting::Broadcast(broadcast) => self.handle_broadcast(now, caller, broadcast),
+            Waiting::Reply(reply) => self.handle_reply(now, caller, reply),
+        };
+        if let Err(refused) = result {
+            self.out.refuse(caller, refused);
+        }
+    }
+
+    /// Handles replies again that waited for this ask to become known.
+    fn retry_replies(&mut self, now: Instant, ask_id: AskId) {
+        let is_about =
+            |deferred: &Deferred| matches!(&deferred.request, Waiting::Reply(reply) if reply.ask_id == ask_id);
+        let ready = self.grace.take(is_about, &mut self.asks);
+        ready.into_iter().for_each(|deferred| self.retry(now, deferred));
+    }
+
+    /// Lets a client leave in order, unless it parked a value for the session's next channel.
+    fn handle_bye(&mut self, now: Instant, conn: ConnId, tag: ClientTag) {
+        self.close(now, conn, CloseReason::Bye);
+        match self.peers.parked_by(tag) {
+            Some(session) => self.out.push(Effect::AwaitAgent { conn, session }),
+            None => self.leave(now, tag),
+        }
+    }
+
+    fn handle_process_ended(&mut self, now: Instant, conn: ConnId) {
+        if let Some(tag) = self.connections.lost_client(conn) {
+            self.leave(now, tag);
+        }
+    }
+
+    /// Closes a connection.
+    fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
+        self.lose(now, conn);
+        self.out.push(Effect::Close { conn, reason });
+    }
+
+    /// Forgets a connection that is over. Its client is waited for, unless it has another one.
+    fn lose(&mut self, now: Instant, conn: ConnId) {
+        self.asks.pending_mut().forget(conn);
+        self.out.watchers_mut().remove(conn);
+        if let Some(tag) = self.connections.remove(conn)
+            && self.peers.conn(tag) == Some(conn)
         {
-            self.handle_ask(now, conn, tag, ask);
+            self.peers.wait(tag, now + GONE_WAIT);
+            self.connections.remember_lost(conn, tag);
         }
+        self.idle.handle_connections(now, self.connections.len());
     }
 
-    /// Lets a request wait for the end of the settling, as far as there is room.
-    fn defer(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId, message: ClientMessage) {
-        let deferred = Deferred { tag, conn, since: now, message };
-        let waiting = self.settling.broadcasts_of(tag);
-        if matches!(deferred.message, ClientMessage::Broadcast(_)) && waiting >= BROADCASTS_WAITING_MAX {
-            self.reached.count("broadcasts_waiting");
-            return self.refuse(conn, id, refusal::too_many_waiting(waiting));
-        }
-        match self.check_room(deferred.text(), deferred.bytes(), deferred.was_said_before()) {
-            Ok(()) => self.settling.defer(deferred),
-            Err(error) => {
-                self.reached.count("held_bytes");
-                self.refuse(conn, id, error);
-            }
-        }
+    /// Removes a client for good, whichever way it went.
+    fn leave(&mut self, now: Instant, tag: ClientTag) {
+        let is_its = |deferred: &Deferred| deferred.caller.tag == tag;
+        self.grace.take(is_its, &mut self.asks);
+        self.asks.peer_left(now, &self.peers, tag, &mut self.out);
+        self.connections.forget_lost(tag);
+        self.peers.remove(tag, &mut self.out);
     }
+}
 
-    fn send_to(&mut self, conn: ConnId, message: HubMessage) {
-        if self.connections.is_open(conn) {
-            self.effects.push_back(Effect::Send { conn, message });
-        }
-    }
+// Nobody is declared gone in the grace period.
+const _: () = assert!(GONE_WAIT.as_millis() >= GRACE.as_millis());
 
-    /// Sends to a client, if it is connected.
-    fn send(&mut self, tag: PeerTag, message: HubMessage) {
-        if let Some(conn) = self.peers.conn(tag) {
-            self.send_to(conn, message);
-        }
-    }
-
-    fn refuse(&mut self, conn: ConnId, id: RequestId, error: Refusal) {
-        tracing::debug!(conn = conn.0, code = %error.code, "refused a request");
-        self.send_to(conn, HubMessage::Error { id: Some(id), error });
+/// Returns whom an ask is for. Once a hub has accepted it, its session's identity decides and not the name.
+fn find(peers: &Peers, ask: &Ask) -> Result<ClientTag, Refused> {
+    match ask.bound {
+        Some(tag) => peers.name(tag).map(|_| tag).ok_or_else(|| refusals::peer_gone(&ask.to)),
+        None => peers.find(&ask.to),
     }
 }

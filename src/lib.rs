@@ -10,6 +10,7 @@
 //! | [`hub`] | the pure rules: who is there, who asks whom, how each ask ends |
 //! | [`client`] | the client's pure rules (`ledger`) and the shell around them; shared by the channel and `relayctl` |
 //! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
+//! | [`advice`] | what to do about a hub that is not reached, for all programs |
 //! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
@@ -44,10 +45,18 @@
 //!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a private hub
 //!   with its channels and questions, which end with it.
 
+pub mod activation;
+pub mod advice;
+pub mod arguments;
+pub mod claude_code;
+pub mod cli;
 pub mod client;
 mod deadlines;
 pub mod fault;
+pub mod hub;
+pub mod logging;
 pub mod paths;
 pub mod protocol;
 pub mod runtime;
+pub mod service;
 pub mod watched;

@@ -6,6 +6,7 @@
 //! | program | goes to |
 //! | --- | --- |
 //! | `relay-hub` | the journal if its standard error is the journal's (`JOURNAL_STREAM`); on macOS, where it has no terminal, a file a day; else JSON lines to standard error |
+//! | `relay-hub` in the background (`relayctl hub start`) | a file a day, `~/.local/state/relay/relay-YYYY-MM-DD.log` |
 //! | `relay-channel` | a file a day, `$CLAUDE_PLUGIN_DATA/logs/relay-YYYY-MM-DD.log`, if that variable is set; else warnings to standard error |
 //! | `relayctl` | standard error, and only if `RELAY_LOG` is set |
 //!
@@ -39,6 +40,8 @@ const FILTER_VARIABLE: &str = "RELAY_LOG";
 pub enum Program {
     /// `relay-hub`: the operator reads it.
     Hub,
+    /// `relay-hub` that `relayctl hub start` has started: nobody sees its standard error.
+    DetachedHub,
     /// `relay-channel`: nobody sees its standard error unless they look for it.
     Channel,
     /// `relayctl`: the person sees its standard error.
@@ -62,8 +65,9 @@ struct Circumstances {
     stderr_is_the_journal: bool,
     stderr_is_a_terminal: bool,
     plugin_data: Option<PathBuf>,
-    /// The directory for the hub's files, on macOS.
+    /// The directory for the hub's files.
     hub_logs: Option<PathBuf>,
+    is_macos: bool,
 }
 
 /// The log of this process, to be kept until it ends: its last lines are written when this is dropped.
@@ -138,7 +142,7 @@ impl Program {
     #[cfg(target_os = "linux")]
     const fn name(self) -> &'static str {
         match self {
-            Self::Hub => "relay-hub",
+            Self::Hub | Self::DetachedHub => "relay-hub",
             Self::Channel => "relay-channel",
             Self::Control => "relayctl",
         }
@@ -154,17 +158,16 @@ impl Circumstances {
             stderr_is_the_journal: stderr_is_the_journal(variable("JOURNAL_STREAM")),
             stderr_is_a_terminal: io::IsTerminal::is_terminal(&io::stderr()),
             plugin_data: variable("CLAUDE_PLUGIN_DATA").map(PathBuf::from),
-            hub_logs: if cfg!(target_os = "macos") { paths.log_dir().ok() } else { None },
+            hub_logs: paths.log_dir().ok(),
+            is_macos: cfg!(target_os = "macos"),
         }
     }
 
     fn target(&self, program: Program) -> Target {
         match program {
             Program::Hub if self.stderr_is_the_journal => Target::Journal,
-            Program::Hub => match &self.hub_logs {
-                Some(logs) if !self.stderr_is_a_terminal => Target::Files(logs.clone()),
-                _ => Target::StandardError,
-            },
+            Program::Hub if !self.is_macos || self.stderr_is_a_terminal => Target::StandardError,
+            Program::Hub | Program::DetachedHub => self.hub_logs.clone().map_or(Target::StandardError, Target::Files),
             Program::Channel => {
                 self.plugin_data.as_ref().map_or(Target::StandardError, |data| Target::Files(data.join("logs")))
             }
@@ -176,6 +179,8 @@ impl Circumstances {
     fn filter(&self, target: &Target, program: Program) -> Result<EnvFilter, LoggingError> {
         let default = match (program, target) {
             (Program::Channel, Target::StandardError) => "warn",
+            // A person's terminal is for what matters.
+            (Program::Hub, Target::StandardError) if self.stderr_is_a_terminal => "warn",
             _ => "info",
         };
         let wanted = self.filter.as_deref().unwrap_or(default);
@@ -277,10 +282,14 @@ mod tests {
 
     #[test]
     fn on_macos_the_hub_logs_to_files_unless_somebody_looks() {
-        let mac = Circumstances { hub_logs: Some("/logs".into()), ..Circumstances::default() };
+        let mac = Circumstances { hub_logs: Some("/logs".into()), is_macos: true, ..Circumstances::default() };
         assert_eq!(mac.target(Program::Hub), Target::Files("/logs".into()));
         let in_a_terminal = Circumstances { stderr_is_a_terminal: true, ..mac };
         assert_eq!(in_a_terminal.target(Program::Hub), Target::StandardError);
+        let linux = Circumstances { is_macos: false, ..in_a_terminal };
+        assert_eq!(linux.target(Program::Hub), Target::StandardError);
+        assert_eq!(linux.target(Program::DetachedHub), Target::Files("/logs".into()));
+        assert!(linux.filter(&Target::StandardError, Program::Hub).unwrap().to_string().contains("warn"));
     }
 
     #[test]

@@ -22,6 +22,9 @@ const SOCKET_OPTION: &str = "--socket";
 const DIRECTORY: &str = "relay";
 const SOCKET: &str = "hub.sock";
 
+/// The directory below the home directory that does the same where there is no runtime directory.
+const HOME_DIRECTORY: &str = ".relay";
+
 /// The conventions that decide where a user's files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Platform {
@@ -63,6 +66,10 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`, if it is an absolute path.
     pub config_home: Option<PathBuf>,
+    /// `XDG_STATE_HOME`, if it is an absolute path.
+    pub state_home: Option<PathBuf>,
+    /// `XDG_DATA_HOME`, if it is an absolute path.
+    pub data_home: Option<PathBuf>,
     /// Our user id.
     pub uid: u32,
 }
@@ -74,22 +81,26 @@ impl Environment {
             platform: Platform::HERE,
             socket_option: None,
             relay_socket: variable(SOCKET_VARIABLE),
-            runtime_dir: variable("XDG_RUNTIME_DIR").filter(|path| path.is_absolute()),
+            runtime_dir: directory("XDG_RUNTIME_DIR"),
             run_user: PathBuf::from("/run/user"),
             home: BaseDirs::new().map(|dirs| dirs.home_dir().to_owned()),
-            config_home: variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute()),
+            config_home: directory("XDG_CONFIG_HOME"),
+            state_home: directory("XDG_STATE_HOME"),
+            data_home: directory("XDG_DATA_HOME"),
             uid: rustix::process::geteuid().as_raw(),
         }
     }
 
     /// Returns where the hub listens and where its clients look for it.
     ///
-    /// In this order: the command line's; `RELAY_SOCKET`; `$XDG_RUNTIME_DIR/relay/hub.sock`; `/run/user/UID/relay/hub.sock` if that
-    /// directory is ours and 0700, since cron has no `XDG_RUNTIME_DIR`. On macOS, after `RELAY_SOCKET`,
-    /// `~/Library/Application Support/relay/hub.sock`.
+    /// In this order: the command line's; `RELAY_SOCKET`; `/run/user/UID/relay/hub.sock` if `/run/user/UID` is ours, since a
+    /// user manager's sockets are there, whatever a snap, WSLg, `su` or `sudo` made of `XDG_RUNTIME_DIR`;
+    /// `$XDG_RUNTIME_DIR/relay/hub.sock` if that directory is ours and nobody else can write to it; `~/.relay/hub.sock`. On
+    /// macOS, after `RELAY_SOCKET`, `~/Library/Application Support/relay/hub.sock`.
     ///
     /// # Errors
-    /// `RELAY_SOCKET` is no absolute path, no default place is there, or the path is too long for a Unix socket.
+    /// `RELAY_SOCKET` is no absolute path, the home directory is wanted and not known, or the path is too long for a Unix
+    /// socket.
     pub fn socket(&self) -> Result<PathBuf, PathError> {
         let path = match self.socket_option.as_ref().or(self.relay_socket.as_ref()) {
             Some(path) if path.is_absolute() => path.clone(),
@@ -110,19 +121,21 @@ impl Environment {
     /// Returns where the service manager listens for the hub: [`Environment::socket`] where nothing names another one.
     ///
     /// # Errors
-    /// No default place is there, or the path is too long for a Unix socket.
+    /// The home directory is wanted and not known, or the path is too long for a Unix socket.
     pub fn service_socket(&self) -> Result<PathBuf, PathError> {
         let path = self.default_socket()?;
         check_length(self.platform, &path)?;
         Ok(path)
     }
 
-    /// Returns the user's runtime directory: `$XDG_RUNTIME_DIR`, else `/run/user/UID` if that is ours and 0700.
+    /// Returns the user's runtime directory: `/run/user/UID` if that is ours, else `$XDG_RUNTIME_DIR` if that is ours and
+    /// nobody else can write to it.
     pub fn user_runtime_dir(&self) -> Option<PathBuf> {
-        self.runtime_dir.clone().or_else(|| {
-            let directory = self.run_user.join(self.uid.to_string());
-            is_private(&directory, self.uid).then_some(directory)
-        })
+        let system = self.run_user.join(self.uid.to_string());
+        if is_own(&system, self.uid) {
+            return Some(system);
+        }
+        self.runtime_dir.clone().filter(|directory| is_unshared(directory, self.uid))
     }
 
     /// Returns the directory of the user's unit files: `$XDG_CONFIG_HOME/systemd/user`, by default below `~/.config`
@@ -146,22 +159,42 @@ impl Environment {
         Ok(self.home()?.join("Library/LaunchAgents"))
     }
 
-    /// Returns the directory of the hub's log files on macOS, `~/Library/Logs/relay`.
+    /// Returns the directory of the log files of a hub that no journal takes: `~/Library/Logs/relay` on macOS, else
+    /// `$XDG_STATE_HOME/relay`, by default below `~/.local/state`.
     ///
     /// # Errors
     /// The home directory is not known.
     pub fn log_dir(&self) -> Result<PathBuf, PathError> {
-        Ok(self.home()?.join("Library/Logs").join(DIRECTORY))
+        let base = match (self.platform, &self.state_home) {
+            (Platform::MacOs, _) => self.home()?.join("Library/Logs"),
+            (Platform::Linux, Some(state)) => state.clone(),
+            (Platform::Linux, None) => self.home()?.join(".local/state"),
+        };
+        Ok(base.join(DIRECTORY))
+    }
+
+    /// Returns the directory of the files that `relayctl setup` writes: `$XDG_DATA_HOME/claude-relay`, by default below
+    /// `~/.local/share`, on macOS as well.
+    ///
+    /// # Errors
+    /// The home directory is not known.
+    pub fn data_dir(&self) -> Result<PathBuf, PathError> {
+        let data = match &self.data_home {
+            Some(data) => data.clone(),
+            None => self.home()?.join(".local/share"),
+        };
+        Ok(data.join("claude-relay"))
     }
 
     fn default_socket(&self) -> Result<PathBuf, PathError> {
-        let base = match self.platform {
-            Platform::Linux => self
-                .user_runtime_dir()
-                .ok_or_else(|| PathError::NoRuntimeDir { tried: self.run_user.join(self.uid.to_string()) })?,
-            Platform::MacOs => self.home()?.join("Library/Application Support"),
+        let directory = match self.platform {
+            Platform::Linux => match self.user_runtime_dir() {
+                Some(directory) => directory.join(DIRECTORY),
+                None => self.home()?.join(HOME_DIRECTORY),
+            },
+            Platform::MacOs => self.home()?.join("Library/Application Support").join(DIRECTORY),
         };
-        Ok(base.join(DIRECTORY).join(SOCKET))
+        Ok(directory.join(SOCKET))
     }
 
     fn home(&self) -> Result<&Path, PathError> {
@@ -190,16 +223,6 @@ pub enum PathError {
         /// What it is.
         path: PathBuf,
     },
-    /// There is no private directory that ends with the user's session.
-    #[error(
-        "there is no place for the hub's socket: XDG_RUNTIME_DIR is not set and {} is not a directory of yours with \
-         mode 0700",
-        tried.display()
-    )]
-    NoRuntimeDir {
-        /// The directory that was looked at.
-        tried: PathBuf,
-    },
     /// Neither `HOME` nor the user database knows the home directory.
     #[error("your home directory is not known")]
     NoHome,
@@ -222,10 +245,19 @@ fn variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Whether `directory` is a real directory of `uid` that nobody else can enter.
-fn is_private(directory: &Path, uid: u32) -> bool {
-    fs::symlink_metadata(directory)
-        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == uid && metadata.mode() & 0o7777 == 0o700)
+/// Returns a variable's directory; none where it is no absolute path (XDG Base Directory Specification).
+fn directory(name: &str) -> Option<PathBuf> {
+    variable(name).filter(|path| path.is_absolute())
+}
+
+/// Returns whether `directory` is a real directory of `uid`.
+fn is_own(directory: &Path, uid: u32) -> bool {
+    fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir() && found.uid() == uid)
+}
+
+/// Returns whether `directory` is a real directory of `uid` that nobody else can write to.
+fn is_unshared(directory: &Path, uid: u32) -> bool {
+    is_own(directory, uid) && fs::metadata(directory).is_ok_and(|found| found.mode() & 0o022 == 0)
 }
 
 #[cfg(test)]
@@ -234,24 +266,38 @@ mod tests {
 
     use super::*;
 
-    fn environment() -> Environment {
+    /// A machine whose `/run/user/UID` is `run_user/UID` below `root`, if a test makes it.
+    fn environment_in(root: &Path) -> Environment {
+        let uid = rustix::process::geteuid().as_raw();
         Environment {
             platform: Platform::Linux,
             socket_option: None,
             relay_socket: None,
-            runtime_dir: Some("/run/user/1000".into()),
-            run_user: "/nonexistent".into(),
+            runtime_dir: None,
+            run_user: root.join("run_user"),
             home: Some("/home/ada".into()),
             config_home: None,
-            uid: 1000,
+            state_home: None,
+            data_home: None,
+            uid,
         }
+    }
+
+    fn environment() -> Environment {
+        environment_in(Path::new("/nonexistent"))
+    }
+
+    fn make(path: &Path, mode: u32) -> PathBuf {
+        fs::create_dir_all(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        path.to_owned()
     }
 
     #[test]
     fn relay_socket_wins_over_every_default() {
         let environment = Environment { relay_socket: Some("/srv/ci/hub.sock".into()), ..environment() };
         assert_eq!(environment.socket(), Ok("/srv/ci/hub.sock".into()));
-        assert_eq!(environment.service_socket(), Ok("/run/user/1000/relay/hub.sock".into()));
+        assert_eq!(environment.service_socket(), Ok("/home/ada/.relay/hub.sock".into()));
         assert_eq!(environment.socket_named_by(), Some("RELAY_SOCKET"));
         let told = Environment { socket_option: Some("/srv/x.sock".into()), ..environment };
         assert_eq!((told.socket(), told.socket_named_by()), (Ok("/srv/x.sock".into()), Some("--socket")));
@@ -270,8 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn linux_uses_the_runtime_directory_and_macos_the_library() {
-        assert_eq!(environment().socket(), Ok("/run/user/1000/relay/hub.sock".into()));
+    fn macos_uses_the_library() {
         let mac = Environment { platform: Platform::MacOs, home: Some("/Users/ada".into()), ..environment() };
         assert_eq!(mac.socket(), Ok("/Users/ada/Library/Application Support/relay/hub.sock".into()));
         assert_eq!(mac.launch_agents(), Ok("/Users/ada/Library/LaunchAgents".into()));
@@ -279,31 +324,35 @@ mod tests {
     }
 
     #[test]
-    fn without_xdg_runtime_dir_the_systems_directory_is_used_only_if_it_is_private() {
-        let run_user = tempfile::tempdir().unwrap();
-        let uid = rustix::process::geteuid().as_raw();
-        let own = run_user.path().join(uid.to_string());
-        fs::create_dir(&own).unwrap();
-        let environment = Environment { runtime_dir: None, run_user: run_user.path().to_owned(), uid, ..environment() };
+    fn the_first_place_that_fits_is_the_default() {
+        let root = tempfile::tempdir().unwrap();
+        let own = environment_in(root.path());
+        assert_eq!(own.socket(), Ok("/home/ada/.relay/hub.sock".into()));
+        let homeless = Environment { home: None, ..own.clone() };
+        assert_eq!(homeless.socket(), Err(PathError::NoHome));
 
-        fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(environment.socket(), Ok(own.join("relay/hub.sock")));
+        let xdg = make(&root.path().join("xdg"), 0o755);
+        let with_xdg = Environment { runtime_dir: Some(xdg.clone()), ..own.clone() };
+        assert_eq!(with_xdg.socket(), Ok(xdg.join("relay/hub.sock")));
+        make(&xdg, 0o777);
+        assert_eq!(with_xdg.socket(), Ok("/home/ada/.relay/hub.sock".into()), "as WSLg makes it");
 
-        fs::set_permissions(&own, fs::Permissions::from_mode(0o750)).unwrap();
-        let error = environment.socket().unwrap_err();
-        assert_eq!(error, PathError::NoRuntimeDir { tried: own });
+        // A snap's, or what su has left: the system's own wins.
+        let system = make(&root.path().join("run_user").join(own.uid.to_string()), 0o755);
+        make(&xdg, 0o700);
+        assert_eq!(with_xdg.socket(), Ok(system.join("relay/hub.sock")));
+        assert_eq!(with_xdg.user_runtime_dir(), Some(system));
     }
 
     #[test]
-    fn a_foreign_or_linked_runtime_directory_is_not_used() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let uid = rustix::process::geteuid().as_raw();
-        assert!(is_private(directory.path(), uid));
-        assert!(!is_private(directory.path(), uid + 1));
-        let link = directory.path().join("link");
-        std::os::unix::fs::symlink(directory.path(), &link).unwrap();
-        assert!(!is_private(&link, uid));
+    fn a_foreign_or_linked_directory_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, uid) = (make(&root.path().join("d"), 0o700), rustix::process::geteuid().as_raw());
+        assert!(is_own(&directory, uid) && is_unshared(&directory, uid));
+        assert!(!is_own(&directory, uid + 1));
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&directory, &link).unwrap();
+        assert!(!is_own(&link, uid) && !is_unshared(&link, uid));
     }
 
     #[test]
@@ -322,11 +371,15 @@ mod tests {
     }
 
     #[test]
-    fn unit_files_follow_xdg_config_home() {
+    fn files_follow_the_xdg_variables() {
         assert_eq!(environment().unit_dir(), Ok("/home/ada/.config/systemd/user".into()));
         let moved = Environment { config_home: Some("/home/ada/etc".into()), ..environment() };
         assert_eq!(moved.unit_dir(), Ok("/home/ada/etc/systemd/user".into()));
         let homeless = Environment { home: None, ..environment() };
         assert_eq!(homeless.unit_dir(), Err(PathError::NoHome));
+        assert_eq!(environment().log_dir(), Ok("/home/ada/.local/state/relay".into()));
+        assert_eq!(environment().data_dir(), Ok("/home/ada/.local/share/claude-relay".into()));
+        let moved = Environment { state_home: Some("/s".into()), data_home: Some("/d".into()), ..environment() };
+        assert_eq!((moved.log_dir(), moved.data_dir()), (Ok("/s/relay".into()), Ok("/d/claude-relay".into())));
     }
 }

@@ -148,6 +148,14 @@ pub struct UnitStatus {
     pub restarts: Option<u32>,
     /// Whether its file has changed since the manager read it.
     pub is_outdated: bool,
+    /// The files beside the unit that change it.
+    pub drop_ins: Vec<PathBuf>,
+    /// The program that it starts.
+    pub program: Option<PathBuf>,
+    /// The code that its process ended with last, unless a signal ended it.
+    pub exit_code: Option<i32>,
+    /// What its process said of itself last; empty where it said nothing.
+    pub said: String,
 }
 
 /// Returns the directory of the program that runs, which must have the hub beside it.

@@ -41,6 +41,12 @@ impl BoundPath {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Returns whether the path still leads to what was bound.
+    pub fn is_ours(&self) -> bool {
+        let is_same = |found: Metadata| found.dev() == self.device && found.ino() == self.inode;
+        fs::symlink_metadata(&self.path).is_ok_and(is_same)
+    }
 }
 
 impl Drop for BoundPath {
@@ -48,8 +54,7 @@ impl Drop for BoundPath {
         let Some(directory) = self.path.parent() else { return };
         // Between the look and the removal no other hub may put its socket here.
         let _lock = lock(directory);
-        let is_ours = |found: Metadata| found.dev() == self.device && found.ino() == self.inode;
-        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
+        if self.is_ours() {
             // A file that is left behind is noticed as dead by the next hub.
             let _ = fs::remove_file(&self.path);
         }

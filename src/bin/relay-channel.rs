@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     };
     let environment = Environment::of_process();
     match arguments.command {
+        Some(Companion::Allow) => return channel::permission::run(),
         // Both are silent: Claude Code would show what they log.
         Some(Companion::Wait) => return channel::waiter::run(environment.socket().ok()),
         Some(Companion::Hook) => return channel::hook::run(environment.socket().ok()),

@@ -11,6 +11,7 @@ use relay::hub::{self, Limits};
 use relay::logging::{self, Log, Program};
 use relay::paths::Environment;
 use relay::runtime;
+use sd_notify::NotifyState;
 
 /// How long a socket-activated hub stays without a connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -24,14 +25,27 @@ fn main() -> ExitCode {
     // Before the log, which may start a thread: taking sockets over needs the process to have only one.
     let environment = Environment { socket_option: arguments.socket.clone(), ..Environment::of_process() };
     let listener = limits(&arguments).and_then(|limits| Ok((limits, activation::acquire(|| environment.socket())?)));
-    let log = match logging::init(Program::Hub) {
+    if arguments.detached {
+        // Only the leader of a process group has no session of its own to make: it ends with no terminal either.
+        let _leads = rustix::process::setsid();
+    }
+    let program = if arguments.detached { Program::DetachedHub } else { Program::Hub };
+    let log = match logging::init(program) {
         Ok(log) => log,
-        Err(error) => return programs::fail(error.into(), Log::default()),
+        Err(error) => return fail(error.into(), Log::default()),
     };
     match listener.and_then(|(limits, listener)| run(limits, listener, arguments.idle_timeout, file)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => programs::fail(error, log),
+        Err(error) => fail(error, log),
     }
+}
+
+/// Tells why the hub ends, to the service manager as well, which shows it to whoever asks for the unit's state.
+fn fail(error: ProgramError, log: Log) -> ExitCode {
+    let said = error.to_string();
+    // Where none has started it, none hears it.
+    let _unheard = sd_notify::notify(&[NotifyState::Status(&said)]);
+    programs::fail(error, log)
 }
 
 /// Returns the limits that the variable and then the options set.
@@ -63,12 +77,12 @@ fn run(
     );
     let program = hub::Program { version: env!("CARGO_PKG_VERSION"), pid: std::process::id() };
     let config = DaemonConfig { limits, idle_timeout, program, activated: listener.is_inherited(), file };
-    // The guard of a socket that was bound here goes at the end of this function, and the path with it.
-    let (socket, _bound) = match listener {
+    // The guard of a socket that was bound here goes with the hub, and the path with it.
+    let (socket, bound) = match listener {
         Listener::Inherited(socket) => (socket, None),
         Listener::Bound(socket, path) => (socket, Some(path)),
     };
-    let served = runtime::run(daemon::run(socket, config))?;
+    let served = runtime::run(async move { daemon::run(socket, config, activation::lost(bound.as_ref())).await })?;
     tracing::info!("the hub leaves");
     Ok(served?)
 }

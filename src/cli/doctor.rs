@@ -10,17 +10,17 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Context;
+use super::diagnosis::{self, Reach};
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output};
-use super::reach::Reach;
 use super::service_view::{Fix, ServiceView};
+use crate::advice::Observation;
 use crate::paths::{Environment, PathError};
 use crate::service::SystemCommands;
 
 mod claude;
 mod finding;
 mod hub;
-mod leftover;
 mod logs;
 mod programs;
 mod repair;
@@ -62,8 +62,9 @@ struct Examined {
 impl Examined {
     fn of(environment: Environment) -> Self {
         let socket = environment.socket();
-        let reach = socket.as_deref().ok().map(Reach::of);
-        let service_reach = environment.service_socket().map_or(Reach::Missing, |socket| Reach::of(&socket));
+        let reach = socket.as_deref().ok().map(diagnosis::reach);
+        let service_reach =
+            environment.service_socket().map_or(Err(Observation::Missing), |socket| diagnosis::reach(&socket));
         // After connecting, which may have started the hub.
         let service = ServiceView::look(&environment);
         let program = std::env::current_exe().and_then(|program| program.canonicalize());
@@ -121,7 +122,7 @@ fn fixes(findings: &[Finding]) -> Vec<Fix> {
     }
     fixes.sort_by_key(|fix| match fix {
         Fix::Close { .. } => 0,
-        Fix::Install => 1,
+        Fix::Install | Fix::Unmask => 1,
         Fix::Reload => 2,
         Fix::ResetFailed => 3,
         Fix::StartSocket => 4,

@@ -1,12 +1,12 @@
 //! What can go wrong in a command, the exit code it has, and what to do next.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use super::advice::{INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
 use crate::activation::ActivationError;
+use crate::advice::startup::{CHECK_LIMITS, INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
+use crate::advice::{by_hand, pasteable};
 use crate::hub::limits::LimitError;
 use crate::logging::LoggingError;
 use crate::paths::PathError;
@@ -87,26 +87,23 @@ pub(super) enum CliError {
     /// The user gave up waiting.
     #[error("withdrawn")]
     Withdrawn,
-    /// The hub's client ended before the outcome.
-    #[error("the connection to the hub ended for good")]
-    ClientEnded,
     /// There is no place for the socket: no hub can be reached.
     #[error(transparent)]
     Path(#[from] PathError),
     /// The service manager did not do as it was told.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// No service manager would start a hub.
-    #[error("{error}")]
-    NoManager {
-        /// What was tried.
-        error: ServiceError,
-        /// How to start one without.
-        next: String,
-    },
     /// `relay-hub` or `relay-channel` cannot do its work.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// Something stands in the way.
+    #[error("{what}")]
+    Obstacle {
+        /// What.
+        what: String,
+        /// What to do about it.
+        next: String,
+    },
     /// A relative path means nothing here.
     #[error("the current directory is not known: {0}")]
     CurrentDirectory(#[source] io::Error),
@@ -141,9 +138,6 @@ pub(super) enum CliError {
         /// What was there instead of what had to come.
         reason: String,
     },
-    /// Nobody keeps the hub's log.
-    #[error("the hub's log is kept nowhere: no service manager answers ({0})")]
-    NoLog(String),
     /// The journal cannot be read.
     #[error("journalctl cannot show the log: {0}")]
     Journal(String),
@@ -237,10 +231,9 @@ impl CliError {
             Self::Path(_) => Some(ErrorCode::HubUnreachable),
             Self::Incomplete(_)
             | Self::Withdrawn
-            | Self::ClientEnded
             | Self::Service(_)
-            | Self::NoManager { .. }
             | Self::Program(_)
+            | Self::Obstacle { .. }
             | Self::CurrentDirectory(_)
             | Self::Input(_)
             | Self::InputNotText
@@ -249,7 +242,6 @@ impl CliError {
             | Self::Runtime(_)
             | Self::ProgramMissing { .. }
             | Self::Demo { .. }
-            | Self::NoLog(_)
             | Self::Journal(_)
             | Self::NoLogFiles { .. }
             | Self::LogFiles { .. }
@@ -259,37 +251,35 @@ impl CliError {
         }
     }
 
-    /// Returns what to do now: a command where there is one. The hub's own advice speaks to a model as well as to a
-    /// person; where a command of `relayctl` helps more, it stands here.
-    pub(super) fn next(&self) -> Cow<'_, str> {
-        let next = match self {
-            Self::Refused(refusal) if refusal.code == ErrorCode::PeerNotFound => "relayctl peers",
-            Self::Refused(refusal) => &refusal.next,
-            Self::Unanswered { code: ErrorCode::Timeout, .. } => "ask again with a longer --timeout",
-            Self::Unanswered { .. } | Self::Incomplete(_) => "relayctl peers",
-            Self::NobodyThere => "start claude in a project that has the relay plugin",
-            Self::Withdrawn => "ask again when you can wait",
-            Self::ClientEnded => "relayctl status",
+    /// Returns what to do now: a line that can be pasted into a shell. The hub's own advice speaks to a model as well as
+    /// to a person; where a command of `relayctl` helps more, it stands here.
+    pub(super) fn next(&self) -> String {
+        match self {
+            Self::Refused(refusal) if refusal.code == ErrorCode::PeerNotFound => "relayctl peers".to_owned(),
+            Self::Refused(refusal) => pasteable(&refusal.next),
+            Self::Unanswered { to, code: ErrorCode::Timeout, state: AskState::Held, .. } => {
+                by_hand(&format!("go to the session {to}: it sees the question at its next prompt"))
+            }
+            Self::Unanswered { .. } | Self::Incomplete(_) => "relayctl peers".to_owned(),
+            Self::NobodyThere => by_hand("start claude in a project; without the plugin first: relayctl setup"),
+            Self::Withdrawn => "relayctl status".to_owned(),
             Self::Path(error) => next_for_path(error),
             Self::Service(error) => next_for_service(error),
-            Self::NoManager { next, .. } => next,
-            Self::Program(error) => return error.next(),
-            Self::CurrentDirectory(_) => "cd to a directory that exists",
-            Self::Input(_) => "give the question as an argument, in quotes",
-            Self::InputNotText => "put the data into a file and ask with its path",
-            Self::Output(_) | Self::Json(_) => "check where the output goes",
-            Self::Runtime(_) => "check the limits on processes and open files: ulimit -a",
-            Self::ProgramMissing { .. } => INSTALL_ALL,
-            Self::Demo { .. } => "RELAY_LOG=debug relayctl demo",
-            Self::NoLog(_) => "look where relay-hub was started: it logs to its standard error",
-            Self::Journal(_) => "ask to be put into the group systemd-journal, or look as its member",
-            Self::NoLogFiles { .. } => "start a session with the plugin; what the hub has logged: relayctl logs",
-            Self::LogFiles { .. } => "name a directory with files like relay-2026-02-28.log that you can read",
-            Self::Directory { .. } => "name a directory that you can write to",
-            Self::Unhealthy { next, .. } => next,
-            Self::Interrupted => "relayctl demo",
-        };
-        next.into()
+            Self::Program(error) => error.next(),
+            Self::CurrentDirectory(_) => "cd".to_owned(),
+            Self::Input(_) => by_hand("give the question as an argument, in quotes"),
+            Self::InputNotText => by_hand("put the data into a file and ask with its path"),
+            Self::Output(_) | Self::Json(_) => by_hand("check where the output goes"),
+            Self::Runtime(_) => CHECK_LIMITS.to_owned(),
+            Self::ProgramMissing { .. } => INSTALL_ALL.to_owned(),
+            Self::Demo { .. } => "RELAY_LOG=debug relayctl demo".to_owned(),
+            Self::Journal(_) => by_hand("ask to be put into the group systemd-journal, or look as its member"),
+            Self::NoLogFiles { .. } => "relayctl logs".to_owned(),
+            Self::LogFiles { .. } => by_hand("name a directory with files like relay-2026-02-28.log that you can read"),
+            Self::Directory { .. } => by_hand("name a directory that you can write to"),
+            Self::Unhealthy { next, .. } | Self::Obstacle { next, .. } => pasteable(next),
+            Self::Interrupted => "relayctl demo".to_owned(),
+        }
     }
 }
 
@@ -322,12 +312,12 @@ impl ProgramError {
     }
 
     /// Returns what to do now.
-    fn next(&self) -> Cow<'static, str> {
+    fn next(&self) -> String {
         match self {
-            Self::Limit { .. } => "relay-hub --help".into(),
-            Self::Log(_) => "unset RELAY_LOG, or set it to one of error, warn, info, debug, trace".into(),
+            Self::Limit { .. } => "relay-hub --help".to_owned(),
+            Self::Log(_) => "unset RELAY_LOG".to_owned(),
             Self::Socket(error) => next_for_socket(error),
-            Self::Serve(_) => "check the limits on processes and open files: ulimit -a".into(),
+            Self::Serve(_) => CHECK_LIMITS.to_owned(),
         }
     }
 }
@@ -375,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_hub_without_a_place_cannot_be_reached() {
-        let error = CliError::from(PathError::NoRuntimeDir { tried: "/run/user/1".into() });
+        let error = CliError::from(PathError::NoHome);
         assert_eq!((error.exit(), error.code()), (Exit::HubUnreachable, Some(ErrorCode::HubUnreachable)));
     }
 
@@ -417,6 +407,6 @@ mod tests {
     #[test]
     fn an_unknown_name_leads_to_the_list_of_names() {
         let error = CliError::from(Refusal::new(ErrorCode::PeerNotFound, "no peer is called web", "call relay_peers"));
-        assert_eq!((error.exit(), error.next().as_ref()), (Exit::NobodyThere, "relayctl peers"));
+        assert_eq!((error.exit(), error.next().as_str()), (Exit::NobodyThere, "relayctl peers"));
     }
 }

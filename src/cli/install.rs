@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::Context;
-use super::advice::foreground;
 use super::error::{CliError, Exit};
 use super::output::{Line, Output};
 use crate::paths::{Environment, Platform};
@@ -33,13 +32,7 @@ impl InstallArgs {
     #[expect(clippy::unused_async, reason = "every subcommand is run alike")]
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         let mut machine = Machine::of_process();
-        let manager = machine.manager(self.dry_run).map_err(|error| {
-            if matches!(error, ServiceError::NoManager { .. }) {
-                CliError::NoManager { error, next: foreground(&machine.environment) }
-            } else {
-                error.into()
-            }
-        })?;
+        let manager = machine.manager(self.dry_run)?;
         let bindir = service::bindir(&std::env::current_exe().map_err(CliError::Runtime)?)?;
         let plan = service::install(&manager, &machine.environment, &bindir)?;
         if self.dry_run {

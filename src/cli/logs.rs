@@ -101,13 +101,14 @@ fn named(directory: PathBuf) -> Result<PathBuf, CliError> {
     }
 }
 
-/// Returns where the hub logs to: a foreground hub has no log but its standard error.
+/// Returns where the hub logs to.
 fn source(environment: &Environment, service: impl FnOnce() -> ServiceView) -> Result<Source, CliError> {
     match environment.platform {
         Platform::MacOs => Ok(Source::Files(environment.log_dir()?)),
         Platform::Linux => match service() {
             ServiceView::Seen { .. } => Ok(Source::Journal),
-            ServiceView::None(reason) => Err(CliError::NoLog(reason)),
+            // As of a hub that hub start has started.
+            ServiceView::None(_) => Ok(Source::Files(environment.log_dir()?)),
         },
     }
 }
@@ -158,11 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn each_platform_has_its_place_and_a_hub_in_the_foreground_has_none() {
+    fn each_platform_has_its_place() {
         let linux = Environment { platform: Platform::Linux, ..Environment::of_process() };
         assert_eq!(source(&linux, || systemd(LISTENS, IDLE)).unwrap(), Source::Journal);
-        let error = source(&linux, || ServiceView::None("no bus".into())).unwrap_err();
-        assert!(error.next().contains("standard error"), "{}", error.next());
+        let linux = Environment { home: Some("/home/ada".into()), state_home: None, ..linux };
+        let files = source(&linux, || ServiceView::None("no bus".into())).unwrap();
+        assert_eq!(files, Source::Files("/home/ada/.local/state/relay".into()));
         let mac = Environment { platform: Platform::MacOs, home: Some("/Users/ada".into()), ..linux };
         let logs = source(&mac, || unreachable!("launchd keeps no log")).unwrap();
         assert_eq!(logs, Source::Files("/Users/ada/Library/Logs/relay".into()));

@@ -35,6 +35,7 @@ use clap::builder::styling::Style;
 use serde::Serialize;
 
 use super::error::{CliError, Exit};
+use crate::advice::pasteable;
 use crate::protocol::ErrorCode;
 
 /// The version of the JSON that is printed.
@@ -169,7 +170,7 @@ impl Output {
     /// Tells the person of something that the command does without, and what to do about it.
     pub(super) fn warn(&mut self, what: &str, next: &str) {
         self.say(&Line::of(&format!("warning: {what}")));
-        self.say(&Line::of(&format!("next: {}", visible_line(next))));
+        self.say(&Line::of(&format!("next: {}", visible_line(&pasteable(next)))));
     }
 
     /// Tells the person of an error that the command does without.
@@ -368,7 +369,7 @@ mod tests {
         --- stdout
         --- stderr
         error: no hub answers (hub_unreachable)
-        next: relayctl\ninstall-service
+        next: # relayctl\ninstall-service
         "#);
     }
 

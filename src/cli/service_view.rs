@@ -1,17 +1,21 @@
 //! How the hub stands with the service manager, and what of it a person should repair.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::advice::FOREGROUND;
-use super::reach::Reach;
+use super::diagnosis::Reach;
+use crate::advice::startup::INSTALL_ALL;
+use crate::advice::{Observation, START_HUB, by_hand, quoted};
 use crate::paths::Environment;
 use crate::service::{self, LABEL, Manager, SERVICE_UNIT, SOCKET_UNIT, SystemCommands, UnitStatus};
 
 /// How long a service manager may take to answer before the look goes on without it.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// What systemd says of a program that it could not execute (systemd.exec(5), `EXIT_EXEC`).
+const EXIT_EXEC: i32 = 203;
 
 /// After how many restarts a hub counts as one that keeps crashing.
 const RESTARTS_MANY: u32 = 3;
@@ -39,6 +43,8 @@ pub(super) enum Fix {
     ResetFailed,
     /// Has the manager read its files again.
     Reload,
+    /// Lets masked units be started again, and installs them.
+    Unmask,
     /// Replaces the hub that runs. Its clients find the new one.
     RestartHub,
     /// Installs the service again: what is as it should be stays.
@@ -122,6 +128,25 @@ impl ServiceView {
         }
     }
 
+    /// Returns whether the hub's process runs.
+    pub(super) fn is_running(&self) -> bool {
+        [SERVICE_UNIT, LABEL].iter().any(|name| self.unit(name).is_some_and(|unit| unit.pid.is_some()))
+    }
+
+    /// Returns why the hub ends each time the manager starts it; none where it does not, or was killed.
+    pub(super) fn failing(&self) -> Option<Observation> {
+        let hub = self.unit(SERVICE_UNIT).filter(|hub| hub.result == "exit-code" && hub.active != "active")?;
+        let (program, code) = (hub.program.clone().unwrap_or_default(), hub.exit_code.unwrap_or(0));
+        if code == EXIT_EXEC {
+            let why = if program.exists() { "cannot be executed" } else { "is not there" };
+            let reason = format!("its program {} {why}", program.display());
+            return Some(Observation::Failing { reason, next: cure_of_program(&program) });
+        }
+        let reason = if hub.said.is_empty() { format!("it ends with the code {code}") } else { hub.said.clone() };
+        let next = by_hand(&format!("correct that, then run: {}", self.restart_command()));
+        Some(Observation::Failing { reason, next })
+    }
+
     /// Returns whether the manager knows the service.
     pub(super) fn is_loaded(&self) -> bool {
         [SOCKET_UNIT, LABEL].iter().any(|name| self.unit(name).is_some_and(|unit| unit.load == "loaded"))
@@ -132,8 +157,8 @@ impl ServiceView {
         match self {
             Self::Seen { manager: Manager::Systemd, .. } => self.systemd_warnings(reach),
             Self::Seen { manager: Manager::Launchd { domain }, .. } => self.launchd_warnings(domain, reach),
-            Self::None(_) if matches!(reach, Reach::Missing | Reach::Abandoned) => {
-                vec![Warning::new("no service manager is there to start a hub", FOREGROUND)]
+            Self::None(_) if is_empty(reach) => {
+                vec![Warning::new("no service manager is there to start a hub", START_HUB)]
             }
             Self::None(_) => Vec::new(),
         }
@@ -142,12 +167,18 @@ impl ServiceView {
     fn systemd_warnings(&self, reach: &Reach) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let Some(socket) = self.unit(SOCKET_UNIT) else { return warnings };
-        let is_reached = matches!(reach, Reach::Listening);
-        if socket.load == "masked" {
-            let next = format!("systemctl --user unmask {SOCKET_UNIT} && relayctl install-service");
-            warnings.push(Warning::new(format!("{SOCKET_UNIT} is masked: nobody may start it"), next));
-        } else if socket.load != "loaded" {
-            if !is_reached {
+        let units = [Some(socket), self.unit(SERVICE_UNIT)];
+        for unit in units.into_iter().flatten() {
+            warnings.extend(unusable(unit));
+        }
+        if !warnings.is_empty() {
+            return warnings;
+        }
+        if socket.load != "loaded" {
+            if socket.active == "active" {
+                let what = format!("{SOCKET_UNIT} runs, but its file is gone: it ends with this login");
+                warnings.push(Warning::new(what, "relayctl install-service").with_fix(Fix::Install));
+            } else if reach.is_err() {
                 let warning = Warning::new("the service is not installed", "relayctl install-service");
                 warnings.push(warning.with_fix(Fix::Install));
             }
@@ -161,7 +192,7 @@ impl ServiceView {
             let what = format!("{SOCKET_UNIT} is {}: nobody listens for the hub", socket.active);
             warnings
                 .push(Warning::new(what, format!("systemctl --user start {SOCKET_UNIT}")).with_fix(Fix::StartSocket));
-        } else if matches!(reach, Reach::Missing | Reach::Abandoned) {
+        } else if is_empty(reach) {
             let what = format!("{SOCKET_UNIT} is active, but its socket was removed or replaced");
             let next = format!("systemctl --user restart {SOCKET_UNIT}");
             warnings.push(Warning::new(what, next).with_fix(Fix::RestartSocket));
@@ -175,7 +206,9 @@ impl ServiceView {
             warnings.push(Warning::new(what, "systemctl --user daemon-reload").with_fix(Fix::Reload));
         }
         if let Some(hub) = self.unit(SERVICE_UNIT) {
-            if hub.active == "failed" {
+            if let Some(Observation::Failing { reason, next }) = self.failing() {
+                warnings.push(Warning::new(format!("the hub cannot start: {reason}"), next));
+            } else if hub.active == "failed" {
                 let what = format!("{SERVICE_UNIT} has failed ({})", hub.result);
                 warnings.push(Warning::new(what, "relayctl logs --since 1h").with_fix(Fix::ResetFailed));
             } else if hub.restarts.is_some_and(|n| n >= RESTARTS_MANY) {
@@ -187,18 +220,55 @@ impl ServiceView {
     }
 
     fn launchd_warnings(&self, domain: &str, reach: &Reach) -> Vec<Warning> {
-        let is_reached = matches!(reach, Reach::Listening);
         match self.unit(LABEL) {
-            Some(job) if job.load != "loaded" && !is_reached => {
+            Some(job) if job.load != "loaded" && reach.is_err() => {
                 vec![Warning::new("the service is not installed", "relayctl install-service").with_fix(Fix::Install)]
             }
-            Some(job) if job.load == "loaded" && matches!(reach, Reach::Missing | Reach::Abandoned) => {
+            Some(job) if job.load == "loaded" && is_empty(reach) => {
                 let what = format!("{LABEL} is loaded, but its socket was removed or replaced");
                 let next = format!("launchctl bootout {domain}/{LABEL}; relayctl install-service");
                 vec![Warning::new(what, next).with_fix(Fix::RestartSocket)]
             }
             Some(_) | None => Vec::new(),
         }
+    }
+}
+
+/// Returns whether there is no socket that somebody listens at.
+const fn is_empty(reach: &Reach) -> bool {
+    matches!(reach, Err(Observation::Missing | Observation::Refused))
+}
+
+/// Says why the manager cannot use a unit at all.
+fn unusable(unit: &UnitStatus) -> Option<Warning> {
+    let name = &unit.name;
+    match (unit.load.as_str(), unit.drop_ins.first()) {
+        ("masked", _) => {
+            let next = format!("systemctl --user unmask {name} && relayctl install-service");
+            Some(Warning::new(format!("{name} is masked: nobody may start it"), next).with_fix(Fix::Unmask))
+        }
+        ("bad-setting" | "error", Some(drop_in)) => {
+            let next = format!("mv {0} {0}.bad && systemctl --user daemon-reload", quoted(drop_in));
+            Some(Warning::new(format!("{name} cannot be read with {}", drop_in.display()), next))
+        }
+        ("bad-setting" | "error", None) => {
+            let warning = Warning::new(format!("{name} cannot be read"), "relayctl install-service");
+            Some(warning.with_fix(Fix::Install))
+        }
+        _ => None,
+    }
+}
+
+/// Returns what makes a program that the unit starts one that runs.
+fn cure_of_program(program: &Path) -> String {
+    let beside = std::env::current_exe().and_then(|own| Ok(own.with_file_name("relay-hub")));
+    let is_here = beside.is_ok_and(|hub| hub != *program && hub.exists());
+    if program.is_file() {
+        format!("chmod +x {}", quoted(program))
+    } else if is_here {
+        "relayctl install-service".to_owned()
+    } else {
+        INSTALL_ALL.to_owned()
     }
 }
 
@@ -215,9 +285,6 @@ fn unit_text(unit: &UnitStatus) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::io;
-
-    use super::super::advice::foreground;
     use super::*;
 
     pub(in crate::cli) fn systemd(socket: [&str; 4], hub: [&str; 4]) -> ServiceView {
@@ -233,6 +300,8 @@ pub(super) mod tests {
         ServiceView::Seen { manager: Manager::Systemd, units: vec![unit(SOCKET_UNIT, socket), unit(SERVICE_UNIT, hub)] }
     }
 
+    const MISSING: Reach = Err(Observation::Missing);
+
     pub(in crate::cli) const LISTENS: [&str; 4] = ["loaded", "active", "listening", "enabled"];
     pub(in crate::cli) const IDLE: [&str; 4] = ["loaded", "inactive", "dead", "static"];
 
@@ -244,32 +313,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_service_that_works_is_worth_no_warning() {
-        assert_eq!(told(&systemd(LISTENS, IDLE), &Reach::Listening), "");
-        assert_eq!(told(&ServiceView::None("no bus".into()), &Reach::Listening), "");
-    }
-
-    #[test]
-    fn without_a_service_manager_the_next_step_is_a_hub_in_the_foreground_with_a_place_for_its_socket() {
-        let container = Environment {
-            platform: crate::paths::Platform::Linux,
-            socket_option: None,
-            relay_socket: None,
-            runtime_dir: None,
-            run_user: "/nonexistent".into(),
-            ..Environment::of_process()
-        };
-        let said = [
-            told(&ServiceView::None("no bus".into()), &Reach::Missing),
-            foreground(&container),
-            foreground(&Environment { runtime_dir: Some("/run/user/1".into()), ..container.clone() }),
-            foreground(&Environment { socket_option: Some("/srv/hub.sock".into()), ..container }),
-        ];
-        insta::assert_snapshot!(said.join("\n"), @r#"
-        no service manager is there to start a hub -> relay-hub &   (or without the & in a terminal of its own)
-        log in, so that XDG_RUNTIME_DIR is set; in a container: export RELAY_SOCKET="$HOME/.relay/hub.sock"; relay-hub &
-        relay-hub &   (or without the & in a terminal of its own)
-        relay-hub --socket '/srv/hub.sock' &
-        "#);
+        assert_eq!(told(&systemd(LISTENS, IDLE), &Ok(())), "");
+        assert_eq!(told(&ServiceView::None("no bus".into()), &Ok(())), "");
     }
 
     #[test]
@@ -283,15 +328,15 @@ pub(super) mod tests {
     #[test]
     fn each_state_has_the_command_that_cures_it() {
         let with = |socket: [&str; 4], reach: &Reach| told(&systemd(socket, IDLE), reach);
-        let barred = Reach::Barred(io::ErrorKind::PermissionDenied.into());
+        let barred = Err(Observation::Forbidden);
         let said = [
-            with(["not-found", "inactive", "dead", ""], &Reach::Missing),
-            with(["masked", "inactive", "dead", "masked"], &Reach::Missing),
-            with(["loaded", "failed", "failed", "enabled"], &Reach::Missing),
-            with(["loaded", "inactive", "dead", "disabled"], &Reach::Missing),
-            with(LISTENS, &Reach::Missing),
+            with(["not-found", "inactive", "dead", ""], &MISSING),
+            with(["masked", "inactive", "dead", "masked"], &MISSING),
+            with(["loaded", "failed", "failed", "enabled"], &MISSING),
+            with(["loaded", "inactive", "dead", "disabled"], &MISSING),
+            with(LISTENS, &MISSING),
             with(LISTENS, &barred),
-            told(&systemd(LISTENS, ["loaded", "failed", "failed", "static"]), &Reach::Listening),
+            told(&systemd(LISTENS, ["loaded", "failed", "failed", "static"]), &Ok(())),
         ];
         insta::assert_snapshot!(said.join("\n"), @"
         the service is not installed -> relayctl install-service
@@ -311,11 +356,7 @@ pub(super) mod tests {
             manager: Manager::Launchd { domain: "gui/501".into() },
             units: vec![UnitStatus { name: LABEL.into(), load: load.into(), ..UnitStatus::default() }],
         };
-        let said = [
-            told(&job("loaded"), &Reach::Listening),
-            told(&job("loaded"), &Reach::Missing),
-            told(&job("not-found"), &Reach::Missing),
-        ];
+        let said = [told(&job("loaded"), &Ok(())), told(&job("loaded"), &MISSING), told(&job("not-found"), &MISSING)];
         insta::assert_snapshot!(said.join("\n"), @"
 
         dev.claude-relay.hub is loaded, but its socket was removed or replaced -> launchctl bootout gui/501/dev.claude-relay.hub; relayctl install-service

@@ -2,26 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::Context;
+use super::diagnosis::{self, Reach};
 use super::error::{CliError, Exit};
-use super::output::{Format, Line, Output};
-use super::reach::Reach;
+use super::output::{Format, Output};
 use super::service_view::{ServiceView, Warning};
-use super::{Context, wording};
-use crate::client::next_without_listener;
-use crate::protocol::{ErrorCode, PeerView, Refusal, StatusAnswer, VersionRange};
+use crate::advice::Observation;
+use crate::paths::Environment;
+use crate::protocol::{ErrorCode, PeerView, Refusal, Status, VersionRange};
 use crate::service::UnitStatus;
 
-/// How many peers are named before the rest is counted.
-const NAMED_MAX: usize = 8;
+mod glance;
 
-/// Show the hub, what is connected to it, and what needs repair
+/// Show at a glance whether relay works, which sessions can be woken, and who waits for you
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
+    /// Show the service, the socket, the hub and the limits as well
+    #[arg(long, short)]
+    verbose: bool,
+    /// Print one short line without colour, for a shell's prompt or a status bar
+    #[arg(long, conflicts_with_all = ["verbose", "json"])]
+    short: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -35,48 +40,42 @@ impl StatusArgs {
         context.out.use_json(self.format.json);
         let environment = context.environment()?;
         let socket = environment.socket()?;
-        let reach = Reach::of(&socket);
-        let answers = match &reach {
-            Reach::Listening => Some(ask(context).await),
-            Reach::Missing | Reach::Abandoned | Reach::Barred(_) => None,
-        };
+        let reach = diagnosis::reach(&socket);
+        let answers = if reach.is_ok() { Some(ask(context).await) } else { None };
         // Asked after connecting, which may have started the hub.
         let service = ServiceView::look(&environment);
         let named_by = environment.socket_named_by();
-        let mut report = Report { socket, named_by, reach, service, hub: None, refusal: None };
-        let out = &mut context.out;
+        let mut report = Report { environment, socket, named_by, reach, service, hub: None, refusal: None };
         match answers {
-            Some(Ok((status, peers))) => {
-                report.hub = Some(HubView { status, peers });
-                report.show(out)?;
-                Ok(Exit::Done)
-            }
-            Some(Err(refusal)) => {
-                let refusal = report.refusal.insert(report.refused(refusal)).clone();
-                report.show(out)?;
-                Err(refusal.into())
-            }
-            None => {
-                report.show(out)?;
-                Err(report.unreachable().into())
-            }
+            Some(Ok((status, peers))) => report.hub = Some(HubView { status, peers }),
+            Some(Err(refusal)) => report.refusal = Some(refusal),
+            None => {}
         }
+        let failure = report.failure();
+        if self.short {
+            context.out.print(&glance::short(&report))?;
+            return Ok(failure.map_or(Exit::Done, |refusal| refusal.code.into()));
+        }
+        report.show(self.verbose, &mut context.out)?;
+        failure.map_or(Ok(Exit::Done), |refusal| Err(refusal.into()))
     }
 }
 
-async fn ask(context: &Context) -> Result<(StatusAnswer, Vec<PeerView>), Refusal> {
-    let (hub, _events) =
+async fn ask(context: &Context) -> Result<(Status, Vec<PeerView>), Refusal> {
+    let mut hub =
         context.connect().map_err(|error| Refusal::new(ErrorCode::HubUnreachable, error.to_string(), error.next()))?;
-    let (status, peers) = tokio::join!(hub.status(), hub.peers());
+    let answers = async { Ok((hub.status().await?, hub.peers().await?.peers)) }.await;
     hub.bye().await;
-    Ok((status?, peers?.peers))
+    answers
 }
 
 /// Everything that was found.
 struct Report {
+    environment: Environment,
     socket: PathBuf,
     /// What names the socket, where it is not the service's.
     named_by: Option<&'static str>,
+    /// What a connect met.
     reach: Reach,
     service: ServiceView,
     hub: Option<HubView>,
@@ -85,53 +84,40 @@ struct Report {
 }
 
 struct HubView {
-    status: StatusAnswer,
+    status: Status,
     peers: Vec<PeerView>,
 }
 
 impl Report {
-    fn show(&self, out: &mut Output) -> Result<(), CliError> {
+    fn show(&self, verbose: bool, out: &mut Output) -> Result<(), CliError> {
         let warnings = self.warnings();
         if out.is_json() {
             return out.print_json("status", &self.json(&warnings));
         }
-        out.print(&self.text())?;
-        for warning in warnings {
+        let failure = self.failure();
+        let is_told = |warning: &Warning| failure.as_ref().is_some_and(|refusal| refusal.next == warning.next);
+        out.print(&glance::headline(self, failure.as_ref().map(|refusal| refusal.message.as_str())))?;
+        if let Some(hub) = &self.hub {
+            out.print(&glance::sessions(&hub.peers))?;
+        }
+        if verbose {
+            out.print(&glance::details(self))?;
+        }
+        for warning in warnings.iter().filter(|warning| !is_told(warning)) {
             out.warn(&warning.what, &warning.next);
         }
         Ok(())
     }
 
-    fn text(&self) -> Line {
-        let mut rows = vec![("service", self.service.text()), ("socket", self.socket.display().to_string())];
-        if let Some(HubView { status, peers }) = &self.hub {
-            let programs: Vec<String> = status.programs.iter().map(|(program, n)| format!("{n} {program}")).collect();
-            rows.push(("hub", hub_text(status)));
-            rows.push(("connected", format!("{}: {}", status.connections, programs.join(", "))));
-            rows.push(("peers", peers_text(peers)));
-            rows.push(("open asks", status.open_asks.to_string()));
-            rows.push(("limits", limits_text(&status.refused)));
-        } else {
-            let why = match &self.refusal {
-                Some(refusal) if refusal.code != ErrorCode::HubUnreachable => format!("refuses: {}", refusal.message),
-                Some(refusal) => format!("not reachable: {}", refusal.message),
-                None => format!("not reachable: {}", self.reach.why_not(&self.socket).unwrap_or_default()),
-            };
-            rows.push(("hub", why));
-        }
-        let rows: Vec<String> = rows.iter().map(|(label, value)| format!("{label:<11}{value}")).collect();
-        Line::of(&rows.join("\n"))
-    }
-
     fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        match self.named_by {
-            None => warnings.extend(self.service.warnings(&self.reach)),
-            Some(name) if !matches!(self.reach, Reach::Listening) => {
-                let what = format!("{name} leads to a place where no hub is reached");
-                warnings.push(Warning::new(what, next_without_listener(self.named_by, &self.socket)));
+        match (self.named_by, &self.reach) {
+            (None, reach) => warnings.extend(self.service.warnings(reach)),
+            (Some(_), Err(seen)) => {
+                let (advice, fix) = diagnosis::explain(&self.environment, seen, &self.service);
+                warnings.push(Warning { what: advice.sentence, next: advice.next, fix });
             }
-            Some(_) => {}
+            (Some(_), Ok(())) => {}
         }
         if let Some(hub) = &self.hub {
             warnings.extend(version_warnings(&hub.status, &self.service.restart_command()));
@@ -139,23 +125,14 @@ impl Report {
         warnings
     }
 
-    /// Says why no hub is reached, and what to do about the first thing that explains it.
-    fn unreachable(&self) -> Refusal {
-        let why = self.reach.why_not(&self.socket).unwrap_or_else(|| "no hub answers".to_owned());
-        let next =
-            self.warnings().into_iter().next().map_or_else(|| "relayctl doctor".to_owned(), |warning| warning.next);
-        Refusal::new(ErrorCode::HubUnreachable, why, next)
-    }
-
-    /// Says what to do about a hub that listens and does not answer: the service's own can be replaced.
-    fn refused(&self, refusal: Refusal) -> Refusal {
-        if self.named_by.is_some() || !self.service.is_loaded() {
-            return refusal;
-        }
-        if refusal.code == ErrorCode::HubUnreachable {
-            Refusal { next: self.service.restart_command(), ..refusal }
-        } else {
-            refusal
+    /// Returns why the hub is of no use; none where it answers.
+    fn failure(&self) -> Option<Refusal> {
+        match (&self.reach, &self.refusal) {
+            (Err(seen), _) => Some(diagnosis::unreachable(&self.environment, seen, &self.service)),
+            (Ok(()), Some(refusal)) if refusal.code == ErrorCode::HubUnreachable => {
+                Some(diagnosis::unreachable(&self.environment, &Observation::Silent, &self.service))
+            }
+            (Ok(()), refusal) => refusal.clone(),
         }
     }
 
@@ -172,39 +149,11 @@ impl Report {
     }
 }
 
-fn hub_text(status: &StatusAnswer) -> String {
-    let VersionRange { min, max } = status.versions;
-    let versions = if min == max { max.to_string() } else { format!("{min} to {max}") };
-    let uptime = wording::exact(Duration::from_secs(status.uptime_s));
-    let state = match (status.settling, status.uptime_s) {
-        (true, 0) if status.activated => ", was idle until now",
-        (true, _) => ", just started: not every session may be back yet",
-        (false, _) => "",
-    };
-    format!("{}, up {uptime}, process {}, protocol {versions}{state}", status.hub, status.pid)
-}
-
-fn peers_text(peers: &[PeerView]) -> String {
-    let named: Vec<&str> = peers.iter().take(NAMED_MAX).map(|peer| peer.name.as_str()).collect();
-    let rest = peers.len().saturating_sub(NAMED_MAX);
-    match (peers.len(), rest) {
-        (0, _) => "0".to_owned(),
-        (n, 0) => format!("{n}: {}", named.join(", ")),
-        (n, rest) => format!("{n}: {} and {rest} more", named.join(", ")),
-    }
-}
-
-fn limits_text(refused: &BTreeMap<String, u64>) -> String {
-    let times = |n: u64| if n == 1 { "once".to_owned() } else { format!("{n} times") };
-    let reached: Vec<String> = refused.iter().map(|(limit, n)| format!("{limit} {}", times(*n))).collect();
-    if reached.is_empty() { "none reached".to_owned() } else { format!("reached: {}", reached.join(", ")) }
-}
-
 /// Warns of programs that are not of one version. A socket-activated hub replaces itself when somebody connects.
-fn version_warnings(status: &StatusAnswer, restart: &str) -> Vec<Warning> {
+fn version_warnings(status: &Status, restart: &str) -> Vec<Warning> {
     let own = env!("CARGO_PKG_VERSION");
     let mut warnings = Vec::new();
-    let restart = if status.activated { restart } else { "restart relay-hub" };
+    let restart = if status.activated { restart } else { "relayctl hub stop; relayctl hub start" };
     if status.hub != own {
         let next = if status.replaced { restart } else { "install both from the same package" };
         let what = format!("the hub has version {} and relayctl has {own}", status.hub);
@@ -254,7 +203,7 @@ struct HubJson<'a> {
 }
 
 impl<'a> HubJson<'a> {
-    fn of(status: &'a StatusAnswer) -> Self {
+    fn of(status: &'a Status) -> Self {
         Self {
             hub: &status.hub,
             versions: status.versions,
@@ -310,9 +259,8 @@ mod tests {
 
     const RESTART: &str = "systemctl --user restart relay.service";
 
-    fn status() -> StatusAnswer {
-        StatusAnswer {
-            id: 1,
+    pub(super) fn status() -> Status {
+        Status {
             hub: "0.1.0".into(),
             versions: VersionRange { min: 1, max: 1 },
             pid: 4711,
@@ -328,23 +276,35 @@ mod tests {
         }
     }
 
-    fn peer(name: &str) -> PeerView {
+    pub(super) fn peer(name: &str) -> PeerView {
         PeerView {
             name: PeerName::parse(name).unwrap(),
-            cwd: "/".into(),
-            branch: None,
             pid: 1,
+            agent: "claude-code".into(),
             client: None,
-            presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
+            presence: Presence {
+                cwd: "/".into(),
+                branch: None,
+                status: Activity::Idle,
+                waiting_for: None,
+                wakes_by: Wake::Channel,
+            },
             connected_s: 1,
             open_asks: OpenAsks::default(),
         }
     }
 
-    fn report(status: StatusAnswer) -> Report {
+    pub(super) fn report(status: Status) -> Report {
         Report {
-            socket: "/run/user/1000/relay/hub.sock".into(),
-            reach: Reach::Listening,
+            socket: "/home/ada/.relay/hub.sock".into(),
+            environment: Environment {
+                relay_socket: None,
+                runtime_dir: None,
+                run_user: "/nonexistent".into(),
+                home: Some("/home/ada".into()),
+                ..Environment::of_process()
+            },
+            reach: Ok(()),
             service: systemd(LISTENS, IDLE),
             named_by: None,
             hub: Some(HubView { status, peers: vec![peer("backend"), peer("web")] }),
@@ -352,66 +312,36 @@ mod tests {
         }
     }
 
-    fn shown(report: &Report, json: bool) -> String {
+    pub(super) fn shown(report: &Report, json: bool) -> String {
         let (mut out, captured) = capture::output(json);
-        report.show(&mut out).unwrap();
-        captured.text()
-    }
-
-    #[test]
-    fn the_state_is_one_fact_a_line() {
-        insta::assert_snapshot!(shown(&report(status()), false), @"
-        --- stdout
-        service    systemd --user; relay.socket is active (listening), enabled; relay.service is inactive (dead)
-        socket     /run/user/1000/relay/hub.sock
-        hub        0.1.0, up 3m 20s, process 4711, protocol 1
-        connected  3: 2 relay-channel 0.1.0, 1 relayctl 0.1.0
-        peers      2: backend, web
-        open asks  1
-        limits     none reached
-        --- stderr
-        ");
+        report.show(true, &mut out).unwrap();
+        anstream::adapter::strip_str(&captured.text()).to_string()
     }
 
     #[test]
     fn the_state_has_its_json() {
         insta::assert_snapshot!(shown(&report(status()), true), @r#"
         --- stdout
-        {"schema":1,"type":"status","socket":"/run/user/1000/relay/hub.sock","reachable":true,"hub":"0.1.0","versions":{"min":1,"max":1},"pid":4711,"uptime_s":200,"settling":false,"connections":3,"peers":2,"open_asks":1,"programs":{"relay-channel 0.1.0":2,"relayctl 0.1.0":1},"activated":true,"replaced":false,"refused":{},"names":["backend","web"],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[]}
+        {"schema":1,"type":"status","socket":"/home/ada/.relay/hub.sock","reachable":true,"hub":"0.1.0","versions":{"min":1,"max":1},"pid":4711,"uptime_s":200,"settling":false,"connections":3,"peers":2,"open_asks":1,"programs":{"relay-channel 0.1.0":2,"relayctl 0.1.0":1},"activated":true,"replaced":false,"refused":{},"names":["backend","web"],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[]}
         --- stderr
         "#);
     }
 
     #[test]
-    fn limits_that_were_reached_are_named_and_counted() {
-        let refused = [("rate".to_owned(), 3), ("loop".to_owned(), 1)].into();
-        let text = shown(&report(StatusAnswer { refused, ..status() }), false);
-        assert!(text.contains("limits     reached: loop once, rate 3 times\n"), "{text}");
-    }
-
-    #[test]
-    fn many_peers_are_counted_beyond_the_first() {
-        let peers: Vec<PeerView> = (0..11).map(|n| peer(&format!("p{n}"))).collect();
-        assert_eq!(peers_text(&peers), "11: p0, p1, p2, p3, p4, p5, p6, p7 and 3 more");
-    }
-
-    #[test]
     fn where_no_hub_is_reached_the_first_cure_is_what_to_do_next() {
         let mut report = report(status());
-        (report.hub, report.reach) = (None, Reach::Missing);
+        (report.hub, report.reach) = (None, Err(Observation::Missing));
         insta::assert_snapshot!(shown(&report, false), @"
         --- stdout
+        ✗ relay does not work: no hub listens: there is no socket at /home/ada/.relay/hub.sock
         service    systemd --user; relay.socket is active (listening), enabled; relay.service is inactive (dead)
-        socket     /run/user/1000/relay/hub.sock
-        hub        not reachable: there is no socket at /run/user/1000/relay/hub.sock
+        socket     /home/ada/.relay/hub.sock
         --- stderr
-        warning: relay.socket is active, but its socket was removed or replaced
-        next: systemctl --user restart relay.socket
         ");
-        assert_eq!(report.unreachable().next, "systemctl --user restart relay.socket");
+        assert_eq!(report.failure().unwrap().next, "systemctl --user restart relay.socket");
         insta::assert_snapshot!(shown(&report, true), @r#"
         --- stdout
-        {"schema":1,"type":"status","socket":"/run/user/1000/relay/hub.sock","reachable":false,"names":[],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[{"what":"relay.socket is active, but its socket was removed or replaced","next":"systemctl --user restart relay.socket"}]}
+        {"schema":1,"type":"status","socket":"/home/ada/.relay/hub.sock","reachable":false,"names":[],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[{"what":"relay.socket is active, but its socket was removed or replaced","next":"systemctl --user restart relay.socket"}]}
         --- stderr
         "#);
     }
@@ -419,7 +349,7 @@ mod tests {
     #[test]
     fn programs_of_several_versions_are_worth_a_warning_each() {
         assert_eq!(version_warnings(&status(), RESTART), []);
-        let old = StatusAnswer {
+        let old = Status {
             hub: "0.0.9".into(),
             replaced: true,
             programs: [("relay-channel 0.0.9".to_owned(), 2)].into(),
@@ -433,7 +363,7 @@ mod tests {
         the hub has version 0.0.9 and relayctl has 0.1.0 -> systemctl --user restart relay.service
         sessions run a channel of another version: 2 relay-channel 0.0.9 -> reconnect in these sessions: /mcp
         ");
-        let foreground = StatusAnswer { activated: false, replaced: true, ..status() };
-        assert_eq!(version_warnings(&foreground, RESTART)[0].next, "restart relay-hub");
+        let foreground = Status { activated: false, replaced: true, ..status() };
+        assert_eq!(version_warnings(&foreground, RESTART)[0].next, "relayctl hub stop; relayctl hub start");
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn hub_unreachable(config: &ClientConfig, listener_missing: bool) -> 
 }
 
 /// Returns what to do where nobody listens at the socket, and what has named it.
-pub(crate) fn next_without_listener(named_by: Option<&str>, socket: &Path) -> String {
+fn next_without_listener(named_by: Option<&str>, socket: &Path) -> String {
     match named_by {
         None => "run: relayctl install-service (without a service manager: relay-hub &), then try again".to_owned(),
         Some(name) => format!(

@@ -1,419 +1,399 @@
-//! The table of asks: open ones, answered ones whose asker has not taken the reply yet, and ended ones that are remembered.
+//! The asks: opened, handed to the asked session, answered, taken; or ended without a reply.
 
-mod recalled;
+mod accept;
+mod ended;
+mod open;
+mod pending;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use siphasher::sip::SipHasher24;
+use self::ended::{Ended, EndedAsks};
+use self::open::{HeldReply, OpenAsk, OpenTable, Phase};
+use self::pending::PendingSends;
+use super::brakes::{Brakes, Course, Link};
+use super::connections::ConnId;
+use super::effect::{Caller, Outbox};
+use super::history;
+use super::limits::Limits;
+use super::peers::Peers;
+use super::quota::Quota;
+use super::rate::RateLimiter;
+use super::refusals::{self, Refused};
+use crate::protocol::{
+    Answer, Ask, AskId, AskOutcome, AskState, AskView, Asked, ClientTag, Closed, ErrorCode, Event, Failed, OpenAsks,
+    OwnAsk, Progress, Replied, Reply, ReplyEvent, Taken, Watched,
+};
 
-use self::recalled::Recalled;
-use super::ConnId;
-use super::held::Held;
-use super::limits::CHAIN_MAX;
-use super::loops::Course;
-use crate::deadlines::Deadlines;
-use crate::protocol::{AskId, AskState, BroadcastId, OpenAsks, PeerName, PeerTag, RequestId};
+pub(super) use self::accept::NewAsk;
+pub use self::ended::REMEMBERED;
 
-/// How long an ended ask is remembered beyond its deadline, so that what is said again about it meets its end.
-pub const REMEMBERED: Duration = Duration::from_secs(60);
-
-/// How long before it is forgotten an ended ask gets a timer. The others are looked through for such, seldom: a timer
-/// takes nearly as much room as an ask.
-const SOON: Duration = Duration::from_secs(10);
-
-/// How long an answered ask still waits for its asker, who decides which came first, once the hub has noticed that its
-/// deadline is past: what the asker said while the hub did not run is read after that.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
-
-/// The most ended asks that are remembered; beyond it the oldest are forgotten.
-const REMEMBERED_MAX: usize = 65_536;
-
-/// One ask: small, since nearly all that are in the table have ended.
-#[derive(Debug, Clone)]
-pub(super) struct Ask {
-    /// Who asked.
-    pub(super) asker: PeerTag,
-    /// Who was asked.
-    pub(super) asked: PeerTag,
-    /// The broadcast that it belongs to.
-    pub(super) broadcast: Option<BroadcastId>,
-    /// How far it has come.
-    pub(super) state: AskState,
-    /// The ask that its asker had received last: the chain of asks that loops are looked for in.
-    pub(super) parent: Option<AskId>,
-    /// How the chain went up to here.
-    pub(super) course: Course,
-    /// How many asks were made in answer to those that it led to.
-    pub(super) wake: u32,
-    /// When this hub accepted it.
-    pub(super) opened: Instant,
-    /// How long its asker waits from then on.
-    pub(super) timeout_ms: u32,
-    /// Where it stands.
-    pub(super) phase: Phase,
-    /// Its place in the order in which the hub accepted asks.
-    pub(super) number: u64,
-    /// What the reply was that was taken, as far as it takes to know it again.
-    pub(super) reply: Option<NonZeroU64>,
-    /// Whether its deadline is past and its asker is waited for to take the answer.
-    pub(super) is_overdue: bool,
-}
-
-impl Ask {
-    /// Returns when its asker stops waiting.
-    pub(super) fn deadline(&self) -> Instant {
-        self.opened + Duration::from_millis(self.timeout_ms.into())
-    }
-
-    /// Returns whether a reply with another text was taken.
-    pub(super) fn was_answered_otherwise(&self, text: &str) -> bool {
-        self.reply.is_some_and(|reply| digest(text) != Some(reply))
-    }
-
-    /// Returns until when it is remembered, if it has ended.
-    fn remembered_until(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Ended { at, .. } => Some(self.deadline().max(at) + REMEMBERED),
-            Phase::Open { .. } | Phase::Answered(_) => None,
-        }
-    }
-}
-
-fn digest(text: &str) -> Option<NonZeroU64> {
-    NonZeroU64::new(SipHasher24::new().hash(text.as_bytes()))
-}
-
-/// Where an ask stands.
-#[derive(Debug, Clone)]
-pub(super) enum Phase {
-    /// Waits for the asked session. The question is held until that session's client has it.
-    Open {
-        /// The text.
-        question: Option<Box<str>>,
-    },
-    /// Waits for the asker's client to take the reply.
-    Answered(Box<Answer>),
-    /// Is over.
-    Ended {
-        /// How.
-        ending: Ending,
-        /// When.
-        at: Instant,
-    },
-}
-
-/// A reply that the asker's client has not taken yet.
-#[derive(Debug, Clone)]
-pub(super) struct Answer {
-    /// The text.
-    pub(super) text: String,
-    /// The name of the peer that answers.
-    pub(super) from: PeerName,
-    /// The request that is answered when the reply is taken.
-    pub(super) request: (ConnId, RequestId),
-}
-
-/// How an ask ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// The asker's client took the reply.
-    Replied,
-    /// Its deadline passed.
-    TimedOut,
-    /// The asked peer went away.
-    PeerGone,
-    /// The asker does not want it any more, or went away.
-    Withdrawn,
-}
-
-/// The table. Invariant: `sent`, `received`, `counts` and `n_open` speak of exactly those asks that have not ended.
+/// The open asks, the ended ones that are remembered, and what bounds them. No id is in both.
 #[derive(Debug, Clone)]
 pub(super) struct Asks {
-    by_id: BTreeMap<AskId, Box<Ask>>,
-    sent: BTreeSet<(PeerTag, AskId)>,
-    received: BTreeSet<(PeerTag, AskId)>,
-    counts: BTreeMap<PeerTag, OpenAsks>,
-    /// When something is due of the open ones, and of those that are forgotten soon.
-    timers: Deadlines<AskId>,
-    /// Those that ended last, in the order of their ends; those of former hubs left out.
-    ended: VecDeque<AskId>,
-    /// When those without a timer are looked through, at the time of the first of them.
-    look_at: Option<Instant>,
-    recalled: Recalled,
-    n_open: u64,
-    /// The texts of open asks, by asker.
-    pub(super) questions: Held,
-    /// The texts of answers that were not taken yet, by asker.
-    pub(super) replies: Held,
-    next_number: u64,
+    started: Instant,
+    open: OpenTable,
+    ended: EndedAsks,
+    pending: PendingSends,
+    brakes: Brakes,
+    rate: RateLimiter,
 }
 
 impl Asks {
-    /// Returns an empty table.
-    pub(super) const fn new() -> Self {
+    /// Returns the empty tables of a hub that starts now.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            by_id: BTreeMap::new(),
-            sent: BTreeSet::new(),
-            received: BTreeSet::new(),
-            counts: BTreeMap::new(),
-            timers: Deadlines::new(),
-            ended: VecDeque::new(),
-            look_at: None,
-            recalled: Recalled::new(),
-            n_open: 0,
-            questions: Held::new(),
-            replies: Held::new(),
-            next_number: 0,
+            started: now,
+            open: OpenTable::new(),
+            ended: EndedAsks::new(),
+            pending: PendingSends::new(),
+            brakes: Brakes::default(),
+            rate: RateLimiter::new(),
         }
     }
 
-    /// Returns an ask, ended ones that are remembered included.
-    pub(super) fn get(&self, id: AskId) -> Option<&Ask> {
-        self.by_id.get(&id).map(Box::as_ref)
+    /// Returns how much of the hub's life has passed by then, in milliseconds.
+    fn millis(&self, at: Instant) -> u64 {
+        millis(at.saturating_duration_since(self.started))
     }
 
-    /// Returns how many asks of a client are open.
-    pub(super) fn open_of(&self, tag: PeerTag) -> OpenAsks {
-        self.counts.get(&tag).copied().unwrap_or_default()
+    /// Returns whether an ask is open, or has ended and is remembered.
+    pub(super) fn contains(&self, id: AskId) -> bool {
+        self.open.get(id).is_some() || self.ended.get(id).is_some()
     }
 
-    /// Returns how many asks are open.
-    pub(super) const fn n_open(&self) -> u64 {
-        self.n_open
-    }
-
-    /// Returns the open asks that a client sent, in the order of their acceptance.
-    pub(super) fn sent_by(&self, tag: PeerTag) -> Vec<AskId> {
-        self.in_order(&self.sent, tag)
-    }
-
-    /// Returns the asks that a client sent and that have failed since then, in the order of their acceptance.
-    pub(super) fn failed_since(&self, tag: PeerTag, since: Instant) -> Vec<AskId> {
-        let has_failed = |ask: &Ask| match ask.phase {
-            Phase::Ended { ending: Ending::TimedOut | Ending::PeerGone, at } => at >= since,
-            Phase::Open { .. } | Phase::Answered(_) | Phase::Ended { .. } => false,
-        };
-        let concerns = |ask: &Ask| ask.asker == tag && has_failed(ask);
-        let mut ids: Vec<AskId> = self.by_id.iter().filter(|(_, ask)| concerns(ask)).map(|(id, _)| *id).collect();
-        ids.sort_by_key(|id| self.by_id.get(id).map(|ask| ask.number));
-        ids
-    }
-
-    /// Returns the open asks that a peer received, in the order of their acceptance.
-    pub(super) fn received_by(&self, tag: PeerTag) -> Vec<AskId> {
-        self.in_order(&self.received, tag)
-    }
-
-    /// Returns all open asks, in the order of their acceptance.
-    pub(super) fn open_in_order(&self) -> Vec<AskId> {
-        let mut ids: Vec<AskId> = self.received.iter().map(|(_, id)| *id).collect();
-        ids.sort_by_key(|id| self.by_id.get(id).map(|ask| ask.number));
-        ids
-    }
-
-    fn in_order(&self, index: &BTreeSet<(PeerTag, AskId)>, tag: PeerTag) -> Vec<AskId> {
-        let range = (tag, AskId::from_bits(0))..=(tag, AskId::from_bits(u64::MAX));
-        let mut ids: Vec<AskId> = index.range(range).map(|(_, id)| *id).collect();
-        ids.sort_by_key(|id| self.by_id.get(id).map(|ask| ask.number));
-        ids
-    }
-
-    /// Adds an open ask. The id must be new.
-    pub(super) fn open(&mut self, id: AskId, ask: Ask) {
-        debug_assert!(!self.by_id.contains_key(&id), "an id names one ask");
-        self.sent.insert((ask.asker, id));
-        self.received.insert((ask.asked, id));
-        self.counts.entry(ask.asker).or_default().sent += 1;
-        self.counts.entry(ask.asked).or_default().received += 1;
-        self.n_open += 1;
-        self.questions.add(ask.asker, ask.phase.held_bytes());
-        self.timers.set(id, ask.deadline());
-        self.next_number += 1;
-        self.by_id.insert(id, Box::new(Ask { number: self.next_number, ..ask }));
-    }
-
-    /// Returns an ask's parent, that one's parent and so on, as far as loops are looked for.
-    pub(super) fn chain_from(&self, parent: Option<AskId>) -> impl Iterator<Item = (AskId, &Ask)> {
-        let ids = std::iter::successors(parent, |id| self.get(*id)?.parent);
-        ids.map_while(|id| Some((id, self.get(id)?))).take(CHAIN_MAX)
-    }
-
-    /// Counts an ask with this parent in the wake of those before it. What one session asks in answer to one ask is no
-    /// such: it may have much to ask.
-    pub(super) fn count_wake(&mut self, parent: Option<AskId>) {
-        for id in self.chain_from(parent).skip(1).map(|(id, _)| id).collect::<Vec<_>>() {
-            self.by_id.get_mut(&id).into_iter().for_each(|ask| ask.wake += 1);
+    /// Answers an ask that is sent again, and tells of its end if it has one.
+    ///
+    /// # Errors
+    /// It is another client's, or its asker knew its end.
+    pub(super) fn repeat(
+        &mut self,
+        now: Instant,
+        peers: &Peers,
+        caller: Caller,
+        ask: &Ask,
+        out: &mut Outbox,
+    ) -> Result<(), Refused> {
+        let (asked, state) = self.known(ask.ask_id, caller.tag)?;
+        let known_end = |ended: &&Ended| matches!(ended.outcome, AskOutcome::Reply | AskOutcome::Withdrawn);
+        if let Some(ended) = self.ended.get(ask.ask_id).filter(known_end) {
+            return Err(self.over(now, ask.ask_id, ended));
         }
+        out.answer(caller, Answer::Accepted(peers.accepted(ask.ask_id, asked, state, &ask.to)));
+        self.tell_end(now, peers, ask.ask_id, out);
+        Ok(())
     }
 
-    /// Takes note of how far an open ask has come; never backwards. Gives up the question: whoever tells has it.
-    /// Returns whether it has come further.
-    pub(super) fn advance(&mut self, id: AskId, state: AskState) -> bool {
-        let Some(ask) = self.by_id.get_mut(&id) else { return false };
-        let further = state > ask.state;
-        ask.state = ask.state.max(state);
-        if let Phase::Open { question } = &mut ask.phase
-            && let Some(question) = question.take()
+    /// Returns whom this client asked by a known id, and how far the ask has come.
+    ///
+    /// # Errors
+    /// The id names an ask of another client.
+    pub(super) fn known(&self, id: AskId, asker: ClientTag) -> Result<(ClientTag, AskState), Refused> {
+        let open = self.open.get(id).map(|ask| (&ask.link, ask.state));
+        let known = open.or_else(|| self.ended.get(id).map(|ended| (&ended.link, ended.state)));
+        let own = known.filter(|(link, _)| link.asker == asker);
+        own.map(|(link, state)| (link.asked, state)).ok_or_else(|| refusals::id_in_use(id))
+    }
+
+    /// Tells the asker of an ask's end again, if it has one.
+    pub(super) fn tell_end(&mut self, now: Instant, peers: &Peers, id: AskId, out: &mut Outbox) {
+        if let Some(ask) = self.open.get(id) {
+            if matches!(ask.phase, Phase::Answered(_)) {
+                self.send(now, peers, peers.conn(ask.link.asker), id, out);
+            }
+        } else if let Some(ended) = self.ended.get(id)
+            && let Some(code) = failure(ended.outcome)
         {
-            self.questions.take(ask.asker, question.len() as u64);
-        }
-        further
-    }
-
-    /// Puts an answer to an open ask, or the same answer said again on another connection.
-    pub(super) fn answer(&mut self, id: AskId, answer: Answer) {
-        let Some(ask) = self.by_id.get_mut(&id) else { return };
-        let phase = std::mem::replace(&mut ask.phase, Phase::Answered(Box::new(answer)));
-        ask.state = AskState::Shown;
-        let (asker, bytes) = (ask.asker, ask.phase.held_bytes());
-        self.let_go(asker, &phase);
-        self.replies.add(asker, bytes);
-    }
-
-    /// Counts out what an ask held.
-    fn let_go(&mut self, asker: PeerTag, phase: &Phase) {
-        match phase {
-            Phase::Open { .. } => self.questions.take(asker, phase.held_bytes()),
-            Phase::Answered(_) => self.replies.take(asker, phase.held_bytes()),
-            Phase::Ended { .. } => {}
+            let failed = Failed { ask_id: id, code, state: ended.state, waiting_for: None };
+            out.event(peers.conn(ended.link.asker), Event::Failed(failed));
         }
     }
 
-    /// Ends an ask that has not ended, and returns where it stood.
-    pub(super) fn end(&mut self, now: Instant, id: AskId, ending: Ending) -> Option<Phase> {
-        let ask = self.by_id.get_mut(&id).filter(|ask| !matches!(ask.phase, Phase::Ended { .. }))?;
-        let phase = std::mem::replace(&mut ask.phase, Phase::Ended { ending, at: now });
-        if let (Ending::Replied, Phase::Answered(answer)) = (ending, &phase) {
-            ask.reply = digest(&answer.text);
+    /// Sends a session's reply to the asker, whose client is to take it.
+    ///
+    /// # Errors
+    /// No ask of this session that waits for a reply has this id, or there is no room.
+    pub(super) fn reply(
+        &mut self,
+        now: Instant,
+        peers: &Peers,
+        limits: &Limits,
+        caller: Caller,
+        reply: Reply,
+        out: &mut Outbox,
+    ) -> Result<(), Refused> {
+        let Reply { ask_id, text } = reply;
+        let unknown = || refusals::unknown_ask(ask_id, None);
+        let from = peers.name(caller.tag).cloned().ok_or_else(unknown)?;
+        let Some(ask) = self.open.get(ask_id) else {
+            let ended = self.ended.get(ask_id).filter(|ended| ended.link.asked == caller.tag).ok_or_else(unknown)?;
+            if ended.outcome != AskOutcome::Reply {
+                return Err(self.over(now, ask_id, ended));
+            }
+            let to = peers.sender(ended.link.asker).to_owned();
+            out.answer(caller, Answer::Replied(Replied { ask_id, to }));
+            return Ok(());
+        };
+        if ask.link.asked != caller.tag {
+            return Err(unknown());
         }
-        let (asker, asked, until) = (ask.asker, ask.asked, ask.remembered_until());
-        self.timers.clear(&id);
-        self.let_go(asker, &phase);
-        self.n_open -= 1;
-        self.sent.remove(&(asker, id));
-        self.received.remove(&(asked, id));
-        self.uncount(asker, |open| open.sent -= 1);
-        self.uncount(asked, |open| open.received -= 1);
-        self.remember(id);
-        self.look_by(until);
-        Some(phase)
+        match &ask.phase {
+            Phase::Asked { .. } => {
+                self.open.replies.check(limits, ask.link.asker, text.len() as u64, false)?;
+                let asker = peers.conn(ask.link.asker);
+                self.open.answer(ask_id, HeldReply { text, from, caller, is_overdue: false });
+                self.send(now, peers, asker, ask_id, out);
+            }
+            Phase::Answered(held) if held.caller.conn == caller.conn => {
+                return Err(refusals::reply_on_its_way(ask_id));
+            }
+            Phase::Answered(_) => self.open.answer_again(ask_id, from, caller),
+        }
+        Ok(())
     }
 
-    /// Forgets an ask that has ended.
-    pub(super) fn forget(&mut self, id: AskId) {
-        if self.by_id.get(&id).is_some_and(|ask| matches!(ask.phase, Phase::Ended { .. })) {
-            self.by_id.remove(&id);
-            self.timers.clear(&id);
-        }
-    }
-
-    /// Remembers an ask of a former hub as one whose reply was taken, of as many as are remembered so for one asker and in
-    /// all. Returns whether it is.
-    pub(super) fn remember_replied(&mut self, now: Instant, id: AskId, asker: PeerTag, asked: PeerTag) -> bool {
-        if self.by_id.contains_key(&id) || !self.recalled.add(now, asker) {
+    /// Ends an ask whose reply the asker's client has taken. Remembers one of a former hub. Returns whether it was one.
+    pub(super) fn taken(
+        &mut self,
+        now: Instant,
+        peers: &Peers,
+        tag: ClientTag,
+        taken: Taken,
+        out: &mut Outbox,
+    ) -> bool {
+        let Taken { ask_id, by } = taken;
+        if self.contains(ask_id) {
+            self.end_own(now, peers, tag, ask_id, AskOutcome::Reply, out);
             return false;
         }
-        self.next_number += 1;
-        let ask = Ask {
-            asker,
-            asked,
-            broadcast: None,
-            state: AskState::Shown,
-            parent: None,
-            course: Course::default(),
-            wake: 0,
-            opened: now,
-            timeout_ms: 0,
-            phase: Phase::Ended { ending: Ending::Replied, at: now },
-            number: self.next_number,
-            reply: None,
-            is_overdue: false,
-        };
-        self.look_by(ask.remembered_until());
-        self.by_id.insert(id, Box::new(ask));
+        let at_ms = self.millis(now);
+        let course = Course::default();
+        let link = Link { asker: tag, asked: by, parent: None, opened_ms: at_ms, asks: 0, broadcasts: 0, course };
+        let ended = Ended { link, at_ms, outcome: AskOutcome::Reply, state: AskState::Shown };
+        self.ended.insert(ask_id, ended, at_ms);
         true
     }
 
-    fn uncount(&mut self, tag: PeerTag, change: impl FnOnce(&mut OpenAsks)) {
-        if let Some(open) = self.counts.get_mut(&tag) {
-            change(open);
-            if *open == OpenAsks::default() {
-                self.counts.remove(&tag);
+    /// Ends an ask that its asker does not wait for any more.
+    pub(super) fn withdraw(&mut self, now: Instant, peers: &Peers, tag: ClientTag, id: AskId, out: &mut Outbox) {
+        self.end_own(now, peers, tag, id, AskOutcome::Withdrawn, out);
+    }
+
+    fn end_own(
+        &mut self,
+        now: Instant,
+        peers: &Peers,
+        tag: ClientTag,
+        id: AskId,
+        outcome: AskOutcome,
+        out: &mut Outbox,
+    ) {
+        if self.open.get(id).is_some_and(|ask| ask.link.asker == tag) {
+            self.end(now, peers, id, outcome, out);
+        }
+    }
+
+    /// Records how far an ask has come in the asked session, or tells that session that it is over for it.
+    pub(super) fn progress(&mut self, peers: &Peers, tag: ClientTag, progress: Progress, out: &mut Outbox) {
+        let Progress { ask_id, state } = progress;
+        let Some(link) = self.open.get(ask_id).map(|ask| ask.link).filter(|link| link.asked == tag) else {
+            return out.event(peers.conn(tag), Event::Closed(Closed { ask_id }));
+        };
+        if self.open.advance(ask_id, state) {
+            let name = |tag| peers.sender(tag).to_owned();
+            let (from, to) = (link.asker, link.asked);
+            out.watched(|| Some(Watched::AskAdvanced { ask_id, from: name(from), to: name(to), state }));
+        }
+    }
+
+    /// Ends all that is open of a client that has left: what it was asked has failed, what it asked is withdrawn. A reply
+    /// that it gave still waits for its asker.
+    pub(super) fn peer_left(&mut self, now: Instant, peers: &Peers, tag: ClientTag, out: &mut Outbox) {
+        for id in self.open.received_by(tag) {
+            if self.open.get(id).is_some_and(|ask| matches!(ask.phase, Phase::Asked { .. })) {
+                self.end(now, peers, id, AskOutcome::PeerGone, out);
+            }
+        }
+        for id in self.open.sent_by(tag) {
+            self.end(now, peers, id, AskOutcome::Withdrawn, out);
+        }
+        self.brakes.forget(tag);
+    }
+
+    /// Ends an open ask, and tells everybody whom it concerns.
+    fn end(&mut self, now: Instant, peers: &Peers, id: AskId, outcome: AskOutcome, out: &mut Outbox) {
+        let Some(ask) = self.open.remove(id) else { return };
+        let OpenAsk { link, state, .. } = *ask;
+        let (asker, asked) = (link.asker, link.asked);
+        let at_ms = self.millis(now);
+        let duration_ms = at_ms.saturating_sub(link.opened_ms);
+        history::outcome(peers, id, (asker, asked), outcome, state, duration_ms);
+        out.watched(|| {
+            let reply = match (outcome, &ask.phase) {
+                (AskOutcome::Reply, Phase::Answered(reply)) => Some(reply.text.clone()),
+                _ => None,
+            };
+            let [from, to] = [asker, asked].map(|tag| peers.sender(tag).to_owned());
+            let (broadcast_id, latency_ms) = (ask.broadcast, duration_ms);
+            Some(Watched::AskEnded { ask_id: id, from, to, broadcast_id, outcome, state, latency_ms, reply })
+        });
+        for conn in [asker, asked].into_iter().filter_map(|tag| peers.conn(tag)) {
+            self.pending.take_back(conn, ask.number, id);
+        }
+        let ended = Ended { link, at_ms, outcome, state };
+        if let Some(code) = failure(outcome) {
+            let presence = peers.presence(asked).filter(|_| outcome == AskOutcome::Timeout);
+            let waiting_for = presence.and_then(|presence| presence.waiting_for.clone());
+            out.event(peers.conn(asker), Event::Failed(Failed { ask_id: id, code, state, waiting_for }));
+        }
+        match ask.phase {
+            Phase::Asked { .. } => out.event(peers.conn(asked), Event::Closed(Closed { ask_id: id })),
+            Phase::Answered(reply) if outcome == AskOutcome::Reply => {
+                let to = peers.sender(asker).to_owned();
+                out.answer(peers.still(reply.caller), Answer::Replied(Replied { ask_id: id, to }));
+            }
+            Phase::Answered(reply) => out.refuse(peers.still(reply.caller), self.over(now, id, &ended)),
+        }
+        self.ended.insert(id, ended, self.millis(ask.deadline));
+    }
+
+    /// Returns why nothing more can be done about an ask that has ended.
+    fn over(&self, now: Instant, id: AskId, ended: &Ended) -> Refused {
+        let ago = Duration::from_millis(self.millis(now).saturating_sub(ended.at_ms));
+        refusals::unknown_ask(id, Some((ended.outcome, ago)))
+    }
+
+    /// Sends a client that is back what its lost connection may have swallowed, as fast as it takes it.
+    pub(super) fn resend(&mut self, peers: &Peers, tag: ClientTag) {
+        let Some(conn) = peers.conn(tag) else { return };
+        for id in self.open.received_by(tag).into_iter().chain(self.open.sent_by(tag)) {
+            if let Some(ask) = self.open.get(id) {
+                self.pending.push(conn, ask.number, id, ask.bytes());
             }
         }
     }
 
-    fn remember(&mut self, id: AskId) {
-        self.ended.push_back(id);
-        if self.ended.len() > REMEMBERED_MAX
-            && let Some(oldest) = self.ended.pop_front()
-        {
-            self.forget(oldest);
+    /// Sends what is held of an ask to a connection, or lets it wait for that.
+    fn send(&mut self, now: Instant, peers: &Peers, conn: Option<ConnId>, id: AskId, out: &mut Outbox) {
+        let (Some(conn), Some(ask)) = (conn, self.open.get(id)) else { return };
+        if self.pending.is_waited_for(conn) {
+            self.pending.push(conn, ask.number, id, ask.bytes());
+        } else {
+            self.send_now(now, peers, conn, id, out);
         }
     }
 
-    fn look_by(&mut self, until: Option<Instant>) {
-        self.look_at = self.look_at.into_iter().chain(until).min();
-    }
-
-    /// Gives those that are forgotten soon their timers.
-    fn look_through(&mut self, now: Instant) {
-        let mut later = None;
-        for (id, ask) in &self.by_id {
-            match ask.remembered_until() {
-                Some(until) if until <= now + SOON => self.timers.set(*id, until),
-                until => later = later.into_iter().chain(until).min(),
+    fn send_now(&self, now: Instant, peers: &Peers, conn: ConnId, id: AskId, out: &mut Outbox) {
+        let Some(ask) = self.open.get(id) else { return };
+        let (asker, asked) = (ask.link.asker, ask.link.asked);
+        match &ask.phase {
+            Phase::Asked { question: Some(question) } if peers.conn(asked) == Some(conn) => {
+                let event = Asked {
+                    ask_id: id,
+                    from: peers.sender(asker).to_owned(),
+                    question: question.clone(),
+                    timeout_ms: ask.left_ms(now),
+                    broadcast_id: ask.broadcast,
+                };
+                out.event(Some(conn), Event::Asked(event));
             }
+            Phase::Answered(reply) if peers.conn(asker) == Some(conn) => {
+                let (from, text) = (reply.from.clone(), reply.text.clone());
+                out.event(Some(conn), Event::Reply(ReplyEvent { ask_id: id, from, by: asked, text }));
+            }
+            Phase::Asked { .. } | Phase::Answered(_) => {}
         }
-        self.look_at = later;
+    }
+
+    /// Sends one text that waited for its connection. Returns whether there was one.
+    pub(super) fn send_pending(&mut self, now: Instant, peers: &Peers, out: &mut Outbox) -> bool {
+        let next = self.pending.pop_ready();
+        next.inspect(|(conn, id)| self.send_now(now, peers, *conn, *id, out)).is_some()
+    }
+
+    /// Returns what waits for connections that take nothing at present.
+    pub(super) const fn pending(&self) -> &PendingSends {
+        &self.pending
+    }
+
+    /// Returns what waits for connections, to be told of these.
+    pub(super) const fn pending_mut(&mut self) -> &mut PendingSends {
+        &mut self.pending
+    }
+
+    /// Ends the asks whose time is over, and forgets ended ones.
+    pub(super) fn handle_timeout(&mut self, now: Instant, peers: &Peers, out: &mut Outbox) {
+        while let Some(id) = self.open.pop_timed_out(now) {
+            self.end(now, peers, id, AskOutcome::Timeout, out);
+        }
+        self.ended.handle_timeout(self.millis(now));
     }
 
     /// Returns when something is due next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next().into_iter().chain(self.look_at).min()
+        let forgotten = self.ended.poll_timeout().map(|ms| self.started + Duration::from_millis(ms));
+        self.open.poll_timeout().into_iter().chain(forgotten).min()
     }
 
-    /// Takes one ask that has timed out. Forgets ended ones whose time has come, and lets answered ones wait a little.
-    pub(super) fn pop_timed_out(&mut self, now: Instant) -> Option<AskId> {
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look_through(now);
-        }
-        while let Some(id) = self.timers.pop_due(now) {
-            let Some(ask) = self.by_id.get_mut(&id) else { continue };
-            match ask.phase {
-                Phase::Ended { .. } => drop(self.by_id.remove(&id)),
-                Phase::Answered(_) if !std::mem::replace(&mut ask.is_overdue, true) => {
-                    self.timers.set(id, now + ANSWER_WAIT);
-                }
-                Phase::Open { .. } | Phase::Answered(_) => return Some(id),
-            }
-        }
-        None
+    /// Returns how many asks are open.
+    pub(super) fn n_open(&self) -> u64 {
+        self.open.len()
     }
 
-    /// Returns whether nothing of any client is open: what must hold when all have left.
+    /// Returns how many asks of a client are open.
+    pub(super) fn counts(&self, tag: ClientTag) -> OpenAsks {
+        self.open.counts(tag)
+    }
+
+    /// Returns what a client's texts take: its questions, or its replies. What waits for the end of the grace period counts
+    /// as well.
+    pub(super) const fn quota_mut(&mut self, is_reply: bool) -> &mut Quota {
+        if is_reply { &mut self.open.replies } else { &mut self.open.questions }
+    }
+
+    /// Returns the open asks that a client sent, as that client is told of them.
+    pub(super) fn own(&self, now: Instant, peers: &Peers, tag: ClientTag) -> Vec<OwnAsk> {
+        let asks = self.open.sent_by(tag).into_iter().filter_map(|id| Some((id, self.open.get(id)?)));
+        let own = asks.filter_map(|(ask_id, ask)| {
+            let (to, tag) = (peers.name(ask.link.asked)?.clone(), ask.link.asked);
+            let (state, timeout_ms, broadcast_id) = (ask.state, ask.left_ms(now), ask.broadcast);
+            Some(OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id })
+        });
+        own.collect()
+    }
+
+    /// Returns all open asks as a watcher sees them, in the order of their acceptance, without texts.
+    pub(super) fn views(&self, now: Instant, peers: &Peers) -> Vec<AskView> {
+        self.open.in_order().into_iter().map(|(id, ask)| self.view(now, peers, id, ask)).collect()
+    }
+
+    fn view(&self, now: Instant, peers: &Peers, ask_id: AskId, ask: &OpenAsk) -> AskView {
+        AskView {
+            ask_id,
+            from: peers.sender(ask.link.asker).to_owned(),
+            to: peers.sender(ask.link.asked).to_owned(),
+            broadcast_id: ask.broadcast,
+            state: ask.state,
+            age_ms: self.millis(now).saturating_sub(ask.link.opened_ms),
+            timeout_ms: ask.left_ms(now),
+            question: None,
+        }
+    }
+
+    /// Returns whether nothing of any client is left but what is remembered of ended asks.
     pub(super) fn is_quiet(&self) -> bool {
-        self.n_open == 0
-            && self.questions.is_empty()
-            && self.replies.is_empty()
-            && self.sent.is_empty()
-            && self.received.is_empty()
-            && self.counts.is_empty()
+        self.open.is_empty() && self.pending.is_empty() && self.brakes.is_quiet()
     }
 }
 
-impl Phase {
-    /// Returns how many bytes of text it holds.
-    pub(super) fn held_bytes(&self) -> u64 {
-        match self {
-            Self::Open { question } => question.as_ref().map_or(0, |question| question.len()) as u64,
-            Self::Answered(answer) => answer.text.len() as u64,
-            Self::Ended { .. } => 0,
-        }
+/// Returns the code that an asker is told, where an ask ended without its doing.
+const fn failure(outcome: AskOutcome) -> Option<ErrorCode> {
+    match outcome {
+        AskOutcome::Timeout => Some(ErrorCode::Timeout),
+        AskOutcome::PeerGone => Some(ErrorCode::PeerGone),
+        AskOutcome::Reply | AskOutcome::Withdrawn => None,
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

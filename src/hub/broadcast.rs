@@ -1,64 +1,64 @@
-//! A question to everybody: becomes one ask for each peer that is there.
+//! A question to everybody: becomes one ask for each session that is there.
 
 use std::time::Instant;
 
-use super::delivery::{NewAsk, check_text, check_timeout};
-use super::{ConnId, Hub, refusal};
-use crate::protocol::{
-    AskId, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, BroadcastRequest, ClientMessage, HubMessage, PeerTag,
-};
+use super::asks::{Asks, NewAsk};
+use super::effect::{Caller, Outbox};
+use super::limits::Limits;
+use super::peers::Peers;
+use crate::protocol::{Answer, AskId, Broadcast, BroadcastAccepted, BroadcastAsk, BroadcastRefusal};
 
-impl Hub {
-    /// Opens an ask for every other peer. Waits for the end of the settling, when everybody who comes back is there.
-    ///
-    /// The hub keeps nothing of a broadcast but its asks: its tally is counted by the asker's client, whom no death of
-    /// a hub makes forget.
-    pub(super) fn handle_broadcast(&mut self, now: Instant, conn: ConnId, tag: PeerTag, broadcast: BroadcastRequest) {
-        if let Err(error) = check_text(&broadcast.question).and_then(|()| check_timeout(broadcast.timeout_ms)) {
-            self.count_too_large(&error);
-            return self.refuse(conn, broadcast.id, error);
-        }
-        if self.settling.is_on() {
-            return self.defer(now, conn, tag, broadcast.id, ClientMessage::Broadcast(broadcast));
-        }
-        let mut asks = Vec::new();
-        let mut refused = Vec::new();
-        let mut known = Vec::new();
-        for asked in self.peers.others(tag) {
-            let Some(peer) = self.peers.get(asked) else { continue };
-            let ask_id = AskId::of_broadcast(broadcast.broadcast_id, &peer.key);
-            let Some(to) = self.peers.name(asked).cloned() else { continue };
-            let state = match self.asks.get(ask_id) {
-                Some(ask) if ask.asker != tag => Err(refusal::id_in_use(ask_id)),
-                Some(ask) => {
-                    known.push(ask_id);
-                    Ok(ask.state)
-                }
-                None => self.open_ask(
-                    now,
-                    NewAsk {
-                        id: ask_id,
-                        asker: tag,
-                        asked,
-                        question: &broadcast.question,
-                        timeout_ms: broadcast.timeout_ms,
-                        broadcast: Some(broadcast.broadcast_id),
-                        accepted_before: false,
-                    },
-                ),
+/// Opens an ask for every other session.
+///
+/// The hub keeps nothing of a broadcast but its asks: its tally is counted by the asker's client, whom no death of a hub
+/// makes forget.
+pub(super) fn open(
+    now: Instant,
+    asks: &mut Asks,
+    peers: &Peers,
+    limits: &Limits,
+    caller: Caller,
+    broadcast: &Broadcast,
+    out: &mut Outbox,
+) {
+    let (id, asker) = (broadcast.broadcast_id, caller.tag);
+    let cause = asks.cause_of(now, asker, true);
+    let (mut accepted, mut refused, mut known) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = None;
+    for tag in peers.others(asker) {
+        let Some(to) = peers.name(tag).cloned() else { continue };
+        let ask_id = AskId::of_broadcast(id, tag);
+        let state = if asks.contains(ask_id) {
+            let own = asks.known(ask_id, asker);
+            known.extend(own.is_ok().then_some(ask_id));
+            own.map(|(_, state)| state)
+        } else {
+            let new = NewAsk {
+                id: ask_id,
+                asker,
+                asked: tag,
+                question: broadcast.question.clone(),
+                timeout_ms: broadcast.timeout_ms,
+                broadcast: Some(id),
+                cause,
+                reported: None,
+                is_returning: false,
             };
-            match state {
-                Ok(state) => asks.push(BroadcastAsk { to, ask_id, tag: asked, state }),
-                Err(error) => refused.push(BroadcastRefusal { to, error }),
-            }
+            let opened = asks.open(now, peers, limits, new, out);
+            first = first.or(opened.is_ok().then_some(ask_id));
+            opened
+        };
+        match state {
+            Ok(state) => accepted.push(BroadcastAsk { to, ask_id, tag, state }),
+            Err(error) => refused.push(BroadcastRefusal { to, error: error.error }),
         }
-        if let (Some(peer), Some(ask)) = (self.peers.get_mut(tag), asks.first()) {
-            peer.last_broadcast = Some(ask.ask_id);
-        }
-        let accepted = BroadcastAccepted { id: broadcast.id, broadcast_id: broadcast.broadcast_id, asks, refused };
-        self.send_to(conn, HubMessage::BroadcastAccepted(accepted));
-        for ask_id in known {
-            self.tell_end(now, ask_id);
-        }
+    }
+    if let Some(first) = first {
+        asks.record_broadcast(limits, asker, cause, first);
+    }
+    let accepted = BroadcastAccepted { broadcast_id: id, asks: accepted, refused };
+    out.answer(caller, Answer::BroadcastAccepted(accepted));
+    for ask_id in known {
+        asks.tell_end(now, peers, ask_id, out);
     }
 }

@@ -1,7 +1,11 @@
-//! What a hub wants done.
+//! What a hub wants done, and where the rules put it.
 
-use super::ConnId;
-use crate::protocol::{ClientProcess, HubMessage};
+use std::collections::{BTreeMap, VecDeque};
+
+use super::connections::ConnId;
+use super::refusals::Refused;
+use super::watch::Watchers;
+use crate::protocol::{Answer, ClientTag, Event, HubMessage, RequestId, SessionId, Watched};
 
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +24,13 @@ pub enum Effect {
         /// Why, for the log.
         reason: CloseReason,
     },
-    /// Tell when this client has ended, if it does within [`GONE_WAIT`](super::GONE_WAIT): its channel has gone, and another may succeed it.
-    Watch {
-        /// The client's process.
-        process: ClientProcess,
+    /// Tell by [`Input::ProcessEnded`](super::Input::ProcessEnded) when the agent of this session has ended, if it does within
+    /// [`GONE_WAIT`](super::GONE_WAIT): its channel has left and another may follow.
+    AwaitAgent {
+        /// The connection that the channel had.
+        conn: ConnId,
+        /// The session.
+        session: SessionId,
     },
     /// Leave: nobody has been connected for the idle timeout.
     Exit,
@@ -44,6 +51,117 @@ pub enum CloseReason {
     Bye,
     /// There are more connections than the limit allows.
     TooManyConnections,
-    /// It is a companion whose channel has been gone for too long.
-    Orphaned,
+}
+
+/// Who is to be answered: a client's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// The client.
+    pub(super) tag: ClientTag,
+    /// Its connection; none where that is over, so that nobody is answered.
+    pub(super) conn: Option<ConnId>,
+    /// The request.
+    pub(super) id: RequestId,
+}
+
+/// The effects in their order, those who watch the traffic, and how often each limit has refused something.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outbox {
+    effects: VecDeque<Effect>,
+    watchers: Watchers,
+    refused: BTreeMap<&'static str, u64>,
+}
+
+impl Outbox {
+    /// Sends a message.
+    pub(super) fn send(&mut self, conn: ConnId, message: HubMessage) {
+        self.effects.push_back(Effect::Send { conn, message });
+    }
+
+    /// Sends an event to a client that is connected.
+    pub(super) fn event(&mut self, conn: Option<ConnId>, event: Event) {
+        if let Some(conn) = conn {
+            self.send(conn, HubMessage::Event(event));
+        }
+    }
+
+    /// Answers a request.
+    pub(super) fn answer(&mut self, caller: Caller, answer: Answer) {
+        if let Some(conn) = caller.conn {
+            self.send(conn, HubMessage::Answer(caller.id, answer));
+        }
+    }
+
+    /// Refuses a request.
+    pub(super) fn refuse(&mut self, caller: Caller, refused: Refused) {
+        self.count(&refused);
+        tracing::debug!(conn = caller.conn.map(|conn| conn.0), code = %refused.error.code, "refused a request");
+        self.answer(caller, Answer::Error(refused.error));
+    }
+
+    /// Refuses what came on a connection that belongs to no client yet.
+    pub(super) fn refuse_stranger(&mut self, conn: ConnId, id: Option<RequestId>, refused: Refused) {
+        self.count(&refused);
+        let error = refused.error;
+        self.send(
+            conn,
+            match id {
+                Some(id) => HubMessage::Answer(id, Answer::Error(error)),
+                None => HubMessage::Event(Event::Error(error)),
+            },
+        );
+    }
+
+    /// Counts a refusal for the limit that was reached.
+    pub(super) fn count(&mut self, refused: &Refused) {
+        if let Some(limit) = refused.limit {
+            self.count_limit(limit);
+        }
+    }
+
+    /// Counts one refusal for a limit.
+    pub(super) fn count_limit(&mut self, limit: &'static str) {
+        *self.refused.entry(limit).or_default() += 1;
+    }
+
+    /// Returns how often each limit has refused something. Names are those of `docs/operations.md`.
+    pub(super) fn refused(&self) -> BTreeMap<String, u64> {
+        self.refused.iter().map(|(limit, n)| ((*limit).to_owned(), *n)).collect()
+    }
+
+    /// Has something done that is no message.
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    /// Tells those who watch. The change is made only if somebody does.
+    pub(super) fn watched(&mut self, change: impl FnOnce() -> Option<Watched>) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let Some(change) = change() else { return };
+        for (conn, change) in self.watchers.copies(&change) {
+            self.send(conn, HubMessage::Event(Event::Watched(Box::new(change))));
+        }
+    }
+
+    /// Returns those who watch.
+    pub(super) const fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// Returns those who watch, for changing them.
+    pub(super) const fn watchers_mut(&mut self) -> &mut Watchers {
+        &mut self.watchers
+    }
+
+    /// Takes the next effect.
+    pub(super) fn pop(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Returns whether all effects were taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+    }
 }

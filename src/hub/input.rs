@@ -1,8 +1,8 @@
 //! What happens to a hub, as plain values that can be logged, generated and replayed.
 
-use super::ConnId;
+use super::connections::ConnId;
+use crate::protocol::ClientMessage;
 use crate::protocol::codec::FrameError;
-use crate::protocol::{ClientMessage, ClientProcess};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,13 +11,6 @@ pub enum Input {
     Connected {
         /// The connection.
         conn: ConnId,
-    },
-    /// The system was asked of the client process that the next message on this connection, a hello, names.
-    Looked {
-        /// The connection.
-        conn: ConnId,
-        /// How the connection's process stands to it.
-        kinship: Kinship,
     },
     /// A message came in.
     Received {
@@ -38,7 +31,8 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
     },
-    /// The process behind a connection that was lost has ended.
+    /// The process behind a connection that was lost has ended; of one that [`Effect::AwaitAgent`](super::Effect::AwaitAgent)
+    /// named, its agent's.
     ProcessEnded {
         /// The lost connection.
         conn: ConnId,
@@ -53,11 +47,6 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
     },
-    /// The process of a session's client has ended.
-    ClientEnded {
-        /// The process.
-        process: ClientProcess,
-    },
 }
 
 impl Input {
@@ -65,29 +54,26 @@ impl Input {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Connected { .. } => "connected",
-            Self::Looked { .. } => "looked",
-            Self::Received { message, .. } => message.kind(),
+            Self::Received { message: ClientMessage::Request(_, request), .. } => request.kind(),
+            Self::Received { message: ClientMessage::Notice(notice), .. } => notice.kind(),
             Self::Malformed { .. } => "malformed",
             Self::Disconnected { .. } => "disconnected",
             Self::ProcessEnded { .. } => "process_ended",
             Self::Congested { .. } => "congested",
             Self::Drained { .. } => "drained",
-            Self::ClientEnded { .. } => "client_ended",
         }
     }
-}
 
-/// How the process that made a connection stands to the client process that its hello names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Kinship {
-    /// It is that process, or descends from it.
-    Proven,
-    /// The system does not tell: it has ended, or process ids mean something else to it, as in a container.
-    #[default]
-    Unknown,
-    /// It does not descend from it.
-    Refuted {
-        /// The process id of the one that connected.
-        pid: u32,
-    },
+    /// Returns the connection that it is about.
+    pub const fn conn(&self) -> ConnId {
+        match self {
+            Self::Connected { conn }
+            | Self::Received { conn, .. }
+            | Self::Malformed { conn, .. }
+            | Self::Disconnected { conn }
+            | Self::ProcessEnded { conn }
+            | Self::Congested { conn }
+            | Self::Drained { conn } => *conn,
+        }
+    }
 }

@@ -9,14 +9,14 @@ pub struct Limits {
     pub connections: u64,
     /// Open asks that one client may have sent, and that one peer may have received.
     pub open_asks: u64,
-    /// Bytes of questions that the hub holds for clients that have not taken them yet, and as many again of replies. A
-    /// client may hold as much as is left.
+    /// Bytes of questions that the hub holds for sessions that have not taken them yet, as many again of replies, and of
+    /// values that sessions have parked. One client's share is a quarter: [`SHARES`].
     pub held_bytes: u64,
     /// Bytes that wait to be written to one connection, before its reader counts as too slow.
     pub queued_bytes: u64,
-    /// Whether asks are paced: [`PAIR_PACE`], [`SHELL_PACE`] and [`CLIENT_PACE`].
+    /// Whether the rate of asks is limited: [`PAIR_RATE`], [`SHELL_RATE`] and [`CLIENT_RATE`].
     pub rate: bool,
-    /// Whether rings of asks are stopped.
+    /// Whether loops of asks are stopped.
     pub loops: bool,
 }
 
@@ -35,46 +35,54 @@ pub const FRAMES_TOTAL_MAX: usize = 16 * 1024 * 1024;
 /// The longest address, in bytes.
 pub const ADDRESS_MAX_BYTES: usize = 1024;
 
+/// The most bytes that are kept of a session's folder.
+pub const CWD_MAX_BYTES: usize = 1024;
+
+/// The most bytes that are kept of any other fact that a client says of itself: its program, agent, branch.
+pub const FACT_MAX_BYTES: usize = 256;
+
 /// How many times `open_asks` may be open in all.
 pub const OPEN_ASKS_FACTOR: u64 = 32;
 
 /// The most connections that watch: each is sent a copy of every event.
 pub const WATCHERS_MAX: usize = 32;
 
-/// The most broadcasts of one client that wait until a hub that has just started has settled. Each is answered with a
-/// list of all peers.
+/// The most broadcasts of one client that wait for the end of the grace period. Each is answered with a list of all peers.
 pub const BROADCASTS_WAITING_MAX: usize = 16;
 
 /// How often something may happen: `burst` at once, then one an `interval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct Rate {
     /// How many may come at once.
     pub burst: u32,
     /// The time that one of them costs.
     pub interval: Duration,
 }
 
-/// The pace of asks between two clients, both directions together.
+/// The rate of asks between two clients, both directions together.
 ///
 /// Ordinary use of a pair is at most one ask every two seconds and one broadcast every ten from either side, which is
 /// 1.2 a second; twice that never meets the limit. A storm is stopped at the burst.
-pub const PAIR_PACE: Pace = Pace { burst: 40, interval: Duration::from_millis(400) };
+pub const PAIR_RATE: Rate = Rate { burst: 40, interval: Duration::from_millis(400) };
 
-/// The pace of the shell's asks to one session. Every run of `relayctl` is a client of its own for a moment, so they are
+/// The rate of the shell's asks to one session. Every run of `relayctl` is a client of its own for a moment, so they are
 /// counted together: the terminals, hooks, cron and CI jobs of the person.
 ///
 /// Ordinary use in parallel is a hundred jobs that each wait for an answer, and a session answers one in seconds. So 256
 /// at once and ten a second from then on are more than any session can answer, and stop a script that asks in a loop
 /// without waiting within some three seconds: it starts a hundred `relayctl` a second.
-pub const SHELL_PACE: Pace = Pace { burst: 256, interval: Duration::from_millis(100) };
+pub const SHELL_RATE: Rate = Rate { burst: 256, interval: Duration::from_millis(100) };
 
-/// The pace of one session's asks to everybody together, and of the shell's. A broadcast to the most peers that fit fits
+/// The rate of one session's asks to everybody together, and of the shell's. A broadcast to the most peers that fit fits
 /// into the burst; from then on it is one a second to twenty sessions.
-pub const CLIENT_PACE: Pace = Pace { burst: 2048, interval: Duration::from_millis(50) };
+pub const CLIENT_RATE: Rate = Rate { burst: 2048, interval: Duration::from_millis(50) };
 
-/// How many times `held_bytes` a hub that settles holds of what was said to a former hub already. That one held a question
-/// only until the asked session had it; its asker says it again in any case, and what a hub has accepted is not refused
-/// by the next one because of its size.
+/// How many clients' shares make `held_bytes`: one client alone never fills it.
+pub const SHARES: u64 = 4;
+
+/// How many times `held_bytes` a hub holds in its grace period of what was sent to a former hub already. That one held a
+/// question only until the asked session had it; its asker sends it again in any case, and what a hub has accepted is not
+/// refused by the next one because of its size.
 pub const RETURNING_FACTOR: u64 = 3;
 
 /// How often a chain of asks may go round the same ring of sessions, where the ring is small.
@@ -84,33 +92,33 @@ pub const RING_ROUNDS_MAX: usize = 8;
 /// of ten: ten sessions that each ask their neighbour are ordinary use.
 pub const RING_ROUNDS_MIN: usize = 6;
 
-/// How many asks of a chain are looked at for loops. A loop is stopped within sixty messages.
+/// How many asks of a chain are looked at, and how many may follow on one another where none is answered.
 pub const CHAIN_MAX: usize = 59;
 
-/// So many asks of one chain in less than this time are a loop. Ten sessions that ask all at once, every two seconds, make
-/// ten in that time; with an answer to each these are 56 messages.
-pub const HASTE: (usize, Duration) = (28, Duration::from_secs(2));
+/// How long an ask that was answered or has ended still counts as what made its receiver ask.
+pub const CAUSE_MEMORY: Duration = Duration::from_secs(60);
 
-/// So many asks in the wake of one, in answer to what it led to, are a loop, or twice as many as sessions are there; and
-/// as many more as are there for each second since: somewhat more than ordinary use makes by itself, where an ask every
-/// two seconds from each session is in the wake of some other one by accident.
-pub const WAKE_MIN: usize = 28;
+/// So many asks may follow from one cause at once, or [`CAUSE_ASKS_EACH`] for each session where that is more.
+pub const CAUSE_ASKS: u64 = 28;
 
-/// How long nobody may try to ask in the wake of such an ask before somebody is let through again.
-pub const WAKE_QUIET: Duration = Duration::from_secs(60);
+/// How many asks for each session may follow from one cause at once. One more for each session may follow in each second
+/// since: ordinary use, an ask every two seconds from each, makes a little more than half of that.
+pub const CAUSE_ASKS_EACH: u64 = 2;
 
-/// So many broadcasts of one chain in less than this time are a loop: five among twelve sessions make 55 asks.
-pub const ECHOES_AT_ONCE: (usize, Duration) = (5, Duration::from_millis(200));
+/// So many broadcasts may follow from one cause at once: with the first one and its first echo, five among twelve sessions
+/// are 55 asks.
+pub const CAUSE_BROADCASTS: u64 = 3;
 
-/// So many broadcasts of one chain for each session that is there, in less than this time, are a loop as well: twice what
-/// sessions make that each ask everybody every ten seconds.
-pub const ECHOES_EACH: (usize, Duration) = (2, Duration::from_secs(10));
+/// How many more broadcasts for each session may follow from one cause in [`CAUSE_BROADCASTS_TIME`]: twice as many as
+/// ordinary use makes, one from each.
+pub const CAUSE_BROADCASTS_EACH: u64 = 2;
 
-/// Fewer broadcasts than this are no loop of [`ECHOES_EACH`], however few sessions are there.
-pub const ECHOES_MIN: usize = 8;
+/// See [`CAUSE_BROADCASTS_EACH`].
+pub const CAUSE_BROADCASTS_TIME: Duration = Duration::from_secs(10);
 
-/// How long there must be no broadcast in answer to another before such are let through again, once they were a loop.
-pub const ECHOES_QUIET: Duration = Duration::from_secs(20);
+/// How long nothing may try to follow from a cause whose budget is used up before something is let through again: the asks
+/// that were let through may still lead to others.
+pub const CAUSE_QUIET: Duration = Duration::from_secs(60);
 
 impl Default for Limits {
     fn default() -> Self {
@@ -186,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_sets_limits() {
+    fn limits_are_set_from_a_list() {
         let mut limits = Limits::default();
         limits.set_all("rate=off, loop=off,open_asks=1000000,").unwrap();
         assert_eq!(limits, Limits { rate: false, loops: false, open_asks: 1_000_000, ..Limits::default() });
@@ -196,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sets_no_limit_says_why() {
+    fn limits_name_what_is_wrong_with_a_setting() {
         let error = |text: &str| Limits::default().set(text).unwrap_err().to_string();
         assert_eq!(error("rate"), "\"rate\" is not NAME=VALUE");
         assert_eq!(

@@ -1,34 +1,36 @@
-//! Who has which name, which name is free, and which ones nobody may have.
+//! Who has which name, which name is free, whom an address means, and which names nobody may have.
 
 use std::collections::BTreeMap;
 
+use unicode_normalization::char::is_combining_mark;
 use unicode_security::confusable_detection::skeleton;
 
-use crate::protocol::{FALLBACK_NAME, PeerName, PeerTag, RESERVED_NAMES};
+use crate::protocol::{
+    ClientTag, FALLBACK_NAME, NAME_MAX_CHARS, PeerName, RESERVED_NAMES, is_invisible, is_variation_selector,
+};
 
-/// The names that are held. Whatever is looked for or changed costs the logarithm of their number.
-///
-/// Invariant: `numbered` holds exactly the names that end in a number.
+/// The most names that a refusal says are similar.
+const NEAREST_MAX: usize = 3;
+
+/// The names that sessions have.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    holders: BTreeMap<PeerName, PeerTag>,
-    /// The numbers that are taken behind each stem: `api-2` takes 2 behind `api`.
-    numbered: BTreeMap<String, Runs>,
+    holders: BTreeMap<PeerName, ClientTag>,
 }
 
 impl Names {
     /// Returns names that nobody holds.
     pub(super) const fn new() -> Self {
-        Self { holders: BTreeMap::new(), numbered: BTreeMap::new() }
+        Self { holders: BTreeMap::new() }
     }
 
     /// Returns who holds this name.
-    pub(super) fn holder(&self, name: &PeerName) -> Option<PeerTag> {
+    pub(super) fn holder(&self, name: &PeerName) -> Option<ClientTag> {
         self.holders.get(name).copied()
     }
 
     /// Returns the holders in the order of their names.
-    pub(super) fn holders(&self) -> impl Iterator<Item = PeerTag> {
+    pub(super) fn holders(&self) -> impl Iterator<Item = ClientTag> {
         self.holders.values().copied()
     }
 
@@ -37,91 +39,54 @@ impl Names {
         self.holders.len()
     }
 
-    /// Gives a name that is free to this peer.
-    pub(super) fn insert(&mut self, name: PeerName, tag: PeerTag) {
-        if let Some((stem, number)) = parts(&name) {
-            self.numbered.entry(stem.to_owned()).or_default().insert(number);
-        }
+    /// Gives a name that is free to this session.
+    pub(super) fn insert(&mut self, name: PeerName, tag: ClientTag) {
         self.holders.insert(name, tag);
     }
 
     /// Makes a name free.
     pub(super) fn remove(&mut self, name: &PeerName) {
-        if self.holders.remove(name).is_some()
-            && let Some((stem, number)) = parts(name)
-            && let Some(runs) = self.numbered.get_mut(stem)
-        {
-            runs.remove(number);
-            if runs.0.is_empty() {
-                self.numbered.remove(stem);
-            }
-        }
+        self.holders.remove(name);
     }
 
     /// Returns the wanted name, or the same with the smallest number behind it that makes it free.
     pub(super) fn free(&self, wanted: &PeerName) -> PeerName {
-        if !self.holders.contains_key(wanted) {
-            return wanted.clone();
-        }
-        let mut from = 2;
-        loop {
-            // A long name is cut by as much as its number is long, so that the stem may differ with each digit.
-            let name = wanted.with_suffix(from);
-            let taken = parts(&name).and_then(|(stem, _)| self.numbered.get(stem));
-            let number = taken.map_or(from, |runs| runs.first_free(from));
-            let more_digits = 10_u64.pow(from.ilog10() + 1);
-            if number < more_digits {
-                return wanted.with_suffix(number);
-            }
-            from = more_digits;
-        }
-    }
-}
-
-/// Returns the stem and the number of a name that [`PeerName::with_suffix`] could have made. More than 32 bits are never
-/// counted up to.
-fn parts(name: &PeerName) -> Option<(&str, u64)> {
-    let (stem, digits) = name.as_str().rsplit_once('-')?;
-    let number: u32 = digits.parse().ok()?;
-    (number.to_string() == digits).then_some((stem, number.into()))
-}
-
-/// A set of numbers as runs of consecutive ones: each first number with its last.
-#[derive(Debug, Clone, Default)]
-struct Runs(BTreeMap<u64, u64>);
-
-impl Runs {
-    fn run_of(&self, number: u64) -> Option<(u64, u64)> {
-        let (first, last) = self.0.range(..=number).next_back()?;
-        (number <= *last).then_some((*first, *last))
+        let numbered = (2..).map(|number| wanted.with_suffix(number));
+        let mut all = std::iter::once(wanted.clone()).chain(numbered);
+        all.find(|name| !self.holders.contains_key(name)).unwrap_or_else(|| wanted.clone())
     }
 
-    fn insert(&mut self, number: u64) {
-        if self.run_of(number).is_some() {
-            return;
-        }
-        let last = self.0.remove(&(number + 1)).unwrap_or(number);
-        match number.checked_sub(1).and_then(|before| self.run_of(before)) {
-            Some((first, _)) => self.0.insert(first, last),
-            None => self.0.insert(number, last),
+    /// Returns the names that this one may have been meant for, the most similar first.
+    pub(super) fn nearest(&self, name: &PeerName) -> Vec<&PeerName> {
+        let wanted = name.as_str();
+        let most = wanted.chars().count().div_ceil(3);
+        let distance = |held: &str| {
+            if held.starts_with(wanted) || wanted.starts_with(held) { 0 } else { strsim::osa_distance(held, wanted) }
         };
+        let names = self.holders.keys().map(|held| (distance(held.as_str()), held));
+        let mut near: Vec<_> = names.filter(|(distance, _)| *distance <= most).collect();
+        near.sort();
+        near.into_iter().map(|(_, held)| held).take(NEAREST_MAX).collect()
     }
+}
 
-    fn remove(&mut self, number: u64) {
-        let Some((first, last)) = self.run_of(number) else { return };
-        self.0.remove(&first);
-        if first < number {
-            self.0.insert(first, number - 1);
-        }
-        if number < last {
-            self.0.insert(number + 1, last);
-        }
-    }
+/// Returns whether the slug of an address says less than the address: whether it loses anything beside case, spaces and
+/// `_ - .`, as `c++` does, whose slug is `c`.
+pub(super) fn is_lossy(address: &str) -> bool {
+    let is_kept = |c: char| c.is_alphanumeric() || is_combining_mark(c);
+    let is_free =
+        |c: char| c.is_whitespace() || matches!(c, '_' | '-' | '.') || is_invisible(c) || is_variation_selector(c);
+    address.chars().any(|c| !is_kept(c) && !is_free(c)) || address.trim().chars().count() > NAME_MAX_CHARS
+}
 
-    /// Returns the smallest number from this one on that is not in the set.
-    fn first_free(&self, from: u64) -> u64 {
-        self.run_of(from).map_or(from, |(_, last)| last + 1)
-    }
+/// Returns whether an address could be some session's: one that is no name, or reserved, is nobody's.
+pub(super) fn may_be_address(address: &str) -> bool {
+    is_lossy(address) || PeerName::parse(address).is_ok()
+}
+
+/// Returns the name of a folder: the last part of its path.
+pub(super) fn folder(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
 /// Returns whether a name is drawn like one of [`RESERVED_NAMES`], with letters of other scripts or digits in their place:
@@ -141,23 +106,22 @@ pub(super) fn of_folder(path: &str) -> PeerName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{NAME_MAX_CHARS, PeerKey};
-    use proptest::prelude::*;
+    use crate::protocol::ClientKey;
 
     fn name(text: &str) -> PeerName {
         PeerName::parse(text).unwrap()
     }
 
-    fn tag() -> PeerTag {
-        PeerKey::from_bytes([1; 16]).tag()
+    fn tag() -> ClientTag {
+        ClientKey::from_bytes([1; 16]).tag()
     }
 
     #[test]
-    fn what_is_drawn_like_a_reserved_name_is_none_and_every_script_has_names() {
+    fn name_drawn_like_a_reserved_one_is_found_in_any_script() {
         for text in ["ѕhell", "ѕһеӏӏ", "shel1", "аll", "evеryone", "hυb", "уоu", "y0u", "ｈｕｂ"] {
             assert!(PeerName::parse(text).map_or(true, |name| looks_reserved(&name)), "{text}");
         }
-        for text in [
+        let plain = [
             "shell-2",
             "shells",
             "ally",
@@ -170,14 +134,15 @@ mod tests {
             "हिन्दी",
             "größe",
             "全部",
-        ] {
+        ];
+        for text in plain {
             assert!(!looks_reserved(&name(text)), "{text}");
         }
         assert_eq!(of_folder("/w/ѕhell").as_str(), "session-ѕhell");
     }
 
     #[test]
-    fn a_number_that_was_given_back_is_given_again() {
+    fn number_that_was_given_back_is_given_again() {
         let mut names = Names::new();
         for n in 1..=30 {
             let free = names.free(&name("api"));
@@ -194,31 +159,27 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn the_free_name_is_the_first_one_that_counting_finds(
-            changes in proptest::collection::vec((any::<bool>(), 0..6usize, 1..120u64), 1..300),
-        ) {
-            let long = "x".repeat(NAME_MAX_CHARS);
-            let hyphen = format!("{}-y", "x".repeat(NAME_MAX_CHARS - 3));
-            let wishes = ["api", "api-2", "api-02", "2", &long, &hyphen].map(name);
-            let mut names = Names::new();
-            for (comes, wish, number) in changes {
-                let wish = &wishes[wish];
-                if comes {
-                    let counted = (2..).map(|n| wish.with_suffix(n)).find(|name| names.holder(name).is_none());
-                    let wanted = if names.holder(wish).is_none() { wish.clone() } else { counted.unwrap() };
-                    let free = names.free(wish);
-                    prop_assert_eq!(&free, &wanted);
-                    names.insert(free, tag());
-                } else {
-                    names.remove(&wish.with_suffix(number));
-                }
-            }
-            for name in names.holders.keys().cloned().collect::<Vec<_>>() {
-                names.remove(&name);
-            }
-            prop_assert!(names.numbered.is_empty());
+    #[test]
+    fn address_is_lossy_where_its_slug_could_mean_another_project() {
+        for address in ["c++", "c#", "a/b", "backend@desk", "b&w", "🚀", &"x".repeat(65)] {
+            assert!(is_lossy(address), "{address}");
         }
+        for address in
+            ["api", " Backend API ", "backend_api", "v1.2", "größe", "プロジェクト", "हिन्दी", "zero\u{200b}width"]
+        {
+            assert!(!is_lossy(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn names_nearest_to_a_wrong_one_are_few_and_the_most_similar_first() {
+        let mut names = Names::new();
+        for held in ["backend-api-v2", "backend-ap", "backend-apo", "backend-apu", "frontend", "x"] {
+            names.insert(name(held), tag());
+        }
+        let near = |wanted: &str| names.nearest(&name(wanted)).iter().map(|near| near.as_str()).collect::<Vec<_>>();
+        assert_eq!(near("backend-api"), ["backend-ap", "backend-api-v2", "backend-apo"]);
+        assert_eq!(near("frontedn"), ["frontend"]);
+        assert_eq!(near("database"), [""; 0]);
     }
 }

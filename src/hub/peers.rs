@@ -1,209 +1,266 @@
-//! The clients that have said hello, the names of those that are peers, and how long a lost one is waited for.
+//! The clients that have said hello: sessions, which are peers with a name, and the person's tools.
+//!
+//! A client whose connection is lost is waited for, and so is a session whose channel parked a value and left: all that is
+//! open of it stays open meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::ConnId;
+use serde_json::Value;
+
+use super::connections::ConnId;
+use super::effect::{Caller, Outbox};
+use super::limits::{CWD_MAX_BYTES, FACT_MAX_BYTES, Limits};
 use super::names::{self, Names};
+use super::quota::Quota;
+use super::refusals::{self, Refused, Texts};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    AskId, ClientKind, Hello, NameError, OpenAsks, PeerKey, PeerName, PeerTag, PeerView, Presence, SHELL, SessionFacts,
+    Accepted, Activity, AskId, AskState, ClientKind, ClientTag, Event, Hello, NameError, OpenAsks, PARKED_MAX_BYTES,
+    PeerName, PeerView, Presence, Renamed, SHELL, SessionFacts, SessionId, Watched,
 };
 
 /// How long a client whose connection was lost is waited for, unless its process is known to have ended.
 pub const GONE_WAIT: Duration = Duration::from_secs(2);
 
-/// A client that has said hello: a session (a peer with a name) or a person's tool.
+/// Who a message of a client that is not there any more was from.
+const ENDED_SESSION: &str = "a session that has ended";
+
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
-    /// Its secret identity.
-    pub(super) key: PeerKey,
+struct Client {
     /// Its program and version.
-    pub(super) program: String,
+    program: String,
     /// Its connection; none while it is waited for.
-    pub(super) conn: Option<ConnId>,
+    conn: Option<ConnId>,
     /// What makes it a peer that can be asked.
-    pub(super) session: Option<Session>,
-    /// The ask that it received last: the parent of what it asks next.
-    pub(super) last_received: Option<AskId>,
-    /// An ask of the broadcast that it sent last: the parent of its next broadcast, if it received nothing since.
-    pub(super) last_broadcast: Option<AskId>,
+    session: Option<Box<Session>>,
     since: Instant,
 }
 
-/// The part of a peer that only a session has.
+/// The part of a client that only a session has.
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+struct Session {
     /// Its name; unique among all.
-    pub(super) name: PeerName,
-    /// Whether somebody chose the name or brought it back, so that it wins over one that the folder gave.
-    chosen: bool,
+    name: PeerName,
+    /// Whether somebody chose the name or it was brought back, so that it wins over one that the folder gave.
+    is_chosen: bool,
     /// What its channel said of it.
-    pub(super) facts: SessionFacts,
-}
-
-impl Peer {
-    /// Returns who its messages are from.
-    pub(super) fn sender(&self) -> String {
-        self.session.as_ref().map_or_else(|| SHELL.to_owned(), |session| session.name.to_string())
-    }
+    facts: SessionFacts,
+    /// What its channel left to the next one, and how many bytes that is.
+    parked: Option<(Value, u64)>,
 }
 
 /// What came of a hello.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Registered {
+#[derive(Debug)]
+pub(super) struct Arrival {
     /// The client.
-    pub(super) tag: PeerTag,
+    pub(super) tag: ClientTag,
     /// An older connection of the same client, which must be closed.
     pub(super) superseded: Option<ConnId>,
-    /// A newcomer that had to give up its name to this one, and the name that it has instead.
-    pub(super) displaced: Option<(PeerTag, PeerName)>,
     /// Whether the hub knew the client already.
-    pub(super) resumed: bool,
+    pub(super) is_back: bool,
+    /// What the session's channel before this one has parked.
+    pub(super) parked: Option<Value>,
 }
 
-/// The registered clients. Invariant: `names` holds exactly the sessions' names.
+/// The table. Invariant: `names` holds exactly the sessions' names, `parked` counts exactly the parked values.
 #[derive(Debug, Clone)]
 pub(super) struct Peers {
-    by_tag: BTreeMap<PeerTag, Peer>,
+    clients: BTreeMap<ClientTag, Client>,
     names: Names,
-    waits: Deadlines<PeerTag>,
+    waits: Deadlines<ClientTag>,
+    parked: Quota,
 }
 
 impl Peers {
-    /// Returns an empty register.
+    /// Returns an empty table.
     pub(super) const fn new() -> Self {
-        Self { by_tag: BTreeMap::new(), names: Names::new(), waits: Deadlines::new() }
+        let parked = Quota::new(Texts::Parked);
+        Self { clients: BTreeMap::new(), names: Names::new(), waits: Deadlines::new(), parked }
     }
 
     /// Registers a client, or takes a known one back on its new connection.
     ///
-    /// `settling`: names that are brought back win over names that newcomers got from their folders.
-    pub(super) fn register(&mut self, now: Instant, conn: ConnId, hello: Hello, settling: bool) -> Registered {
-        let tag = hello.key.tag();
+    /// `in_grace`: names that are brought back win over names that newcomers got from their folders.
+    pub(super) fn hello(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        mut hello: Hello,
+        in_grace: bool,
+        out: &mut Outbox,
+    ) -> Arrival {
+        let tag = hello.kind.tag();
+        bound(&mut hello.program, FACT_MAX_BYTES);
         self.waits.clear(&tag);
-        if let Some(peer) = self.by_tag.get_mut(&tag) {
-            peer.program = hello.program;
-            if let (Some(session), ClientKind::Channel(facts)) = (&mut peer.session, hello.kind) {
-                session.facts = facts;
-            }
-            return Registered { tag, superseded: peer.conn.replace(conn), displaced: None, resumed: true };
+        if let Some(client) = self.clients.get_mut(&tag) {
+            client.program = hello.program;
+            let superseded = client.conn.replace(conn).filter(|old| *old != conn);
+            let parked = client.session.as_mut().and_then(|session| session.parked.take());
+            let parked = parked.map(|(value, bytes)| {
+                self.parked.take(tag, bytes);
+                value
+            });
+            self.set_facts(tag, hello.kind, out);
+            return Arrival { tag, superseded, is_back: true, parked };
         }
-        let (session, displaced) = match hello.kind {
-            // Companions are no peers and are not registered here.
-            ClientKind::Control {} | ClientKind::Waiter(_) | ClientKind::Hook(_) => (None, None),
-            ClientKind::Channel(facts) => {
-                let (session, displaced) = self.name_newcomer(tag, facts, settling);
-                (Some(session), displaced)
-            }
+        let session = match hello.kind {
+            ClientKind::Control { .. } => None,
+            ClientKind::Session(facts) => Some(Box::new(self.name_newcomer(tag, *facts, in_grace, out))),
         };
-        let peer = Peer {
-            key: hello.key,
-            program: hello.program,
-            conn: Some(conn),
-            session,
-            last_received: None,
-            last_broadcast: None,
-            since: now,
-        };
-        self.by_tag.insert(tag, peer);
-        Registered { tag, superseded: None, displaced, resumed: false }
+        self.clients.insert(tag, Client { program: hello.program, conn: Some(conn), session, since: now });
+        Arrival { tag, superseded: None, is_back: false, parked: None }
     }
 
-    fn name_newcomer(
-        &mut self,
-        tag: PeerTag,
-        facts: SessionFacts,
-        settling: bool,
-    ) -> (Session, Option<(PeerTag, PeerName)>) {
+    fn set_facts(&mut self, tag: ClientTag, kind: ClientKind, out: &mut Outbox) {
+        if let ClientKind::Session(facts) = kind {
+            let presence = facts.presence.clone();
+            if let Some(session) = self.session_mut(tag) {
+                let former = std::mem::replace(&mut session.facts, bounded(*facts)).presence;
+                session.facts.presence = former;
+            }
+            self.set_presence(tag, presence, out);
+        }
+    }
+
+    fn name_newcomer(&mut self, tag: ClientTag, facts: SessionFacts, in_grace: bool, out: &mut Outbox) -> Session {
+        let facts = bounded(facts);
         let brought = facts.name.clone().filter(|name| !names::looks_reserved(name));
-        let chosen = brought.is_some();
-        let wanted = brought.unwrap_or_else(|| names::of_folder(&facts.cwd));
-        let mut displaced = None;
-        if let Some(holder) = self.names.holder(&wanted)
-            && settling
-            && chosen
-            && self.by_tag.get(&holder).is_some_and(|peer| peer.session.as_ref().is_some_and(|s| !s.chosen))
+        let is_chosen = brought.is_some();
+        let wanted = brought.unwrap_or_else(|| names::of_folder(&facts.presence.cwd));
+        if let Some(holder) = self.names.holder(&wanted).filter(|_| in_grace && is_chosen)
+            && self.session(holder).is_some_and(|session| !session.is_chosen)
         {
             let other = self.names.free(&wanted);
-            self.set_name(holder, other.clone(), false);
-            displaced = Some((holder, other));
+            self.set_name(holder, other, false, out);
+            self.tell_renamed(holder, out);
         }
         let name = self.names.free(&wanted);
         self.names.insert(name.clone(), tag);
-        (Session { name, chosen, facts }, displaced)
+        Session { name, is_chosen, facts, parked: None }
     }
 
     /// Gives a session another name.
     ///
     /// # Errors
-    /// The text is no name, or another peer has it.
-    pub(super) fn rename(&mut self, tag: PeerTag, wanted: &str) -> Result<PeerName, RenameError> {
-        let name = parse(wanted).map_err(RenameError::NoName)?;
-        match self.names.holder(&name) {
-            Some(holder) if holder != tag => return Err(RenameError::Taken(name)),
-            Some(_) | None => self.set_name(tag, name.clone(), true),
+    /// The client is no session, the text is no name, or another session has it.
+    pub(super) fn rename(&mut self, tag: ClientTag, wanted: &str, out: &mut Outbox) -> Result<PeerName, Refused> {
+        let Some(own) = self.name(tag) else { return Err(refusals::only_sessions("have a name")) };
+        let name = parse(wanted).map_err(refusals::no_name)?;
+        if self.names.holder(&name).is_some_and(|holder| holder != tag) {
+            return Err(refusals::name_taken(&name, own.as_str()));
         }
+        self.set_name(tag, name.clone(), true, out);
         Ok(name)
     }
 
-    /// Gives a session the name that its user gave it, with a suffix where another peer has it; none where the text is no
-    /// name or the session has that one already.
-    pub(super) fn rename_freely(&mut self, tag: PeerTag, wanted: &str) -> Option<PeerName> {
-        let wanted = parse(wanted).ok()?;
-        let own = self.name(tag)?.clone();
+    /// Gives a session the name that its user gave it in its agent, with a suffix where another session has it. Nothing
+    /// happens where the text is no name or the session has that one already.
+    pub(super) fn follow_name(&mut self, tag: ClientTag, wanted: &str, out: &mut Outbox) {
+        let (Ok(wanted), Some(own)) = (parse(wanted), self.name(tag).cloned()) else { return };
         self.names.remove(&own);
         let name = self.names.free(&wanted);
         self.names.insert(own.clone(), tag);
-        if name == own {
-            return None;
-        }
-        self.set_name(tag, name.clone(), true);
-        Some(name)
-    }
-
-    /// Gives a session this name if it is free and the one that it has came from its folder. Returns the former name.
-    pub(super) fn inherit(&mut self, tag: PeerTag, name: PeerName) -> Option<PeerName> {
-        let session = self.by_tag.get(&tag)?.session.as_ref()?;
-        if session.chosen || self.names.holder(&name).is_some() {
-            return None;
-        }
-        let former = session.name.clone();
-        self.set_name(tag, name, true);
-        Some(former)
-    }
-
-    fn set_name(&mut self, tag: PeerTag, name: PeerName, chosen: bool) {
-        if let Some(session) = self.by_tag.get_mut(&tag).and_then(|peer| peer.session.as_mut()) {
-            self.names.remove(&session.name);
-            self.names.insert(name.clone(), tag);
-            session.name = name;
-            session.chosen = chosen;
+        if name != own {
+            self.set_name(tag, name, true, out);
+            self.tell_renamed(tag, out);
         }
     }
 
-    /// Starts waiting for a client whose connection was lost; nothing where the connection was not its last one.
-    pub(super) fn handle_lost(&mut self, tag: PeerTag, conn: ConnId, until: Instant) {
-        if let Some(peer) = self.by_tag.get_mut(&tag)
-            && peer.conn == Some(conn)
-        {
-            peer.conn = None;
+    fn set_name(&mut self, tag: ClientTag, name: PeerName, is_chosen: bool, out: &mut Outbox) {
+        if let Some(session) = self.clients.get_mut(&tag).and_then(|client| client.session.as_mut()) {
+            session.is_chosen = is_chosen;
+            let former = std::mem::replace(&mut session.name, name.clone());
+            if former != name {
+                tracing::info!(peer = name.as_str(), former = former.as_str(), "a session was renamed");
+                self.names.remove(&former);
+                self.names.insert(name.clone(), tag);
+                out.watched(|| Some(Watched::PeerRenamed { former, name }));
+            }
+        }
+    }
+
+    fn tell_renamed(&self, tag: ClientTag, out: &mut Outbox) {
+        if let Some(name) = self.name(tag).cloned() {
+            out.event(self.conn(tag), Event::Renamed(Renamed { name }));
+        }
+    }
+
+    /// Records where a session works, what it does and how it can be woken.
+    pub(super) fn set_presence(&mut self, tag: ClientTag, mut presence: Presence, out: &mut Outbox) {
+        bound_presence(&mut presence);
+        if let Some(session) = self.session_mut(tag).filter(|session| session.facts.presence != presence) {
+            session.facts.presence = presence;
+            let (name, presence) = (&session.name, &session.facts.presence);
+            out.watched(|| Some(Watched::PeerChanged { name: name.clone(), presence: presence.clone() }));
+        }
+    }
+
+    /// Keeps a value for the session's next channel, in place of an older one.
+    ///
+    /// # Errors
+    /// It is too large, or there is no room.
+    pub(super) fn park(&mut self, limits: &Limits, tag: ClientTag, value: Value) -> Result<(), Refused> {
+        if self.session(tag).is_none() {
+            return Ok(());
+        }
+        self.unpark(tag);
+        let bytes = value.to_string().len();
+        if bytes > PARKED_MAX_BYTES {
+            return Err(refusals::over_share(
+                Texts::Parked,
+                bytes as u64,
+                0,
+                PARKED_MAX_BYTES as u64,
+                limits.held_bytes,
+            ));
+        }
+        self.parked.check(limits, tag, bytes as u64, false)?;
+        self.parked.add(tag, bytes as u64);
+        if let Some(session) = self.session_mut(tag) {
+            session.parked = Some((value, bytes as u64));
+        }
+        Ok(())
+    }
+
+    fn unpark(&mut self, tag: ClientTag) {
+        let parked = self.session_mut(tag).and_then(|session| session.parked.take());
+        if let Some((_, bytes)) = parked {
+            self.parked.take(tag, bytes);
+        }
+    }
+
+    /// Returns the identity of a session that has parked a value.
+    pub(super) fn parked_by(&self, tag: ClientTag) -> Option<SessionId> {
+        self.session(tag).filter(|session| session.parked.is_some()).map(|session| session.facts.session.clone())
+    }
+
+    /// Returns whether a value is kept for a channel that may come.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Starts waiting for a client whose connection is over.
+    pub(super) fn wait(&mut self, tag: ClientTag, until: Instant) {
+        if let Some(client) = self.clients.get_mut(&tag) {
+            client.conn = None;
             self.waits.set(tag, until);
         }
     }
 
     /// Removes a client; its name is free at once.
-    pub(super) fn forget(&mut self, tag: PeerTag) -> Option<Peer> {
-        let peer = self.by_tag.remove(&tag)?;
+    pub(super) fn remove(&mut self, tag: ClientTag, out: &mut Outbox) {
+        self.unpark(tag);
         self.waits.clear(&tag);
-        if let Some(session) = &peer.session {
+        tracing::info!(peer = self.sender(tag), "a client has left");
+        if let Some(session) = self.clients.remove(&tag).and_then(|client| client.session) {
             self.names.remove(&session.name);
+            out.watched(|| Some(Watched::PeerLeft { name: session.name }));
         }
-        Some(peer)
     }
 
     /// Takes one client that has been waited for in vain.
-    pub(super) fn pop_gone(&mut self, now: Instant) -> Option<PeerTag> {
+    pub(super) fn pop_gone(&mut self, now: Instant) -> Option<ClientTag> {
         self.waits.pop_due(now)
     }
 
@@ -212,66 +269,123 @@ impl Peers {
         self.waits.next()
     }
 
-    /// Returns a client.
-    pub(super) fn get(&self, tag: PeerTag) -> Option<&Peer> {
-        self.by_tag.get(&tag)
+    fn session(&self, tag: ClientTag) -> Option<&Session> {
+        self.clients.get(&tag)?.session.as_deref()
     }
 
-    /// Returns a client for changing it.
-    pub(super) fn get_mut(&mut self, tag: PeerTag) -> Option<&mut Peer> {
-        self.by_tag.get_mut(&tag)
+    fn session_mut(&mut self, tag: ClientTag) -> Option<&mut Session> {
+        self.clients.get_mut(&tag)?.session.as_deref_mut()
+    }
+
+    /// Returns whether a client is known, connected or waited for.
+    pub(super) fn contains(&self, tag: ClientTag) -> bool {
+        self.clients.contains_key(&tag)
     }
 
     /// Returns the connection of a client that has one.
-    pub(super) fn conn(&self, tag: PeerTag) -> Option<ConnId> {
-        self.by_tag.get(&tag)?.conn
+    pub(super) fn conn(&self, tag: ClientTag) -> Option<ConnId> {
+        self.clients.get(&tag)?.conn
     }
 
-    /// Returns the name of a client that is a peer.
-    pub(super) fn name(&self, tag: PeerTag) -> Option<&PeerName> {
-        self.by_tag.get(&tag)?.session.as_ref().map(|session| &session.name)
+    /// Returns the caller without its connection if that is not its client's any more.
+    pub(super) fn still(&self, caller: Caller) -> Caller {
+        Caller { conn: caller.conn.filter(|conn| self.conn(caller.tag) == Some(*conn)), ..caller }
     }
 
-    /// Returns whose name this is.
-    pub(super) fn find(&self, name: &PeerName) -> Option<PeerTag> {
-        self.names.holder(name)
+    /// Returns the name of a client that is a session.
+    pub(super) fn name(&self, tag: ClientTag) -> Option<&PeerName> {
+        self.session(tag).map(|session| &session.name)
     }
 
-    /// Takes note of what a session does and how it can be woken. Returns whether that is new.
-    pub(super) fn set_presence(&mut self, tag: PeerTag, presence: Presence) -> bool {
-        self.by_tag
-            .get_mut(&tag)
-            .and_then(|peer| peer.session.as_mut())
-            .is_some_and(|session| std::mem::replace(&mut session.facts.presence, presence) != presence)
+    /// Returns who a client's messages are from.
+    pub(super) fn sender(&self, tag: ClientTag) -> &str {
+        match self.clients.get(&tag) {
+            Some(Client { session: Some(session), .. }) => session.name.as_str(),
+            Some(Client { session: None, .. }) => SHELL,
+            None => ENDED_SESSION,
+        }
     }
 
-    /// Returns every peer but one, by name.
-    pub(super) fn others(&self, than: PeerTag) -> Vec<PeerTag> {
+    /// Returns what holds of a session at this moment.
+    pub(super) fn presence(&self, tag: ClientTag) -> Option<&Presence> {
+        self.session(tag).map(|session| &session.facts.presence)
+    }
+
+    /// Returns the session that an address means.
+    ///
+    /// # Errors
+    /// It is no address, or that of no session. One whose slug loses what tells projects apart (`c++`) must be the name of
+    /// a session's folder.
+    pub(super) fn find(&self, address: &str) -> Result<ClientTag, Refused> {
+        let name = PeerName::parse(address);
+        if !names::is_lossy(address) {
+            let name = name.map_err(|error| refusals::no_address(address, error))?;
+            let nearest = || refusals::peer_not_found(&name, &self.names.nearest(&name));
+            return self.names.holder(&name).ok_or_else(nearest);
+        }
+        let is_its = |tag: &ClientTag| self.presence(*tag).is_some_and(|p| names::folder(&p.cwd) == address.trim());
+        let found: Vec<ClientTag> = self.names.holders().filter(is_its).collect();
+        match (found.as_slice(), name) {
+            ([tag], _) => Ok(*tag),
+            ([], Ok(name)) => Err(refusals::no_such_folder(address, &self.names.nearest(&name))),
+            ([], Err(NameError::Reserved)) => Err(refusals::no_address(address, NameError::Reserved)),
+            ([], Err(NameError::Empty)) => Err(refusals::no_such_folder(address, &[])),
+            (several, _) => {
+                let names: Vec<&PeerName> = several.iter().filter_map(|tag| self.name(*tag)).collect();
+                Err(refusals::several_in_folder(address, &names))
+            }
+        }
+    }
+
+    /// Returns every session but one, by name.
+    pub(super) fn others(&self, than: ClientTag) -> Vec<ClientTag> {
         self.names.holders().filter(|tag| *tag != than).collect()
     }
 
-    /// Returns how many peers there are, without the clients that cannot be asked.
+    /// Returns how many sessions there are.
     pub(super) fn n_sessions(&self) -> usize {
         self.names.len()
     }
 
-    /// Returns all clients.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Peer> {
-        self.by_tag.values()
+    /// Returns how many clients there are of each program.
+    pub(super) fn programs(&self) -> BTreeMap<String, u64> {
+        let mut programs = BTreeMap::new();
+        for client in self.clients.values() {
+            *programs.entry(client.program.clone()).or_default() += 1;
+        }
+        programs
     }
 
-    /// Returns a peer as others see it.
-    pub(super) fn view(&self, now: Instant, tag: PeerTag, open_asks: OpenAsks) -> Option<PeerView> {
-        let peer = self.by_tag.get(&tag)?;
-        let session = peer.session.as_ref()?;
+    /// Returns whether no client is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.parked.is_empty()
+    }
+
+    /// Returns what the asker of this session is answered. `to`: what it is called where it has left meanwhile.
+    pub(super) fn accepted(&self, ask_id: AskId, tag: ClientTag, state: AskState, to: &str) -> Accepted {
+        let presence = self.presence(tag);
+        Accepted {
+            ask_id,
+            to: self.name(tag).cloned().unwrap_or_else(|| PeerName::of_folder(to)),
+            tag,
+            state,
+            cwd: presence.map_or_else(String::new, |presence| presence.cwd.clone()),
+            status: presence.map_or(Activity::Unknown, |presence| presence.status),
+            waiting_for: presence.and_then(|presence| presence.waiting_for.clone()),
+        }
+    }
+
+    /// Returns a session as others see it.
+    pub(super) fn view(&self, now: Instant, tag: ClientTag, open_asks: OpenAsks) -> Option<PeerView> {
+        let since = self.clients.get(&tag)?.since;
+        let Session { name, facts, .. } = self.session(tag)?;
         Some(PeerView {
-            name: session.name.clone(),
-            cwd: session.facts.cwd.clone(),
-            branch: session.facts.branch.clone(),
-            pid: session.facts.pid,
-            client: session.facts.client.clone(),
-            presence: session.facts.presence,
-            connected_s: now.saturating_duration_since(peer.since).as_secs(),
+            name: name.clone(),
+            pid: facts.session.pid,
+            agent: facts.agent.clone(),
+            client: facts.client.clone(),
+            presence: facts.presence.clone(),
+            connected_s: now.saturating_duration_since(since).as_secs(),
             open_asks,
         })
     }
@@ -283,11 +397,22 @@ fn parse(wish: &str) -> Result<PeerName, NameError> {
     if names::looks_reserved(&name) { Err(NameError::Reserved) } else { Ok(name) }
 }
 
-/// Says why a session keeps the name that it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RenameError {
-    /// The text is no name.
-    NoName(NameError),
-    /// Another peer has it.
-    Taken(PeerName),
+/// Cuts what a session says of itself to what people read: it is kept, listed to everybody and shown on terminals.
+fn bounded(mut facts: SessionFacts) -> SessionFacts {
+    bound(&mut facts.agent, FACT_MAX_BYTES);
+    facts.client.iter_mut().for_each(|client| bound(client, FACT_MAX_BYTES));
+    bound_presence(&mut facts.presence);
+    facts
+}
+
+fn bound_presence(presence: &mut Presence) {
+    bound(&mut presence.cwd, CWD_MAX_BYTES);
+    let texts = [&mut presence.branch, &mut presence.waiting_for].into_iter().flatten();
+    texts.for_each(|text| bound(text, FACT_MAX_BYTES));
+}
+
+fn bound(text: &mut String, max: usize) {
+    if text.len() > max || text.contains(char::is_control) {
+        *text = text.chars().filter(|c| !c.is_control()).take(max / 4).collect();
+    }
 }

@@ -16,8 +16,11 @@ const SOCKET_TEMPLATE: &str = include_str!("../../service/systemd/relay.socket.i
 const SERVICE_TEMPLATE: &str = include_str!("../../service/systemd/relay.service.in");
 
 /// What [`status`] asks for (systemctl(1), `show`).
-const PROPERTIES: &str =
-    "Id,LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,MainPID,NRestarts,NeedDaemonReload";
+const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,Result,FragmentPath,DropInPaths,MainPID,NRestarts,\
+                          NeedDaemonReload,ExecStart,ExecMainCode,ExecMainStatus,StatusText";
+
+/// `CLD_EXITED` of waitid(2): the process ended by itself.
+const EXITED: &str = "1";
 
 pub(super) fn install(environment: &Environment, bindir: &Path) -> Result<Plan, ServiceError> {
     let units = environment.unit_dir()?;
@@ -100,6 +103,7 @@ pub(super) fn status(commands: &mut dyn Commands) -> Result<Vec<UnitStatus>, Ser
 /// Reads the `KEY=VALUE` lines of one unit.
 fn parse_unit(lines: &str) -> UnitStatus {
     let mut unit = UnitStatus::default();
+    let (mut code, mut status) = ("", "");
     for (key, value) in lines.lines().filter_map(|line| line.split_once('=')) {
         let text = value.to_owned();
         match key {
@@ -113,10 +117,21 @@ fn parse_unit(lines: &str) -> UnitStatus {
             "MainPID" => unit.pid = value.parse().ok().filter(|pid| *pid != 0),
             "NeedDaemonReload" => unit.is_outdated = value == "yes",
             "NRestarts" => unit.restarts = value.parse().ok(),
+            "DropInPaths" => unit.drop_ins = value.split_ascii_whitespace().map(Into::into).collect(),
+            "ExecStart" => unit.program = program_of(value).map(Into::into),
+            "ExecMainCode" => code = value,
+            "ExecMainStatus" => status = value,
+            "StatusText" => unit.said = text,
             _ => {}
         }
     }
+    unit.exit_code = status.parse().ok().filter(|_| code == EXITED);
     unit
+}
+
+/// Reads `{ path=/usr/bin/relay-hub ; argv[]=/usr/bin/relay-hub ; … }`.
+fn program_of(exec_start: &str) -> Option<&str> {
+    Some(exec_start.split_once("path=")?.1.split_once(" ;")?.0)
 }
 
 fn run(line: &str, when: When) -> Step {

@@ -45,6 +45,8 @@ fn home() -> Home {
         run_user: "/nonexistent".into(),
         home: Some(root.path().join("home")),
         config_home: None,
+        state_home: None,
+        data_home: None,
         uid: 1000,
     };
     Home { _root: root, environment }

@@ -348,6 +348,8 @@ pub fn templates(bytes: &[u8]) {
         run_user: "/run/user".into(),
         home: Some("/home/me".into()),
         config_home: None,
+        state_home: None,
+        data_home: None,
         uid: 1000,
     };
     let files = |manager: &Manager, platform, bindir: &Path| -> Vec<String> {

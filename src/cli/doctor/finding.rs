@@ -3,6 +3,7 @@
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::advice::pasteable;
 use crate::cli::output::{Line, visible_line};
 use crate::cli::service_view::{Fix, Warning};
 
@@ -46,7 +47,7 @@ impl Finding {
     }
 
     pub(super) fn warn(name: &'static str, what: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { state: State::Warn, cure: Some(cure.into()), ..Self::ok(name, what) }
+        Self { state: State::Warn, cure: Some(pasteable(&cure.into())), ..Self::ok(name, what) }
     }
 
     pub(super) fn fail(name: &'static str, what: impl Into<String>, cure: impl Into<String>) -> Self {
@@ -55,7 +56,7 @@ impl Finding {
 
     pub(super) fn of_warning(name: &'static str, state: State, warning: Warning) -> Self {
         let Warning { what, next, fix } = warning;
-        Self { name, state, what, cure: Some(next), fix }
+        Self { fix, state, ..Self::warn(name, what, next) }
     }
 
     pub(super) fn with_fix(mut self, fix: Fix) -> Self {

@@ -3,25 +3,25 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
 use super::finding::Finding;
-use super::{Examined, claude, leftover};
+use super::{Examined, claude};
 use crate::claude_code::command_line;
 use crate::cli::PROGRAM;
-use crate::cli::reach::Reach;
+use crate::cli::hubs::{self, HubProcess};
 use crate::cli::service_view::Fix;
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
+use crate::paths::Environment;
 use crate::protocol::{
-    Activity, ClientKind, ErrorCode, PeerKey, PeerName, PeerView, Presence, Refusal, SessionFacts, StatusAnswer, Wake,
+    Activity, ClientKey, ClientKind, ErrorCode, PeerName, PeerView, Presence, Refusal, SessionFacts, SessionId, Status,
+    Wake,
 };
 
 /// How long the question may take.
 const LOOP_BACK: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
-    let (Ok(socket), Some(Reach::Listening)) = (&examined.socket, &examined.reach) else { return Vec::new() };
-    let (control, outcomes) = client(socket, ClientKind::Control {});
+    let (Ok(socket), Some(Ok(()))) = (&examined.socket, &examined.reach) else { return Vec::new() };
+    let mut control = client(socket, ClientKind::Control { key: ClientKey::random() });
     let status = control.status().await;
     let findings = match status {
         Ok(status) => {
@@ -30,8 +30,8 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
             if let Ok(answer) = control.peers().await {
                 findings.extend(sessions(&answer.peers));
             }
-            findings.extend(leftover::check(examined.environment.uid, Some(status.pid)));
-            findings.push(loop_back(socket, &control, outcomes).await);
+            findings.extend(other_hubs(hubs::of_user(examined.environment.uid), status.pid, &examined.environment));
+            findings.push(loop_back(socket, &mut control).await);
             findings
         }
         Err(refusal) => vec![silent(&refusal, restart_of_service(examined))],
@@ -40,11 +40,11 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     findings
 }
 
-fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceiver<ClientEvent>) {
+fn client(socket: &Path, kind: ClientKind) -> HubClient {
     let program = PROGRAM.to_owned();
     // Somebody listens there: what names it is not to blame.
-    let config = ClientConfig { socket: socket.to_owned(), named_by: None, key: PeerKey::random(), program, kind };
-    HubClient::start(config)
+    let config = ClientConfig { socket: socket.to_owned(), named_by: None, program, kind };
+    HubClient::new(config)
 }
 
 /// Returns what restarts the hub of the service; none where this socket is another hub's.
@@ -57,13 +57,13 @@ fn silent(refusal: &Refusal, restart: Option<String>) -> Finding {
     let what = refusal.message.clone();
     match restart {
         _ if refusal.code != ErrorCode::HubUnreachable => Finding::fail("hub", what, refusal.next.clone()),
-        // A hub that hangs is replaced; one of somebody else is not ours to end.
+        // A hub that hangs is replaced.
         Some(restart) => Finding::fail("hub", what, restart).with_fix(Fix::RestartHub),
-        None => Finding::fail("hub", what, "end that hub (kill -KILL, if it hangs) and start it again: relay-hub"),
+        None => Finding::fail("hub", what, "relayctl hub stop; relayctl hub start"),
     }
 }
 
-fn version(status: &StatusAnswer, restart: &str) -> Finding {
+fn version(status: &Status, restart: &str) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
     let shown = format!("version {}, process {}, up {} s", status.hub, status.pid, status.uptime_s);
     let (what, outdated) = match (status.hub == own, status.replaced) {
@@ -74,12 +74,39 @@ fn version(status: &StatusAnswer, restart: &str) -> Finding {
     if status.activated && outdated {
         Finding::warn("hub", what, restart).with_fix(Fix::RestartHub)
     } else {
-        let cure = format!("kill {} && sleep 1 && relay-hub   (of the same package)", status.pid);
-        Finding::warn("hub", what, cure)
+        Finding::warn("hub", what, "relayctl hub stop; relayctl hub start")
     }
 }
 
-fn limits(status: &StatusAnswer) -> Option<Finding> {
+/// Names the hubs that do not answer here: whoever is connected to one of them meets nobody of this one. One at a place
+/// that somebody named, for a test or another purpose, may be meant.
+fn other_hubs(hubs: Vec<HubProcess>, answering: u32, environment: &Environment) -> Option<Finding> {
+    let others: Vec<HubProcess> = hubs.into_iter().filter(|hub| hub.pid != answering).collect();
+    let shown: Vec<String> = others
+        .iter()
+        .map(|hub| {
+            let socket = hub.socket.as_ref().map_or_else(|| "?".to_owned(), |socket| socket.display().to_string());
+            format!(
+                "process {} at {socket}{}",
+                hub.pid,
+                if hub.is_outdated { ", of a program that has gone" } else { "" }
+            )
+        })
+        .collect();
+    let default = environment.service_socket().ok();
+    let is_lost = |hub: &HubProcess| {
+        hub.is_outdated || hub.socket == default || !hub.socket.as_ref().is_some_and(|socket| socket.exists())
+    };
+    let lost: Vec<String> = others.iter().filter(|hub| is_lost(hub)).map(|hub| hub.pid.to_string()).collect();
+    let what = format!("other hubs of yours run: {}", shown.join("; "));
+    match (others.is_empty(), lost.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(Finding::note("other-hubs", what)),
+        (false, false) => Some(Finding::warn("other-hubs", what, format!("kill {}", lost.join(" ")))),
+    }
+}
+
+fn limits(status: &Status) -> Option<Finding> {
     let reached: Vec<String> = status.refused.iter().map(|(limit, n)| format!("{limit} ({n})")).collect();
     (!reached.is_empty()).then(|| Finding::note("hub-limits", format!("refused something: {}", reached.join(", "))))
 }
@@ -88,7 +115,7 @@ fn limits(status: &StatusAnswer) -> Option<Finding> {
 fn sessions(peers: &[PeerView]) -> Vec<Finding> {
     let by = |wake: Wake| peers.iter().filter(|peer| peer.presence.wakes_by == wake).count();
     if peers.is_empty() {
-        let what = "none is connected: start claude in a project, then look again; /mcp there shows the server relay";
+        let what = "none is connected: start claude in a project; /mcp there shows the server relay";
         return vec![Finding::note("sessions", what)];
     }
     let (channel, waiter, next) = (by(Wake::Channel), by(Wake::Waiter), by(Wake::NextPrompt));
@@ -99,28 +126,32 @@ fn sessions(peers: &[PeerView]) -> Vec<Finding> {
     let finding = if next == 0 {
         Finding::ok("sessions", what)
     } else {
-        Finding::warn("sessions", what, "claude plugin install relay@claude-relay, then start these sessions again")
+        Finding::warn("sessions", what, "relayctl setup   # then restart these sessions")
     };
     let started: Vec<_> = peers.iter().map(|peer| (command_line(peer.pid), peer.presence.wakes_by)).collect();
     vec![finding, claude::channel_flag(&started)]
 }
 
 /// Has a session of its own asked by a tool of its own, through the real hub.
-async fn loop_back(socket: &Path, control: &HubClient, outcomes: mpsc::UnboundedReceiver<ClientEvent>) -> Finding {
+async fn loop_back(socket: &Path, control: &mut HubClient) -> Finding {
     let name = format!("doctor-{:08x}", getrandom::u32().unwrap_or(0));
     let facts = SessionFacts {
+        // This process is no agent's: a start that no process has tells it from all others.
+        session: SessionId { pid: std::process::id(), start: 0, thread: Some(name.clone()) },
         name: PeerName::parse(&name).ok(),
-        cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
-        branch: None,
-        pid: std::process::id(),
-        start: None,
-        seat: None,
+        agent: "doctor".to_owned(),
         client: Some(PROGRAM.to_owned()),
-        presence: Presence { status: Activity::Busy, wakes_by: Wake::Channel },
+        presence: Presence {
+            cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
+            branch: None,
+            status: Activity::Busy,
+            waiting_for: None,
+            wakes_by: Wake::Channel,
+        },
     };
-    let (session, asks) = client(socket, ClientKind::Channel(facts));
+    let mut session = client(socket, ClientKind::Session(Box::new(facts)));
     let started = Instant::now();
-    let came_back = tokio::time::timeout(LOOP_BACK, exchange(&session, asks, control, outcomes, &name)).await;
+    let came_back = tokio::time::timeout(LOOP_BACK, exchange(&mut session, control, &name)).await;
     let taken = started.elapsed();
     session.bye().await;
     match came_back {
@@ -133,31 +164,24 @@ async fn loop_back(socket: &Path, control: &HubClient, outcomes: mpsc::Unbounded
     }
 }
 
-async fn exchange(
-    session: &HubClient,
-    mut asks: mpsc::UnboundedReceiver<ClientEvent>,
-    control: &HubClient,
-    mut outcomes: mpsc::UnboundedReceiver<ClientEvent>,
-    name: &str,
-) -> Result<(), String> {
+async fn exchange(session: &mut HubClient, control: &mut HubClient, name: &str) -> Result<(), String> {
     let refused = |refusal: Refusal| format!("{} ({})", refusal.message, refusal.code);
     // Answered only once the session is known to the hub.
     session.peers().await.map_err(refused)?;
     let asked = control.ask(name.to_owned(), "loop-back".to_owned(), LOOP_BACK).await.map_err(refused)?;
     let answering = async {
-        while let Some(event) = asks.recv().await {
+        loop {
             // A broadcast may reach this session as well: it ends when the session leaves.
-            if let ClientEvent::Ask(ask) = event
+            if let ClientEvent::Ask(ask) = session.next_event().await
                 && ask.ask_id == asked.ask_id
             {
                 return session.reply(ask.ask_id, ask.question).await.map(|_| ()).map_err(refused);
             }
         }
-        Err("the session's connection ended".to_owned())
     };
     let hearing = async {
-        while let Some(event) = outcomes.recv().await {
-            if let ClientEvent::Outcome(outcome) = event
+        loop {
+            if let ClientEvent::Outcome(outcome) = control.next_event().await
                 && outcome.ask_id == asked.ask_id
             {
                 return match outcome.end {
@@ -167,7 +191,6 @@ async fn exchange(
                 };
             }
         }
-        Err("the asking connection ended".to_owned())
     };
     tokio::try_join!(answering, hearing).map(|_| ())
 }
@@ -178,9 +201,8 @@ mod tests {
     use crate::cli::doctor::finding::State;
     use crate::protocol::VersionRange;
 
-    fn status(hub: &str, activated: bool, replaced: bool) -> StatusAnswer {
-        StatusAnswer {
-            id: 1,
+    fn status(hub: &str, activated: bool, replaced: bool) -> Status {
+        Status {
             hub: hub.to_owned(),
             pid: 2,
             versions: VersionRange { min: 1, max: 1 },
@@ -207,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_hub_is_never_answered_with_the_doctor_that_found_it() {
+    fn a_silent_hub_is_replaced() {
         let silence = Refusal::new(ErrorCode::HubUnreachable, "it does not answer", "run: relayctl doctor --fix");
         let service = silent(&silence, Some("restart it".to_owned()));
         assert_eq!((service.state, service.fix), (State::Fail, Some(Fix::RestartHub)));
         let foreground = silent(&silence, None);
         assert_eq!((foreground.state, foreground.fix), (State::Fail, None));
-        assert!(foreground.cure.is_some_and(|cure| cure.ends_with("start it again: relay-hub")));
+        assert_eq!(foreground.cure.as_deref(), Some("relayctl hub stop; relayctl hub start"));
         let full = Refusal::new(ErrorCode::RateLimited, "too many connections", "close some");
         assert_eq!(silent(&full, Some("restart it".to_owned())).fix, None);
     }

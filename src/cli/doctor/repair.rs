@@ -23,6 +23,7 @@ pub(super) fn perform(fix: &Fix, environment: &Environment, out: &mut Output) {
         Fix::RestartSocket => manage("restart", SOCKET_UNIT),
         Fix::ResetFailed => reset_failed(),
         Fix::Reload => manage("daemon-reload", ""),
+        Fix::Unmask => manage("unmask", &format!("{SOCKET_UNIT} {SERVICE_UNIT}")).and_then(|_| install()),
         Fix::RestartHub => manage("try-restart", SERVICE_UNIT),
     };
     match told {

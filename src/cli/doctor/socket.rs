@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::Examined;
 use super::finding::Finding;
-use crate::cli::advice::next_for_path;
-use crate::cli::reach::Reach;
+use crate::advice::startup::next_for_path;
+use crate::advice::{REPAIR, quoted};
+use crate::cli::diagnosis::{self, Reach};
 use crate::cli::service_view::Fix;
-use crate::client::next_without_listener;
 
 pub(super) fn check(examined: &Examined) -> Vec<Finding> {
     let socket = match &examined.socket {
@@ -30,7 +30,7 @@ pub(super) fn check(examined: &Examined) -> Vec<Finding> {
         findings.extend(private_directory(directory, uid, (!is_services).then_some(socket)));
     }
     findings.extend(file(socket, uid));
-    findings.extend(examined.reach.as_ref().map(|reach| reachable(reach, socket, examined)));
+    findings.extend(examined.reach.as_ref().map(|reach| reachable(reach, examined)));
     findings
 }
 
@@ -39,13 +39,8 @@ fn path(examined: &Examined, socket: &Path) -> Finding {
     let shown = format!("{} ({length} of {limit} bytes)", socket.display());
     let Some(name) = examined.environment.socket_named_by() else { return Finding::ok("socket-path", shown) };
     let what = format!("{name} leads to {shown}, away from the service");
-    match examined.reach {
-        Some(Reach::Listening) => Finding::note("socket-path", what),
-        Some(Reach::Missing | Reach::Abandoned | Reach::Barred(_)) | None => {
-            let cure = next_without_listener(Some(name), socket);
-            Finding::fail("socket-path", format!("{what}, and no hub is reached there"), cure)
-        }
-    }
+    // That nobody is reached there is told by the connect.
+    Finding::note("socket-path", what)
 }
 
 /// The service's directory is ours to close, and so is that of a socket which was named, where it holds nothing else: one
@@ -57,12 +52,12 @@ fn private_directory(directory: &Path, uid: u32, named: Option<&Path>) -> Option
     let found = fs::symlink_metadata(directory).ok()?;
     let mode = found.mode() & 0o7777;
     if !found.is_dir() {
-        let cure = format!("rm {shown} && relayctl install-service");
+        let cure = format!("rm {} && {REPAIR}", quoted(directory));
         return Some(Finding::fail(name, format!("{shown} is no directory"), cure));
     }
     if found.uid() != uid {
         let what = format!("{shown} belongs to uid {}, not to you", found.uid());
-        return Some(Finding::fail(name, what, "set RELAY_SOCKET to a place in a directory of your own"));
+        return Some(Finding::fail(name, what, format!("sudo chown \"$(id -u)\" {}", quoted(directory))));
     }
     if mode & 0o077 == 0 && mode & 0o700 == 0o700 {
         return Some(Finding::ok(name, format!("{shown} is yours alone (mode {mode:04o})")));
@@ -75,11 +70,11 @@ fn private_directory(directory: &Path, uid: u32, named: Option<&Path>) -> Option
         mode & 0o1000 != 0 || holds_more()
     });
     if is_shared {
-        let cure = "set RELAY_SOCKET to a place in a directory of its own, such as ~/.relay/hub.sock";
+        let cure = "export RELAY_SOCKET=\"$HOME/.relay/hub.sock\"";
         return Some(Finding::fail(name, what, cure));
     }
     let fix = Fix::Close { path: directory.to_owned(), mode: 0o700 };
-    Some(Finding::fail(name, what, format!("chmod 700 {shown}")).with_fix(fix))
+    Some(Finding::fail(name, what, format!("chmod 700 {}", quoted(directory))).with_fix(fix))
 }
 
 /// The runtime directory is the system's: it is told of and left alone. WSL makes it 0777.
@@ -88,7 +83,7 @@ fn runtime_directory(directory: &Path, uid: u32) -> Option<Finding> {
     let (mode, shown) = (found.mode() & 0o7777, directory.display());
     if found.uid() != uid {
         let what = format!("{shown} belongs to uid {}, not to you: sudo without -i?", found.uid());
-        return Some(Finding::warn("runtime-directory", what, "unset XDG_RUNTIME_DIR, or log in as the user itself"));
+        return Some(Finding::warn("runtime-directory", what, "unset XDG_RUNTIME_DIR"));
     }
     (mode & 0o077 != 0).then(|| {
         let what = format!("{shown} has mode {mode:04o}; the socket's own directory in it is what keeps others out");
@@ -100,33 +95,26 @@ fn file(socket: &Path, uid: u32) -> Option<Finding> {
     let found = fs::symlink_metadata(socket).ok()?;
     let (mode, shown) = (found.mode() & 0o7777, socket.display());
     if !found.file_type().is_socket() {
-        let cure = format!("rm {shown} && relayctl doctor --fix");
+        let cure = format!("rm {} && {REPAIR}", quoted(socket));
         return Some(Finding::fail("socket-file", format!("{shown} is no socket"), cure));
     }
     if found.uid() != uid {
         let what = format!("{shown} belongs to uid {}, not to you", found.uid());
-        return Some(Finding::fail("socket-file", what, "set RELAY_SOCKET to a place in a directory of your own"));
+        return Some(Finding::fail("socket-file", what, format!("sudo chown \"$(id -u)\" {}", quoted(socket))));
     }
-    if mode & 0o077 == 0 {
+    if mode & 0o077 == 0 && mode & 0o600 == 0o600 {
         return Some(Finding::ok("socket-file", format!("yours alone (mode {mode:04o})")));
     }
     let fix = Fix::Close { path: socket.to_owned(), mode: 0o600 };
-    let what = format!("{shown} has mode {mode:04o}: others can connect");
-    Some(Finding::fail("socket-file", what, format!("chmod 600 {shown}")).with_fix(fix))
+    let who = if mode & 0o077 == 0 { "you cannot connect" } else { "others can connect" };
+    let what = format!("{shown} has mode {mode:04o}: {who}");
+    Some(Finding::fail("socket-file", what, format!("chmod 600 {}", quoted(socket))).with_fix(fix))
 }
 
-fn reachable(reach: &Reach, socket: &Path, examined: &Examined) -> Finding {
-    let Some(why) = reach.why_not(socket) else {
-        return Finding::ok("socket-reachable", "somebody listens");
-    };
-    // What the service's own check says about it is the better advice.
-    let warning = examined.service.warnings(reach).into_iter().next();
-    let cure = match (examined.environment.socket_named_by(), warning) {
-        (None, Some(warning)) => warning.next,
-        (None, None) if examined.service.is_loaded() => "relayctl doctor --fix".to_owned(),
-        (named_by, _) => next_without_listener(named_by, socket),
-    };
-    Finding::fail("socket-reachable", why, cure)
+fn reachable(reach: &Reach, examined: &Examined) -> Finding {
+    let Err(seen) = reach else { return Finding::ok("socket-reachable", "somebody listens") };
+    let (advice, fix) = diagnosis::explain(&examined.environment, seen, &examined.service);
+    Finding { fix, ..Finding::fail("socket-reachable", advice.sentence, advice.next) }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Examined;
 use super::finding::{Finding, State};
-use crate::cli::advice::foreground;
-use crate::cli::reach::Reach;
+use crate::advice::START_HUB;
+use crate::advice::startup::next_for_service;
 use crate::cli::service_view::{Fix, ServiceView};
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Manager, Step};
@@ -39,7 +39,7 @@ pub(super) fn check(examined: &Examined) -> Vec<Finding> {
 }
 
 fn is_reached(examined: &Examined) -> bool {
-    examined.reach.as_ref().is_some_and(|reach| matches!(reach, Reach::Listening))
+    examined.reach.as_ref().is_some_and(|reach| reach.is_ok())
 }
 
 /// A container, or a login without a session: a hub in the foreground does as well.
@@ -48,7 +48,7 @@ fn without_manager(examined: &Examined) -> Finding {
     if is_reached(examined) {
         Finding::note("service-manager", format!("{what}; a hub runs without one"))
     } else {
-        Finding::fail("service-manager", what, foreground(&examined.environment))
+        Finding::fail("service-manager", what, START_HUB)
     }
 }
 
@@ -57,7 +57,7 @@ fn files(examined: &Examined, manager: &Manager) -> Vec<Finding> {
     let Some(bindir) = &examined.bindir else { return Vec::new() };
     let plan = match service::install(manager, &examined.environment, bindir) {
         Ok(plan) => plan,
-        Err(error) => return vec![Finding::fail("unit-files", error.to_string(), INSTALL)],
+        Err(error) => return vec![Finding::fail("unit-files", error.to_string(), next_for_service(&error))],
     };
     let wanted = plan.steps.iter().filter_map(|step| match step {
         Step::WriteFile { path, content, .. } => Some((path, content)),
@@ -147,6 +147,7 @@ fn linger(environment: &Environment, directory: &Path) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::advice::Observation;
 
     const UNIT: &str = "[Service]\nExecStart=\"/opt/50%% x/relay-hub\"\nRestart=on-failure\n";
 
@@ -188,7 +189,7 @@ mod tests {
         };
         let examined = |reach| Examined {
             socket: environment.socket(),
-            reach: Some(Reach::Listening),
+            reach: Some(Ok(())),
             service_reach: reach,
             service: ServiceView::Seen { manager: manager.clone(), units: vec![job.clone()] },
             bindir: Some(bindir.clone()),
@@ -202,13 +203,13 @@ mod tests {
                 .collect();
             lines.join("\n").replace(home.path().to_str().unwrap(), "HOME")
         };
-        insta::assert_snapshot!(told(Reach::Listening), @"
+        insta::assert_snapshot!(told(Ok(())), @"
         Ok service-manager: launchd (gui/501) answers -> None
         Ok unit-files: as this version installs them -> None
         Ok service: launchd (gui/501); dev.claude-relay.hub is running -> None
         ");
         fs::remove_file(bindir.join("relay-hub")).unwrap();
-        insta::assert_snapshot!(told(Reach::Abandoned), @r#"
+        insta::assert_snapshot!(told(Err(Observation::Refused)), @r#"
         Ok service-manager: launchd (gui/501) answers -> None
         Fail unit-files: HOME/Library/LaunchAgents/dev.claude-relay.hub.plist starts HOME/bin/relay-hub, which is not there -> Some("relayctl install-service")
         Fail service: dev.claude-relay.hub is loaded, but its socket was removed or replaced -> Some("launchctl bootout gui/501/dev.claude-relay.hub; relayctl install-service")

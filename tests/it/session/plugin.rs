@@ -134,7 +134,11 @@ fn the_plugins_files_say_what_the_documents_promise() {
         // With arguments there is no shell in between: it would cost each prompt a process, and the parent of what is
         // started must be Claude Code.
         assert_eq!(hook["command"], "${CLAUDE_PLUGIN_ROOT}/launch", "{event}");
-        let role = if hook["asyncRewake"] == true { "wait" } else { "hook" };
+        let role = match event.as_str() {
+            "SessionStart" | "Stop" => "wait",
+            "PreToolUse" => "allow",
+            _ => "hook",
+        };
         // Without its own words Claude Code calls a message an error of a hook, on the screen and to the model.
         assert_eq!(hook["rewakeSummary"].is_string() && hook["rewakeMessage"].is_string(), role == "wait", "{event}");
         assert_eq!(hook["args"], json!([role]), "{event}");

@@ -1,0 +1,99 @@
+//! Looks at the hub's socket: connects, and where that fails says what stands in the way.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::fs::Access;
+use rustix::io::Errno;
+
+use super::Observation;
+
+/// Connects to the hub and says nothing. A hub that is idle is started by it, none is disturbed.
+///
+/// # Errors
+/// What was seen instead of a hub of this user that listens.
+pub fn connect(socket: &Path) -> Result<UnixStream, Observation> {
+    let stream = UnixStream::connect(socket).map_err(|error| observe(&error, socket))?;
+    // Root can connect to everybody's; the hub would close the connection without a word.
+    match foreign(socket, 1) {
+        Some(foreign) => Err(foreign),
+        None => Ok(stream),
+    }
+}
+
+/// Returns what a failed connect to this socket means.
+pub fn observe(error: &io::Error, socket: &Path) -> Observation {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => Observation::Missing,
+        Some(Errno::CONNREFUSED) if is_no_socket(socket) => Observation::NoSocket,
+        Some(Errno::CONNREFUSED) => Observation::Refused,
+        Some(Errno::NOTDIR | Errno::NOTSOCK | Errno::PROTOTYPE) => Observation::NoSocket,
+        // A full backlog: somebody listens and accepts nobody.
+        Some(Errno::AGAIN) => Observation::Silent,
+        Some(Errno::PERM) => Observation::Forbidden,
+        Some(Errno::ACCESS) => foreign(socket, 2).or_else(|| denied(socket)).unwrap_or(Observation::Forbidden),
+        _ => Observation::Other { error: error.to_string() },
+    }
+}
+
+fn is_no_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+}
+
+/// Returns what of the socket, and of so many directories above it, is of another user.
+fn foreign(socket: &Path, depth: usize) -> Option<Observation> {
+    let uid = rustix::process::geteuid().as_raw();
+    socket.ancestors().take(depth).find_map(|path| {
+        let owner = fs::symlink_metadata(path).ok()?.uid();
+        (owner != uid).then(|| Observation::Foreign { path: path.to_owned(), owner })
+    })
+}
+
+/// Returns what keeps its owner out.
+fn denied(socket: &Path) -> Option<Observation> {
+    let closed = socket.ancestors().skip(1).filter(|path| rustix::fs::access(*path, Access::EXEC_OK).is_err());
+    // The highest one hides what is below it.
+    if let Some(directory) = closed.last() {
+        return Some(Observation::Denied { path: directory.to_owned(), mode: 0o700 });
+    }
+    let found = fs::symlink_metadata(socket).ok()?;
+    (found.mode() & 0o600 != 0o600).then(|| Observation::Denied { path: socket.to_owned(), mode: 0o600 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn each_way_of_not_being_there_is_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("hub.sock");
+        let look = || connect(&socket).err();
+        assert_eq!(look(), Some(Observation::Missing));
+        let listener = UnixListener::bind(&socket).unwrap();
+        assert_eq!(look(), None);
+        drop(listener);
+        assert_eq!(look(), Some(Observation::Refused));
+        fs::remove_file(&socket).unwrap();
+        fs::write(&socket, "").unwrap();
+        assert_eq!(look(), Some(Observation::NoSocket));
+        assert_eq!(observe(&Errno::PERM.into(), &socket), Observation::Forbidden);
+        assert_eq!(connect(&socket.join("below")).err(), Some(Observation::NoSocket));
+    }
+
+    #[test]
+    fn a_socket_without_permission_names_what_keeps_out() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("hub.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o000)).unwrap();
+        let seen = observe(&Errno::ACCESS.into(), &socket);
+        assert_eq!(seen, Observation::Denied { path: socket, mode: 0o600 });
+    }
+}

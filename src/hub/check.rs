@@ -1,0 +1,45 @@
+//! What a request must be, whatever the hub knows.
+
+use super::limits::ADDRESS_MAX_BYTES;
+use super::refusals::{self, Refused};
+use crate::protocol::{Ask, BODY_MAX_BYTES, Broadcast, TIMEOUT_MAX_S};
+
+/// Checks an ask.
+///
+/// # Errors
+/// Its text, its time or its address is out of bounds. A slug is cut; what it is made of must have a bound as well.
+pub(super) fn ask(ask: &Ask) -> Result<(), Refused> {
+    text(&ask.question)?;
+    timeout(ask.timeout_ms)?;
+    let bytes = ask.to.len();
+    if bytes <= ADDRESS_MAX_BYTES { Ok(()) } else { Err(refusals::address_too_long(bytes, ADDRESS_MAX_BYTES)) }
+}
+
+/// Checks a broadcast.
+///
+/// # Errors
+/// Its text or its time is out of bounds.
+pub(super) fn broadcast(broadcast: &Broadcast) -> Result<(), Refused> {
+    text(&broadcast.question)?;
+    timeout(broadcast.timeout_ms)
+}
+
+/// Checks a question's or a reply's text.
+///
+/// # Errors
+/// It is empty or over its limit.
+pub(super) fn text(text: &str) -> Result<(), Refused> {
+    if text.trim().is_empty() {
+        Err(refusals::empty_text())
+    } else if text.len() > BODY_MAX_BYTES {
+        Err(refusals::body_too_large(text.len()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks how long an ask is to stay open. One that is sent again may have less than a second left.
+fn timeout(timeout_ms: u64) -> Result<(), Refused> {
+    let bounds = 1..=TIMEOUT_MAX_S * 1000;
+    if bounds.contains(&timeout_ms) { Ok(()) } else { Err(refusals::timeout_out_of_bounds(timeout_ms)) }
+}

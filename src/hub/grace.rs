@@ -1,0 +1,186 @@
+//! The grace period: in the first seconds of a hub's life the clients of a former one are still coming back, so nobody is
+//! said to be missing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::asks::Asks;
+use super::effect::Caller;
+use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR};
+use super::refusals::{self, Refused};
+use crate::protocol::{Ask, AskId, AskState, Broadcast, ClientTag, Reply};
+
+/// How long the grace period lasts. Clients' longest pause between attempts to connect is shorter.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// What a waiting request takes beside its texts, in bytes.
+const DEFERRED_BYTES: usize = 512;
+
+/// A request that can wait for the end of the grace period.
+#[derive(Debug, Clone)]
+pub(super) enum Waiting {
+    /// An ask of a session that may be coming back.
+    Ask(Ask),
+    /// A broadcast: those who come back are to be asked as well.
+    Broadcast(Broadcast),
+    /// A reply to an ask whose asker may be coming back.
+    Reply(Reply),
+}
+
+impl Waiting {
+    /// Returns how many bytes it takes.
+    fn bytes(&self) -> u64 {
+        let text = match self {
+            Self::Ask(ask) => ask.question.len() + ask.to.len(),
+            Self::Broadcast(broadcast) => broadcast.question.len(),
+            Self::Reply(reply) => reply.text.len(),
+        };
+        (text + DEFERRED_BYTES) as u64
+    }
+
+    /// Returns whether its text counts as a reply and not as a question.
+    pub(super) const fn is_reply(&self) -> bool {
+        matches!(self, Self::Reply(_))
+    }
+
+    const fn is_broadcast(&self) -> bool {
+        matches!(self, Self::Broadcast(_))
+    }
+
+    /// Returns whether a former hub had accepted it.
+    pub(super) const fn is_bound(&self) -> bool {
+        matches!(self, Self::Ask(Ask { bound: Some(_), .. }))
+    }
+}
+
+/// A request that waits for the end of the grace period.
+#[derive(Debug, Clone)]
+pub(super) struct Deferred {
+    /// Who made it.
+    pub(super) caller: Caller,
+    /// The request.
+    pub(super) request: Waiting,
+    since: Instant,
+}
+
+impl Deferred {
+    /// Returns the request as it stands now: the time that an ask waited is not given to it again, since its asker has
+    /// counted from the start. A broadcast's time begins when its asks are opened.
+    pub(super) fn aged(self, now: Instant) -> Waiting {
+        let waited = u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+        let mut request = self.request;
+        if let Waiting::Ask(ask) = &mut request {
+            ask.timeout_ms = ask.timeout_ms.saturating_sub(waited).max(1);
+        }
+        request
+    }
+}
+
+/// What waits for the end of the grace period, and what sessions have reported that this hub does not know.
+#[derive(Debug, Clone)]
+pub(super) struct Grace {
+    until: Option<Instant>,
+    deferred: Vec<Deferred>,
+    /// What waited, from the end of the grace period until all of it was handled.
+    due: Option<VecDeque<Deferred>>,
+    /// The asks that sessions have received from a former hub, and how far these have come.
+    reported: BTreeMap<(ClientTag, AskId), AskState>,
+}
+
+impl Grace {
+    /// Begins the grace period.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { until: Some(now + GRACE), deferred: Vec::new(), due: None, reported: BTreeMap::new() }
+    }
+
+    /// Returns whether clients of a former hub may still be coming back.
+    pub(super) const fn is_on(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Returns when the grace period ends.
+    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Lets a request wait; its text takes room like those of open asks.
+    ///
+    /// # Errors
+    /// There is no room, or as many broadcasts of the client wait as may.
+    pub(super) fn defer(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        caller: Caller,
+        request: Waiting,
+        asks: &mut Asks,
+    ) -> Result<(), Refused> {
+        let own = |deferred: &&Deferred| deferred.caller.tag == caller.tag && deferred.request.is_broadcast();
+        let broadcasts = self.deferred.iter().filter(own).count();
+        if request.is_broadcast() && broadcasts >= BROADCASTS_WAITING_MAX {
+            return Err(refusals::too_many_waiting(broadcasts));
+        }
+        let is_returning = request.is_bound() || request.is_reply();
+        let quota = asks.quota_mut(request.is_reply());
+        quota.check(limits, caller.tag, request.bytes(), is_returning)?;
+        quota.add(caller.tag, request.bytes());
+        self.deferred.push(Deferred { caller, request, since: now });
+        Ok(())
+    }
+
+    /// Takes the waiting requests that need wait no longer, in their order, and gives their room back.
+    pub(super) fn take(&mut self, mut is_ready: impl FnMut(&Deferred) -> bool, asks: &mut Asks) -> Vec<Deferred> {
+        let taken: Vec<Deferred> = self.deferred.extract_if(.., |deferred| is_ready(deferred)).collect();
+        for Deferred { caller, request, .. } in &taken {
+            asks.quota_mut(request.is_reply()).take(caller.tag, request.bytes());
+        }
+        taken
+    }
+
+    /// Records that a session has an ask that no asker has told this hub of yet, of as many as may be open.
+    pub(super) fn report(&mut self, limits: &Limits, peer: ClientTag, id: AskId, state: AskState) {
+        let most = limits.open_asks.saturating_mul(OPEN_ASKS_FACTOR);
+        if (self.reported.len() as u64) < most || self.reported.contains_key(&(peer, id)) {
+            self.reported.insert((peer, id), state);
+        }
+    }
+
+    /// Takes what a session has reported of an ask.
+    pub(super) fn take_report(&mut self, peer: ClientTag, id: AskId) -> Option<AskState> {
+        self.reported.remove(&(peer, id))
+    }
+
+    /// Returns what a session has reported of an ask.
+    pub(super) fn reported(&self, peer: ClientTag, id: AskId) -> Option<AskState> {
+        self.reported.get(&(peer, id)).copied()
+    }
+
+    /// Ends the grace period when its time has come, and returns whether it has: what waited is due then.
+    pub(super) fn handle_timeout(&mut self, now: Instant, asks: &mut Asks) -> bool {
+        let has_come = self.until.is_some_and(|until| until <= now);
+        if has_come {
+            self.until = None;
+            // Replies last, since asks make them known.
+            let mut deferred = self.take(|_| true, asks);
+            deferred.sort_by_key(|deferred| deferred.request.is_reply());
+            self.due = Some(deferred.into());
+        }
+        has_come
+    }
+
+    /// Returns whether the grace period has ended and what waited is being handled.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Takes the next request that has waited long enough.
+    pub(super) fn pop_due(&mut self) -> Option<Deferred> {
+        self.due.as_mut()?.pop_front()
+    }
+
+    /// Once all that waited was handled: takes the reports that no asker has confirmed.
+    pub(super) fn finish(&mut self) -> Option<impl Iterator<Item = (ClientTag, AskId)> + use<>> {
+        self.due.take_if(|due| due.is_empty())?;
+        Some(std::mem::take(&mut self.reported).into_keys())
+    }
+}

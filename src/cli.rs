@@ -35,6 +35,7 @@ mod peers;
 pub mod programs;
 mod question;
 mod service_view;
+mod setup;
 mod status;
 mod watch;
 mod wording;
@@ -89,6 +90,7 @@ macro_rules! commands {
 
 commands! {
     Demo(demo::DemoArgs),
+    Setup(setup::SetupArgs),
     Hub(hub::HubArgs),
     InstallService(install::InstallArgs),
     UninstallService(install::UninstallArgs),

@@ -318,6 +318,7 @@ impl ProgramError {
     /// Returns what to do now.
     fn next(&self) -> String {
         match self {
+            Self::Limit { given: "RELAY_LIMITS", .. } => "unset RELAY_LIMITS".to_owned(),
             Self::Limit { .. } => "relay-hub --help".to_owned(),
             Self::Log(_) => "unset RELAY_LOG".to_owned(),
             Self::Socket(error) => next_for_socket(error),

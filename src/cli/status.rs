@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(report.failure().unwrap().next, "systemctl --user restart relay.socket");
         insta::assert_snapshot!(shown(&report, true), @r#"
         --- stdout
-        {"schema":1,"type":"status","socket":"/run/user/1000/relay/hub.sock","reachable":false,"names":[],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[{"what":"relay.socket is active, but its socket was removed or replaced","next":"systemctl --user restart relay.socket"}]}
+        {"schema":1,"type":"status","socket":"/home/ada/.relay/hub.sock","reachable":false,"names":[],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[{"what":"relay.socket is active, but its socket was removed or replaced","next":"systemctl --user restart relay.socket"}]}
         --- stderr
         "#);
     }

@@ -1,6 +1,7 @@
 //! The one thread that a program runs on.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -10,6 +11,8 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 /// # Errors
 /// The system has no more descriptors.
 pub fn new() -> io::Result<LocalRuntime> {
+    // What watches signals makes two of its own later, and panics where it cannot.
+    let _room = [UnixStream::pair()?, UnixStream::pair()?];
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 

@@ -31,7 +31,7 @@ impl BroadcastArgs {
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = self.question.text(std::io::stdin())?;
         let exchange = async |hub: &_, events: &mut _, out: &mut _| self.exchange(hub, text, events, out).await;
-        context.converse(Err(CliError::Withdrawn), exchange).await
+        context.converse(exchange).await
     }
 
     async fn exchange(

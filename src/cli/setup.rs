@@ -130,6 +130,9 @@ impl SetupArgs {
     /// Says what will be done. A dry run is asked for it, so there it is data.
     fn announce(&self, parts: &[Part], out: &mut Output) -> Result<(), CliError> {
         for part in parts {
+            if part.plan.steps.is_empty() {
+                continue;
+            }
             if !self.dry_run {
                 out.say(&Line::of(&format!("{}: {}", part.title, count(&part.plan))));
                 continue;
@@ -144,13 +147,14 @@ impl SetupArgs {
 }
 
 fn count(plan: &Plan) -> String {
-    let files = plan.steps.iter().filter(|step| matches!(step, Step::WriteFile { .. })).count();
-    let commands = plan.steps.iter().filter(|step| matches!(step, Step::Run(_))).count();
-    match (files, commands) {
-        (0, n) => format!("{n} commands at most"),
-        (n, 0) => format!("{n} files"),
-        (n, m) => format!("{n} files, {m} commands at most"),
-    }
+    let steps = |is: fn(&Step) -> bool| plan.steps.iter().filter(|step| is(step)).count();
+    let parts = [
+        (steps(|step| matches!(step, Step::WriteFile { .. })), "files to write"),
+        (steps(|step| matches!(step, Step::RemoveFile { .. })), "files to remove"),
+        (steps(|step| matches!(step, Step::Run(_))), "commands to run"),
+    ];
+    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    format!("at most {}", parts.join(", "))
 }
 
 fn without_manager(error: &ServiceError, dry_run: bool) -> String {
@@ -162,12 +166,19 @@ fn without_manager(error: &ServiceError, dry_run: bool) -> String {
 fn perform(parts: &[Part], commands: &mut SystemCommands, out: &mut Output) -> Result<bool, CliError> {
     let mut changed = false;
     for part in parts {
-        let tell = |step: &Step, effect| {
-            if effect != Effect::Unchanged && !matches!(step, Step::MakeDirectory { .. }) {
-                out.say(&Line::of(&format!("  {}", step_done(step))));
-            }
+        let (mut written, mut removed) = (0, 0);
+        let tell = |step: &Step, effect| match (step, effect) {
+            (_, Effect::Unchanged) | (Step::MakeDirectory { .. } | Step::RemoveEmptyDirectory { .. }, _) => {}
+            (Step::WriteFile { .. }, _) => written += 1,
+            (Step::RemoveFile { .. } | Step::RemoveDeadSocket { .. }, _) => removed += 1,
+            (Step::Run(_), _) => out.say(&Line::of(&format!("  {}", step_done(step)))),
         };
         changed |= part.plan.perform(commands, tell).map_err(ServiceError::from)?;
+        for (n, what) in [(written, "written"), (removed, "removed")] {
+            if n > 0 {
+                out.say(&Line::of(&format!("  {n} files {what}")));
+            }
+        }
     }
     Ok(changed)
 }

@@ -34,8 +34,14 @@ impl WatchArgs {
     /// No hub answers, or it cannot be watched.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
-        let follow = async |hub: &_, events: &mut _, out: &mut _| self.follow(hub, events, out).await;
-        context.converse(Ok(Exit::Done), follow).await
+        let follow = async |hub: &_, events: &mut _, out: &mut Output| {
+            let unread = out.unread();
+            tokio::select! {
+                followed = self.follow(hub, events, out) => followed,
+                () = unread => Ok(Exit::Done),
+            }
+        };
+        context.converse(follow).await
     }
 
     async fn follow(&self, hub: &HubClient, events: &mut Events, out: &mut Output) -> Result<Exit, CliError> {

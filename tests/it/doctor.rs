@@ -297,7 +297,7 @@ fn a_hub_of_an_older_version_is_named_by_the_doctor_and_by_the_status() {
     assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
 
     let directory = tempfile::tempdir().unwrap();
-    let path = format!("{}:/usr/bin:/bin", Path::new(RELAYCTL).parent().unwrap().display());
+    let path = format!("{}:/usr/bin:/bin", std::path::Path::new(RELAYCTL).parent().unwrap().display());
     let shell = |line: &str| {
         let mut shell = Command::new("sh");
         shell.args(["-c", line]).env("RELAY_SOCKET", hub.socket()).env("PATH", &path);

@@ -79,6 +79,7 @@ const LAYERS: &[Layer] = &[
             "service",
             "logging",
             "runtime",
+            "watched",
         ],
         must_not_say: &[],
     },

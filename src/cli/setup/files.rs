@@ -79,12 +79,24 @@ pub(super) fn remove(environment: &Environment) -> Result<Plan, PathError> {
     directories.extend(["packaging/plugin/skills", "packaging", ""].map(Path::new));
     directories.sort_by_key(|directory| std::cmp::Reverse(directory.components().count()));
     directories.dedup();
-    steps.extend(directories.iter().map(|path| Step::RemoveEmptyDirectory { path: data.join(path) }));
+    let below = |path: &&Path| if path.as_os_str().is_empty() { data.clone() } else { data.join(path) };
+    steps.extend(directories.iter().map(below).map(|path| Step::RemoveEmptyDirectory { path }));
     let is_log = |name: &str| name.starts_with("relay-") && name.ends_with(".log") || name == "hub.stderr.log";
     let found = fs::read_dir(&logs).into_iter().flatten().flatten();
     let found = found.filter(|entry| entry.file_name().to_str().is_some_and(is_log));
     steps.extend(found.map(|entry| Step::RemoveFile { path: entry.path() }));
-    steps.push(Step::RemoveEmptyDirectory { path: logs });
+    steps.push(Step::RemoveEmptyDirectory { path: logs.clone() });
+    // What was made on the way to them.
+    steps.extend(
+        [&data, &logs]
+            .into_iter()
+            .filter_map(|path| path.parent())
+            .map(Path::to_owned)
+            .map(|path| Step::RemoveEmptyDirectory { path }),
+    );
+    let socket = environment.service_socket()?;
+    steps.push(Step::RemoveDeadSocket { path: socket.clone() });
+    steps.extend(socket.parent().map(|path| Step::RemoveEmptyDirectory { path: path.to_owned() }));
     Ok(Plan { steps })
 }
 

@@ -140,8 +140,16 @@ const ENVIRONMENTS: &[State] = &[
 /// Without a service manager and a runtime directory.
 const CONTAINER: &[State] = &[
     state("no hub", "", Cured),
-    state("hub killed", "relayctl hub start; kill -KILL $(relayctl status --json | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p')", Cured),
-    state("hub stopped by a signal", "relayctl hub start; kill -STOP $(relayctl status --json | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p')", Cured),
+    state(
+        "hub killed",
+        "relayctl hub start; kill -KILL $(relayctl status --json | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p')",
+        Cured,
+    ),
+    state(
+        "hub stopped by a signal",
+        "relayctl hub start; kill -STOP $(relayctl status --json | sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p')",
+        Cured,
+    ),
     state("socket removed", "relayctl hub start; rm ~/.relay/hub.sock", Cured),
     state("directory open to others", "mkdir -m 755 ~/.relay", Cured),
     state("file in place of the directory", "touch ~/.relay", Cured),
@@ -207,7 +215,8 @@ fn expect_all(states: &[State]) {
         Ok(manager) => Installed::with(manager),
         Err(why) => return crate::support::user_manager::skipped("broken_states", &why),
     };
-    let user = User { manager: &relay.manager, bindir: relay.program("relayctl").parent().unwrap() };
+    let bindir = relay.bindir();
+    let user = User { manager: &relay.manager, bindir };
     foreign_hub(&relay.manager);
     for state in states {
         user.expect(state);
@@ -275,7 +284,8 @@ fn a_container_is_cured_by_its_advice() {
 #[test]
 fn a_sandbox_without_sockets_is_named_at_once() {
     let relay = Installed::with(user_manager!());
-    let user = User { manager: &relay.manager, bindir: relay.program("relayctl").parent().unwrap() };
+    let bindir = relay.bindir();
+    let user = User { manager: &relay.manager, bindir };
     let said = user.run(
         "systemd-run --user --quiet --pipe --wait -p SystemCallFilter=~socket -p SystemCallErrorNumber=EPERM \
          $B/relayctl ask backend '?'",

@@ -40,8 +40,11 @@ pub enum Observation {
         /// The user's id.
         owner: u32,
     },
-    /// What is there is no socket.
-    NoSocket,
+    /// What is there is no socket, or no directory above it.
+    NoSocket {
+        /// What is in the way.
+        path: PathBuf,
+    },
     /// Somebody listens and does not answer.
     Silent,
     /// The hub ends each time it is started.
@@ -62,9 +65,11 @@ impl Observation {
     /// Returns whether waiting cannot change it: whoever sees it says so at once.
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::Denied { .. } | Self::Forbidden | Self::Foreign { .. } | Self::NoSocket | Self::Failing { .. } => {
-                true
-            }
+            Self::Denied { .. }
+            | Self::Forbidden
+            | Self::Foreign { .. }
+            | Self::NoSocket { .. }
+            | Self::Failing { .. } => true,
             Self::Missing | Self::Refused | Self::Silent | Self::Other { .. } => false,
         }
     }
@@ -114,7 +119,7 @@ pub fn advise(seen: &Observation, place: Place<'_>, starter: Starter<'_>) -> Adv
         Observation::Denied { path, .. } => format!("the mode of {} keeps you out", path.display()),
         Observation::Forbidden => "this process may not use Unix sockets, as in a sandbox".to_owned(),
         Observation::Foreign { path, owner } => format!("{} belongs to user {owner}, not to you", path.display()),
-        Observation::NoSocket => format!("{socket}{named} is no socket"),
+        Observation::NoSocket { path } => format!("{} is in the way of the hub's socket{named}", path.display()),
         Observation::Silent => format!("the hub at {socket}{named} does not answer"),
         Observation::Failing { reason, .. } => format!("the hub cannot start: {reason}"),
         Observation::Other { error } => format!("{socket}{named} cannot be connected to: {error}"),
@@ -131,9 +136,9 @@ fn next(seen: &Observation, place: Place<'_>, starter: Starter<'_>) -> String {
             Some(name) => unnamed(name),
             None => format!("sudo chown -R \"$(id -u)\" {}", quoted(path)),
         },
-        Observation::NoSocket => match place.named_by {
+        Observation::NoSocket { path } => match place.named_by {
             Some(name) => unnamed(name),
-            None => format!("rm {} && {REPAIR}", quoted(place.socket)),
+            None => format!("mv {0} {0}.old && {REPAIR}", quoted(path)),
         },
         Observation::Missing | Observation::Refused => match (place.named_by, starter) {
             (Some(_), _) => format!("{START_HUB} --socket {}", quoted(place.socket)),
@@ -234,7 +239,7 @@ mod tests {
             Observation::Denied { path: directory.clone(), mode: 0o700 },
             Observation::Forbidden,
             Observation::Foreign { path: directory, owner: 7 },
-            Observation::NoSocket,
+            Observation::NoSocket { path: "/run/user/1/relay".into() },
             Observation::Silent,
             Observation::Failing { reason: "no such limit".to_owned(), next: by_hand("correct it") },
             Observation::Other { error: "no memory".to_owned() },
@@ -263,8 +268,8 @@ mod tests {
             told(&Observation::Silent, None, Starter::Nobody),
             told(&Observation::Missing, Some("RELAY_SOCKET"), manager(Some("relayctl install-service"))),
             told(&Observation::Silent, Some("RELAY_SOCKET"), Starter::Nobody),
-            told(&Observation::NoSocket, Some("RELAY_SOCKET"), Starter::Unknown),
-            told(&Observation::NoSocket, Some("--socket"), Starter::Unknown),
+            told(&Observation::NoSocket { path: "/etc/passwd".into() }, Some("RELAY_SOCKET"), Starter::Unknown),
+            told(&Observation::NoSocket { path: "/etc/passwd".into() }, Some("--socket"), Starter::Unknown),
         ];
         insta::assert_snapshot!(said.join("\n"), @"
         no hub listens: there is no socket at /run/user/1/relay/hub.sock -> relayctl hub start

@@ -12,6 +12,14 @@ pub const CHANNEL_FLAG: &str = "--dangerously-load-development-channels";
 /// The flag that does not help: see [`CHANNEL_FLAG`].
 pub const APPROVED_FLAG: &str = "--channels";
 
+/// The variable with which a user has Claude Code ask about each call of relay's own tools: `RELAY_ALLOW_TOOLS=off`.
+pub const ALLOW_VARIABLE: &str = "RELAY_ALLOW_TOOLS";
+
+/// Returns whether this value of [`ALLOW_VARIABLE`] has the plugin allow relay's own tools; without one it does.
+pub fn allows_tools(value: Option<&str>) -> bool {
+    !value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "off" | "0" | "false" | "no"))
+}
+
 /// Our entries behind the flag: the plugin's, and the server's of a project without the plugin. A server that is
 /// configured under another name is not told which, so its user sets `RELAY_CHANNEL`.
 const PLUGIN_ENTRY: &str = "plugin:relay@";

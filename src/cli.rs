@@ -33,6 +33,7 @@ mod peers;
 pub mod programs;
 mod question;
 mod service_view;
+mod setup;
 mod status;
 mod watch;
 mod wording;
@@ -87,6 +88,7 @@ macro_rules! commands {
 
 commands! {
     Demo(demo::DemoArgs),
+    Setup(setup::SetupArgs),
     Hub(hub::HubArgs),
     InstallService(install::InstallArgs),
     UninstallService(install::UninstallArgs),
@@ -142,14 +144,12 @@ impl Context {
         }))
     }
 
-    /// Talks with the hub until that is over or the user interrupts it, and leaves in order, which withdraws what is
-    /// still open.
+    /// Talks with the hub until that is over or a signal ends it, and leaves in order, which withdraws what is still open.
     ///
     /// # Errors
-    /// There is no place where the hub could listen, the talk failed, or `interrupted` is an error.
+    /// There is no place where the hub could listen, the talk failed, or a signal came.
     async fn converse(
         &mut self,
-        interrupted: Result<Exit, CliError>,
         talk: impl AsyncFnOnce(&mut HubClient, &mut Output) -> Result<Exit, CliError>,
     ) -> Result<Exit, CliError> {
         let mut interrupt = Interrupt::listen()?;
@@ -158,7 +158,7 @@ impl Context {
         let result = tokio::select! {
             result = talk(&mut hub, &mut self.out) => result.map_err(|error| explained(error, &environment)),
             refusal = diagnosis::start_that_fails(environment.clone()) => Err(refusal.into()),
-            () = interrupt.wait() => interrupted,
+            signal = interrupt.wait() => Err(CliError::Signalled(signal)),
         };
         hub.bye().await;
         result
@@ -186,7 +186,14 @@ pub fn main() -> ExitCode {
                 Log::default()
             });
             let mut context = Context { socket: cli.socket, out };
-            perform(cli.command, &mut context).unwrap_or_else(|error| context.out.fail(&error))
+            match perform(cli.command, &mut context) {
+                Ok(exit) => exit,
+                Err(CliError::Signalled(signal)) => {
+                    interrupt::die_of(signal);
+                    Exit::Failed
+                }
+                Err(error) => context.out.fail(&error),
+            }
         }
         Err(error) => explain_usage(&error, &next_after_wrong_usage(std::env::args_os().skip(1)), &mut out),
     };
@@ -205,6 +212,10 @@ fn explain_usage(error: &clap::Error, next: &str, out: &mut Output) -> Exit {
     }
     let text = error.render().to_string();
     let said = text.trim_end().trim_end_matches("For more information, try '--help'.").trim_end();
+    // What asks for JSON reads JSON, whatever else is wrong with it.
+    if std::env::args_os().any(|argument| argument == "--json") {
+        out.print_usage_error(said, next);
+    }
     out.say(&Line::of(said));
     out.say(&Line::of(&format!("next: {next}")));
     Exit::Usage

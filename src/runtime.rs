@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -13,6 +14,8 @@ use tokio::time::{Sleep, sleep_until};
 /// # Errors
 /// The system has no more descriptors.
 pub fn new() -> io::Result<LocalRuntime> {
+    // What watches signals makes two of its own later, and panics where it cannot.
+    let _room = [UnixStream::pair()?, UnixStream::pair()?];
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 

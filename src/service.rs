@@ -3,6 +3,7 @@
 //! [`install`] and [`uninstall`] are pure: they return a [`Plan`], for either manager on any machine. What a manager is
 //! told stands in the files of `service/`, which packages use as well.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -168,10 +169,21 @@ pub fn bindir(program: &Path) -> Result<PathBuf, ServiceError> {
     let directory = resolved.parent().unwrap_or(Path::new("/")).to_owned();
     let hub = directory.join(HUB).metadata();
     if hub.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0) {
-        Ok(directory)
+        Ok(lasting(directory, std::env::var_os("PATH")))
     } else {
         Err(ServiceError::NoHub { directory })
     }
+}
+
+/// Returns the directory of `path` that leads to the programs in this one, if there is one: a package manager's links stay
+/// when the next version is installed, and what they lead to goes.
+fn lasting(directory: PathBuf, path: Option<OsString>) -> PathBuf {
+    let leads_here = |link: &PathBuf| {
+        let is_same = |name: &str| link.join(name).canonicalize().is_ok_and(|file| file == directory.join(name));
+        link.is_absolute() && is_same(HUB) && is_same("relayctl")
+    };
+    let links = path.iter().flat_map(|path| std::env::split_paths(path).collect::<Vec<_>>());
+    links.into_iter().find(leads_here).unwrap_or(directory)
 }
 
 /// Why the service is not installed, removed or seen.

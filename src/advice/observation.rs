@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -28,12 +28,15 @@ pub fn connect(socket: &Path) -> Result<UnixStream, Observation> {
 pub fn observe(error: &io::Error, socket: &Path) -> Observation {
     match Errno::from_io_error(error) {
         Some(Errno::NOENT) => Observation::Missing,
-        Some(Errno::CONNREFUSED) if is_no_socket(socket) => Observation::NoSocket,
-        Some(Errno::CONNREFUSED) => Observation::Refused,
-        Some(Errno::NOTDIR | Errno::NOTSOCK | Errno::PROTOTYPE) => Observation::NoSocket,
+        Some(Errno::CONNREFUSED) if !is_no_socket(socket) => Observation::Refused,
+        Some(Errno::CONNREFUSED | Errno::NOTSOCK | Errno::PROTOTYPE) => {
+            Observation::NoSocket { path: socket.to_owned() }
+        }
+        Some(Errno::NOTDIR) => Observation::NoSocket { path: no_directory(socket) },
         // A full backlog: somebody listens and accepts nobody.
         Some(Errno::AGAIN) => Observation::Silent,
-        Some(Errno::PERM) => Observation::Forbidden,
+        // A filter of system calls says the one or the other.
+        Some(Errno::PERM | Errno::AFNOSUPPORT) => Observation::Forbidden,
         Some(Errno::ACCESS) => foreign(socket, 2).or_else(|| denied(socket)).unwrap_or(Observation::Forbidden),
         _ => Observation::Other { error: error.to_string() },
     }
@@ -41,6 +44,12 @@ pub fn observe(error: &io::Error, socket: &Path) -> Observation {
 
 fn is_no_socket(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+}
+
+/// Returns the highest of what is above the socket that is no directory.
+fn no_directory(socket: &Path) -> PathBuf {
+    let above: Vec<&Path> = socket.ancestors().skip(1).collect();
+    above.into_iter().rev().find(|path| !path.is_dir()).unwrap_or(socket).to_owned()
 }
 
 /// Returns what of the socket, and of so many directories above it, is of another user.
@@ -81,9 +90,10 @@ mod tests {
         assert_eq!(look(), Some(Observation::Refused));
         fs::remove_file(&socket).unwrap();
         fs::write(&socket, "").unwrap();
-        assert_eq!(look(), Some(Observation::NoSocket));
+        let in_the_way = Some(Observation::NoSocket { path: socket.clone() });
+        assert_eq!(look(), in_the_way);
         assert_eq!(observe(&Errno::PERM.into(), &socket), Observation::Forbidden);
-        assert_eq!(connect(&socket.join("below")).err(), Some(Observation::NoSocket));
+        assert_eq!(connect(&socket.join("below")).err(), in_the_way);
     }
 
     #[test]

@@ -11,8 +11,7 @@ use std::process::ExitCode;
 use serde::Deserialize;
 use serde_json::json;
 
-/// The variable that switches it off.
-pub const SWITCH: &str = "RELAY_ALLOW_TOOLS";
+use crate::claude_code::{ALLOW_VARIABLE, allows_tools};
 
 /// How the plugin's tools are called in Claude Code: plugin `relay`, server `relay`, and our tools' common beginning.
 const OWN_TOOLS: &str = "mcp__plugin_relay_relay__relay_";
@@ -26,19 +25,14 @@ struct Input {
     tool_name: String,
 }
 
-/// Returns whether this value of [`SWITCH`] lets the tools be allowed; without one they are.
-pub fn is_on(switch: Option<&str>) -> bool {
-    !switch.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "off" | "0" | "false" | "no"))
-}
-
 /// Returns the JSON that allows the call of this tool; none where it is not ours, or where it is switched off.
 pub fn answer(tool: &str, switch: Option<&str>) -> Option<String> {
     let is_own = tool.strip_prefix(OWN_TOOLS).is_some_and(|rest| !rest.is_empty());
-    (is_own && is_on(switch)).then(|| {
+    (is_own && allows_tools(switch)).then(|| {
         let decision = json!({"hookSpecificOutput": {
             "hookEventName": "PreToolUse",
             "permissionDecision": "allow",
-            "permissionDecisionReason": format!("claude-relay's own tool ({SWITCH}=off asks each time)"),
+            "permissionDecisionReason": format!("claude-relay's own tool ({ALLOW_VARIABLE}=off asks each time)"),
         }});
         decision.to_string()
     })
@@ -49,7 +43,7 @@ pub fn run() -> ExitCode {
     let mut bytes = Vec::new();
     let read = io::stdin().take(INPUT_MAX_BYTES).read_to_end(&mut bytes);
     let input = read.ok().and_then(|_| serde_json::from_slice::<Input>(&bytes).ok());
-    let switch = env::var(SWITCH).ok();
+    let switch = env::var(ALLOW_VARIABLE).ok();
     if let Some(text) = input.and_then(|input| answer(&input.tool_name, switch.as_deref())) {
         let _client_has_gone = writeln!(io::stdout(), "{text}");
     }

@@ -31,13 +31,18 @@ impl AskArgs {
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = self.question.text(std::io::stdin())?;
         let exchange = async |hub: &mut _, out: &mut _| self.exchange(hub, text, out).await;
-        context.converse(Err(CliError::Withdrawn), exchange).await
+        context.converse(exchange).await
     }
 
     async fn exchange(&self, hub: &mut HubClient, text: String, out: &mut Output) -> Result<Exit, CliError> {
         let asked = hub.ask(self.name.clone(), text, self.question.timeout).await?;
         let waited = wording::exact(self.question.timeout);
-        out.say_progress(&waiting(&asked, &waited));
+        if asked.state == AskState::Held {
+            // A script waits as well, and whoever reads its log should know for what.
+            out.say(&waiting(&asked, &waited));
+        } else {
+            out.say_progress(&waiting(&asked, &waited));
+        }
         let outcome = outcome_of(asked.ask_id, async || hub.next_event().await).await;
         if out.is_json() {
             out.print_json("outcome", &OutcomeView::of(&outcome))?;
@@ -68,7 +73,7 @@ async fn outcome_of(ask: AskId, mut next_event: impl AsyncFnMut() -> ClientEvent
 }
 
 fn waiting(asked: &AcceptedAsk, waited: &str) -> Line {
-    let held = if asked.state == AskState::Held { ", it sees this at its next prompt or relay call" } else { "" };
+    let held = if asked.state == AskState::Held { ", which sees this at its next prompt only" } else { "" };
     Line::of(&format!("asked {}{held}, waiting ({waited})…", asked.to))
 }
 
@@ -161,7 +166,7 @@ mod tests {
         let asked = AcceptedAsk { state: AskState::Held, ..asked };
         assert_eq!(
             waiting(&asked, "2m").as_str(),
-            "asked backend, it sees this at its next prompt or relay call, waiting (2m)…"
+            "asked backend, which sees this at its next prompt only, waiting (2m)…"
         );
     }
 }

@@ -30,7 +30,7 @@ impl BroadcastArgs {
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = self.question.text(std::io::stdin())?;
         let exchange = async |hub: &mut _, out: &mut _| self.exchange(hub, text, out).await;
-        context.converse(Err(CliError::Withdrawn), exchange).await
+        context.converse(exchange).await
     }
 
     async fn exchange(&self, hub: &mut HubClient, text: String, out: &mut Output) -> Result<Exit, CliError> {

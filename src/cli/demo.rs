@@ -33,12 +33,12 @@ impl DemoArgs {
         let programs = Programs::beside_this()?;
         let mut stage = tokio::select! {
             biased;
-            () = interrupt.wait() => return Err(CliError::Interrupted),
+            signal = interrupt.wait() => return Err(CliError::Signalled(signal)),
             stage = Stage::open(&programs) => stage.map_err(|broken| broken.at("the hub and three sessions start"))?,
         };
         let result = tokio::select! {
             biased;
-            () = interrupt.wait() => Err(CliError::Interrupted),
+            signal = interrupt.wait() => Err(CliError::Signalled(signal)),
             result = Play::new(&mut stage, &mut context.out).perform() => result,
         };
         if let Err(CliError::Demo { .. }) = &result {

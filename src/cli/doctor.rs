@@ -4,7 +4,7 @@
 //! `--fix` may do is a [`Fix`] of the finding, and `repair` is the only place that does it. The report holds no message
 //! text, no key and no name of a session, so that it can be pasted into an issue.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -16,7 +16,7 @@ use super::output::{Format, Line, Output};
 use super::service_view::{Fix, ServiceView};
 use crate::advice::Observation;
 use crate::paths::{Environment, PathError};
-use crate::service::SystemCommands;
+use crate::service::{self, SystemCommands};
 
 mod claude;
 mod finding;
@@ -68,7 +68,8 @@ impl Examined {
         // After connecting, which may have started the hub.
         let service = ServiceView::look(&environment);
         let program = std::env::current_exe().and_then(|program| program.canonicalize());
-        let bindir = program.ok().and_then(|program| Some(program.parent()?.to_owned()));
+        let own = program.as_ref().ok().and_then(|program| Some(program.parent()?.to_owned()));
+        let bindir = program.as_ref().ok().and_then(|program| service::bindir(program).ok()).or(own);
         let commands = SystemCommands::new(&environment).with_limit(COMMAND_PATIENCE);
         Self { environment, socket, reach, service_reach, service, bindir, commands }
     }
@@ -99,6 +100,12 @@ impl DoctorArgs {
         }
         verdict(&findings)
     }
+}
+
+/// Returns what the shell finds instead of the programs in `bindir`, and what makes it find them.
+pub(super) fn programs_in_path(bindir: &Path, path: impl Iterator<Item = PathBuf>) -> Option<(String, String)> {
+    let finding = programs::in_path(bindir, path);
+    Some((finding.what, finding.cure?))
 }
 
 async fn examine(environment: &Environment) -> Vec<Finding> {

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use tokio::signal::unix::SignalKind;
+
 use crate::activation::ActivationError;
 use crate::advice::startup::{CHECK_LIMITS, INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
 use crate::advice::{by_hand, pasteable};
@@ -84,9 +86,6 @@ pub(super) enum CliError {
     /// A broadcast found no session.
     #[error("nobody is connected")]
     NobodyThere,
-    /// The user gave up waiting.
-    #[error("withdrawn")]
-    Withdrawn,
     /// There is no place for the socket: no hub can be reached.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -173,9 +172,9 @@ pub(super) enum CliError {
         /// What cures the first of them.
         next: String,
     },
-    /// The user ended the demo.
-    #[error("interrupted")]
-    Interrupted,
+    /// A signal asks the program to end: it dies of it and says nothing.
+    #[error("ended by a signal")]
+    Signalled(SignalKind),
 }
 
 impl From<Refusal> for CliError {
@@ -230,7 +229,6 @@ impl CliError {
             Self::NobodyThere => Some(ErrorCode::PeerNotFound),
             Self::Path(_) => Some(ErrorCode::HubUnreachable),
             Self::Incomplete(_)
-            | Self::Withdrawn
             | Self::Service(_)
             | Self::Program(_)
             | Self::Obstacle { .. }
@@ -247,7 +245,7 @@ impl CliError {
             | Self::LogFiles { .. }
             | Self::Directory { .. }
             | Self::Unhealthy { .. }
-            | Self::Interrupted => None,
+            | Self::Signalled(_) => None,
         }
     }
 
@@ -262,7 +260,7 @@ impl CliError {
             }
             Self::Unanswered { .. } | Self::Incomplete(_) => "relayctl peers".to_owned(),
             Self::NobodyThere => by_hand("start claude in a project; without the plugin first: relayctl setup"),
-            Self::Withdrawn => "relayctl status".to_owned(),
+            Self::Signalled(_) => "relayctl status".to_owned(),
             Self::Path(error) => next_for_path(error),
             Self::Service(error) => next_for_service(error),
             Self::Program(error) => error.next(),
@@ -278,7 +276,6 @@ impl CliError {
             Self::LogFiles { .. } => by_hand("name a directory with files like relay-2026-02-28.log that you can read"),
             Self::Directory { .. } => by_hand("name a directory that you can write to"),
             Self::Unhealthy { next, .. } | Self::Obstacle { next, .. } => pasteable(next),
-            Self::Interrupted => "relayctl demo".to_owned(),
         }
     }
 }
@@ -314,6 +311,7 @@ impl ProgramError {
     /// Returns what to do now.
     fn next(&self) -> String {
         match self {
+            Self::Limit { given: "RELAY_LIMITS", .. } => "unset RELAY_LIMITS".to_owned(),
             Self::Limit { .. } => "relay-hub --help".to_owned(),
             Self::Log(_) => "unset RELAY_LOG".to_owned(),
             Self::Socket(error) => next_for_socket(error),

@@ -14,7 +14,7 @@ use super::error::{CliError, Exit};
 use super::output::Line;
 use super::service_view::ServiceView;
 use super::{Context, diagnosis, hubs};
-use crate::advice::quoted;
+use crate::advice::{START_HUB, quoted};
 use crate::paths::Environment;
 use crate::service;
 
@@ -85,7 +85,7 @@ pub(super) async fn start(environment: &Environment) -> Result<String, CliError>
     while diagnosis::reach(&socket).is_err() {
         let ended = hub.try_wait().map_err(CliError::Runtime)?.is_some();
         if ended || Instant::now() > end {
-            return Err(failure(&logs));
+            return Err(failure(&logs, environment));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -117,18 +117,33 @@ fn spawn(program: &Path, socket: &Path, logs: &Path) -> Result<Child, CliError> 
     command.spawn().map_err(CliError::Runtime)
 }
 
-/// Returns what the hub that did not start has said.
-fn failure(logs: &Path) -> CliError {
+/// Returns what the hub that did not start has said. Its cure is worth another start.
+fn failure(logs: &Path, environment: &Environment) -> CliError {
     let file = logs.join(STDERR_FILE);
     let said = fs::read_to_string(&file).unwrap_or_default();
     let after = |start: &str| said.lines().rev().find_map(|line| line.strip_prefix(start)).map(str::to_owned);
     let what = after("error: ").unwrap_or_else(|| "it did not come to listen".to_owned());
-    let next = after("next: ").unwrap_or_else(|| format!("cat {}", quoted(&file)));
+    let next = match after("next: ") {
+        Some(next) if next.starts_with("export RELAY_SOCKET") && environment.relay_socket.is_some() => {
+            "unset RELAY_SOCKET".to_owned()
+        }
+        Some(next) if next.starts_with(['#', 'e']) => next,
+        Some(next) => format!("{next} && {}", again(environment)),
+        None => format!("cat {}", quoted(&file)),
+    };
     CliError::Obstacle { what: format!("the hub does not start: {what}"), next }
 }
 
+/// Returns the command that was given, for another time.
+fn again(environment: &Environment) -> String {
+    match &environment.socket_option {
+        Some(socket) => format!("{START_HUB} --socket {}", quoted(socket)),
+        None => START_HUB.to_owned(),
+    }
+}
+
 /// Stops the hub that nobody else would start again, and returns what to say of it.
-async fn stop(context: &Context, environment: &Environment) -> Result<String, CliError> {
+pub(super) async fn stop(context: &Context, environment: &Environment) -> Result<String, CliError> {
     let socket = environment.socket()?;
     if diagnosis::reach(&socket).is_err() {
         return Ok(format!("no hub runs at {}", socket.display()));

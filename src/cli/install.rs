@@ -1,12 +1,15 @@
 //! `relayctl install-service` and `uninstall-service`: the plans of [`crate::service`], shown or done.
 
+use std::path::Path;
+
 use clap::Args;
 
-use super::Context;
 use super::error::{CliError, Exit};
 use super::output::{Line, Output};
+use super::service_view::ServiceView;
+use super::{Context, diagnosis, doctor, hubs};
 use crate::paths::{Environment, Platform};
-use crate::service::{self, Effect, Manager, Plan, ServiceError, Step, SystemCommands};
+use crate::service::{self, Effect, LABEL, Manager, Plan, SOCKET_UNIT, ServiceError, Step, SystemCommands};
 
 /// Let the service manager start the hub whenever somebody connects
 #[derive(Debug, Args)]
@@ -34,6 +37,9 @@ impl InstallArgs {
         let mut machine = Machine::of_process();
         let manager = machine.manager(self.dry_run)?;
         let bindir = service::bindir(&std::env::current_exe().map_err(CliError::Runtime)?)?;
+        if !self.dry_run {
+            refuse_beside_foreground_hub(&machine.environment)?;
+        }
         let plan = service::install(&manager, &machine.environment, &bindir)?;
         if self.dry_run {
             return show(&plan, &mut context.out);
@@ -105,6 +111,33 @@ impl Machine {
     }
 }
 
+/// Refuses where somebody has started a hub by hand in the service's place: the service would take the place over, and those
+/// who are connected to that hub would be alone with it.
+///
+/// # Errors
+/// There is such a hub.
+pub(super) fn refuse_beside_foreground_hub(environment: &Environment) -> Result<(), CliError> {
+    let Ok(socket) = environment.service_socket() else { return Ok(()) };
+    let view = ServiceView::look(environment);
+    let is_services =
+        [SOCKET_UNIT, LABEL].iter().any(|name| view.unit(name).is_some_and(|unit| unit.active == "active"));
+    let hub = hubs::of_user(environment.uid).into_iter().find(|hub| hub.socket.as_ref() == Some(&socket));
+    match hub {
+        Some(hub) if !is_services && diagnosis::reach(&socket).is_ok() => {
+            let what = format!("a hub that you have started listens in the service's place (process {})", hub.pid);
+            Err(CliError::Obstacle { what, next: "relayctl hub stop && relayctl setup".to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns what a person who installs should know: another copy of the programs that the shell finds first.
+pub(super) fn note(bindir: &Path) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let finding = doctor::programs_in_path(bindir, std::env::split_paths(&path));
+    finding.map(|(what, cure)| format!("note: {what}: {cure}"))
+}
+
 fn usual_manager(environment: &Environment) -> Manager {
     match environment.platform {
         Platform::Linux => Manager::Systemd,
@@ -118,7 +151,7 @@ fn show(plan: &Plan, out: &mut Output) -> Result<Exit, CliError> {
 }
 
 /// Returns what a step has done: its headline without the condition, which was true.
-fn step_done(step: &Step) -> String {
+pub(super) fn step_done(step: &Step) -> String {
     let headline = step.headline();
     headline.split_once(" (").map_or(headline.as_str(), |(done, _)| done).to_owned()
 }

@@ -28,12 +28,18 @@ impl Interrupt {
         })
     }
 
-    /// Returns when one of the signals has come.
-    pub(super) async fn wait(&mut self) {
+    /// Returns when one of the signals has come, and which.
+    pub(super) async fn wait(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.hangup.recv() => SignalKind::hangup(),
         }
     }
+}
+
+/// Ends this process by the signal, as if nobody had listened for it: a shell that runs a loop then ends it.
+pub(super) fn die_of(signal: SignalKind) {
+    // Each of them has a default that ends a process.
+    let _ended = signal_hook::low_level::emulate_default_handler(signal.as_raw_value());
 }

@@ -30,9 +30,9 @@ pub(super) struct LogsArgs {
     /// Show everything since then: 10m, 2h, 2026-02-28, "2026-02-28 09:30"
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<DateTime<Utc>>,
-    /// Show this many lines, the newest, where --since does not say from when on
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
-    lines: usize,
+    /// Show this many lines, the newest [default: 100, or all since --since]
+    #[arg(long, short = 'n', value_name = "N")]
+    lines: Option<usize>,
     /// Read the daily files in this directory, such as $CLAUDE_PLUGIN_DATA/logs of a session's channel
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
@@ -40,12 +40,16 @@ pub(super) struct LogsArgs {
     format: Format,
 }
 
+/// How many lines are shown where nothing else is said.
+const LINES: usize = 100;
+
 /// What is wanted of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wanted {
     follow: bool,
     since: Option<DateTime<Utc>>,
-    lines: usize,
+    /// How many; all of that time without it.
+    lines: Option<usize>,
 }
 
 /// Where the hub logs to.
@@ -62,13 +66,18 @@ impl LogsArgs {
     /// It cannot be read, or nobody keeps one.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
-        let wanted = Wanted { follow: self.follow, since: self.since, lines: self.lines };
+        let wanted = Wanted {
+            follow: self.follow,
+            since: self.since,
+            lines: self.lines.or_else(|| self.since.is_none().then_some(LINES)),
+        };
         let environment = Environment::of_process();
         let source = match self.files {
             Some(directory) => Source::Files(named(directory)?),
             None => source(&environment, || ServiceView::look(&environment))?,
         };
         let mut interrupt = Interrupt::listen()?;
+        let unread = context.out.unread();
         let shown = async {
             match &source {
                 Source::Journal => journal::show(&environment, wanted, &mut context.out).await,
@@ -77,7 +86,8 @@ impl LogsArgs {
         };
         let shown = tokio::select! {
             shown = shown => shown?,
-            () = interrupt.wait() => return Ok(Exit::Done),
+            () = unread => return Ok(Exit::Done),
+            signal = interrupt.wait() => return Err(CliError::Signalled(signal)),
         };
         if !shown {
             let place = match &source {

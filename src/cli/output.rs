@@ -37,6 +37,7 @@ use serde::Serialize;
 use super::error::{CliError, Exit};
 use crate::advice::pasteable;
 use crate::protocol::ErrorCode;
+use crate::watched;
 
 /// The version of the JSON that is printed.
 const SCHEMA: u32 = 1;
@@ -182,6 +183,25 @@ impl Output {
     pub(super) fn say_progress(&mut self, line: &Line) {
         if self.stderr_is_terminal && !self.json {
             self.say(line);
+        }
+    }
+
+    /// Prints wrong usage as JSON.
+    pub(super) fn print_usage_error(&mut self, message: &str, next: &str) {
+        let first = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let body = Failure { error: FailureBody { code: Some(ErrorCode::BadArgs), message: first, next } };
+        // The exit code and stderr still tell where stdout is gone.
+        let _ = self.print_json("error", &body);
+    }
+
+    /// Returns when nobody reads the data any more, where that can be told.
+    pub(super) fn unread(&self) -> impl Future<Output = ()> + 'static {
+        let stdout = rustix::io::dup(io::stdout());
+        async {
+            match stdout {
+                Ok(stdout) => watched::abandoned(&stdout).await,
+                Err(_closed) => std::future::pending().await,
+            }
         }
     }
 

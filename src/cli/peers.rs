@@ -4,19 +4,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
 use super::error::{CliError, Exit};
-use super::output::{Format, Line, Output, visible_line};
-use super::{Context, wording};
+use super::Context;
+use super::output::{Format, Line, Output};
 use crate::client::HubClient;
 use crate::paths::Environment;
 use crate::protocol::{Activity, OpenAsks, PeerView, Wake};
 
+mod table;
+
+use table::table;
+
 /// List the sessions that can be asked
 #[derive(Debug, Args)]
+#[command(visible_alias = "ls", alias = "list")]
 pub(super) struct PeersArgs {
     /// Show the list anew whenever it changes
     #[arg(long)]
@@ -36,7 +39,7 @@ impl PeersArgs {
             return follow(context).await;
         }
         let list = async |hub: &mut _, out: &mut _| list(hub, out).await;
-        context.converse(Ok(Exit::Done), list).await
+        context.converse(list).await
     }
 }
 
@@ -58,7 +61,8 @@ async fn list(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-const NOBODY: &str = "nobody is connected; sessions of claude that have the relay plugin appear here";
+const NOBODY: &str =
+    "no session has joined: restart your Claude Code sessions; where they lack the plugin, first: relayctl setup";
 
 /// How long changes that come together may take to be shown as one.
 const TOGETHER: Duration = Duration::from_millis(100);
@@ -68,8 +72,14 @@ const AGES: Duration = Duration::from_secs(10);
 
 /// Shows the list anew whenever it changes, until it is interrupted.
 async fn follow(context: &mut Context) -> Result<Exit, CliError> {
-    let show = async |hub: &mut _, out: &mut _| show_changes(hub, out).await;
-    context.converse(Ok(Exit::Done), show).await
+    let show = async |hub: &mut _, out: &mut Output| {
+        let unread = out.unread();
+        tokio::select! {
+            shown = show_changes(hub, out) => shown,
+            () = unread => Ok(Exit::Done),
+        }
+    };
+    context.converse(show).await
 }
 
 async fn show_changes(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
@@ -121,30 +131,6 @@ struct PeersView<'a> {
     peers: &'a [PeerView],
 }
 
-/// Returns a table of at most `width` columns, which grows downwards where the folders are long.
-fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["NAME", "FOLDER", "BRANCH", "STATUS", "WAKES BY", "OPEN ASKS", "SINCE"]);
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
-    for peer in peers {
-        table.add_row([
-            peer.name.to_string(),
-            visible_line(&wording::folder(&peer.presence.cwd, home)),
-            peer.presence.branch.as_deref().map_or_else(|| "-".to_owned(), visible_line),
-            status(peer.presence.status).to_owned(),
-            wakes_by(peer.presence.wakes_by).to_owned(),
-            open_asks(peer.open_asks),
-            wording::rough(peer.connected_s),
-        ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt()
-}
-
 /// Returns the word for what a session does.
 pub(super) const fn status(status: Activity) -> &'static str {
     match status {
@@ -164,6 +150,14 @@ pub(super) const fn wakes_by(wake: Wake) -> &'static str {
         Wake::Inbox => "inbox",
         Wake::Plugin => "plugin",
         Wake::NextPrompt => "next prompt",
+    }
+}
+
+/// Returns the words for when a session sees what it is asked.
+const fn reachable(wake: Wake) -> &'static str {
+    match wake {
+        Wake::Channel | Wake::Waiter => "now",
+        Wake::NextPrompt => "at its next prompt",
     }
 }
 
@@ -229,6 +223,13 @@ mod tests {
               inal/of/eighty/columns
         ");
         assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn columns_that_say_nothing_are_left_out_and_names_are_whole() {
+        let names = ["project-10", "project-2", "project-1", "a-name-that-is-long-and-has-to-be-copied"];
+        let peers: Vec<PeerView> = names.iter().map(|name| peer(name, "/home/ada/src/some/folder/of/it")).collect();
+        insta::assert_snapshot!(table(&peers, Some(Path::new("/home/ada")), Some(60)), @"");
     }
 
     #[test]

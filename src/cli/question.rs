@@ -17,9 +17,9 @@ const COUNTED_BYTES: u64 = 16 * 1024 * 1024;
 /// What is asked and how long its answer may take.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(super) struct QuestionArgs {
-    /// Say this; with - read it from standard input
-    #[arg(value_name = "QUESTION")]
-    question: String,
+    /// Say this, in quotes or not; with - read it from standard input
+    #[arg(value_name = "QUESTION", required = true)]
+    question: Vec<String>,
     /// Wait this long for the answer: 90s, 5m, 2h; a plain number is seconds; at most 1day
     #[arg(long, value_name = "DURATION", default_value = TIMEOUT_DEFAULT, value_parser = parse_timeout)]
     pub(super) timeout: Duration,
@@ -31,7 +31,7 @@ impl QuestionArgs {
     /// # Errors
     /// The input cannot be read, is no text, is over [`BODY_MAX_BYTES`], or nothing is asked.
     pub(super) fn text(&self, input: impl Read) -> Result<String, CliError> {
-        let text = if self.question == "-" { read_text(input)? } else { self.question.clone() };
+        let text = if self.question == ["-"] { read_text(input)? } else { self.question.join(" ") };
         if text.len() > BODY_MAX_BYTES {
             return Err(too_large(text.len() as u64, false).into());
         }
@@ -68,11 +68,17 @@ fn too_large(bytes: u64, and_more: bool) -> Refusal {
 
 /// Reads a duration with a unit, or a plain number of seconds.
 fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let timeout = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            humantime::parse_duration(text).map_err(|_| "it has to be like 90s, 5m, 2h, or a number of seconds")?
+    let wrong = || "it has to be like 90s, 1.5m, 2h, or a number of seconds".to_owned();
+    // A fraction of its own: humantime takes none.
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let timeout = match (number.parse::<f64>(), unit) {
+        (Ok(seconds), "") => Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?,
+        (Ok(number), unit) if text.contains('.') => {
+            let unit = humantime::parse_duration(&format!("1{unit}")).map_err(|_| wrong())?;
+            Duration::try_from_secs_f64(unit.as_secs_f64() * number).map_err(|_| wrong())?
         }
+        _ => humantime::parse_duration(text).map_err(|_| wrong())?,
     };
     let bounds = Duration::from_secs(1)..=Duration::from_secs(TIMEOUT_MAX_S);
     if bounds.contains(&timeout) { Ok(timeout) } else { Err("it has to be from 1s to 1day".to_owned()) }
@@ -88,6 +94,9 @@ mod tests {
         assert_eq!(parse_timeout("120s"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_timeout("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_timeout("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_timeout("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_timeout("0.5h"), Ok(Duration::from_secs(1800)));
+        assert_eq!(parse_timeout("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_timeout("86400"), Ok(Duration::from_secs(86_400)));
         for wrong in ["", "soon", "0", "999ms", "86401", "2days", "-5s"] {
             assert!(parse_timeout(wrong).is_err(), "{wrong}");
@@ -95,7 +104,7 @@ mod tests {
     }
 
     fn question(text: &str) -> QuestionArgs {
-        QuestionArgs { question: text.to_owned(), timeout: Duration::from_secs(1) }
+        QuestionArgs { question: vec![text.to_owned()], timeout: Duration::from_secs(1) }
     }
 
     #[test]

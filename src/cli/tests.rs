@@ -123,7 +123,6 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         CliError::Unanswered { to: "x".into(), code: ErrorCode::PeerGone, state: AskState::Shown, waited: "2m".into() },
         CliError::Incomplete(Exit::TimedOut),
         CliError::NobodyThere,
-        CliError::Withdrawn,
         PathError::NoHome.into(),
         PathError::NotAbsolute { path: "x".into() }.into(),
         PathError::TooLong { path: path(), length: 200, limit: 107 }.into(),
@@ -149,7 +148,6 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         CliError::LogFiles { directory: "/srv".into(), source: denied() },
         CliError::Directory { directory: "/srv".into(), source: denied() },
         CliError::Unhealthy { failed: 2, next: "chmod 700 /srv".into() },
-        CliError::Interrupted,
     ];
     let mut told = String::new();
     for error in &errors {

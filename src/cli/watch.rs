@@ -34,8 +34,14 @@ impl WatchArgs {
     /// No hub answers, or it cannot be watched.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
-        let follow = async |hub: &mut _, out: &mut _| self.follow(hub, out).await;
-        context.converse(Ok(Exit::Done), follow).await
+        let follow = async |hub: &mut _, out: &mut Output| {
+            let unread = out.unread();
+            tokio::select! {
+                followed = self.follow(hub, out) => followed,
+                () = unread => Ok(Exit::Done),
+            }
+        };
+        context.converse(follow).await
     }
 
     async fn follow(&self, hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {

@@ -76,6 +76,8 @@ pub struct Run {
 /// When a command runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
+    /// Whoever made the plan has looked: it has something to do.
+    Always,
     /// An earlier step of the plan changed something.
     Changed,
     /// An earlier step of the plan replaced a file that had another content.
@@ -174,6 +176,7 @@ impl Step {
             Self::RemoveFile { path } => format!("remove {}", path.display()),
             Self::RemoveDeadSocket { path } => format!("remove {} (if nobody listens there)", path.display()),
             Self::RemoveEmptyDirectory { path } => format!("remove directory {} (if empty)", path.display()),
+            Self::Run(run) if run.when == When::Always => format!("run {}", command_line(&run.argv)),
             Self::Run(run) => format!("run {} ({})", command_line(&run.argv), run.when),
         }
     }
@@ -221,6 +224,7 @@ impl fmt::Display for Step {
 impl Run {
     fn perform(&self, commands: &mut dyn Commands, changed: bool, replaced: bool) -> Result<Effect, PlanError> {
         let wanted = match &self.when {
+            When::Always => true,
             When::Changed => changed,
             When::Replaced => replaced,
             When::ChangedUnless(checks) => {
@@ -260,6 +264,7 @@ impl Run {
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Always => Ok(()),
             Self::Changed => f.write_str("if anything changed"),
             Self::Replaced => f.write_str("if a file had another content"),
             Self::ChangedUnless(checks) => {

@@ -1,6 +1,8 @@
 //! `relayctl` as a person and a script see it.
 
 mod arguments;
+#[cfg(target_os = "linux")]
+mod broken_states;
 mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;

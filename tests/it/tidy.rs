@@ -76,6 +76,7 @@ const LAYERS: &[Layer] = &[
             "service",
             "logging",
             "runtime",
+            "watched",
         ],
         must_not_say: &[],
     },

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 use super::Examined;
 use super::finding::{Finding, State};
-use crate::claude_code::{APPROVED_FLAG, CHANNEL_FLAG, channel_blockers, config_directory, lets_us_in, names_us};
+use crate::advice::by_hand;
+use crate::claude_code::{
+    ALLOW_VARIABLE, APPROVED_FLAG, CHANNEL_FLAG, allows_tools, channel_blockers, config_directory, lets_us_in, names_us,
+};
+use crate::cli::setup;
 use crate::paths::SOCKET_VARIABLE;
 use crate::protocol::Wake;
 use crate::service::Commands;
@@ -22,20 +26,25 @@ const SERVERS: [&str; 2] = ["plugin:relay:relay", "relay"];
 /// The oldest version that relay was seen to work with.
 const OLDEST: [u64; 3] = [2, 1, 197];
 
-const INSTALL_PLUGIN: &str =
-    "claude plugin marketplace add PATH-OF-CLAUDE-RELAY && claude plugin install relay@claude-relay";
+const SETUP: &str = "relayctl setup";
+
+/// What a rule names that is about all of the plugin's tools.
+const TOOLS: &str = "mcp__plugin_relay_relay";
 
 pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
     let directory = config_directory();
     let read = |name: &str| directory.as_deref().map(|directory| json_file(&directory.join(name))).unwrap_or_default();
     let settings = read("settings.json");
-    let claude = version(&mut examined.commands);
+    let program = setup::find_claude(&examined.environment).map(|program| program.display().to_string());
+    let claude = version(program.as_deref(), &mut examined.commands);
     let runs = claude.state == State::Ok;
     let mut findings = vec![claude, plugin(&settings, &read("plugins/installed_plugins.json"))];
-    if runs {
-        findings.push(server(&mut examined.commands));
+    findings.extend(marketplace(&read("plugins/known_marketplaces.json")));
+    if let Some(program) = program.filter(|_| runs) {
+        findings.push(server(&program, &mut examined.commands));
     }
     let set = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    findings.push(permissions(&settings, set));
     findings.push(channels(&settings, set));
     findings.extend(hooks(&settings));
     findings.extend(socket(&settings, examined.socket.as_deref().ok()));
@@ -43,9 +52,9 @@ pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
 }
 
 /// Says what Claude Code thinks of our server: it starts it and says hello.
-fn server(commands: &mut dyn Commands) -> Finding {
+fn server(program: &str, commands: &mut dyn Commands) -> Finding {
     let name = "claude-server";
-    let said = match commands.run(&["claude", "mcp", "list"].map(str::to_owned)) {
+    let said = match commands.run(&[program, "mcp", "list"].map(str::to_owned)) {
         Ok(said) if said.success() => said.stdout,
         Ok(said) => {
             let what = format!("claude mcp list fails: {}", said.stderr.trim());
@@ -64,7 +73,7 @@ fn server(commands: &mut dyn Commands) -> Finding {
                 "put the programs into the PATH of the shell that starts claude; then in a session: /mcp, reconnect";
             Finding::warn(name, format!("{server}: {state}"), cure)
         }
-        None => Finding::warn(name, "Claude Code knows no server of relay in this folder", INSTALL_PLUGIN),
+        None => Finding::warn(name, "Claude Code knows no server of relay in this folder", SETUP),
     }
 }
 
@@ -92,6 +101,41 @@ pub(super) fn channel_flag(sessions: &[(Vec<String>, Wake)]) -> Finding {
     Finding::ok(name, format!("started with the channel flag: {taking} of {}", sessions.len()))
 }
 
+/// A plugin is read from its marketplace's folder each time: without that a session starts without it, and says nothing.
+fn marketplace(known: &Value) -> Option<Finding> {
+    let folder = known["claude-relay"]["source"]["path"].as_str().filter(|folder| !Path::new(folder).exists())?;
+    let what = format!("the plugin's files are gone: {folder}");
+    Some(Finding::fail("claude-marketplace", what, SETUP))
+}
+
+/// Says whether relay's own tools are asked about: a dialog stands in the way of an answer where nobody looks.
+fn permissions(settings: &Value, set: impl Fn(&str) -> Option<String>) -> Finding {
+    let name = "claude-permissions";
+    let has_rule = |kind: &str| {
+        let rules = settings["permissions"][kind].as_array();
+        rules.is_some_and(|rules| rules.iter().any(|rule| rule.as_str().is_some_and(|rule| rule.starts_with(TOOLS))))
+    };
+    let switch = settings["env"][ALLOW_VARIABLE].as_str().map(str::to_owned).or_else(|| set(ALLOW_VARIABLE));
+    let without_hook = !allows_tools(switch.as_deref()) || settings["disableAllHooks"] == true;
+    let is_installed = settings["enabledPlugins"][PLUGIN] == true;
+    if has_rule("deny") || has_rule("ask") {
+        let what = "a rule in settings.json denies relay's tools, or has each call asked about";
+        Finding::note(name, what)
+    } else if has_rule("allow") {
+        Finding::ok(name, "a rule in settings.json allows relay's tools")
+    } else if is_installed && !without_hook {
+        Finding::ok(
+            name,
+            format!("the plugin allows relay's own tools ({ALLOW_VARIABLE}=off has each call asked about)"),
+        )
+    } else {
+        Finding::note(
+            name,
+            "Claude Code asks about each call of a relay tool, in sessions that nobody looks at as well",
+        )
+    }
+}
+
 /// Without hooks there is no waiter.
 fn hooks(settings: &Value) -> Option<Finding> {
     (settings["disableAllHooks"] == true).then(|| {
@@ -111,9 +155,13 @@ fn socket(settings: &Value, own: Option<&Path>) -> Option<Finding> {
     ))
 }
 
-fn version(commands: &mut dyn Commands) -> Finding {
+fn version(program: Option<&str>, commands: &mut dyn Commands) -> Finding {
     let name = "claude-code";
-    match commands.run(&["claude", "--version"].map(str::to_owned)) {
+    let Some(program) = program else {
+        let what = "claude is in no directory of PATH, nor where its installers put it";
+        return Finding::warn(name, what, by_hand("install Claude Code, then run: relayctl setup"));
+    };
+    match commands.run(&[program, "--version"].map(str::to_owned)) {
         Ok(said) if said.success() => {
             let shown = said.stdout.trim();
             if is_too_old(shown) {
@@ -124,10 +172,7 @@ fn version(commands: &mut dyn Commands) -> Finding {
             Finding::ok(name, shown)
         }
         Ok(said) => Finding::warn(name, format!("claude does not run: {}", said.stderr.trim()), "claude doctor"),
-        Err(error) => {
-            let what = format!("claude cannot be run from here ({error})");
-            Finding::warn(name, what, "npm install -g @anthropic-ai/claude-code")
-        }
+        Err(error) => Finding::warn(name, format!("{program} cannot be run ({error})"), "claude doctor"),
     }
 }
 
@@ -155,7 +200,7 @@ fn plugin(settings: &Value, installed: &Value) -> Finding {
             None => Finding::ok(name, format!("{PLUGIN} is enabled")),
         },
         Some(false) => Finding::warn(name, format!("{PLUGIN} is disabled"), format!("claude plugin enable {PLUGIN}")),
-        None => Finding::warn(name, format!("{PLUGIN} is not enabled for you"), INSTALL_PLUGIN),
+        None => Finding::warn(name, format!("{PLUGIN} is not enabled for you"), SETUP),
     }
 }
 
@@ -234,12 +279,12 @@ mod tests {
     #[test]
     fn the_server_is_what_claude_code_says_of_it() {
         let head = "Checking MCP server health…\n\nrelay-two: /x - ✔ Connected\n";
-        let server = |line: &'static str| server(&mut Says(line));
+        let server = |line: &'static str| server("claude", &mut Says(line));
         assert_eq!(server("plugin:relay:relay: /opt/relay/bin/launch  - ✔ Connected\n").state, State::Ok);
         assert_eq!(server("relay: relay-channel  - ✔ Connected\n").state, State::Ok);
         let failed = server("plugin:relay:relay: /opt/a - b/launch  - ✘ Failed to connect — ENOENT\n");
         assert_eq!(failed.what, "plugin:relay:relay: ✘ Failed to connect — ENOENT");
-        assert_eq!(server(head).cure.as_deref(), Some(INSTALL_PLUGIN));
+        assert_eq!(server(head).cure.as_deref(), Some(SETUP));
     }
 
     #[test]
@@ -254,6 +299,25 @@ mod tests {
         assert!(deaf.what.ends_with("take no channel events: 1"), "{}", deaf.what);
         let in_vain = channel_flag(&[plain, session("claude --channels plugin:relay@claude-relay", Wake::Waiter)]);
         assert!(in_vain.cure.is_some_and(|cure| cure.starts_with("claude --dangerously")));
+    }
+
+    #[test]
+    fn a_dialog_that_would_stand_in_the_way_is_told_of() {
+        let plugin = json!({"enabledPlugins": {PLUGIN: true}});
+        assert_eq!(permissions(&plugin, |_| None).state, State::Ok);
+        assert_eq!(permissions(&plugin, |_| Some("off".to_owned())).state, State::Note);
+        assert_eq!(permissions(&Value::Null, |_| None).state, State::Note);
+        let rule = |kind: &str| json!({"permissions": {kind: ["mcp__plugin_relay_relay"]}});
+        assert_eq!(permissions(&rule("allow"), |_| None).state, State::Ok);
+        assert!(permissions(&rule("deny"), |_| None).what.contains("denies"));
+    }
+
+    #[test]
+    fn files_of_the_plugin_that_are_gone_are_named() {
+        let known = |path: &str| json!({"claude-relay": {"source": {"source": "directory", "path": path}}});
+        assert_eq!(marketplace(&known("/")), None);
+        assert_eq!(marketplace(&Value::Null), None);
+        assert_eq!(marketplace(&known("/nonexistent/clone")).unwrap().cure.as_deref(), Some(SETUP));
     }
 
     #[test]

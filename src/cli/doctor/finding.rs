@@ -73,9 +73,9 @@ impl Finding {
             State::Fail => ("FAIL", AnsiColor::Red.on_default().bold()),
         };
         let line = Line::default().styled(style, &format!("{word:<4}"));
-        let line = line.plain(&format!("  {:<17} {}", self.name, visible_line(&self.what)));
+        let line = line.plain(&format!("  {:<18} {}", self.name, visible_line(&self.what)));
         match &self.cure {
-            Some(cure) => line.plain(&format!("\n{:24}cure: {}", "", visible_line(cure))),
+            Some(cure) => line.plain(&format!("\n{:26}cure: {}", "", visible_line(cure))),
             None => line,
         }
     }

@@ -5,16 +5,22 @@ use std::path::{Path, PathBuf};
 
 use super::Examined;
 use super::finding::Finding;
+use crate::advice::quoted;
+use crate::advice::startup::INSTALL_ALL as INSTALL;
 use crate::service::Commands;
 
 const PROGRAMS: [&str; 3] = ["relayctl", "relay-hub", "relay-channel"];
-const INSTALL: &str = "install the whole package, or in its source: cargo install --locked --path . --root ~/.local";
 
 pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
     let Some(bindir) = examined.bindir.clone() else {
         return vec![Finding::fail("programs", "this program's own file is not known", INSTALL)];
     };
     let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !is_program(&bindir.join(name))).collect();
+    // One that is there and cannot be run is a mode away from being one.
+    if let Some(file) = missing.iter().map(|name| bindir.join(name)).find(|file| file.is_file()) {
+        let what = format!("{} cannot be executed", file.display());
+        return vec![Finding::fail("programs", what, format!("chmod +x {}", quoted(&file)))];
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut findings = vec![together(&bindir, &missing)];
     if missing.is_empty() {
@@ -57,7 +63,7 @@ fn one_version(bindir: &Path, commands: &mut dyn Commands) -> Finding {
 }
 
 /// Looks for the programs as a shell does: the first in `PATH` wins.
-fn in_path(bindir: &Path, path: impl Iterator<Item = PathBuf>) -> Finding {
+pub(super) fn in_path(bindir: &Path, path: impl Iterator<Item = PathBuf>) -> Finding {
     let directories: Vec<PathBuf> = path.collect();
     let first = |name: &str| directories.iter().map(|directory| directory.join(name)).find(|found| is_program(found));
     let put_first = format!("export PATH={}:$PATH", bindir.display());

@@ -7,7 +7,7 @@ use super::Examined;
 use super::finding::{Finding, State};
 use crate::advice::START_HUB;
 use crate::advice::startup::next_for_service;
-use crate::cli::service_view::{Fix, ServiceView};
+use crate::cli::service_view::{Fix, ServiceView, cure_of_program};
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Manager, Step};
 
@@ -87,7 +87,9 @@ fn file_finding(file: &PathBuf, is_own: bool, wanted: &str) -> Option<Finding> {
         Ok(found) => {
             if let Some(program) = missing_program(&found) {
                 let what = format!("{shown} starts {program}, which is not there");
-                Finding::fail("unit-files", what, INSTALL)
+                let cure = cure_of_program(Path::new(&program));
+                let finding = Finding::fail("unit-files", what, cure.clone());
+                return Some(if is_own && cure == INSTALL { finding.with_fix(Fix::Install) } else { finding });
             } else if without_programs(&found) == without_programs(wanted) {
                 return starts_another(file, &found, wanted);
             } else {

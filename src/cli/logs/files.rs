@@ -26,7 +26,7 @@ pub(super) async fn show(directory: &Path, wanted: Wanted, out: &mut Output) -> 
     tail.read(&mut |entry| {
         if wanted.since.is_none_or(|since| entry.at >= since) {
             newest.push_back(entry);
-            if wanted.since.is_none() && newest.len() > wanted.lines {
+            if wanted.lines.is_some_and(|lines| newest.len() > lines) {
                 newest.pop_front();
             }
         }
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn the_newest_lines_are_shown_in_their_order_across_files() {
         let directory = directory();
-        let wanted = Wanted { follow: false, since: None, lines: 3 };
+        let wanted = Wanted { follow: false, since: None, lines: Some(3) };
         assert_eq!(messages(directory.path(), wanted), ["second of 2", "first of 3", "second of 3"]);
         let since = Some("2026-03-03T00:00:00Z".parse().unwrap());
-        assert_eq!(messages(directory.path(), Wanted { since, ..wanted }), ["first of 3", "second of 3"]);
+        assert_eq!(messages(directory.path(), Wanted { since, lines: None, ..wanted }), ["first of 3", "second of 3"]);
         assert!(messages(&directory.path().join("none"), wanted).is_empty());
     }
 

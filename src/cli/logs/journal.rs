@@ -49,13 +49,11 @@ pub(super) async fn show(environment: &Environment, wanted: Wanted, out: &mut Ou
 fn arguments(wanted: Wanted) -> Vec<String> {
     let mut arguments: Vec<String> = ["--quiet", "--no-pager", "--output=json", "--all"].map(str::to_owned).into();
     arguments.extend([SERVICE_UNIT, SOCKET_UNIT].map(|unit| format!("--user-unit={unit}")));
-    match wanted.since {
-        Some(since) => arguments.push(format!("--since=@{}", since.timestamp())),
-        None => arguments.push(format!("--lines={}", wanted.lines)),
-    }
+    arguments.extend(wanted.since.map(|since| format!("--since=@{}", since.timestamp())));
+    arguments.extend(wanted.lines.map(|lines| format!("--lines={lines}")));
     if wanted.follow {
         arguments.push("--follow".to_owned());
-        if wanted.since.is_some() {
+        if wanted.lines.is_none() {
             // Following alone shows the last ten lines only.
             arguments.push("--no-tail".to_owned());
         }
@@ -69,12 +67,12 @@ mod tests {
 
     #[test]
     fn the_journal_is_asked_for_both_units() {
-        let wanted = Wanted { follow: false, since: None, lines: 100 };
+        let wanted = Wanted { follow: false, since: None, lines: Some(100) };
         let line = |wanted| arguments(wanted).join(" ");
         let always = "--quiet --no-pager --output=json --all --user-unit=relay.service --user-unit=relay.socket";
         assert_eq!(line(wanted), format!("{always} --lines=100"));
         let since = Some("2026-03-01T12:00:00Z".parse().unwrap());
-        let following = Wanted { follow: true, since, ..wanted };
+        let following = Wanted { follow: true, since, lines: None };
         assert_eq!(line(following), format!("{always} --since=@1772366400 --follow --no-tail"));
     }
 }

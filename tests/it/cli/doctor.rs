@@ -256,12 +256,12 @@ fn programs_of_which_one_is_of_another_version_are_named() {
     fs::set_permissions(&channel, fs::Permissions::from_mode(0o755)).unwrap();
     let report = installed.doctor(&[]);
     assert_eq!(report.code, Some(1));
-    assert!(report.cure_of("program-versions").starts_with("install the whole package"));
+    assert!(report.cure_of("program-versions").starts_with("# install the whole package"));
     manager.install_programs(&[CHANNEL]);
     installed.doctor(&[]).expect_healthy();
 
     fs::remove_file(&channel).unwrap();
-    assert!(installed.doctor(&[]).cure_of("programs").starts_with("install the whole package"));
+    assert!(installed.doctor(&[]).cure_of("programs").starts_with("# install the whole package"));
 }
 
 #[test]
@@ -274,13 +274,8 @@ fn a_relay_socket_that_leads_nowhere_is_named() {
     };
     let report = wrong("/nonexistent/hub.sock");
     assert_eq!(report.code, Some(1));
-    assert!(
-        report.cure_of("socket-path").starts_with("start a hub there: relay-hub --socket '/nonexistent/hub.sock' &"),
-        "{report:#?}"
-    );
-    assert!(
-        wrong("hub.sock").cure_of("socket-path").starts_with("set RELAY_SOCKET or --socket to a short absolute path")
-    );
+    assert_eq!(report.cure_of("socket-reachable"), "relayctl hub start --socket /nonexistent/hub.sock");
+    assert_eq!(wrong("hub.sock").cure_of("socket-path"), "unset RELAY_SOCKET");
     installed.doctor(&[]).expect_healthy();
 }
 
@@ -301,8 +296,14 @@ fn a_hub_of_an_older_version_is_named_by_the_doctor_and_by_the_status() {
     assert!(said.contains(&format!("the hub has version {} and relayctl has", Other::Earlier.version())), "{said}");
     assert!(said.trim_end().lines().last().unwrap().starts_with("next: "), "{said}");
 
-    let line = cure.split("   (").next().unwrap().replace("relay-hub", &format!("exec {HUB}"));
-    let mut terminal = Command::new("sh").args(["-c", &line]).env("RELAY_SOCKET", hub.socket()).spawn().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = format!("{}:/usr/bin:/bin", std::path::Path::new(RELAYCTL).parent().unwrap().display());
+    let shell = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).env("RELAY_SOCKET", hub.socket()).env("PATH", &path);
+        assert!(shell.env("XDG_STATE_HOME", directory.path()).status().unwrap().success(), "{line}");
+    };
+    shell(&cure);
     let end = Instant::now() + SOON;
     let cured = loop {
         let report = Report::of(&relayctl(&["doctor", "--json"]));
@@ -312,8 +313,7 @@ fn a_hub_of_an_older_version_is_named_by_the_doctor_and_by_the_status() {
         assert!(Instant::now() < end, "{report:#?}");
     };
     cured.expect_healthy();
-    terminal.kill().unwrap();
-    terminal.wait().unwrap();
+    shell("relayctl hub stop");
 }
 
 #[test]
@@ -329,13 +329,13 @@ fn a_hub_that_an_upgrade_left_behind_is_named_with_the_command_that_ends_it() {
         assert!(Instant::now() < end, "the hub does not come");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(installed.doctor(&[]).ailing("leftover-hub").is_none(), "a hub of one's own is nobody's business");
+    assert!(installed.doctor(&[]).ailing("other-hubs").is_none(), "a hub of one's own is nobody's business");
     fs::remove_file(&program).unwrap();
     let report = installed.doctor(&[]);
     report.expect_healthy();
-    installed.shell(&report.cure_of("leftover-hub"));
+    installed.shell(&report.cure_of("other-hubs"));
     assert!(left.wait().unwrap().success());
-    assert!(installed.doctor(&[]).ailing("leftover-hub").is_none());
+    assert!(installed.doctor(&[]).ailing("other-hubs").is_none());
 }
 
 /// Puts a program into the user's PATH that says what Claude Code says.
@@ -367,16 +367,16 @@ fn what_keeps_claude_code_from_using_relay_is_named_with_its_cure() {
         report.expect_healthy();
         report.cure_of(check)
     };
-    assert_eq!(cure("claude-code"), "npm install -g @anthropic-ai/claude-code");
+    assert_eq!(cure("claude-code"), "# install Claude Code, then run: relayctl setup");
     claude_says(&installed, "2.0.14", connected);
     assert_eq!(cure("claude-code"), "claude update");
     claude_says(&installed, "2.1.330", "No MCP servers configured. Use `claude mcp add` to add a server.");
-    assert!(cure("claude-server").contains("claude plugin install relay@claude-relay"));
+    assert_eq!(cure("claude-server"), "relayctl setup");
     claude_says(&installed, "2.1.330", "plugin:relay:relay: /x/bin/launch  - ✘ Failed to connect");
     assert!(cure("claude-server").contains("/mcp, reconnect"));
     claude_says(&installed, "2.1.330", connected);
 
-    assert!(cure("claude-plugin").contains("claude plugin install relay@claude-relay"));
+    assert_eq!(cure("claude-plugin"), "relayctl setup");
     settings(json!({"enabledPlugins": {"relay@claude-relay": false}}));
     assert_eq!(cure("claude-plugin"), "claude plugin enable relay@claude-relay");
     settings(enabled());
@@ -388,8 +388,8 @@ fn what_keeps_claude_code_from_using_relay_is_named_with_its_cure() {
     obstacles["disableAllHooks"] = true.into();
     obstacles["env"] = json!({"RELAY_SOCKET": "/srv/hub.sock"});
     settings(obstacles);
-    assert_eq!(cure("claude-hooks"), "take disableAllHooks out of settings.json");
-    assert!(cure("claude-socket").starts_with("take RELAY_SOCKET out of settings.json"));
+    assert_eq!(cure("claude-hooks"), "# take disableAllHooks out of settings.json");
+    assert!(cure("claude-socket").starts_with("# take RELAY_SOCKET out of settings.json"));
     settings(enabled());
     let told = |report: Report| {
         let found = report.checks.iter().find(|check| check["name"] == "claude-channels").unwrap().clone();

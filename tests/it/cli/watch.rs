@@ -1,6 +1,7 @@
 //! What those hear who watch the hub, on the wire and from `relayctl watch`.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -180,14 +181,23 @@ fn watching_survives_a_hub_restart_and_says_so() {
 }
 
 #[test]
-fn an_interrupted_watch_has_done_its_work() {
+fn an_interrupted_watch_dies_of_the_signal() {
     let hub = HubProcess::start(&[]);
     let mut watch = Relayctl::start(&hub, &["watch", "--json"]);
     let state: Value = serde_json::from_str(&watch.line()).unwrap();
     assert_eq!((&state["type"], &state["restarted"]), (&json!("watching"), &json!(false)));
     let pid = rustix::process::Pid::from_raw(i32::try_from(watch.child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(watch.child.wait().unwrap().code(), Some(0));
+    assert_eq!(watch.child.wait().unwrap().signal(), Some(2));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_watch_that_nobody_reads_any_more_ends() {
+    let hub = HubProcess::start(&[]);
+    let script = format!("{} watch | head -n 1", env!("CARGO_BIN_EXE_relayctl"));
+    let output = Command::new("sh").args(["-c", &script]).env("RELAY_SOCKET", hub.socket()).output().unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
 }
 
 #[test]

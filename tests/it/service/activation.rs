@@ -33,7 +33,7 @@ fn the_first_connect_starts_the_hub_and_the_service_manager_knows_how_it_is() {
     assert_eq!(relay.manager.property("relay.service", "ActiveState"), "inactive");
     assert_eq!(relay.manager.property("relay.service", "MainPID"), "0");
 
-    let status = relay.relayctl_ok("status");
+    let status = relay.relayctl_ok("status -v");
     assert!(status.contains("relay.service is active (running)"), "{status}");
     assert!(status.contains("relay.socket is active (running), enabled"), "{status}");
     assert_eq!(relay.manager.property("relay.service", "MainPID"), relay.hub().to_string());

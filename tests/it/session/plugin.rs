@@ -72,7 +72,7 @@ fn without_relay_channel_the_launcher_says_how_to_install_it() {
     assert_eq!(json!(ids), json!(["server-discover-probe-1", 0, 1, 2, 3]));
     assert_eq!(answers[0]["error"]["code"], -32601);
     assert_eq!(answers[1]["result"]["protocolVersion"], "2025-11-25");
-    let advice = "cargo install --locked claude-relay --root ~/.local && ~/.local/bin/relayctl install-service";
+    let advice = "install the package claude-relay again, the way it was installed before, and run, in a terminal: relayctl setup";
     assert!(answers[1]["result"]["instructions"].as_str().unwrap().contains(advice), "{}", answers[1]);
     assert_eq!(answers[2]["result"]["tools"][0]["name"], "relay_setup");
     assert!(answers[4]["result"]["content"][0]["text"].as_str().unwrap().contains(advice), "{}", answers[4]);
@@ -155,5 +155,8 @@ fn hooks_written_by_hand_as_documented_are_the_plugins() {
     let page = std::fs::read_to_string(page).unwrap();
     let example = page.split_once("```json").unwrap().1.split_once("```").unwrap().0;
     let written = example.replace("/home/me/.local/bin/relay-channel", "${CLAUDE_PLUGIN_ROOT}/launch");
-    assert_eq!(serde_json::from_str::<Value>(&written).unwrap()["hooks"], read("hooks/hooks.json")["hooks"]);
+    let mut plugin = read("hooks/hooks.json")["hooks"].clone();
+    // It is about the plugin's own tools: a server without the plugin has others.
+    plugin.as_object_mut().unwrap().remove("PreToolUse");
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap()["hooks"], plugin);
 }

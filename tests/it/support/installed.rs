@@ -50,6 +50,11 @@ impl Installed {
         self.manager.install_programs(&PROGRAMS);
     }
 
+    /// Returns the directory of the installed programs.
+    pub(crate) fn bindir(&self) -> &Path {
+        &self.bindir
+    }
+
     /// Returns the path of an installed program.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.bindir.join(name)

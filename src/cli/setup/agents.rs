@@ -1,0 +1,94 @@
+//! The agents that can be set up: a table, one entry each.
+
+use std::path::{Path, PathBuf};
+
+use super::claude_code;
+use crate::cli::error::CliError;
+use crate::paths::Environment;
+use crate::service::{Plan, ServiceError};
+
+/// What setting up an agent takes.
+pub(super) struct Agent {
+    /// What it is called on the command line.
+    pub(super) name: &'static str,
+    /// What people call it.
+    pub(super) shown: &'static str,
+    /// What is to be restarted afterwards.
+    pub(super) restart: &'static str,
+    /// Finds its program.
+    pub(super) find: fn(&Environment) -> Option<PathBuf>,
+    /// Returns what installs the plugin, from what the agent has.
+    pub(super) install: fn(&Path, &Environment, &Path) -> Result<Plan, ServiceError>,
+    /// Returns what removes it.
+    pub(super) remove: fn(&Path) -> Result<Plan, ServiceError>,
+}
+
+/// Every agent.
+pub(super) const AGENTS: &[Agent] = &[claude_code::AGENT];
+
+/// An agent that is on this machine.
+pub(super) struct Found {
+    agent: &'static Agent,
+    program: PathBuf,
+}
+
+impl Found {
+    /// Returns what it is, for people.
+    pub(super) fn title(&self) -> String {
+        format!("{} ({})", self.agent.shown, self.program.display())
+    }
+
+    /// Returns what is to be restarted.
+    pub(super) const fn restart(&self) -> &str {
+        self.agent.restart
+    }
+
+    /// Returns what installs the plugin, with the programs in `bindir`.
+    pub(super) fn install(&self, environment: &Environment, bindir: &Path) -> Result<Plan, ServiceError> {
+        (self.agent.install)(&self.program, environment, bindir)
+    }
+
+    /// Returns what removes the plugin.
+    pub(super) fn remove(&self) -> Result<Plan, ServiceError> {
+        (self.agent.remove)(&self.program)
+    }
+}
+
+/// Returns the agents' names on the command line.
+pub(super) fn names() -> Vec<&'static str> {
+    AGENTS.iter().map(|agent| agent.name).collect()
+}
+
+/// Returns the agents that are found, of these names; without names of all.
+///
+/// # Errors
+/// One that was named is not found.
+pub(super) fn find(environment: &Environment, named: &[String]) -> Result<Vec<Found>, CliError> {
+    let mut found = Vec::new();
+    for agent in AGENTS.iter().filter(|agent| named.is_empty() || named.iter().any(|name| name == agent.name)) {
+        match (agent.find)(environment) {
+            Some(program) => found.push(Found { agent, program }),
+            None if named.is_empty() => {}
+            None => {
+                let what = format!("{} is not found: {} is in no directory of PATH", agent.shown, agent.name);
+                let next = format!("# install {}, then run: relayctl setup {}", agent.shown, agent.name);
+                return Err(CliError::Obstacle { what, next });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the first program of this name in `PATH`, or in one of the places below the home directory where the agent's own
+/// installers put it.
+pub(super) fn program(environment: &Environment, name: &str, places: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = places.iter().filter_map(|place| Some(environment.home.as_ref()?.join(place)));
+    let directories = std::env::split_paths(&path).chain(own);
+    directories.map(|directory| directory.join(name)).find(|program| is_program(program))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::error::{CliError, Exit};
 use super::Context;
-use super::output::{Format, Line, Output};
+use super::output::{Format, Line, Output, visible_line};
 use crate::client::HubClient;
 use crate::paths::Environment;
-use crate::protocol::{Activity, OpenAsks, PeerView, Wake};
+use crate::protocol::{Activity, OpenAsks, PeerView, Presence, Wake};
 
 mod table;
 
@@ -141,6 +141,15 @@ pub(super) const fn status(status: Activity) -> &'static str {
     }
 }
 
+/// Returns the words for what a session does, and what it waits for.
+pub(super) fn doing(presence: &Presence) -> String {
+    let word = status(presence.status);
+    match &presence.waiting_for {
+        Some(dialog) if presence.status == Activity::Waiting => format!("{word}: {}", visible_line(dialog)),
+        Some(_) | None => word.to_owned(),
+    }
+}
+
 /// Returns the words for how a session is woken.
 pub(super) const fn wakes_by(wake: Wake) -> &'static str {
     match wake {
@@ -156,7 +165,7 @@ pub(super) const fn wakes_by(wake: Wake) -> &'static str {
 /// Returns the words for when a session sees what it is asked.
 const fn reachable(wake: Wake) -> &'static str {
     match wake {
-        Wake::Channel | Wake::Waiter => "now",
+        Wake::Channel | Wake::Waiter | Wake::Turn | Wake::Inbox | Wake::Plugin => "now",
         Wake::NextPrompt => "at its next prompt",
     }
 }
@@ -174,7 +183,7 @@ fn open_asks(open: OpenAsks) -> String {
 mod tests {
     use super::*;
     use crate::cli::output::capture;
-    use crate::protocol::{PeerName, Presence};
+    use crate::protocol::PeerName;
 
     fn peer(name: &str, cwd: &str) -> PeerView {
         PeerView {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{open_asks, reachable, status};
+use super::{open_asks, reachable, doing};
 use crate::cli::output::visible_line;
 use crate::cli::wording;
 use crate::protocol::PeerView;
@@ -42,12 +42,12 @@ pub(super) fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>)
         title,
         cells: peers.iter().map(|peer| cell(peer)).collect(),
     };
-    let branch = |peer: &PeerView| peer.branch.as_deref().map_or_else(|| NOTHING.to_owned(), visible_line);
+    let branch = |peer: &PeerView| peer.presence.branch.as_deref().map_or_else(|| NOTHING.to_owned(), visible_line);
     let mut columns = vec![
         column("NAME", &|peer| peer.name.to_string()),
-        column("FOLDER", &|peer| visible_line(&wording::folder(&peer.cwd, home))),
+        column("FOLDER", &|peer| visible_line(&wording::folder(&peer.presence.cwd, home))),
         column("BRANCH", &branch),
-        column("STATUS", &|peer| status(peer.presence.status).to_owned()),
+        column("STATUS", &|peer| doing(&peer.presence)),
         column("REACHABLE", &|peer| reachable(peer.presence.wakes_by).to_owned()),
         column("OPEN ASKS", &|peer| open_asks(peer.open_asks)),
         column("SINCE", &|peer| wording::rough(peer.connected_s)),

@@ -1,6 +1,8 @@
 # What the scripts of this folder have in common; they source it in the root of the repository.
 # shellcheck shell=bash
 export LC_ALL=C TZ=UTC
+# An & in a replacement is itself; bash before 5.2 knows nothing else.
+shopt -u patsub_replacement 2>/dev/null || :
 
 # Returns the value of a key of the section [package] in Cargo.toml; nothing where it has none.
 package() {
@@ -19,7 +21,7 @@ fill() {
     for pair in "$@"; do
         name=${pair%%=*} value=${pair#*=}
         [ -n "$value" ] || text=$(grep -v "@$name@" <<<"$text")
-        text=${text//@$name@/"$value"}
+        text=${text//@$name@/$value}
     done
     printf '%s\n' "$text"
 }

@@ -49,7 +49,7 @@ if [ "$action" = uninstall ]; then
         "${HOME:-/}/Library/LaunchAgents/dev.claude-relay.hub.plist"; do
         if grep -qF "$prefix/bin/relay-hub" "$unit" 2>/dev/null; then
             echo "error: $unit starts $prefix/bin/relay-hub" >&2
-            echo "next: $prefix/bin/relayctl uninstall-service" >&2
+            echo "next: \"$prefix/bin/relayctl\" uninstall-service" >&2
             exit 1
         fi
     done

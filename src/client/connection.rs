@@ -183,3 +183,6 @@ impl Connection {
         self.connects_at = (!self.ledger.is_superseded()).then(|| now + pause);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@
 //! | [`protocol`] | the wire specification: messages, ids, names, errors, framing; types without behaviour |
 //! | [`hub`] | the pure rules: who is there, who asks whom, how each ask ends |
 //! | [`client`] | the client's pure rules (`ledger`) and the shell around them; shared by the channel and `relayctl` |
-//! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
+//! | [`daemon`] | the hub's shell: one loop that owns the hub, its connections and the rest of the world |
 //! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |

@@ -6,7 +6,7 @@ use std::time::Duration;
 use relay::activation::{self, Listener};
 use relay::arguments::HubArguments;
 use relay::cli::programs::{self, ProgramError};
-use relay::daemon::{self, DaemonConfig, ProgramFile};
+use relay::daemon::{self, DaemonConfig, ProgramFile, Signals};
 use relay::hub::{self, Limits};
 use relay::logging::{self, Log, Program};
 use relay::paths::Environment;
@@ -68,7 +68,7 @@ fn run(
         Listener::Inherited(socket) => (socket, None),
         Listener::Bound(socket, path) => (socket, Some(path)),
     };
-    let served = runtime::run(daemon::run(socket, config))?;
+    let served = runtime::run(async { daemon::run(socket, config, Signals::new()?).await })?;
     tracing::info!("the hub leaves");
     Ok(served?)
 }

@@ -12,7 +12,7 @@ pub struct Limits {
     /// Bytes of questions that the hub holds for clients that have not taken them yet, and as many again of replies. A
     /// client may hold as much as is left.
     pub held_bytes: u64,
-    /// Bytes that wait to be written to one connection, before its reader counts as too slow.
+    /// Bytes that wait for one connection, in its queue and with the rules, before its reader counts as too slow.
     pub queued_bytes: u64,
     /// Whether asks are paced: [`PAIR_PACE`], [`SHELL_PACE`] and [`CLIENT_PACE`].
     pub rate: bool,
@@ -20,8 +20,7 @@ pub struct Limits {
     pub loops: bool,
 }
 
-/// How long a connection must have taken nothing, while more than `queued_bytes` wait for it, before it is cut. At twice the
-/// bytes it is cut at once.
+/// How long a connection must have taken nothing, while more than `queued_bytes` wait for it, before it is cut.
 pub const STUCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The most bytes that wait to be written to all connections together. Beyond it the one is cut that has taken nothing

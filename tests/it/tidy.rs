@@ -40,7 +40,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "channel/notification", may_use: &["protocol", "client", "channel"], must_not_say: WORLD },
     Layer { name: "client", may_use: &["protocol", "deadlines", "client", "fault", "watched"], must_not_say: &[] },
     Layer { name: "fault", may_use: &[], must_not_say: &["tokio"] },
-    Layer { name: "activation/bell", may_use: &["watched"], must_not_say: &[] },
+    Layer { name: "activation/acceptor", may_use: &["watched"], must_not_say: &[] },
     Layer { name: "activation", may_use: &["activation", "paths"], must_not_say: &["tokio"] },
     Layer { name: "arguments", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "claude_code", may_use: &[], must_not_say: &["tokio"] },
@@ -52,7 +52,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "service", may_use: &["activation", "paths", "service"], must_not_say: &["tokio"] },
     Layer {
         name: "daemon",
-        may_use: &["activation", "protocol", "deadlines", "hub", "daemon", "process", "fault", "watched"],
+        may_use: &["activation", "protocol", "deadlines", "hub", "daemon", "process", "fault", "runtime", "watched"],
         must_not_say: &[],
     },
     Layer {

@@ -14,6 +14,7 @@
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
+//! | `confusables`, `deadlines` | which characters look alike; keys that each have one deadline |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
 //! | [`runtime`] | the one thread that a program runs on |
 //! | [`watched`] | sockets that the runtime watches |
@@ -50,6 +51,7 @@ pub mod channel;
 pub mod claude_code;
 pub mod cli;
 pub mod client;
+mod confusables;
 pub mod daemon;
 mod deadlines;
 pub mod fault;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use unicode_security::confusable_detection::skeleton;
-
+use crate::confusables::skeleton;
 use crate::protocol::{FALLBACK_NAME, PeerName, PeerTag, RESERVED_NAMES};
 
 /// The names that are held. Whatever is looked for or changed costs the logarithm of their number.

@@ -2,7 +2,7 @@
 //!
 //! Inherited sockets win. The service manager keeps its own copy of such a socket, so it is never unlinked here;
 //! only what was bound here is. Every listener that comes out is a listening Unix stream socket, nonblocking and
-//! closed on exec. With `bell`, `systemd` and `launchd` below, this is the only place with unsafe code.
+//! closed on exec. With `systemd` and `launchd` below, this is the only place with unsafe code.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,13 +13,13 @@ use rustix::net::SocketType;
 
 use crate::paths::PathError;
 
-mod bell;
+mod acceptor;
 mod bind;
 mod launchd;
 mod path_watch;
 mod systemd;
 
-pub use bell::{Bell, Knock};
+pub use acceptor::{Acceptor, PendingConnection};
 pub use bind::{BindError, BoundPath};
 pub use path_watch::lost;
 

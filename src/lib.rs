@@ -9,7 +9,7 @@
 //! | [`protocol`] | the wire specification: messages, ids, names, errors, framing; types without behaviour |
 //! | [`hub`] | the pure rules: who is there, who asks whom, how each ask ends |
 //! | [`client`] | the client's pure rules (`ledger`) and the shell around them; shared by the channel and `relayctl` |
-//! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
+//! | [`daemon`] | the hub's shell: one loop that owns the hub, its connections and the rest of the world |
 //! | [`advice`] | what to do about a hub that is not reached, for all programs |
 //! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
 //! | [`session`] | the session's own socket, where its other processes work with its channel |
@@ -17,6 +17,7 @@
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
+//! | `confusables`, `deadlines` | which characters look alike; keys that each have one deadline |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
 //! | [`runtime`] | the one thread that a program runs on |
 //! | [`watched`] | sockets that the runtime watches |
@@ -53,6 +54,7 @@ pub mod arguments;
 pub mod channel;
 pub mod cli;
 pub mod client;
+mod confusables;
 pub mod daemon;
 mod deadlines;
 pub mod fault;

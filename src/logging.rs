@@ -1,7 +1,8 @@
 //! Where a program logs, and what.
 //!
-//! `RELAY_LOG` is the filter, in the syntax of tracing-subscriber's `EnvFilter`; by default `info`. What rmcp logs has
-//! the bodies of messages in it, so `rmcp=warn` holds unless the filter names rmcp.
+//! `RELAY_LOG` is the filter: levels (`error`, `warn`, `info`, `debug`, `trace`, `off`) with commas between them, each for
+//! everything or, behind `TARGET=`, for a module and what is below it: `info,relay::hub=debug`. By default it is `info`.
+//! What rmcp logs has the bodies of messages in it, so `rmcp=warn` holds unless the filter names rmcp.
 //!
 //! | program | goes to |
 //! | --- | --- |
@@ -19,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -30,7 +31,7 @@ mod journal;
 mod stderr;
 
 use daily::DailyFile;
-use stderr::{Farewell, Queue};
+use stderr::{DrainGuard, Queue};
 
 /// The variable with the filter.
 const FILTER_VARIABLE: &str = "RELAY_LOG";
@@ -50,7 +51,7 @@ pub enum Program {
 
 /// Where the lines go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-enum Target {
+enum Destination {
     Journal,
     Files(PathBuf),
     StandardError,
@@ -60,7 +61,7 @@ enum Target {
 
 /// What decides where a program logs.
 #[derive(Debug, Clone, Default)]
-struct Circumstances {
+struct LogEnvironment {
     filter: Option<String>,
     stderr_is_the_journal: bool,
     stderr_is_a_terminal: bool,
@@ -74,19 +75,19 @@ struct Circumstances {
 #[derive(Debug, Default)]
 #[must_use = "the last lines are lost without it"]
 pub struct Log {
-    target: Target,
-    _farewell: Option<Farewell>,
+    destination: Destination,
+    _drain: Option<DrainGuard>,
 }
 
 impl Log {
     /// Returns whether it goes to the journal, and standard error with it.
     pub fn is_the_journal(&self) -> bool {
-        self.target == Target::Journal
+        self.destination == Destination::Journal
     }
 
     /// Returns whether it goes to standard error as JSON lines.
     pub fn is_standard_error(&self) -> bool {
-        self.target == Target::StandardError
+        self.destination == Destination::StandardError
     }
 }
 
@@ -96,41 +97,41 @@ impl Log {
 /// `RELAY_LOG` is not a filter, or a log was started before. A place that cannot be written to is no error: then
 /// standard error has the lines.
 pub fn init(program: Program) -> Result<Log, LoggingError> {
-    let circumstances = Circumstances::of_process();
-    let target = circumstances.target(program);
-    let filter = circumstances.filter(&target, program)?;
-    match target {
-        Target::Nowhere => return Ok(Log::default()),
+    let environment = LogEnvironment::of_process();
+    let destination = environment.destination(program);
+    let filter = environment.filter(&destination, program)?;
+    match destination {
+        Destination::Nowhere => return Ok(Log::default()),
         #[cfg(target_os = "linux")]
-        Target::Journal => {
+        Destination::Journal => {
             if let Ok(layer) = journal::layer(program.name()) {
                 tracing_subscriber::registry().with(filter).with(layer).try_init()?;
-                return Ok(Log { target: Target::Journal, _farewell: None });
+                return Ok(Log { destination: Destination::Journal, _drain: None });
             }
         }
-        Target::Files(directory) => {
+        Destination::Files(directory) => {
             if let Ok(file) = DailyFile::open(&directory) {
                 json(filter, file).try_init()?;
-                return Ok(Log { target: Target::Files(directory), _farewell: None });
+                return Ok(Log { destination: Destination::Files(directory), _drain: None });
             }
         }
         #[cfg(not(target_os = "linux"))]
-        Target::Journal => {}
-        Target::StandardError => {}
+        Destination::Journal => {}
+        Destination::StandardError => {}
     }
     // A file takes every line at once.
     let queue = if stderr_is_a_file() { None } else { Some(Queue::new(io::stderr())) };
-    let farewell = match queue {
-        Some((queue, farewell)) => {
+    let drain = match queue {
+        Some((queue, drain)) => {
             json(filter, queue).try_init()?;
-            Some(farewell)
+            Some(drain)
         }
         None => {
             json(filter, io::stderr).try_init()?;
             None
         }
     };
-    Ok(Log { target: Target::StandardError, _farewell: farewell })
+    Ok(Log { destination: Destination::StandardError, _drain: drain })
 }
 
 fn stderr_is_a_file() -> bool {
@@ -149,7 +150,7 @@ impl Program {
     }
 }
 
-impl Circumstances {
+impl LogEnvironment {
     fn of_process() -> Self {
         let paths = crate::paths::Environment::of_process();
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
@@ -163,29 +164,31 @@ impl Circumstances {
         }
     }
 
-    fn target(&self, program: Program) -> Target {
+    fn destination(&self, program: Program) -> Destination {
         match program {
-            Program::Hub if self.stderr_is_the_journal => Target::Journal,
-            Program::Hub if !self.is_macos || self.stderr_is_a_terminal => Target::StandardError,
-            Program::Hub | Program::DetachedHub => self.hub_logs.clone().map_or(Target::StandardError, Target::Files),
-            Program::Channel => {
-                self.plugin_data.as_ref().map_or(Target::StandardError, |data| Target::Files(data.join("logs")))
+            Program::Hub if self.stderr_is_the_journal => Destination::Journal,
+            Program::Hub if !self.is_macos || self.stderr_is_a_terminal => Destination::StandardError,
+            Program::Hub | Program::DetachedHub => {
+                self.hub_logs.clone().map_or(Destination::StandardError, Destination::Files)
             }
-            Program::Control if self.filter.is_none() => Target::Nowhere,
-            Program::Control => Target::StandardError,
+            Program::Channel => {
+                self.plugin_data.as_ref().map_or(Destination::StandardError, |data| Destination::Files(data.join("logs")))
+            }
+            Program::Control if self.filter.is_none() => Destination::Nowhere,
+            Program::Control => Destination::StandardError,
         }
     }
 
-    fn filter(&self, target: &Target, program: Program) -> Result<EnvFilter, LoggingError> {
-        let default = match (program, target) {
-            (Program::Channel, Target::StandardError) => "warn",
+    fn filter(&self, destination: &Destination, program: Program) -> Result<Targets, LoggingError> {
+        let default = match (program, destination) {
+            (Program::Channel, Destination::StandardError) => "warn",
             // A person's terminal is for what matters.
-            (Program::Hub, Target::StandardError) if self.stderr_is_a_terminal => "warn",
+            (Program::Hub, Destination::StandardError) if self.stderr_is_a_terminal => "warn",
             _ => "info",
         };
         let wanted = self.filter.as_deref().unwrap_or(default);
         let is_named = wanted.split(',').any(|directive| {
-            directive.strip_prefix("rmcp").is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
+            directive.strip_prefix("rmcp").is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
         });
         let directives = if is_named { wanted.to_owned() } else { format!("{wanted},rmcp=warn") };
         directives.parse().map_err(|source| LoggingError::Filter { filter: wanted.to_owned(), source })
@@ -193,7 +196,7 @@ impl Circumstances {
 }
 
 /// Returns a subscriber that writes one JSON object a line.
-fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync + 'static
+fn json<W>(filter: Targets, writer: W) -> impl Subscriber + Send + Sync + 'static
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -233,9 +236,9 @@ mod tests {
     use super::*;
 
     fn filter_of(filter: Option<&str>, program: Program) -> String {
-        let circumstances = Circumstances { filter: filter.map(str::to_owned), ..Circumstances::default() };
-        let target = circumstances.target(program);
-        circumstances.filter(&target, program).unwrap().to_string()
+        let environment = LogEnvironment { filter: filter.map(str::to_owned), ..LogEnvironment::default() };
+        let destination = environment.destination(program);
+        environment.filter(&destination, program).unwrap().to_string()
     }
 
     #[test]
@@ -257,39 +260,39 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_named() {
-        let circumstances = Circumstances { filter: Some("relay=loud".to_owned()), ..Circumstances::default() };
-        let error = circumstances.filter(&Target::StandardError, Program::Hub).unwrap_err();
+        let environment = LogEnvironment { filter: Some("relay=loud".to_owned()), ..LogEnvironment::default() };
+        let error = environment.filter(&Destination::StandardError, Program::Hub).unwrap_err();
         assert!(error.to_string().contains("relay=loud"), "{error}");
     }
 
     #[test]
     fn each_program_logs_where_its_reader_looks() {
-        let nothing = Circumstances::default();
-        assert_eq!(nothing.target(Program::Hub), Target::StandardError);
-        assert_eq!(nothing.target(Program::Channel), Target::StandardError);
-        assert_eq!(nothing.target(Program::Control), Target::Nowhere);
+        let nothing = LogEnvironment::default();
+        assert_eq!(nothing.destination(Program::Hub), Destination::StandardError);
+        assert_eq!(nothing.destination(Program::Channel), Destination::StandardError);
+        assert_eq!(nothing.destination(Program::Control), Destination::Nowhere);
 
-        let all = Circumstances {
+        let all = LogEnvironment {
             filter: Some("debug".to_owned()),
             stderr_is_the_journal: true,
             plugin_data: Some("/data".into()),
-            ..Circumstances::default()
+            ..LogEnvironment::default()
         };
-        assert_eq!(all.target(Program::Hub), Target::Journal);
-        assert_eq!(all.target(Program::Channel), Target::Files("/data/logs".into()));
-        assert_eq!(all.target(Program::Control), Target::StandardError);
+        assert_eq!(all.destination(Program::Hub), Destination::Journal);
+        assert_eq!(all.destination(Program::Channel), Destination::Files("/data/logs".into()));
+        assert_eq!(all.destination(Program::Control), Destination::StandardError);
     }
 
     #[test]
     fn on_macos_the_hub_logs_to_files_unless_somebody_looks() {
-        let mac = Circumstances { hub_logs: Some("/logs".into()), is_macos: true, ..Circumstances::default() };
-        assert_eq!(mac.target(Program::Hub), Target::Files("/logs".into()));
-        let in_a_terminal = Circumstances { stderr_is_a_terminal: true, ..mac };
-        assert_eq!(in_a_terminal.target(Program::Hub), Target::StandardError);
-        let linux = Circumstances { is_macos: false, ..in_a_terminal };
-        assert_eq!(linux.target(Program::Hub), Target::StandardError);
-        assert_eq!(linux.target(Program::DetachedHub), Target::Files("/logs".into()));
-        assert!(linux.filter(&Target::StandardError, Program::Hub).unwrap().to_string().contains("warn"));
+        let mac = LogEnvironment { hub_logs: Some("/logs".into()), is_macos: true, ..LogEnvironment::default() };
+        assert_eq!(mac.destination(Program::Hub), Destination::Files("/logs".into()));
+        let in_a_terminal = LogEnvironment { stderr_is_a_terminal: true, ..mac };
+        assert_eq!(in_a_terminal.destination(Program::Hub), Destination::StandardError);
+        let linux = LogEnvironment { is_macos: false, ..in_a_terminal };
+        assert_eq!(linux.destination(Program::Hub), Destination::StandardError);
+        assert_eq!(linux.destination(Program::DetachedHub), Destination::Files("/logs".into()));
+        assert!(linux.filter(&Destination::StandardError, Program::Hub).unwrap().to_string().contains("warn"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The one thread that a program runs on, and its one alarm.
 
-use std::future::pending;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -19,7 +20,7 @@ pub fn new() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
-/// Runs a future, and all tasks that it starts, on this thread until it is done.
+/// Runs a future on this thread until it is done.
 ///
 /// # Errors
 /// The runtime cannot be built.
@@ -27,29 +28,42 @@ pub fn run<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(new()?.block_on(future))
 }
 
-/// A timer for the earliest of many deadlines that come and go.
+/// One timer for all deadlines of a loop, which waits for the next of them.
 ///
-/// A runtime that is given an earlier timer than it has wakes itself by writing to a descriptor of its own. So the timer is
-/// set only if it would come too late, and one that has come too early is set anew then.
+/// It is set anew only to an earlier time, or when it went off too early. A runtime whose timer is set to an earlier time
+/// wakes itself, and a timer for each request would do so at each of them.
 #[derive(Debug, Default)]
 pub struct Alarm {
+    /// Made when it is first needed, within the runtime.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// For when the timer is set; none where it has come.
-    set_for: Option<Instant>,
+    /// What it is set to, until it has gone off.
+    set_to: Option<Instant>,
 }
 
 impl Alarm {
-    /// Returns at this time; never where there is none. May be dropped at any time without loss.
+    /// Waits until this time; for ever where there is none. It may be dropped and called anew at any time.
     pub async fn wait(&mut self, at: Option<Instant>) {
-        let Some(at) = at else { return pending().await };
-        while Instant::now() < at {
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at.into())));
-            if self.set_for.is_none_or(|set_for| set_for > at) {
-                sleep.as_mut().reset(at.into());
-                self.set_for = Some(at);
+        poll_fn(|context| self.poll_wait(context, at)).await;
+    }
+
+    /// Returns whether this time has come. If it has not, the context's waker is woken at it, or before.
+    pub fn poll_wait(&mut self, context: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
+        let Some(at) = at else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at.into())));
+        loop {
+            let set_to = match self.set_to {
+                Some(set_to) if set_to <= at => set_to,
+                _ => {
+                    sleep.as_mut().reset(at.into());
+                    at
+                }
+            };
+            self.set_to = Some(set_to);
+            ready!(sleep.as_mut().poll(context));
+            self.set_to = None;
+            if set_to >= at {
+                return Poll::Ready(());
             }
-            sleep.await;
-            self.set_for = None;
         }
     }
 }
@@ -61,20 +75,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn alarm_comes_in_time_whatever_it_was_set_for_before() {
+    async fn alarm_waits_for_the_time_it_is_asked_for() {
+        let after = |milliseconds| Some(Instant::now() + Duration::from_millis(milliseconds));
         let mut alarm = Alarm::default();
-        let begun = Instant::now();
-        let after = |millis| Some(begun + Duration::from_millis(millis));
-        for dropped in [60_000, 10, 40] {
-            tokio::select! {
-                biased;
-                () = alarm.wait(after(dropped)) => panic!("it came too early"),
-                () = std::future::ready(()) => {}
-            }
+        // An earlier time counts although a later one was asked for before, and a later one although an earlier was.
+        for (dropped, asked) in [(Some(60_000), 10), (Some(20), 40), (Some(60_000), 10), (None, 10)] {
+            let dropped = dropped.and_then(after);
+            assert!(poll_fn(|context| Poll::Ready(alarm.poll_wait(context, dropped).is_pending())).await);
+            let asked = after(asked);
+            tokio::time::timeout(Duration::from_secs(10), alarm.wait(asked)).await.unwrap();
+            assert!(Some(Instant::now()) >= asked);
         }
-        alarm.wait(after(30)).await;
-        assert!(begun.elapsed() >= Duration::from_millis(30));
-        alarm.wait(after(0)).await;
-        tokio::time::timeout(Duration::from_millis(20), alarm.wait(None)).await.unwrap_err();
+        alarm.wait(Some(Instant::now())).await;
+        assert!(tokio::time::timeout(Duration::from_millis(10), alarm.wait(None)).await.is_err());
     }
 }

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
@@ -52,12 +53,16 @@ impl Listener {
         watch(listener, Interest::READABLE).map(Self)
     }
 
-    /// Returns when somebody wants to connect. Nobody is accepted yet.
+    /// Returns whether somebody wants to connect; nobody is accepted yet. If nobody does, the context's waker is woken once
+    /// somebody does.
     ///
     /// # Errors
     /// The runtime is shutting down.
-    pub(crate) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, UnixListener>> {
-        self.0.readable().await
+    pub(crate) fn poll_readable(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<AsyncFdReadyGuard<'_, UnixListener>>> {
+        self.0.poll_read_ready(context)
     }
 }
 
@@ -92,6 +97,31 @@ impl Stream {
     pub async fn readable(&self) {
         // Only a runtime that shuts down says otherwise, and then nobody comes back here.
         let _ready = self.0.readable().await;
+    }
+
+    /// Returns whether there may be something to read; the end and a failure count. If there is nothing, the context's
+    /// waker is woken once there is.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_read_ready(context).map(|_only_a_runtime_that_shuts_down_fails| ())
+    }
+
+    /// Returns whether there has been room since this was last asked; a failure counts. If there was none, the context's
+    /// waker is woken once there is. Only for a stream that is watched for room.
+    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
+        if let Ok(mut guard) = ready!(self.0.poll_write_ready(context)) {
+            guard.clear_ready();
+        }
+        Poll::Ready(())
+    }
+
+    /// Returns the stream, watched for what comes in, and for room as well if that is wanted. What comes in meanwhile is
+    /// not missed.
+    ///
+    /// # Errors
+    /// The system cannot watch it.
+    pub(crate) fn watched_for_room(self, wanted: bool) -> io::Result<Self> {
+        let interest = if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        watch(self.0.into_inner(), interest).map(Self)
     }
 
     /// Reads what is there, as far as there is room; nothing at the end.
@@ -240,6 +270,23 @@ mod tests {
         while other.set_nonblocking(true).and_then(|()| other.read(&mut bytes)).is_ok() {}
         stream.writable().await;
         assert!(stream.try_write(&[0; 4096]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_watched_for_room_is_told_of_each_read_and_of_what_comes_in() {
+        let (stream, mut other) = pair();
+        while stream.try_write(&[0; 4096]).is_ok() {}
+        let stream = stream.watched_for_room(true).unwrap();
+        let has_room = || std::future::poll_fn(|context| stream.poll_writable(context));
+        assert!(!is_ready(has_room()).await);
+        let mut bytes = vec![0; 1024 * 1024];
+        while other.set_nonblocking(true).and_then(|()| other.read(&mut bytes)).is_ok() {}
+        has_room().await;
+        other.write_all(b"one").unwrap();
+        let stream = stream.watched_for_room(false).unwrap();
+        stream.readable().await;
+        let mut room = [MaybeUninit::uninit(); 8];
+        assert_eq!(stream.try_read(&mut room).unwrap(), b"one");
     }
 
     #[tokio::test]

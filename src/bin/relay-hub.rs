@@ -6,8 +6,8 @@ use std::time::Duration;
 use relay::activation::{self, Listener};
 use relay::arguments::HubArguments;
 use relay::cli::programs::{self, ProgramError};
-use relay::daemon::{self, DaemonConfig, ProgramFile};
-use relay::hub::{self, Limits};
+use relay::daemon::{self, DaemonConfig, ProgramFile, Signals};
+use relay::hub::{HubInfo, Limits};
 use relay::logging::{self, Log, Program};
 use relay::paths::Environment;
 use relay::runtime;
@@ -75,14 +75,23 @@ fn run(
         idle_timeout = idle_timeout.map(|time| humantime::format_duration(time).to_string()),
         "the hub has started"
     );
-    let program = hub::Program { version: env!("CARGO_PKG_VERSION"), pid: std::process::id() };
+    let program = HubInfo { version: env!("CARGO_PKG_VERSION"), pid: std::process::id() };
     let config = DaemonConfig { limits, idle_timeout, program, activated: listener.is_inherited(), file };
     // The guard of a socket that was bound here goes with the hub, and the path with it.
     let (socket, bound) = match listener {
         Listener::Inherited(socket) => (socket, None),
         Listener::Bound(socket, path) => (socket, Some(path)),
     };
-    let served = runtime::run(async move { daemon::run(socket, config, activation::lost(bound.as_ref())).await })?;
+    let served = runtime::run(async move {
+        let mut signals = Signals::new()?;
+        let shutdown = async {
+            tokio::select! {
+                signal = signals.next() => signal,
+                () = activation::lost(bound.as_ref()) => "the socket's path leads elsewhere",
+            }
+        };
+        daemon::run(socket, config, shutdown).await
+    })?;
     tracing::info!("the hub leaves");
     Ok(served?)
 }

@@ -2,16 +2,15 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many descriptors are kept free of clients: for those that are refused or were closed a moment ago, for the
-/// listener, the log and the runtime.
+/// How many descriptors are kept free of clients: for those that are refused, for the processes whose end is awaited, for
+/// the listener, the log and the runtime.
 pub(super) const SPARE: u64 = 64;
 
 /// Raises the soft limit of open files so that these many connections fit, and returns how many do.
 ///
-/// Each may need a second one for a while: a connection that takes nothing is watched by one of its own.
 /// A service manager's filter of system calls may forbid it: its unit then sets the limit itself.
 pub(super) fn make_room(connections: u64) -> u64 {
-    let wanted = connections.saturating_mul(2).saturating_add(SPARE);
+    let wanted = connections.saturating_add(SPARE);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let room = current.unwrap_or(u64::MAX);
     let raised = wanted.min(maximum.unwrap_or(u64::MAX));
@@ -26,7 +25,6 @@ pub(super) fn make_room(connections: u64) -> u64 {
             }
         }
     };
-    // Where there is little, half of it is for clients. A second one for those that take nothing is not kept free then:
-    // they are looked at now and again instead.
+    // Where there is little, half of it is for clients.
     connections.min(fits - SPARE.min(fits / 2)).max(1)
 }

@@ -1,27 +1,16 @@
-//! What goes in and out of the connections in a turn, and which of them are cut because too much waits.
+//! What goes in and out of the connections in a turn.
 //!
 //! Nothing is queued that could as well wait where it comes from: nothing more is read of a connection that does not
-//! read its answers, and the rules are told, so that they keep what they hold for it anyway. What is left is bounded here.
+//! read its answers, and the rules are told, so that they keep what they hold for it anyway. What is left is bounded.
 
-use std::time::Instant;
-
-use super::connection::{self, Connection};
-use super::inbox::Filled;
-use super::{Daemon, Event, Mishap, kinship};
+use super::connection::{Bytes, Connection, Filled};
+use super::slow_readers::CONGESTED;
+use super::{Daemon, Logged};
 use crate::fault;
-use crate::hub::limits::{FRAMES_TOTAL_MAX, QUEUED_TOTAL_MAX, STUCK_WAIT};
+use crate::hub::limits::FRAMES_TOTAL_MAX;
 use crate::hub::{CloseReason, ConnId, Effect, Input};
 use crate::protocol::ClientMessage;
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameError, HELLO_MAX_BYTES};
-
-/// From how many queued bytes on a connection is congested: for requests and held texts it waits where they are.
-const CONGESTED: usize = 64 * 1024;
-
-/// At how many queued bytes it takes more.
-const DRAINED: usize = 16 * 1024;
-
-/// How many bytes of a connection are read in a turn. Most frames fit, so that few are unfinished at a time.
-const READ_PORTION: usize = 128 * 1024;
 
 /// How many frames of a connection are handled in a turn.
 const FRAMES_PORTION: usize = 64;
@@ -29,67 +18,70 @@ const FRAMES_PORTION: usize = 64;
 /// How many bytes are queued before they are written.
 const QUEUED_PORTION: usize = 1024 * 1024;
 
-impl Daemon {
-    pub(super) fn handle_event(&mut self, event: Event) {
-        match event {
-            Event::Readable(conn) => {
-                if let Some(connection) = self.connections.get_mut(&conn) {
-                    connection.inbox.handle_readable();
-                    self.readable.insert(conn);
-                }
-            }
-            Event::Writable(conn) => {
-                fault::pass("flush.resumed");
-                if let Some(connection) = self.connections.get_mut(&conn) {
-                    connection.outbox.handle_writable();
-                    self.dirty.insert(conn);
-                }
-            }
-            Event::Ended(input) => self.tell(input),
+impl Daemon<'_> {
+    /// Has a connection read in this turn, or in the next if its own was.
+    pub(super) fn will_read(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && !std::mem::replace(&mut connection.is_to_read, true)
+        {
+            self.to_read.push_back(conn);
         }
     }
 
-    /// Reads a portion of each connection that has something to say.
+    /// Has a connection written to at the end of this turn.
+    pub(super) fn will_write(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && !std::mem::replace(&mut connection.is_to_write, true)
+        {
+            self.to_write.push(conn);
+        }
+    }
+
+    /// Reads a portion of each connection that may have something to say, as long as the rules take more.
     pub(super) fn read_portions(&mut self) {
-        for conn in std::mem::take(&mut self.readable) {
-            self.read_portion(conn);
+        for _ in 0..self.to_read.len() {
+            if self.has_effects {
+                return;
+            }
+            let Some(conn) = self.to_read.pop_front() else { return };
+            if let Some(connection) = self.connections.get_mut(&conn) {
+                connection.is_to_read = false;
+                self.read_portion(conn);
+                self.count(conn);
+                self.bound_unread();
+            }
         }
     }
 
+    /// Handles a portion of a connection's frames, for which it is read once at most.
     fn read_portion(&mut self, conn: ConnId) {
-        let (mut bytes, mut frames) = (0, 0);
+        let (mut frames, mut was_read) = (0, false);
         while self.listens_to(conn) {
-            if self.has_effects || bytes >= READ_PORTION || frames >= FRAMES_PORTION {
-                self.readable.insert(conn);
-                return;
+            if self.has_effects || frames >= FRAMES_PORTION {
+                return self.will_read(conn);
             }
             let limit = if self.hub.has_greeted(conn) { FRAME_MAX_BYTES } else { HELLO_MAX_BYTES };
             let Some(connection) = self.connections.get_mut(&conn) else { return };
-            if let Some(next) = connection.inbox.next(limit) {
+            if let Some(next) = connection.next_message(self.now, limit) {
                 frames += 1;
-                fault::pass("read.frame");
                 self.handle_frame(conn, next);
-                fault::pass("read.handed");
                 continue;
             }
-            if connection.inbox.unfinished().is_some() {
-                fault::pass("read.part");
+            if was_read {
+                if connection.poll_readable().is_ready() {
+                    self.will_read(conn);
+                }
+                return;
             }
-            match connection.inbox.fill() {
-                Ok(Filled::Bytes(n)) => {
-                    fault::pass("read.bytes");
-                    bytes += n;
-                }
-                Ok(Filled::Nothing) => {
-                    connection.inbox.wait(&self.events);
-                    break;
-                }
+            was_read = true;
+            match connection.fill(&mut self.read_room) {
+                // With nothing to read the next round waits for the socket.
+                Ok(Filled::Some | Filled::Nothing) => {}
                 Ok(Filled::End(unfinished)) => {
-                    fault::pass("read.end");
                     if unfinished > 0 {
                         tracing::warn!(conn = conn.0, bytes = unfinished, "dropped half a frame: its client left");
                     }
-                    connection.outbox.flush_last();
+                    connection.flush_last();
                     return self.lose(conn);
                 }
                 Err(error) => {
@@ -98,98 +90,72 @@ impl Daemon {
                 }
             }
         }
-        self.bound_unread();
     }
 
     /// Returns whether the next request of this connection is to be handled: not where it does not read its answers.
     fn listens_to(&mut self, conn: ConnId) -> bool {
-        if self.connections.get(&conn).is_some_and(|connection| connection.outbox.queued() > CONGESTED) {
+        if self.connections.get(&conn).is_some_and(|connection| connection.queued() > CONGESTED) {
             self.flush(conn);
         }
-        self.connections.get(&conn).is_some_and(|connection| !connection.congested)
+        self.connections.get(&conn).is_some_and(|connection| !connection.is_congested)
     }
 
     fn handle_frame(&mut self, conn: ConnId, frame: Result<ClientMessage, FrameError>) {
         match frame {
-            Ok(message) => {
-                self.look_at_kinship(conn, &message);
-                self.tell(Input::Received { conn, message });
-            }
+            Ok(message) => self.handle(Input::Received { conn, message }),
             Err(error) => {
-                if let Some(passed_over) = self.mishaps.pass(Instant::now(), Mishap::NoMessage) {
+                if let Some(suppressed) = self.log_throttle.pass(self.now, Logged::NoMessage) {
                     // Not the error itself: it quotes what was sent.
-                    tracing::warn!(conn = conn.0, what = error.kind(), passed_over, "a client sent what is no message");
+                    tracing::warn!(conn = conn.0, what = error.kind(), suppressed, "a client sent what is no message");
                 }
-                self.tell(Input::Malformed { conn, error });
+                self.handle(Input::Malformed { conn, error });
             }
-        }
-    }
-
-    /// Asks the system of the client process that a hello names, before the rules hear of it.
-    fn look_at_kinship(&mut self, conn: ConnId, message: &ClientMessage) {
-        if let ClientMessage::Hello(hello) = message
-            && let Some(named) = hello.kind.process()
-            && let Some(connection) = self.connections.get(&conn)
-        {
-            let kinship = kinship::look(connection.credentials.process, named);
-            self.tell(Input::Looked { conn, kinship });
         }
     }
 
     /// Ends the connection whose frame has been unfinished for the longest, where all of them together are too much.
     fn bound_unread(&mut self) {
-        while self.totals.unread.get() > FRAMES_TOTAL_MAX {
-            let unfinished = |(conn, connection): (&ConnId, &Connection)| Some((connection.inbox.unfinished()?, *conn));
-            let Some(((_since, _), conn)) = self.connections.iter().filter_map(unfinished).min() else { return };
-            let error = FrameError::Crowded { held: self.totals.unread.get(), limit: FRAMES_TOTAL_MAX };
+        while self.totals.unread > FRAMES_TOTAL_MAX {
+            let unfinished = |(conn, connection): (&ConnId, &Box<Connection>)| Some((connection.unfinished()?, *conn));
+            let Some((_since, conn)) = self.connections.iter().filter_map(unfinished).min() else { return };
+            let error = FrameError::Crowded { bytes: self.totals.unread, limit: FRAMES_TOTAL_MAX };
             self.handle_frame(conn, Err(error));
         }
     }
 
     /// Hands something that happened to the rules, and does what they want done.
-    pub(super) fn tell(&mut self, input: Input) {
-        let kind = input.kind();
-        fault::pass_kind("heard", kind);
-        self.hub.handle(Instant::now(), input);
-        fault::pass_kind("handled", kind);
+    pub(super) fn handle(&mut self, input: Input) {
+        fault::pass_kind("input", input.kind());
+        self.hub.handle(self.now, input);
         self.take_effects();
     }
 
-    /// Lets the rules do what is due.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.hub.handle_timeout(now);
+    /// Performs what the rules want done, as far as it may be queued at once, and writes.
+    pub(super) fn perform(&mut self) {
         self.take_effects();
-    }
-
-    /// Performs what the rules want done, until nothing is left to do. Nobody is heard meanwhile.
-    pub(super) async fn perform(&mut self) {
-        loop {
-            self.take_effects();
-            let dirty = std::mem::take(&mut self.dirty);
-            if dirty.is_empty() && !self.has_effects {
-                break;
-            }
-            dirty.into_iter().for_each(|conn| self.flush(conn));
-            self.queued = 0;
-            if self.has_effects {
-                tokio::task::yield_now().await;
+        while !self.to_write.is_empty() {
+            for conn in std::mem::take(&mut self.to_write) {
+                self.flush(conn);
             }
         }
-        self.readiness.status(Instant::now(), self.hub.headline());
+        self.queued = 0;
+        self.notifier.status(self.now, self.hub.status_line());
     }
 
     /// Takes the rules' effects, as many as may be queued before something is written.
-    fn take_effects(&mut self) {
+    pub(super) fn take_effects(&mut self) {
         while self.queued < QUEUED_PORTION {
             match self.hub.poll_effect() {
                 Some(Effect::Send { conn, message }) => {
                     if let Some(connection) = self.connections.get_mut(&conn) {
-                        self.queued += connection.outbox.push(&message);
-                        self.dirty.insert(conn);
+                        self.queued += connection.push(&message);
+                        self.will_write(conn);
                     }
                 }
                 Some(Effect::Close { conn, reason }) => self.close(conn, reason),
-                Some(Effect::Watch { process }) => connection::watch_client(process, self.events.clone()),
+                Some(Effect::AwaitAgent { conn, session }) => {
+                    self.await_end(session.pid, Some(session.start), Input::ProcessEnded { conn });
+                }
                 Some(Effect::Exit) => self.exiting = true,
                 None => {
                     self.has_effects = false;
@@ -201,98 +167,60 @@ impl Daemon {
     }
 
     /// Writes to a connection, and judges what it does not take.
-    fn flush(&mut self, conn: ConnId) {
-        let now = Instant::now();
+    pub(super) fn flush(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        if let Err(error) = connection.outbox.flush(now, &self.events) {
+        connection.is_to_write = false;
+        if let Err(error) = connection.flush(self.now) {
             tracing::debug!(conn = conn.0, %error, "a connection cannot be written to");
-            fault::pass("flush.broken");
             return self.lose(conn);
         }
-        let queued = connection.outbox.queued();
-        if !connection.congested && queued > CONGESTED {
-            connection.congested = true;
-            self.slow.set(conn, now + STUCK_WAIT);
-            self.tell(Input::Congested { conn });
-        } else if connection.congested && queued <= DRAINED {
-            connection.congested = false;
-            self.slow.clear(&conn);
-            if !connection.inbox.is_waiting() {
-                self.readable.insert(conn);
-            }
-            self.tell(Input::Drained { conn });
-        }
-        if queued > self.queued_bytes.saturating_mul(2) {
-            self.cut(conn, queued);
-        }
-        self.bound_queued();
-    }
-
-    /// Cuts the notable queues that have not moved for the longest, where all of them together are too much: many slow
-    /// readers must not grow the hub either.
-    fn bound_queued(&mut self) {
-        while self.totals.queued.get() > QUEUED_TOTAL_MAX {
-            let slow = |(conn, connection): (&ConnId, &Connection)| {
-                let stuck = connection.outbox.stuck().filter(|_| connection.congested)?;
-                Some((stuck, *conn, connection.outbox.queued()))
-            };
-            let Some((_, conn, queued)) = self.connections.iter().filter_map(slow).min() else { return };
-            self.cut(conn, queued);
-        }
-    }
-
-    /// Cuts the congested connections for which too much waits and that have taken nothing of it for a while.
-    pub(super) fn handle_stuck(&mut self, now: Instant) {
-        while let Some(conn) = self.slow.pop_due(now) {
-            let Some(connection) = self.connections.get(&conn) else { continue };
-            let since = connection.outbox.stuck().unwrap_or(now);
-            let waiting = connection.outbox.queued().saturating_add(self.hub.waiting_bytes(conn));
-            if now < since + STUCK_WAIT {
-                self.slow.set(conn, since + STUCK_WAIT);
-            } else if waiting > self.queued_bytes {
-                self.cut(conn, waiting);
-            } else {
-                self.slow.set(conn, now + STUCK_WAIT);
-            }
-        }
-    }
-
-    fn cut(&mut self, conn: ConnId, waiting: usize) {
-        let limit = self.queued_bytes;
-        tracing::warn!(conn = conn.0, waiting, limit, "cut a connection: its reader is too slow");
-        self.hub.count_slow_reader();
-        fault::pass("flush.slow");
-        self.lose(conn);
+        self.count(conn);
+        self.judge_reader(conn);
     }
 
     /// Closes a connection that the rules have ended.
     fn close(&mut self, conn: ConnId, reason: CloseReason) {
         let is_bad = !matches!(reason, CloseReason::Bye | CloseReason::Superseded);
         if let Some(mut connection) = self.forget(conn) {
-            fault::pass("close.begun");
+            fault::pass_kind("effect", "close");
             // One try: a client that is being closed cannot make the hub wait for it.
-            connection.outbox.flush_last();
-            fault::pass("close.done");
-            let mishap = is_bad.then(|| self.mishaps.pass(Instant::now(), Mishap::Closed(reason))).flatten();
-            if let Some(passed_over) = mishap {
-                let pid = connection.credentials.pid;
-                tracing::warn!(conn = conn.0, pid, ?reason, passed_over, "closed a connection");
+            connection.flush_last();
+            let logged = is_bad.then(|| self.log_throttle.pass(self.now, Logged::Closed(reason))).flatten();
+            if let Some(suppressed) = logged {
+                tracing::warn!(conn = conn.0, pid = connection.pid, ?reason, suppressed, "closed a connection");
             }
         }
     }
 
-    /// Forgets a connection that is over, tells the rules, and watches for the end of its process.
-    fn lose(&mut self, conn: ConnId) {
+    /// Forgets a connection that is over, tells the rules, and awaits the end of its process.
+    pub(super) fn lose(&mut self, conn: ConnId) {
         if let Some(connection) = self.forget(conn) {
-            connection::watch_process(conn, connection.credentials, self.events.clone());
-            self.tell(Input::Disconnected { conn });
+            self.handle(Input::Disconnected { conn });
+            if let Some(pid) = connection.pid {
+                self.await_end(pid, None, Input::ProcessEnded { conn });
+            }
         }
     }
 
-    fn forget(&mut self, conn: ConnId) -> Option<Connection> {
-        self.readable.remove(&conn);
-        self.dirty.remove(&conn);
-        self.slow.clear(&conn);
-        self.connections.remove(&conn)
+    fn await_end(&mut self, pid: u32, start: Option<u64>, input: Input) {
+        if let Some(ended) = self.processes.await_end(self.now, pid, start, input, &self.ready) {
+            self.handle(ended);
+        }
+    }
+
+    fn forget(&mut self, conn: ConnId) -> Option<Box<Connection>> {
+        self.congested.clear(&conn);
+        let connection = self.connections.remove(&conn)?;
+        self.totals.replace(connection.counted, Bytes::default());
+        Some(connection)
+    }
+
+    /// Counts what a connection holds into the numbers of all of them.
+    fn count(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            let bytes = connection.bytes();
+            self.totals.replace(connection.counted, bytes);
+            connection.counted = bytes;
+        }
     }
 }

@@ -12,7 +12,7 @@ pub struct Limits {
     /// Bytes of questions that the hub holds for sessions that have not taken them yet, as many again of replies, and of
     /// values that sessions have parked. One client's share is a quarter: [`SHARES`].
     pub held_bytes: u64,
-    /// Bytes that wait to be written to one connection, before its reader counts as too slow.
+    /// Bytes that wait for one connection, in its queue and with the rules, before its reader counts as too slow.
     pub queued_bytes: u64,
     /// Whether the rate of asks is limited: [`PAIR_RATE`], [`SHELL_RATE`] and [`CLIENT_RATE`].
     pub rate: bool,
@@ -20,8 +20,7 @@ pub struct Limits {
     pub loops: bool,
 }
 
-/// How long a connection must have taken nothing, while more than `queued_bytes` wait for it, before it is cut. At twice the
-/// bytes it is cut at once.
+/// How long a connection must have taken nothing, while more than `queued_bytes` wait for it, before it is cut.
 pub const STUCK_WAIT: Duration = Duration::from_secs(2);
 
 /// The most bytes that wait to be written to all connections together. Beyond it the one is cut that has taken nothing

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use unicode_normalization::char::is_combining_mark;
-use unicode_security::confusable_detection::skeleton;
 
+use crate::confusables::skeleton;
 use crate::protocol::{
     ClientTag, FALLBACK_NAME, NAME_MAX_CHARS, PeerName, RESERVED_NAMES, is_invisible, is_variation_selector,
 };

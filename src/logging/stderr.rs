@@ -20,7 +20,7 @@ use tracing_subscriber::fmt::MakeWriter;
 const QUEUED_MAX: usize = 256 * 1024;
 
 /// How long a program that ends waits until its last lines are written.
-const FAREWELL: Duration = Duration::from_millis(200);
+const DRAIN_WAIT: Duration = Duration::from_millis(200);
 
 enum Entry {
     Line(Vec<u8>),
@@ -40,20 +40,20 @@ pub(super) struct Queue {
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Waits a moment for what is still to be written when it is dropped.
-pub(super) struct Farewell {
+pub(super) struct DrainGuard {
     entries: Sender<Entry>,
     unstarted: Arc<Mutex<Option<Work>>>,
 }
 
-impl std::fmt::Debug for Farewell {
+impl std::fmt::Debug for DrainGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Farewell").finish_non_exhaustive()
+        f.debug_struct("DrainGuard").finish_non_exhaustive()
     }
 }
 
 impl Queue {
     /// Returns a queue whose thread writes there, from the first line on.
-    pub(super) fn new(mut out: impl Write + Send + 'static) -> (Self, Farewell) {
+    pub(super) fn new(mut out: impl Write + Send + 'static) -> (Self, DrainGuard) {
         let (entries, inbox) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&queued);
@@ -70,8 +70,8 @@ impl Queue {
             }
         });
         let unstarted = Arc::new(Mutex::new(Some(work)));
-        let farewell = Farewell { entries: entries.clone(), unstarted: Arc::clone(&unstarted) };
-        (Self { entries, queued, dropped: AtomicU64::new(0), unstarted }, farewell)
+        let guard = DrainGuard { entries: entries.clone(), unstarted: Arc::clone(&unstarted) };
+        (Self { entries, queued, dropped: AtomicU64::new(0), unstarted }, guard)
     }
 
     fn take(&self, line: &[u8]) {
@@ -128,14 +128,14 @@ impl Write for &Queue {
     }
 }
 
-impl Drop for Farewell {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
         if self.unstarted.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return;
         }
         let (done, written) = sync_channel(1);
         if self.entries.send(Entry::Mark(done)).is_ok() {
-            let _elapsed_or_written = written.recv_timeout(FAREWELL);
+            let _elapsed_or_written = written.recv_timeout(DRAIN_WAIT);
         }
     }
 }
@@ -170,7 +170,7 @@ mod tests {
     fn a_reader_that_does_not_read_costs_lines_and_no_time_and_is_told_how_many() {
         let (tell, go) = channel();
         let written = Arc::new(Mutex::new(Vec::new()));
-        let (queue, farewell) = Queue::new(Stuck { go, written: Arc::clone(&written), goes: false });
+        let (queue, guard) = Queue::new(Stuck { go, written: Arc::clone(&written), goes: false });
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let fits = QUEUED_MAX / line.len();
         for _ in 0..fits + 3 {
@@ -183,7 +183,7 @@ mod tests {
             thread::yield_now();
         }
         (&queue).write_all(b"here again\n").unwrap();
-        drop(farewell);
+        drop(guard);
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         let rest: Vec<&str> = text.lines().skip(fits).collect();
         let [told, "here again"] = rest.as_slice() else { panic!("{rest:?}") };
@@ -193,10 +193,10 @@ mod tests {
     #[test]
     fn a_program_that_ends_does_not_wait_for_a_reader_for_ever() {
         let (_tell, go) = channel();
-        let (queue, farewell) = Queue::new(Stuck { go, written: Arc::default(), goes: false });
+        let (queue, guard) = Queue::new(Stuck { go, written: Arc::default(), goes: false });
         (&queue).write_all(b"a line\n").unwrap();
         let start = Instant::now();
-        drop(farewell);
+        drop(guard);
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 }

@@ -33,7 +33,8 @@ const WORLD: &[&str] = &[
 const LAYERS: &[Layer] = &[
     Layer { name: "protocol", may_use: &["protocol"], must_not_say: WORLD },
     Layer { name: "deadlines", may_use: &[], must_not_say: WORLD },
-    Layer { name: "hub", may_use: &["protocol", "deadlines", "hub"], must_not_say: WORLD },
+    Layer { name: "confusables", may_use: &["protocol"], must_not_say: WORLD },
+    Layer { name: "hub", may_use: &["protocol", "deadlines", "confusables", "hub"], must_not_say: WORLD },
     Layer { name: "client", may_use: &["advice", "protocol", "deadlines", "client", "fault", "paths", "runtime", "watched"], must_not_say: &[] },
     Layer { name: "session", may_use: &["protocol", "session", "agent", "paths", "runtime", "watched", "fault", "deadlines"], must_not_say: &[] },
     Layer { name: "agent", may_use: &["protocol", "agent", "paths", "watched", "process"], must_not_say: &[] },
@@ -57,7 +58,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "channel",
-        may_use: &["advice", "protocol", "client", "session", "agent", "channel", "deadlines", "paths", "process", "fault", "runtime", "watched"],
+        may_use: &["advice", "confusables", "protocol", "client", "session", "agent", "channel", "deadlines", "paths", "process", "fault", "runtime", "watched"],
         must_not_say: &["std::process::Command"],
     },
     Layer {

@@ -1,11 +1,12 @@
 //! What a character looks like to a reader: the Latin letters that it may be read as. Pure.
 //!
-//! The look-alikes are Unicode's own (UTS 39, through `unicode-security`), of a character and of its other case, since that
+//! The look-alikes are Unicode's own (UTS 39, `crate::confusables`), of a character and of its other case, since that
 //! table tells `в` from `B` but not from `b`. What it leaves out, because it is Latin itself, stands in [`LATIN`].
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
-use unicode_security::confusable_detection::skeleton;
+
+use crate::confusables::skeleton;
 
 /// Latin letters with hooks, strokes and tails, and small capitals, that the Unicode table keeps apart from the plain
 /// ones; and a few letters of other scripts.

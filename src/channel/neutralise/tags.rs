@@ -76,6 +76,11 @@ const GUARDED: [&str; 58] = [
 
 static SKELETONS: LazyLock<Vec<String>> = LazyLock::new(|| GUARDED.map(skeleton_of).to_vec());
 
+/// Returns whether the text may have a guarded tag. Brackets that are not ASCII are not looked for one by one here.
+pub(super) fn may_have_any(text: &str) -> bool {
+    text.bytes().any(|byte| byte == b'<' || !byte.is_ascii())
+}
+
 /// Returns the text with the brackets of all guarded tags as entities: `&lt;`, and the number of any other bracket.
 pub(super) fn disarm(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -159,6 +159,15 @@ proptest! {
     }
 
     #[test]
+    fn passes_that_are_left_out_would_change_nothing(written in prop_oneof![hostile(), "[ -~\n\t]{0,40}", "[a-z<:\\[ \n]{0,24}"]) {
+        let careful = |visible: &str| turns::quote(&tags::disarm(visible));
+        let shown = without_the_invisible(&written);
+        prop_assert_eq!(text(&written), careful(&shown));
+        let joined = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        prop_assert_eq!(line(&written), careful(&joined));
+    }
+
+    #[test]
     fn nothing_that_arrives_is_a_guarded_tag_or_invisible(written in hostile()) {
         let arrives = text(&written);
         let seen = |c: char| c == '\n' || c == '\t' || (!c.is_control() && !is_invisible(c));

@@ -23,6 +23,12 @@ static NOTICES: LazyLock<Vec<String>> = LazyLock::new(|| {
     ["crosssessiondeliverynotice", "requestinterrupted", "systemnotification"].map(skeleton_of).to_vec()
 });
 
+/// Returns whether the text may have a forged turn or notice. What may stand for a colon or a bracket and is not ASCII is
+/// not looked for one by one here.
+pub(super) fn may_have_any(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b':' | b'[') || !byte.is_ascii())
+}
+
 /// Returns the text with forged turns and notices as quotations.
 pub(super) fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -12,6 +12,7 @@ pub mod channel {
 }
 #[cfg(feature = "client")]
 pub mod client;
+mod confusables;
 mod deadlines;
 #[cfg(feature = "client")]
 pub mod fault;

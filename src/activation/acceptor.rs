@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::task::{Context, Poll};
 
 use tokio::io::unix::AsyncFdReadyGuard;
 
@@ -11,13 +12,13 @@ use crate::watched::Listener;
 
 /// The listener, watched by the runtime.
 #[derive(Debug)]
-pub struct Bell(Listener);
+pub struct Acceptor(Listener);
 
-/// Somebody has knocked.
+/// A connection that waits in the listener's backlog.
 #[derive(Debug)]
-pub struct Knock<'a>(AsyncFdReadyGuard<'a, UnixListener>);
+pub struct PendingConnection<'a>(AsyncFdReadyGuard<'a, UnixListener>);
 
-impl Bell {
+impl Acceptor {
     /// Watches a listener. To be called within a runtime.
     ///
     /// # Errors
@@ -26,53 +27,55 @@ impl Bell {
         Listener::new(listener).map(Self)
     }
 
-    /// Returns when somebody wants to connect. Nobody is accepted yet.
+    /// Returns the connection that is accepted next. If none waits, the context's waker is woken once one does.
     ///
     /// # Errors
     /// The runtime is shutting down.
-    pub async fn knock(&self) -> io::Result<Knock<'_>> {
-        self.0.readable().await.map(Knock)
+    pub fn poll_pending(&self, context: &mut Context<'_>) -> Poll<io::Result<PendingConnection<'_>>> {
+        self.0.poll_readable(context).map_ok(PendingConnection)
     }
 }
 
-impl Knock<'_> {
-    /// Accepts whoever has knocked; `None` where nobody waits any more.
+impl PendingConnection<'_> {
+    /// Accepts it; `None` where it has gone meanwhile.
     ///
     /// # Errors
     /// The system refuses, as where there are too many open descriptors.
-    pub fn answer(&mut self) -> io::Result<Option<UnixStream>> {
+    pub fn accept(mut self) -> io::Result<Option<UnixStream>> {
         match self.0.try_io(|listener| listener.get_ref().accept()) {
             Ok(accepted) => {
                 let (stream, _) = accepted?;
                 stream.set_nonblocking(true)?;
                 Ok(Some(stream))
             }
-            Err(_nobody_any_more) => Ok(None),
+            Err(_has_gone) => Ok(None),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::time::Duration;
 
     use super::*;
 
     #[tokio::test]
-    async fn whoever_knocks_is_accepted_only_when_answered() {
+    async fn pending_connection_is_accepted_only_on_demand() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
-        let bell = Bell::new(UnixListener::bind(&path).unwrap()).unwrap();
+        let acceptor = Acceptor::new(UnixListener::bind(&path).unwrap()).unwrap();
+        let pending = || poll_fn(|context| acceptor.poll_pending(context));
         let soon = Duration::from_millis(20);
-        assert!(tokio::time::timeout(soon, bell.knock()).await.is_err());
+        assert!(tokio::time::timeout(soon, pending()).await.is_err());
 
         let client = UnixStream::connect(&path).unwrap();
         for _ in 0..2 {
-            let _unanswered = bell.knock().await.unwrap();
+            let _not_accepted = pending().await.unwrap();
         }
-        let stream = bell.knock().await.unwrap().answer().unwrap().unwrap();
-        assert!(bell.knock().await.unwrap().answer().unwrap().is_none());
-        assert!(tokio::time::timeout(soon, bell.knock()).await.is_err());
+        let stream = pending().await.unwrap().accept().unwrap().unwrap();
+        assert!(pending().await.unwrap().accept().unwrap().is_none());
+        assert!(tokio::time::timeout(soon, pending()).await.is_err());
         drop((client, stream));
     }
 }

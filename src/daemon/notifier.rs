@@ -9,21 +9,20 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use crate::fault;
-use crate::hub::Headline;
+use crate::hub::StatusLine;
 
 /// The least time between two status lines, which are for people, and before what was not taken is told again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The connection to the service manager, as `sd_notify(3)` has it.
 #[derive(Debug)]
-pub(super) struct Readiness {
+pub(super) struct Notifier {
     /// Where it listens, if it does.
     socket: Option<OsString>,
     ping_every: Option<Duration>,
     next_ping: Option<Instant>,
     /// What was told last; nothing before it was told that the hub is ready.
-    told: Option<Headline>,
+    told: Option<StatusLine>,
     /// Before this the next status is not told.
     status_from: Option<Instant>,
     status_waits: bool,
@@ -31,7 +30,7 @@ pub(super) struct Readiness {
     fails: bool,
 }
 
-impl Readiness {
+impl Notifier {
     /// Looks whether a service manager listens and wants pings.
     pub(super) fn new() -> Self {
         // Half of the interval, as sd_watchdog_enabled(3) advises.
@@ -48,20 +47,19 @@ impl Readiness {
     }
 
     /// Tells that connections are served, and the status if it has changed, not more often than people read it: what comes
-    /// too early or is not taken is to be told again at [`Readiness::poll_timeout`].
-    pub(super) fn status(&mut self, now: Instant, headline: Headline) {
-        let has_changed = self.socket.is_some() && self.told != Some(headline);
+    /// too early or is not taken is to be told again at [`Notifier::poll_timeout`].
+    pub(super) fn status(&mut self, now: Instant, status_line: StatusLine) {
+        let has_changed = self.socket.is_some() && self.told != Some(status_line);
         self.status_waits = has_changed && self.status_from.is_some_and(|from| now < from);
         if !has_changed || self.status_waits {
             return;
         }
-        let status = headline.to_string();
+        let status = status_line.to_string();
         let state = [NotifyState::Ready, NotifyState::Status(&status)];
         let is_taken = self.tell(if self.told.is_none() { &state } else { &state[1..] });
-        fault::pass("notify.status");
         self.status_waits = !is_taken;
         if is_taken {
-            self.told = Some(headline);
+            self.told = Some(status_line);
         }
         self.status_from = Some(now + PAUSE);
     }
@@ -76,7 +74,6 @@ impl Readiness {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.next_ping.is_some_and(|at| at <= now) {
             let is_taken = self.tell(&[NotifyState::Watchdog]);
-            fault::pass("notify.watchdog");
             self.next_ping = self.ping_every.map(|every| now + if is_taken { every } else { every.min(PAUSE) });
         }
     }
@@ -110,7 +107,7 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Hub, Limits, Program};
+    use crate::hub::{Hub, HubInfo, Limits};
 
     #[test]
     fn what_a_manager_that_stands_still_does_not_take_is_told_again() {
@@ -120,23 +117,22 @@ mod tests {
         [&manager, &full].into_iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
         while full.send_to(b"x", &path).is_ok() {}
         let (now, every) = (Instant::now(), PAUSE * 15);
-        let headline = Hub::new(now, Limits::default(), None, Program { version: "1", pid: 1 }).headline();
-        let mut readiness =
-            Readiness { socket: Some(path.into()), ping_every: None, next_ping: None, ..Readiness::new() };
+        let status_line = Hub::new(now, Limits::default(), None, HubInfo { version: "1", pid: 1 }).status_line();
+        let mut notifier = Notifier { socket: Some(path.into()), ping_every: None, next_ping: None, ..Notifier::new() };
         let again = now + PAUSE;
-        readiness.status(now, headline);
-        assert_eq!(readiness.poll_timeout(), Some(again));
-        (readiness.ping_every, readiness.next_ping) = (Some(every), Some(now));
-        readiness.handle_timeout(now);
-        assert_eq!((readiness.poll_timeout(), readiness.next_ping), (Some(again), Some(again)));
+        notifier.status(now, status_line);
+        assert_eq!(notifier.poll_timeout(), Some(again));
+        (notifier.ping_every, notifier.next_ping) = (Some(every), Some(now));
+        notifier.handle_timeout(now);
+        assert_eq!((notifier.poll_timeout(), notifier.next_ping), (Some(again), Some(again)));
 
         let mut said = [0; 100];
         while manager.recv(&mut said).is_ok() {}
-        readiness.status(again, headline);
-        readiness.handle_timeout(again);
+        notifier.status(again, status_line);
+        notifier.handle_timeout(again);
         let mut hear = || manager.recv(&mut said).ok().map(|n| String::from_utf8_lossy(&said[..n]).into_owned());
         assert_eq!(hear().as_deref(), Some("READY=1\nSTATUS=0 peers, 0 open asks\n"));
         assert_eq!(hear().as_deref(), Some("WATCHDOG=1\n"));
-        assert_eq!((hear(), readiness.poll_timeout()), (None, Some(again + every)));
+        assert_eq!((hear(), notifier.poll_timeout()), (None, Some(again + every)));
     }
 }

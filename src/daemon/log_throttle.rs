@@ -8,11 +8,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The kinds that were logged, when, and how many were passed over since.
 #[derive(Debug)]
-pub(super) struct Seldom<K> {
+pub(super) struct LogThrottle<K> {
     logged: BTreeMap<K, (Instant, u64)>,
 }
 
-impl<K: Ord> Seldom<K> {
+impl<K: Ord> LogThrottle<K> {
     pub(super) const fn new() -> Self {
         Self { logged: BTreeMap::new() }
     }
@@ -20,14 +20,14 @@ impl<K: Ord> Seldom<K> {
     /// Returns whether one of this kind is to be logged now; with it, how many were not since the last one.
     pub(super) fn pass(&mut self, now: Instant, kind: K) -> Option<u64> {
         match self.logged.get_mut(&kind) {
-            Some((last, passed_over)) if now.saturating_duration_since(*last) < PAUSE => {
-                *passed_over += 1;
+            Some((last, suppressed)) if now.saturating_duration_since(*last) < PAUSE => {
+                *suppressed += 1;
                 None
             }
             known => {
-                let passed_over = known.map_or(0, |(_, passed_over)| *passed_over);
+                let suppressed = known.map_or(0, |(_, suppressed)| *suppressed);
                 self.logged.insert(kind, (now, 0));
-                Some(passed_over)
+                Some(suppressed)
             }
         }
     }
@@ -38,13 +38,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_of_a_kind_passes_each_second_with_the_number_of_those_that_did_not() {
-        let (start, mut seldom) = (Instant::now(), Seldom::new());
-        assert_eq!(seldom.pass(start, "a"), Some(0));
-        assert_eq!(seldom.pass(start, "b"), Some(0));
-        assert_eq!(seldom.pass(start, "a"), None);
-        assert_eq!(seldom.pass(start + PAUSE / 2, "a"), None);
-        assert_eq!(seldom.pass(start + PAUSE, "a"), Some(2));
-        assert_eq!(seldom.pass(start + PAUSE * 9, "a"), Some(0));
+    fn log_throttle_passes_one_of_a_kind_each_second() {
+        let (start, mut throttle) = (Instant::now(), LogThrottle::new());
+        assert_eq!(throttle.pass(start, "a"), Some(0));
+        assert_eq!(throttle.pass(start, "b"), Some(0));
+        assert_eq!(throttle.pass(start, "a"), None);
+        assert_eq!(throttle.pass(start + PAUSE / 2, "a"), None);
+        assert_eq!(throttle.pass(start + PAUSE, "a"), Some(2));
+        assert_eq!(throttle.pass(start + PAUSE * 9, "a"), Some(0));
     }
 }

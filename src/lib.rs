@@ -1,63 +1,7 @@
-//! Lets the Claude Code sessions on a machine, the person's shell, scripts and CI talk to each other.
-//!
-//! # Map
-//!
-//! Directories are layers, files are nouns of the domain, and the same verb names a file in each layer.
-//!
-//! | module | what it is |
-//! | --- | --- |
-//! | [`protocol`] | the wire specification: messages, ids, names, errors, framing; types without behaviour |
-//! | [`hub`] | the pure rules: who is there, who asks whom, how each ask ends |
-//! | [`client`] | the client's pure rules (`ledger`) and the shell around them; shared by the channel and `relayctl` |
-//! | [`daemon`] | the hub's shell: one owner task, connections, readiness, signals |
-//! | [`activation`] | how the hub gets its listener: systemd, launchd, or bound by itself |
-//! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
-//! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
-//! | [`service`] | installing and removing the service, as pure plans |
-//! | [`paths`], [`logging`] | where things are, and where logs go |
-//! | [`runtime`] | the one thread that a program runs on |
-//! | [`watched`] | sockets that the runtime watches |
-//! | [`process`] | what the system says of a process: its start and its parent |
-//! | [`fault`] | where a test build can be made to die; not in a release build |
-//! | [`arguments`] | the command lines of `relay-hub` and `relay-channel` |
-//! | [`claude_code`] | what decides whether Claude Code takes channel events |
-//!
-//! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
-//! status that wakes it; a channel speaks MCP on stdin and stdout.
-//!
-//! # The dependency rule
-//!
-//! ```text
-//! bin → daemon | channel | cli → hub | client | service → protocol
-//! ```
-//!
-//! `hub` and the client's ledger know no runtime, no clock, no socket and no file, and nothing in them fails: what went
-//! wrong in the world comes in as a value like everything else. A test reads the `use` lines and enforces this.
-//!
-//! # Invariants
-//!
-//! - The truth about an ask lives at its two ends; the hub holds only what its clients can say again.
-//! - An ask ends in exactly one outcome, and its asker's client is the one that decides it.
-//! - A session is shown a message once.
-//! - Whatever a client can make another process hold is bounded and counted.
-//! - No client starts a hub: the service manager does, or a person. Only `relayctl` starts processes: the service manager's
-//!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a private hub
-//!   with its channels and questions, which end with it.
-
-pub mod activation;
-pub mod arguments;
-pub mod channel;
-pub mod claude_code;
-pub mod cli;
-pub mod client;
-pub mod daemon;
-mod deadlines;
-pub mod fault;
-pub mod hub;
-pub mod logging;
-pub mod paths;
+//! Cut down until the merge.
+pub mod agent;
 pub mod process;
 pub mod protocol;
 pub mod runtime;
-pub mod service;
+pub mod session;
 pub mod watched;

@@ -3,18 +3,27 @@
 //! The kernel tells whoever watches a stream socket for room of each read of the other side, so a socket that is watched
 //! for both wakes its process once more for each message that it has written.
 
+#[cfg(not(target_os = "linux"))]
+mod kernel_queue;
+mod path;
+mod process_end;
+
 use std::future::pending;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use rustix::fs::{FileType, fstat};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{Interest, Ready};
+
+pub use self::path::{PathWatch, Watching};
+pub use self::process_end::process_end;
 
 /// How long is waited before a full socket is tried again where there is no descriptor left to watch it with.
 const BLIND_WAIT: Duration = Duration::from_millis(10);
@@ -88,6 +97,11 @@ impl Stream {
         let _ready = self.0.readable().await;
     }
 
+    /// Polls whether there may be something to read; the end and a failure count.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_read_ready(cx).map(drop)
+    }
+
     /// Reads what is there, as far as there is room; nothing at the end.
     ///
     /// # Errors
@@ -101,6 +115,20 @@ impl Stream {
             if (1..size).contains(&read.len()) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         if read.is_empty() { tried.map(|()| read) } else { Ok(read) }
+    }
+
+    /// Reads what is there, whether the runtime was told of it or not; nothing at the end.
+    ///
+    /// # Errors
+    /// Nothing is there (`WouldBlock`), or the connection is broken.
+    pub fn read_now<'a>(&self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+        Ok(rustix::io::read(self.0.get_ref(), room)?.0)
+    }
+
+    /// Stops reading from a socket: what the other side writes from here on fails there (unix(7)).
+    pub fn stop_reading(&self) {
+        // Of a connection that has ended there is nothing to stop.
+        let _ended = rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Read);
     }
 
     /// Writes as much as the socket takes.
@@ -126,6 +154,27 @@ impl Stream {
     /// Returns when the socket may take more; a failure counts.
     pub async fn writable(&self) {
         writable(self.0.get_ref()).await;
+    }
+}
+
+/// A descriptor that tells of something by being readable, such as [`process_end`] and [`PathWatch`].
+#[derive(Debug)]
+pub struct Signal(AsyncFd<OwnedFd>);
+
+impl Signal {
+    /// Watches a descriptor.
+    ///
+    /// # Errors
+    /// The system cannot watch it.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        watch(fd, Interest::READABLE).map(Self)
+    }
+
+    /// Returns when something was told since the last time.
+    pub async fn told(&self) {
+        if let Ok(mut guard) = self.0.readable().await {
+            guard.clear_ready();
+        }
     }
 }
 

@@ -121,11 +121,12 @@ mod session;
 mod state;
 pub(crate) mod table;
 mod version;
+mod view;
 mod watch;
 
 pub use answer::{
-    Accepted, Answer, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, OpenAsks, OwnAsk, PeerView, Peers, Renamed,
-    Replied, Status, Welcome,
+    Accepted, Answer, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, OwnAsk, Peers, Renamed, Replied, Status,
+    Welcome,
 };
 pub use error::{ErrorCode, Refusal};
 pub use event::{Asked, Closed, Event, Failed, ReplyEvent};
@@ -138,7 +139,8 @@ pub use request::{Ask, Broadcast, Hello, Rename, Reply, Request, Watch};
 pub use session::{Activity, ClientKind, Presence, SessionFacts, Wake};
 pub use state::{AskOutcome, AskState};
 pub use version::{VERSIONS, VersionRange};
-pub use watch::{AskView, Watched, Watching};
+pub use view::{AskView, OpenAsks, PeerView};
+pub use watch::{Watched, Watching};
 
 /// The longest question or reply, in bytes of UTF-8.
 pub const BODY_MAX_BYTES: usize = 64 * 1024;

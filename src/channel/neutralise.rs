@@ -13,7 +13,7 @@
 //!   of a tag's name. Subdivision flags lose their tag characters and show the plain flag.
 //! - A variation selector stays once behind a visible character; a row of them, which can smuggle bytes, does not.
 //!
-//! Each class of break-out, with what arrives of it, is a file in `tests/it/peer_text/`.
+//! Each class of break-out, with what arrives of it, is a file in `tests/it/channel/peer_text/`.
 
 mod looks;
 mod tags;

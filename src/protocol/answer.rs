@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::error::Refusal;
 use super::id::{AskId, BroadcastId, ClientTag};
 use super::name::PeerName;
-use super::session::{Activity, Presence};
+use super::session::Activity;
 use super::state::AskState;
 use super::table::messages;
 use super::version::VersionRange;
+use super::view::PeerView;
 use super::watch::Watching;
 
 messages! {
@@ -86,36 +87,6 @@ pub struct Peers {
     pub peers: Vec<PeerView>,
     /// Whether the hub is in its grace period and may not know every peer yet.
     pub settling: bool,
-}
-
-/// A peer as others see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerView {
-    /// Its name.
-    pub name: PeerName,
-    /// Its agent's process id.
-    pub pid: u32,
-    /// Its agent: `claude-code`, `codex`.
-    pub agent: String,
-    /// Its MCP client and version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// Where it works, what it does and how it can be woken.
-    #[serde(flatten)]
-    pub presence: Presence,
-    /// Since when this hub knows it, in seconds.
-    pub connected_s: u64,
-    /// Its open asks.
-    pub open_asks: OpenAsks,
-}
-
-/// How many asks of a peer are open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenAsks {
-    /// Asks that it waits for.
-    pub sent: u64,
-    /// Asks that wait for it.
-    pub received: u64,
 }
 
 /// The hub's state.

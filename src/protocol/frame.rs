@@ -117,17 +117,13 @@ fn write(out: &mut Vec<u8>, kind: &str, id: Option<RequestId>, members: impl FnO
     out.push(b'}');
 }
 
-fn known<T>(
-    read: Option<Result<T, serde_json::Error>>,
-    what: &str,
-    kind: &str,
-) -> Result<T, serde_json::Error> {
+fn known<T>(read: Option<Result<T, serde_json::Error>>, what: &str, kind: &str) -> Result<T, serde_json::Error> {
     read.unwrap_or_else(|| Err(serde_json::Error::custom(format!("no {what} has the type {kind:?}"))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AskId, Refusal, ErrorCode};
+    use super::super::{AskId, ErrorCode, Refusal};
     use super::*;
 
     fn written(message: &impl Frame) -> String {

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::PeerView;
 use super::error::ErrorCode;
 use super::id::{AskId, BroadcastId};
 use super::name::PeerName;
 use super::session::Presence;
 use super::state::{AskOutcome, AskState};
+use super::view::{AskView, PeerView};
 
 /// The whole state, which the events that follow change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,29 +22,6 @@ pub struct Watching {
     pub peers: Vec<PeerView>,
     /// The open asks, in the order in which they were accepted.
     pub asks: Vec<AskView>,
-}
-
-/// An open ask as a watcher sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AskView {
-    /// The ask.
-    pub ask_id: AskId,
-    /// Who asks.
-    pub from: String,
-    /// Who is asked.
-    pub to: String,
-    /// The broadcast that the ask belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub broadcast_id: Option<BroadcastId>,
-    /// How far it has come.
-    pub state: AskState,
-    /// Since when this hub has it, in milliseconds.
-    pub age_ms: u64,
-    /// How long its asker still waits, in milliseconds.
-    pub timeout_ms: u64,
-    /// The question: only for a watcher that wants texts, and only while the hub holds it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub question: Option<String>,
 }
 
 /// One change of the traffic.

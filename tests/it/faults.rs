@@ -1,7 +1,6 @@
-//! The hub is killed at every point that `relay::fault` lists, under a real `systemd --user`, while sessions talk.
-//!
-//! `RELAY_TEST_KILLS=10000 cargo test --test it -- faults::hub --nocapture` is the long run, and
-//! `CARGO_PROFILE_DEV_OPT_LEVEL=1` halves what it asks of the machine. `RELAY_TEST_HUBS=n` runs so many beside each other.
+//! Real hubs and channels that are killed while sessions talk.
 
-mod channel;
-mod hub;
+#[cfg(target_os = "linux")]
+mod chaos;
+#[cfg(target_os = "linux")]
+mod crash_points;

@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+mod imports;
+
+use self::imports::{Sources, circles};
+
 /// What a layer may use of this crate, and which words must not appear in its code.
 struct Layer {
     name: &'static str,
@@ -10,7 +14,7 @@ struct Layer {
     must_not_say: &'static [&'static str],
 }
 
-/// Words of the world outside: a pure layer has none of them.
+/// Words of the world outside: a pure file has none of them.
 const WORLD: &[&str] = &[
     "tokio",
     "std::net",
@@ -30,20 +34,13 @@ const LAYERS: &[Layer] = &[
     Layer { name: "protocol", may_use: &["protocol"], must_not_say: WORLD },
     Layer { name: "deadlines", may_use: &[], must_not_say: WORLD },
     Layer { name: "hub", may_use: &["protocol", "deadlines", "hub"], must_not_say: WORLD },
-    Layer { name: "client/ledger", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
-    Layer { name: "client/outgoing", may_use: &["protocol", "client"], must_not_say: WORLD },
-    Layer { name: "client/call", may_use: &["protocol", "client"], must_not_say: WORLD },
-    Layer { name: "client/sent", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
-    Layer { name: "client/received", may_use: &["protocol", "deadlines", "client"], must_not_say: WORLD },
-    Layer { name: "channel/inbox", may_use: &["protocol", "client", "channel"], must_not_say: WORLD },
-    Layer { name: "channel/neutralise", may_use: &["protocol", "channel"], must_not_say: WORLD },
-    Layer { name: "channel/notification", may_use: &["protocol", "client", "channel"], must_not_say: WORLD },
-    Layer { name: "client", may_use: &["protocol", "deadlines", "client", "fault", "watched"], must_not_say: &[] },
-    Layer { name: "fault", may_use: &[], must_not_say: &["tokio"] },
-    Layer { name: "activation/bell", may_use: &["watched"], must_not_say: &[] },
-    Layer { name: "activation", may_use: &["activation", "paths"], must_not_say: &["tokio"] },
+    Layer { name: "client", may_use: &["advice", "protocol", "deadlines", "client", "fault", "paths", "runtime", "watched"], must_not_say: &[] },
+    Layer { name: "session", may_use: &["protocol", "session", "agent", "paths", "runtime", "watched", "fault", "deadlines"], must_not_say: &[] },
+    Layer { name: "agent", may_use: &["protocol", "agent", "paths", "watched", "process"], must_not_say: &[] },
+    Layer { name: "advice", may_use: &["paths", "protocol"], must_not_say: &["tokio"] },
+    Layer { name: "fault", may_use: &["protocol"], must_not_say: &["tokio"] },
+    Layer { name: "activation", may_use: &["activation", "paths", "watched"], must_not_say: &[] },
     Layer { name: "arguments", may_use: &[], must_not_say: &["tokio"] },
-    Layer { name: "claude_code", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "paths", may_use: &[], must_not_say: &["tokio"] },
     Layer { name: "runtime", may_use: &[], must_not_say: &[] },
     Layer { name: "watched", may_use: &[], must_not_say: &[] },
@@ -52,25 +49,27 @@ const LAYERS: &[Layer] = &[
     Layer { name: "service", may_use: &["activation", "paths", "service"], must_not_say: &["tokio"] },
     Layer {
         name: "daemon",
-        may_use: &["activation", "protocol", "deadlines", "hub", "daemon", "process", "fault", "watched"],
+        may_use: &["activation", "protocol", "deadlines", "hub", "daemon", "process", "fault", "runtime", "watched"],
         must_not_say: &[],
     },
     Layer {
         name: "channel",
-        may_use: &["protocol", "client", "channel", "claude_code", "paths", "process", "fault", "runtime", "watched"],
+        may_use: &["advice", "protocol", "client", "session", "agent", "channel", "deadlines", "paths", "process", "fault", "runtime", "watched"],
         must_not_say: &["std::process::Command"],
     },
     Layer {
         name: "cli",
         may_use: &[
+            "advice",
             "protocol",
             "client",
             "hub",
             "activation",
+            "agent",
             "arguments",
-            "claude_code",
             "cli",
             "paths",
+            "process",
             "service",
             "logging",
             "runtime",
@@ -104,12 +103,19 @@ fn shipped_code(path: &Path) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
+/// Returns whether the module's documentation says that it is pure.
+fn calls_itself_pure(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap();
+    let doc: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
+    doc.join(" ").split(|c: char| !c.is_alphabetic()).any(|word| word == "Pure")
+}
+
 fn is_test_file(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == "tests.rs") || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 #[test]
-fn a_layer_knows_only_the_layers_below_it() {
+fn layer_knows_only_the_layers_below_it() {
     let source = root().join("src");
     let mut met = BTreeSet::new();
     for path in rust_files(&source) {
@@ -121,6 +127,10 @@ fn a_layer_knows_only_the_layers_below_it() {
             continue;
         }
         let code = shipped_code(&path);
+        let is_pure = calls_itself_pure(&path);
+        for word in WORLD.iter().filter(|_| is_pure) {
+            assert!(!code.contains(word), "{} is pure and says {word:?}", path.display());
+        }
         for used in code.split("crate::").skip(1) {
             let module: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             assert!(layer.may_use.contains(&module.as_str()), "{} uses {module}", path.display());
@@ -133,7 +143,7 @@ fn a_layer_knows_only_the_layers_below_it() {
 }
 
 #[test]
-fn every_module_of_the_source_is_of_a_layer() {
+fn module_of_the_source_is_of_a_layer() {
     let layers: BTreeSet<&str> = LAYERS.iter().map(|layer| layer.name).collect();
     for path in rust_files(&root().join("src")) {
         let place = path.strip_prefix(root().join("src")).unwrap();
@@ -143,7 +153,32 @@ fn every_module_of_the_source_is_of_a_layer() {
 }
 
 #[test]
-fn a_file_is_one_noun_of_readable_size() {
+fn files_of_the_source_do_not_use_each_other_in_circles() {
+    let sources = Sources::read(&root().join("src"));
+    let arrows = sources.arrows();
+    let n: usize = arrows.values().map(BTreeSet::len).sum();
+    assert!(n > 200, "only {n} arrows were found");
+    assert_eq!(circles(&arrows), [].map(|(): ()| BTreeSet::<&Path>::new()));
+}
+
+#[test]
+fn architecture_page_names_every_file_of_the_source() {
+    let page = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let source = root().join("src");
+    let shipped = || rust_files(&source).into_iter().filter(|path| !is_test_file(path));
+    for path in shipped() {
+        let place = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let lines = page.lines().filter(|line| line.starts_with(&format!("| `{place}` |"))).count();
+        assert_eq!(lines, 1, "docs/architecture.md has {lines} lines for {place}");
+    }
+    for line in page.lines().filter(|line| line.starts_with("| `src/")) {
+        let place = line.split('`').nth(1).unwrap();
+        assert!(root().join(place).exists(), "docs/architecture.md names {place}, which is not there");
+    }
+}
+
+#[test]
+fn file_is_one_noun_of_readable_size() {
     for path in rust_files(&root().join("src")).into_iter().chain(rust_files(&root().join("tests"))) {
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 500, "{} has {lines} lines: it is two nouns", path.display());
@@ -158,7 +193,7 @@ fn a_file_is_one_noun_of_readable_size() {
 const UNSAFE: [&str; 3] = ["activation/launchd.rs", "activation/systemd.rs", "watched.rs"];
 
 #[test]
-fn unsafe_code_is_where_foreign_functions_are_called_and_nowhere_else() {
+fn unsafe_code_is_only_where_it_is_listed() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"deny\""), "the compiler allows it where nobody says so");
     let has_unsafe = |path: &PathBuf| {
@@ -173,11 +208,12 @@ fn unsafe_code_is_where_foreign_functions_are_called_and_nowhere_else() {
 
 #[test]
 fn every_test_file_is_part_of_the_binary() {
-    let main = std::fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
-    for path in rust_files(&root().join("tests/it")) {
-        if path.parent().unwrap() == root().join("tests/it") {
-            let name = path.file_stem().unwrap().to_str().unwrap();
-            assert!(name == "main" || main.contains(&format!("mod {name};")), "tests/it/main.rs lacks {name}");
-        }
+    let tests = root().join("tests/it");
+    for path in rust_files(&tests) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let parent = path.parent().unwrap();
+        let listed_in = if parent == tests { tests.join("main.rs") } else { parent.with_extension("rs") };
+        let list = std::fs::read_to_string(&listed_in).unwrap();
+        assert!(name == "main" || list.contains(&format!("mod {name};")), "{} lacks {name}", listed_in.display());
     }
 }

@@ -1,4 +1,4 @@
-//! What holds of every text. Break-outs and what arrives of them are in `tests/it/peer_text/`.
+//! What holds of every text. Break-outs and what arrives of them are in `tests/it/channel/peer_text/`.
 
 use std::time::Duration;
 

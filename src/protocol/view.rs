@@ -1,0 +1,61 @@
+//! Sessions and asks as others see them.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{AskId, BroadcastId};
+use super::name::PeerName;
+use super::session::Presence;
+use super::state::AskState;
+
+/// A peer as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its name.
+    pub name: PeerName,
+    /// Its agent's process id.
+    pub pid: u32,
+    /// Its agent: `claude-code`, `codex`.
+    pub agent: String,
+    /// Its MCP client and version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Where it works, what it does and how it can be woken.
+    #[serde(flatten)]
+    pub presence: Presence,
+    /// Since when this hub knows it, in seconds.
+    pub connected_s: u64,
+    /// Its open asks.
+    pub open_asks: OpenAsks,
+}
+
+/// How many asks of a peer are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenAsks {
+    /// Asks that it waits for.
+    pub sent: u64,
+    /// Asks that wait for it.
+    pub received: u64,
+}
+
+/// An open ask as a watcher sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskView {
+    /// The ask.
+    pub ask_id: AskId,
+    /// Who asks.
+    pub from: String,
+    /// Who is asked.
+    pub to: String,
+    /// The broadcast that the ask belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broadcast_id: Option<BroadcastId>,
+    /// How far it has come.
+    pub state: AskState,
+    /// Since when this hub has it, in milliseconds.
+    pub age_ms: u64,
+    /// How long its asker still waits, in milliseconds.
+    pub timeout_ms: u64,
+    /// The question: only for a watcher that wants texts, and only while the hub holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+}

@@ -1,0 +1,10 @@
+//! The session's own processes: waiter, hooks, plugin, and a channel that is started anew.
+
+mod hook;
+mod identity;
+mod plugin;
+#[cfg(target_os = "linux")]
+mod processes;
+mod reconnect;
+mod routes;
+mod waiter;

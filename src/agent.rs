@@ -9,6 +9,7 @@ pub mod claude_code;
 pub mod folder;
 pub mod other;
 
+use std::future::pending;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,15 @@ enum Kind {
 pub struct Change {
     /// The name that the session's user has given it in the agent.
     pub name: Option<String>,
+}
+
+/// What has happened to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// Its process has ended.
+    Ended,
+    /// What is known of the session may have changed.
+    Changed,
 }
 
 /// The agent of this channel's session.
@@ -203,21 +213,31 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent's process has ended; for ever where that is not told.
-    pub async fn ended(&self) {
-        match &self.ended {
-            Some(ended) => ended.told().await,
-            None => std::future::pending().await,
+    /// Waits until the agent's process has ended or its file may have changed; for ever where neither is told. Cancel-safe.
+    pub async fn happened(&mut self) -> Happened {
+        let ended = async {
+            match &self.ended {
+                Some(ended) => ended.told().await,
+                None => pending().await,
+            }
+        };
+        let changed = async {
+            match &self.followed {
+                Some((_, signal)) => signal.told().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = ended => return Happened::Ended,
+            () = changed => {}
         }
-    }
-
-    /// Waits until the agent's file may have changed; for ever where that is not told.
-    pub async fn changed(&mut self) {
-        let Some((watch, signal)) = &mut self.followed else { return std::future::pending().await };
-        signal.told().await;
-        if watch.take().is_err() {
+        if let Some((watch, _)) = &mut self.followed
+            && watch.take().is_err()
+        {
             self.followed = None;
         }
+        Happened::Changed
     }
 
     fn file(&self) -> Option<&Path> {

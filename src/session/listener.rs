@@ -148,13 +148,11 @@ impl Listener {
         incoming.push(Incoming::Gone(id));
     }
 
-    /// Closes all connections likewise, and the socket.
-    pub fn leave(mut self) -> Vec<Incoming> {
-        let mut incoming = Vec::new();
+    /// Closes all connections likewise.
+    pub fn close_all(&mut self, incoming: &mut Vec<Incoming>) {
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
-            self.close(id, &mut incoming);
+            self.close(id, incoming);
         }
-        incoming
     }
 }
 

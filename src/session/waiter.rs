@@ -81,7 +81,12 @@ fn wait(address: &Path, agent: Process, mode: Mode) -> Option<String> {
 fn converse(reader: &mut Reader, ends: &Ends<'_>) -> io::Result<Option<String>> {
     loop {
         match reader.next_message()? {
-            Some(ChannelMessage::Deliver(deliver)) => return reader.take(deliver).map(Some),
+            // Where it cannot be taken any more, another one shows it, and what to do is said behind it.
+            Some(ChannelMessage::Deliver(deliver)) => {
+                if let Ok(text) = reader.take(deliver) {
+                    return Ok(Some(text));
+                }
+            }
             Some(ChannelMessage::End) => return Ok(None),
             Some(ChannelMessage::Result(_)) => {}
             None if ends.come_before(&*reader) => return Ok(None),

@@ -36,12 +36,12 @@ pub struct HubArguments {
 pub struct ChannelArguments {
     /// What to do instead of serving.
     #[command(subcommand)]
-    pub command: Option<Companion>,
+    pub command: Option<SidecarCommand>,
 }
 
 /// The processes that the plugin's hooks start beside the server.
 #[derive(Debug, Clone, Copy, Subcommand)]
-pub enum Companion {
+pub enum SidecarCommand {
     /// Wait for a message and wake the session with it: started by the plugin's SessionStart and Stop hooks
     Wait,
     /// Add waiting messages to a turn: started by the plugin's UserPromptSubmit and PostToolUse hooks

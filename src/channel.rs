@@ -1,52 +1,50 @@
-//! The channel of one session: an MCP server on stdio that is a peer of the hub.
+//! The channel of one session: an MCP server on stdio that is a peer of the hub and serves the session's own socket.
 //!
-//! One task owns everything: what the MCP client says, what the hub's client tells, and signals arrive in one place and
-//! are handled in turn. Nothing here waits; what takes time runs in a task of its own and comes back as an event. The
-//! channel never starts anything, never ends because the hub is away, and leaves at once when its client does.
+//! One task owns everything and waits at one place. When anything has happened it takes in all that is there, lets the rules
+//! decide, and writes: the ledger is what the session has asked and was asked, the inbox which route a message takes into the
+//! session. Nothing here waits for anything else. The channel never starts anything, never ends because the hub is away, and
+//! leaves at once when its client or its agent does.
 
-pub mod client_process;
-pub mod companion;
+pub mod calls;
 pub mod envelope;
-pub mod hook;
 pub mod inbox;
+pub mod mcp;
 pub mod neutralise;
 pub mod notification;
 pub mod permission;
-pub mod receipt;
-pub mod server;
-pub mod session;
-pub mod session_file;
+pub mod place;
 pub mod stdio;
 pub mod tools;
-pub mod waiter;
 
-use std::collections::BTreeMap;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use rmcp::ServiceExt;
-use rmcp::model::{CustomNotification, JsonRpcMessage, RequestId, ServerNotification};
-use rmcp::service::{Peer, RoleServer, TxJsonRpcMessage};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::inbox::{CallId, Inbox, Word};
-use self::server::{Event, Server, ToolResult};
-use self::session::Surroundings;
-use self::session_file::SessionFile;
-use self::stdio::{Outlet, Stdio};
-use self::tools::arguments::Call;
-use self::tools::result::{Answer, render};
-use crate::client::{ClientConfig, ClientEvent, CompanionEvent, HubClient, Inherited, until};
+use self::calls::{Calls, NewCall, Origin, asks_of};
+use self::inbox::{Inbox, ReaderCommand};
+use self::mcp::{Incoming, Mcp, OPEN_MAX, ToolResult};
+use self::place::Place;
+use self::stdio::{Stdio, Written};
+use self::tools::arguments::{self, CallError, NewIds};
+use self::tools::result::{Context, render};
+use crate::agent::{Agent, Happened, McpClient};
+use crate::client::{CallAnswer, CallId, ClientConfig, ClientEvent, Connection, Output};
 use crate::fault;
 use crate::paths::Environment;
-use crate::protocol::{Activity, ClientKind, ErrorCode, PeerKey, PeerName, Presence, Refusal, Wake};
-use crate::runtime;
+use crate::protocol::{ClientKind, ErrorCode, Refusal, Wake};
+use crate::runtime::{self, Alarm};
+use crate::session::{self, ChannelMessage, ReaderId, ReaderMessage, Role};
 
 /// How long a leaving channel waits until what it is writing is written.
 const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
+
+/// How often a tool call makes the channel look at the session's folder and file.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
 ///
@@ -63,336 +61,497 @@ pub fn run(environment: &Environment) -> io::Result<()> {
 }
 
 async fn serve(socket: Result<PathBuf, Refusal>, named_by: Option<&'static str>) -> io::Result<()> {
-    let (mut interrupt, mut terminate, mut hangup) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    let (events, mut incoming) = unbounded_channel();
-    let stdio = Stdio::of_process(events.clone())?;
-    let mut channel = Channel::new(socket, named_by, Surroundings::of_process(), stdio.outlet(), events.clone());
-    tokio::task::spawn_local(speak_mcp(stdio, events));
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(interrupt), Ok(terminate), Ok(hangup)] = &mut signals else {
+        return Err(io::Error::other("the signals cannot be watched"));
+    };
+    let mut channel = Channel::new(socket, named_by, Stdio::of_process()?);
     let reason = loop {
-        let timer = channel.inbox.poll_timeout(Instant::now());
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => break "SIGINT",
-            _ = terminate.recv() => break "SIGTERM",
-            _ = hangup.recv() => break "SIGHUP",
-            Some(event) = incoming.recv() => {
-                if matches!(event, Event::Ended) {
-                    break "the client is gone";
-                }
-                channel.handle(event);
-            }
-            Some(event) = next_of(&mut channel.from_hub) => {
-                fault::pass("event.heard");
-                channel.handle_client(event);
-                fault::pass("event.handled");
-            }
-            () = until(timer) => channel.inbox.handle_timeout(Instant::now()),
+        let leave = channel.wait([&mut *interrupt, &mut *terminate, &mut *hangup]).await;
+        if let Some(reason) = leave {
+            break reason;
         }
-        channel.flush();
+        channel.pass().await;
+        if channel.stdio.is_over() {
+            break "the client is gone";
+        }
     };
     tracing::info!(reason, "leaving");
-    channel.finish_writing(&mut incoming).await;
-    if let Some(hub) = channel.hub.take() {
-        hub.leave(channel.inbox.take_bequests()).await;
-    }
+    channel.leave().await;
     Ok(())
-}
-
-/// Runs rmcp until it cannot go on, which only a client that takes no bytes any more can bring about.
-async fn speak_mcp(stdio: Stdio, events: UnboundedSender<Event>) {
-    match Server::new(events.clone()).serve(stdio).await {
-        Ok(running) => {
-            running.waiting().await.ok();
-        }
-        Err(error) => tracing::warn!(%error, "the MCP handshake failed"),
-    }
-    events.send(Event::Ended).ok();
-}
-
-async fn next_of(events: &mut Option<UnboundedReceiver<ClientEvent>>) -> Option<ClientEvent> {
-    match events {
-        Some(events) => events.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A tool call whose result is not yet known.
-struct Running {
-    answer: oneshot::Sender<ToolResult>,
-    /// The client does not wait for it any more.
-    cancelled: bool,
 }
 
 struct Channel {
     socket: Result<PathBuf, Refusal>,
     /// What names the socket, where it is not the service's.
     named_by: Option<&'static str>,
-    session: Surroundings,
-    /// The client's own file about the session, followed once the session is a peer.
-    file: Option<SessionFile>,
-    activity: Activity,
-    key: PeerKey,
-    /// Whether another channel of this session is the peer.
-    second: bool,
-    hub: Option<HubClient>,
-    /// What the hub's client was told last.
-    presence: Option<Presence>,
-    from_hub: Option<UnboundedReceiver<ClientEvent>>,
-    outlet: Outlet,
+    stdio: Stdio,
+    mcp: Mcp,
+    /// Known once the client has said who it is.
+    agent: Option<Agent>,
+    looked: Option<Instant>,
+    /// Whether the hub must be told anew what holds of the session.
+    presence_is_due: bool,
+    told_wake: Option<Wake>,
+    place: Place,
+    /// The connection to the hub, from the first time that one is wanted on; a proxy has none.
+    hub: Option<Connection>,
     inbox: Inbox,
-    running: BTreeMap<CallId, Running>,
-    events: UnboundedSender<Event>,
+    calls: Calls,
+    alarm: Alarm,
 }
 
 impl Channel {
-    fn new(
-        socket: Result<PathBuf, Refusal>,
-        named_by: Option<&'static str>,
-        session: Surroundings,
-        outlet: Outlet,
-        events: UnboundedSender<Event>,
-    ) -> Self {
+    fn new(socket: Result<PathBuf, Refusal>, named_by: Option<&'static str>, stdio: Stdio) -> Self {
         Self {
             socket,
             named_by,
-            inbox: Inbox::new(session.takes_channel_events()),
-            file: session.file(),
-            session,
-            activity: Activity::Unknown,
-            key: PeerKey::random(),
-            second: false,
+            stdio,
+            mcp: Mcp::default(),
+            agent: None,
+            looked: None,
+            presence_is_due: false,
+            told_wake: None,
+            place: Place::Alone,
             hub: None,
-            presence: None,
-            from_hub: None,
-            running: BTreeMap::new(),
-            outlet,
-            events,
+            inbox: Inbox::new(false),
+            calls: Calls::default(),
+            alarm: Alarm::default(),
         }
     }
 
-    fn handle(&mut self, event: Event) {
-        match event {
-            Event::Initialized { peer } => {
-                self.inbox.handle_initialized(Instant::now());
-                if !self.session.is_headless() {
-                    self.connect(&peer).ok();
+    /// Waits until something has happened. Returns why the channel must leave, if it must.
+    async fn wait(&mut self, [interrupt, terminate, hangup]: [&mut Signal; 3]) -> Option<&'static str> {
+        let is_full = self.is_full();
+        let timer = self.inbox.poll_timeout(Instant::now());
+        let mut file_changed = false;
+        let agent = self.agent.as_mut();
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => return Some("SIGINT"),
+            _ = terminate.recv() => return Some("SIGTERM"),
+            _ = hangup.recv() => return Some("SIGHUP"),
+            () = self.stdio.ready(is_full) => {}
+            () = hub_turn(&mut self.hub) => {}
+            () = self.place.ready() => {}
+            happened = agent_happened(agent) => match happened {
+                Happened::Ended => return Some("the agent has ended"),
+                Happened::Changed => file_changed = true,
+            },
+            () = self.alarm.wait(timer) => {}
+        }
+        if file_changed {
+            self.look();
+        }
+        None
+    }
+
+    /// Takes in all that is there, lets the rules decide, and writes.
+    async fn pass(&mut self) {
+        if !self.is_full() {
+            self.stdio.read();
+        }
+        self.read_lines();
+        // What lies behind an event in the same socket may take it back, so all is read before any is written.
+        poll_once(hub_turn(&mut self.hub)).await;
+        self.take_from_hub();
+        self.take_from_session().await;
+        let now = Instant::now();
+        if self.inbox.poll_timeout(now).is_some_and(|at| at <= now) {
+            self.handle_timeout(now);
+        }
+        self.flush();
+    }
+
+    fn is_full(&self) -> bool {
+        self.mcp.open_calls() + self.stdio.unwritten() >= OPEN_MAX
+    }
+
+    fn read_lines(&mut self) {
+        while !self.is_full() {
+            let Some(line) = self.stdio.next_line() else { return };
+            let stdio = &mut self.stdio;
+            let incoming = self.mcp.handle_line(&line, |answer| stdio.push(answer, Written::Other));
+            match incoming {
+                Some(Incoming::Initialize(client)) => self.meet(client),
+                Some(Incoming::Ready) => {
+                    self.inbox.handle_initialized(Instant::now());
+                    if self.agent.as_ref().is_some_and(Agent::is_interactive) {
+                        self.connect();
+                    }
                 }
-            }
-            Event::ToolsListed => self.inbox.handle_tools_listed(Instant::now()),
-            Event::Called { id, call, answer, peer } => {
-                fault::pass("tool.called");
-                self.running.insert(call_id(&id), Running { answer, cancelled: false });
-                self.start(id, call, &peer);
-            }
-            Event::Done { id, answer } => {
-                fault::pass("tool.done");
-                self.finish(&id, answer);
-            }
-            Event::Cancelled(id) => {
-                let id = call_id(&id);
-                match self.running.get_mut(&id) {
-                    Some(call) => call.cancelled = true,
-                    None => self.inbox.handle_call_cancelled(&id),
+                Some(Incoming::ToolsListed) => self.inbox.handle_tools_listed(Instant::now()),
+                Some(Incoming::Call { call, tool, arguments }) => {
+                    fault::pass("tool.called");
+                    self.calls.insert(call);
+                    self.start(call, NewCall { tool, arguments, ids: NewIds::random() });
                 }
+                Some(Incoming::Cancelled(call)) => self.cancel(call),
+                None => {}
             }
-            Event::Answered(place) => {
-                fault::pass("tool.answered");
-                if let Some(id) = place.request() {
-                    self.inbox.handle_call_written(&call_id(id));
-                }
-            }
-            Event::EventWritten(written) => {
-                fault::pass("event.written");
-                self.inbox.handle_channel_written(Instant::now(), written);
-            }
-            Event::SessionFileChanged => self.look_at_file(),
-            Event::Ended => {}
         }
     }
 
-    /// Takes note of what was written last, so that nothing of it is left to the next channel to be shown again.
-    async fn finish_writing(&mut self, incoming: &mut UnboundedReceiver<Event>) {
-        let until = Instant::now() + LAST_WRITE_WAIT;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let wait = if self.inbox.is_writing() { left } else { Duration::ZERO };
-            let Ok(Some(event)) = tokio::time::timeout(wait, incoming.recv()).await else { break };
-            if matches!(event, Event::EventWritten(_) | Event::Answered(_)) {
-                self.handle(event);
-            }
+    /// Learns which agent it is, and takes the session's socket, or becomes the proxy of the channel that has it.
+    fn meet(&mut self, client: McpClient) {
+        if self.agent.is_some() {
+            return;
         }
-        self.tell_progress();
+        let mut agent = Agent::of_process(client);
+        agent.follow();
+        self.inbox = Inbox::new(agent.takes_channel_events());
+        self.agent = Some(agent);
+        self.take_place();
     }
 
-    fn handle_client(&mut self, event: ClientEvent) {
+    fn take_place(&mut self) {
+        let (Ok(socket), Some(agent)) = (&self.socket, &self.agent) else { return };
+        self.place = Place::take(&session::address::address(socket, &agent.session()));
+    }
+
+    /// Connects to the hub for the first time, unless another channel of the session is its peer.
+    fn connect(&mut self) {
+        let (None, false, Ok(socket), Some(agent)) = (&self.hub, self.place.is_proxy(), &self.socket, &mut self.agent)
+        else {
+            return;
+        };
+        let name = agent.look().name;
+        self.inbox.handle_activity(Instant::now(), agent.activity());
+        let facts = agent.facts(name.as_deref(), self.inbox.wakes_by());
+        self.hub = Some(Connection::new(ClientConfig {
+            socket: socket.clone(),
+            named_by: self.named_by,
+            program: concat!("relay-channel ", env!("CARGO_PKG_VERSION")).to_owned(),
+            kind: ClientKind::Session(Box::new(facts)),
+        }));
+    }
+
+    /// Takes over what is to be seen of the session from outside.
+    fn look(&mut self) {
+        let Some(agent) = &mut self.agent else { return };
+        let now = Instant::now();
+        self.looked = Some(now);
+        let change = agent.look();
+        self.inbox.handle_activity(now, agent.activity());
+        self.presence_is_due = true;
+        if let (Some(hub), Some(name)) = (&mut self.hub, change.name) {
+            hub.ledger().handle_named(name);
+        }
+    }
+
+    /// Does a tool call, or hands it to the channel whose proxy this is.
+    fn start(&mut self, call: CallId, new: NewCall) {
+        if self.place.call(call, &new) {
+            return;
+        }
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_PAUSE) {
+            self.look();
+        }
+        let parsed = arguments::parse(&new.tool, new.arguments, || new.ids).map_err(|error| match error {
+            CallError::Refused(refusal) => refusal,
+            CallError::UnknownTool(_) => Refusal::new(ErrorCode::BadArgs, error.to_string(), "call another tool"),
+        });
+        self.connect();
+        let ready = parsed.and_then(|parsed| match (&mut self.hub, &self.socket) {
+            (Some(hub), _) => Ok((parsed, hub)),
+            (None, Err(refusal)) => Err(refusal.clone()),
+            (None, Ok(_)) => {
+                Err(Refusal::new(ErrorCode::NotRegistered, "the client has said no initialize", "initialize"))
+            }
+        });
+        match ready {
+            Ok((parsed, hub)) => {
+                if let crate::client::Call::Reply { ask_id, .. } = &parsed {
+                    self.inbox.handle_answered(*ask_id);
+                }
+                self.calls.begin(call, &parsed);
+                hub.ledger().handle_call(Instant::now(), call, parsed);
+            }
+            Err(refusal) => self.finish(call, Err(refusal)),
+        }
+    }
+
+    fn cancel(&mut self, call: CallId) {
+        self.place.cancel(call);
+        if !self.calls.cancel(call) {
+            self.inbox.handle_call_cancelled(call);
+        }
+    }
+
+    /// Gives a call its result, with the messages that go with it.
+    fn finish(&mut self, call: CallId, answer: Result<CallAnswer, Refusal>) {
+        fault::pass("tool.done");
+        let Some(open) = self.calls.remove(call) else { return };
+        if open.is_cancelled {
+            if let Some(hub) = &mut self.hub {
+                asks_of(&answer).into_iter().for_each(|ask_id| hub.ledger().handle_withdraw(ask_id));
+            }
+            if open.origin == Origin::Client {
+                let _nobody_waits = self.mcp.answer(call, ToolResult { json: serde_json::Value::Null, is_error: true });
+            }
+            return;
+        }
+        if let Ok(CallAnswer::Replied(replied)) = &answer
+            && replied.taken
+        {
+            self.inbox.handle_replied(replied.ask_id);
+        }
+        let is_error = answer.is_err();
+        let batch = self.inbox.take_for_call(call, is_error);
+        let open_asks = match (&answer, &mut self.hub) {
+            (Ok(CallAnswer::Peers(_)), Some(hub)) => Some(hub.ledger().open(Instant::now())),
+            _ => None,
+        };
+        let context = Context { wakes_by: Some(self.inbox.wakes_by()), timeout_s: open.timeout_s, open: open_asks };
+        let json = render(answer, context, batch);
+        match open.origin {
+            Origin::Client => self.answer(call, ToolResult { json, is_error }),
+            Origin::Proxy(by, id) => {
+                self.calls.handle_sent(by, id, call);
+                self.place.send(by, &place::result(id, json, is_error));
+            }
+        }
+    }
+
+    fn answer(&mut self, call: CallId, result: ToolResult) {
+        match self.mcp.answer(call, result) {
+            Some(answer) => self.stdio.push(&answer, Written::Result(call)),
+            None => self.inbox.handle_call_cancelled(call),
+        }
+    }
+
+    fn take_from_hub(&mut self) {
+        while let Some(output) = self.hub.as_mut().and_then(|hub| hub.ledger().poll_output()) {
+            match output {
+                Output::Answer { call, result } => self.finish(call, result),
+                Output::Event(event) => {
+                    fault::pass("event.heard");
+                    self.handle_event(event);
+                    fault::pass("event.handled");
+                }
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Ask(ask) => self.inbox.handle_ask(ask.ask_id, notification::ask(&ask)),
-            ClientEvent::Closed { ask_id } => self.inbox.handle_closed(ask_id),
+            ClientEvent::Closed { ask_id } => self.inbox.handle_closed(Instant::now(), ask_id),
             ClientEvent::Outcome(outcome) => self.inbox.handle_news(notification::outcome(&outcome)),
             ClientEvent::Tally(tally) => self.inbox.handle_news(notification::tally(&tally)),
             ClientEvent::ReplyFailed { ask_id, to, error } => {
                 self.inbox.handle_news(notification::reply_failed(ask_id, &to, &error));
             }
-            // Only a program that watches hears of it.
-            ClientEvent::Away | ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
-            ClientEvent::Companion(event) => self.handle_companion(event),
-            ClientEvent::Inherited(Inherited::Ask(ask_id)) => self.inbox.handle_inherited(Some(ask_id), None),
-            ClientEvent::Inherited(Inherited::Message { ask_id, content, meta }) => {
-                self.inbox.handle_inherited(ask_id, Some(notification::Message { content, meta }));
-            }
-            ClientEvent::Second(second) => self.second = second,
+            ClientEvent::Parked(value) => self.inbox.handle_parked(value),
             ClientEvent::Renamed { name } => tracing::info!(%name, "this session has another name"),
+            // Only a program that watches is told.
+            ClientEvent::Away | ClientEvent::Watching(_) | ClientEvent::Watched(_) => {}
         }
     }
 
-    fn handle_companion(&mut self, event: CompanionEvent) {
+    /// Takes in what the session's other processes say, until nothing is left to be done with them.
+    async fn take_from_session(&mut self) {
+        let turn = self.place.turn().await;
+        for result in turn.results {
+            if self.calls.remove(CallId(result.id)).is_some() {
+                self.answer(CallId(result.id), ToolResult { json: result.result, is_error: result.is_error });
+            }
+        }
+        self.take_incoming(turn.incoming);
+        if let Some(calls) = turn.lost {
+            self.succeed(calls);
+        }
+    }
+
+    fn take_incoming(&mut self, mut incoming: Vec<session::Incoming>) {
+        loop {
+            for one in std::mem::take(&mut incoming) {
+                match one {
+                    session::Incoming::Message(by, message) => self.handle_message(by, message),
+                    session::Incoming::Gone(by) => {
+                        self.inbox.handle_reader_gone(Instant::now(), by);
+                        self.calls.handle_gone(by).into_iter().for_each(|call| self.inbox.handle_call_cancelled(call));
+                    }
+                }
+            }
+            while let Some(command) = self.inbox.poll_command() {
+                match command {
+                    ReaderCommand::Deliver(to, deliver) => self.place.send(to, &ChannelMessage::Deliver(deliver)),
+                    ReaderCommand::End(to) => self.place.send(to, &ChannelMessage::End),
+                    ReaderCommand::Close(reader) => self.place.close(reader, &mut incoming),
+                }
+            }
+            if incoming.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn handle_message(&mut self, by: ReaderId, message: ReaderMessage) {
         let now = Instant::now();
-        // Where the system does not tell of the file's changes, this is when it is looked at.
-        self.look_at_file();
-        match event {
-            CompanionEvent::Waiter(tag) => self.inbox.handle_waiter(now, tag),
-            CompanionEvent::Hook { by, receipts } => self.inbox.handle_hook(now, by, &receipts),
-            CompanionEvent::HookGone(by) => self.inbox.handle_hook_gone(by),
-            CompanionEvent::Holding { by, batch } => self.inbox.handle_holding(now, by, batch),
+        match message {
+            ReaderMessage::Hello(hello) => {
+                if hello.role == Role::Hook {
+                    self.look();
+                }
+                self.inbox.handle_hello(now, by, &hello);
+            }
+            ReaderMessage::Taken(taken) => match self.calls.handle_taken(by, taken.batch) {
+                Some(call) => self.inbox.handle_call_written(call),
+                None => self.inbox.handle_taken(now, by, taken.batch),
+            },
+            ReaderMessage::Shown(shown) => self.inbox.handle_shown(&shown.ids),
+            ReaderMessage::Presence(presence) => {
+                if let Some(agent) = &mut self.agent {
+                    agent.handle_presence(presence.status, presence.waiting_for, presence.cwd);
+                    self.inbox.handle_activity(now, presence.status);
+                    self.presence_is_due = true;
+                }
+            }
+            ReaderMessage::Named(named) => {
+                if let Some(hub) = &mut self.hub {
+                    hub.ledger().handle_named(named.name);
+                }
+            }
+            ReaderMessage::Call(call) => {
+                let id = self.calls.insert_of_proxy(by, call.id);
+                let ids = NewIds { ask_id: call.ask_id, broadcast_id: call.broadcast_id };
+                self.start(id, NewCall { tool: call.tool, arguments: call.arguments, ids });
+            }
+            ReaderMessage::Cancel(cancel) => {
+                if let Some(call) = self.calls.of_proxy(by, cancel.id) {
+                    self.cancel(call);
+                } else if let Some(call) = self.calls.handle_taken(by, cancel.id) {
+                    self.inbox.handle_call_cancelled(call);
+                }
+            }
         }
     }
 
-    /// Takes over what the client says of the session in its own file.
-    fn look_at_file(&mut self) {
-        let Some(change) = self.file.as_mut().and_then(SessionFile::look) else { return };
-        self.activity = change.activity;
-        self.inbox.handle_activity(Instant::now(), change.activity);
-        if let (Some(hub), Some(name)) = (&self.hub, change.name) {
-            hub.named(name);
+    /// The channel whose proxy this was has gone: takes its place, or is the proxy of another one that did.
+    fn succeed(&mut self, calls: Vec<(CallId, NewCall)>) {
+        self.take_place();
+        if self.agent.as_ref().is_some_and(Agent::is_interactive) {
+            self.connect();
+        }
+        for (call, new) in calls {
+            self.start(call, new);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        // A stopped agent is not idle, whatever its file says.
+        if let Some(agent) = self.agent.as_ref().filter(|agent| agent.is_stopped()) {
+            self.inbox.handle_activity(now, crate::protocol::Activity::Unknown);
+            self.inbox.handle_timeout(now);
+            self.inbox.handle_activity(now, agent.activity());
+        } else {
+            self.inbox.handle_timeout(now);
         }
     }
 
     /// Hands over what can be handed over now, and tells the hub how far asks have come.
     fn flush(&mut self) {
+        // What a call, a timeout or an event has left to be done with readers.
+        self.take_incoming(Vec::new());
+        self.write_event();
+        self.write();
+        self.report();
+        if let Some(hub) = &mut self.hub {
+            hub.flush();
+        }
+    }
+
+    fn write_event(&mut self) {
         // The inbox lets nothing out before the client is ready.
         if let Some(message) = self.inbox.take_for_channel(Instant::now()) {
             fault::pass("event.shown");
-            let event = CustomNotification::new(notification::METHOD, Some(message.into_params()));
-            let event: TxJsonRpcMessage<RoleServer> =
-                JsonRpcMessage::notification(ServerNotification::CustomNotification(event));
-            let (write, events) = (self.outlet.write(&event), self.events.clone());
-            tokio::task::spawn_local(async move {
-                events.send(Event::EventWritten(write.await.is_ok())).ok();
-            });
-        }
-        self.tell_progress();
-        let Some(hub) = &self.hub else { return };
-        while let Some(word) = self.inbox.poll_word() {
-            match word {
-                Word::Offer(offer) => hub.offer(offer),
-                Word::Verdict(verdict) => hub.verdict(verdict),
-            }
-        }
-        let presence = Presence { status: self.activity, wakes_by: self.inbox.wakes_by() };
-        // The hub's client is a task of its own, which is not woken for what it knows.
-        if self.presence.replace(presence) != Some(presence) {
-            hub.presence(presence);
+            self.stdio.push(&mcp::channel_event(message.into_params()), Written::Event);
         }
     }
 
-    fn tell_progress(&mut self) {
+    fn write(&mut self) {
+        loop {
+            let mut again = false;
+            for written in self.stdio.write() {
+                match written {
+                    Written::Result(call) => {
+                        fault::pass("tool.answered");
+                        self.place.taken(call);
+                        self.inbox.handle_call_written(call);
+                    }
+                    Written::Event => {
+                        fault::pass("event.written");
+                        self.inbox.handle_channel_written(Instant::now(), true);
+                    }
+                    Written::Other => continue,
+                }
+                again = true;
+            }
+            if !again || self.stdio.is_over() {
+                return;
+            }
+            // The next event may have waited for what was written.
+            self.write_event();
+        }
+    }
+
+    /// Tells the hub how far asks have come, and what holds of the session.
+    fn report(&mut self) {
+        let wakes_by = self.inbox.wakes_by();
+        let Some(hub) = &mut self.hub else { return };
         while let Some((ask_id, state)) = self.inbox.poll_progress() {
-            if let Some(hub) = &self.hub {
-                fault::pass("event.reported");
-                hub.progress(ask_id, state);
+            fault::pass("event.reported");
+            hub.ledger().handle_progress(ask_id, state);
+        }
+        let is_due = std::mem::take(&mut self.presence_is_due) || self.told_wake.replace(wakes_by) != Some(wakes_by);
+        if let Some(agent) = self.agent.as_ref().filter(|_| is_due) {
+            hub.ledger().handle_presence(agent.presence(wakes_by));
+        }
+    }
+
+    /// Leaves: finishes what is being written, takes back what no reader has taken, and parks it for the next channel.
+    async fn leave(mut self) {
+        let until = tokio::time::Instant::now() + LAST_WRITE_WAIT;
+        while self.stdio.unwritten() > 0 && !self.stdio.is_over() {
+            self.write();
+            if self.stdio.unwritten() > 0 && tokio::time::timeout_at(until, self.stdio.writable()).await.is_err() {
+                break;
             }
         }
-    }
-
-    /// Returns the hub's client, which connects by itself from the first time on.
-    fn connect(&mut self, client: &Peer<RoleServer>) -> Result<HubClient, Refusal> {
-        if let Some(hub) = &self.hub {
-            return Ok(hub.clone());
+        let last = self.place.close_all();
+        self.take_incoming(last);
+        self.report();
+        let outlives = self.agent.as_ref().is_some_and(Agent::outlives_channel);
+        let part = outlives.then(|| self.inbox.park());
+        if let Some(mut hub) = self.hub.take() {
+            hub.leave(part).await;
         }
-        let mut facts = self.session.facts(server::client_of(client));
-        if let Some(change) = self.file.as_mut().and_then(SessionFile::look) {
-            self.activity = change.activity;
-            self.inbox.handle_activity(Instant::now(), change.activity);
-            facts.name = change.name.and_then(|name| PeerName::parse(&name).ok());
-        }
-        facts.presence = Presence { status: self.activity, wakes_by: self.inbox.wakes_by() };
-        if let Some(file) = &self.file {
-            let (path, events) = (file.path().to_owned(), self.events.clone());
-            let changed = move || events.send(Event::SessionFileChanged).is_ok();
-            tokio::task::spawn_local(session_file::follow(path, changed));
-        }
-        let (hub, events) = HubClient::start(ClientConfig {
-            socket: self.socket.clone()?,
-            named_by: self.named_by,
-            key: self.key,
-            program: concat!("relay-channel ", env!("CARGO_PKG_VERSION")).to_owned(),
-            kind: ClientKind::Channel(facts),
-        });
-        self.from_hub = Some(events);
-        Ok(self.hub.insert(hub).clone())
-    }
-
-    fn start(&mut self, id: RequestId, call: Result<Call, Refusal>, client: &Peer<RoleServer>) {
-        let ready = call.and_then(|call| Ok((call, self.connect(client)?)));
-        let (call, hub) = match ready {
-            Ok(ready) => ready,
-            Err(refusal) => return self.finish(&id, Err(refusal)),
-        };
-        if let Call::Reply { ask_id, .. } = &call {
-            self.inbox.handle_answered(*ask_id);
-        }
-        let events = self.events.clone();
-        tokio::task::spawn_local(async move {
-            let answer = perform(&hub, call).await;
-            events.send(Event::Done { id, answer }).ok();
-        });
-    }
-
-    fn finish(&mut self, id: &RequestId, answer: Result<Answer, Refusal>) {
-        let id = call_id(id);
-        let Some(call) = self.running.remove(&id) else { return };
-        if call.cancelled {
-            self.withdraw(&answer);
-            return;
-        }
-        if let Ok(Answer::Replied(replied)) = &answer
-            && replied.taken
-        {
-            self.inbox.handle_closed(replied.ask_id);
-        }
-        let is_error = answer.is_err();
-        // What wakes the session is then the other channel's to know.
-        let wakes_by = if self.second { Wake::Waiter } else { self.inbox.wakes_by() };
-        let json = render(answer, wakes_by, self.inbox.take_for_call(id.clone(), is_error));
-        if call.answer.send(ToolResult { json, is_error }).is_err() {
-            self.inbox.handle_call_cancelled(&id);
-        }
-    }
-
-    /// Takes back an ask whose call was cancelled: its model will never learn of it.
-    fn withdraw(&self, answer: &Result<Answer, Refusal>) {
-        let Some(hub) = &self.hub else { return };
-        match answer {
-            Ok(Answer::Asked(asked, _)) => hub.withdraw(asked.ask_id),
-            Ok(Answer::Broadcasted(broadcast, _)) => broadcast.asks.iter().for_each(|asked| hub.withdraw(asked.ask_id)),
-            Ok(Answer::Peers(_) | Answer::Replied(_) | Answer::Renamed(_)) | Err(_) => {}
-        }
+        // Only now the next channel may come: the socket's name goes last.
+        drop(self.place);
     }
 }
 
-async fn perform(hub: &HubClient, call: Call) -> Result<Answer, Refusal> {
-    Ok(match call {
-        Call::Peers => Answer::Peers(hub.peers().await?),
-        Call::Ask { to, question, timeout } => Answer::Asked(hub.ask(to, question, timeout).await?, timeout.as_secs()),
-        Call::Reply { ask_id, text } => Answer::Replied(hub.reply(ask_id, text).await?),
-        Call::Broadcast { question, timeout } => {
-            Answer::Broadcasted(hub.broadcast(question, timeout).await?, timeout.as_secs())
-        }
-        Call::Rename { name } => Answer::Renamed(hub.rename(name).await?),
+async fn agent_happened(agent: Option<&mut Agent>) -> Happened {
+    match agent {
+        Some(agent) => agent.happened().await,
+        None => pending().await,
+    }
+}
+
+async fn hub_turn(hub: &mut Option<Connection>) {
+    match hub {
+        Some(hub) => hub.turn().await,
+        None => pending().await,
+    }
+}
+
+/// Lets a future do what it can do without waiting.
+async fn poll_once(future: impl Future<Output = ()>) {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let _done_or_not = future.as_mut().poll(cx);
+        Poll::Ready(())
     })
-}
-
-fn call_id(id: &RequestId) -> CallId {
-    id.clone().into_json_value().to_string()
+    .await;
 }

@@ -143,11 +143,7 @@ struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    fn new(
-        acceptor: Acceptor,
-        config: DaemonConfig,
-        shutdown: Pin<&'a mut dyn Future<Output = &'static str>>,
-    ) -> Self {
+    fn new(acceptor: Acceptor, config: DaemonConfig, shutdown: Pin<&'a mut dyn Future<Output = &'static str>>) -> Self {
         let number = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
         let (queued_bytes, connections) = (number(config.limits.queued_bytes), number(config.limits.connections));
         let (now, ready) = (Instant::now(), ReadyList::default());

@@ -48,8 +48,8 @@
 //!   with its channels and questions, which end with it.
 
 pub mod activation;
-pub mod agent;
 pub mod advice;
+pub mod agent;
 pub mod arguments;
 pub mod channel;
 pub mod cli;

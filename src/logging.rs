@@ -171,9 +171,10 @@ impl LogEnvironment {
             Program::Hub | Program::DetachedHub => {
                 self.hub_logs.clone().map_or(Destination::StandardError, Destination::Files)
             }
-            Program::Channel => {
-                self.plugin_data.as_ref().map_or(Destination::StandardError, |data| Destination::Files(data.join("logs")))
-            }
+            Program::Channel => self
+                .plugin_data
+                .as_ref()
+                .map_or(Destination::StandardError, |data| Destination::Files(data.join("logs"))),
             Program::Control if self.filter.is_none() => Destination::Nowhere,
             Program::Control => Destination::StandardError,
         }

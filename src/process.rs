@@ -1,45 +1,85 @@
-//! What the system says of a process: when it was started, and by whom. Reading only.
+//! What the system says of a process: its start, its parent, its command line, its terminal, whether it runs. Reading only.
 
-use crate::protocol::ClientProcess;
+use std::ffi::OsString;
 
-/// A process and the one that started it, or that took its place when that one ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Descent {
-    /// The process.
-    pub process: ClientProcess,
-    /// Its parent's process id; 0 where it has none that can be seen.
-    pub parent: u32,
+/// A process, told from a later one with the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// When it was started, in a unit of the system's own: clock ticks since the machine was started on Linux
+    /// (proc_pid_stat(5)), else seconds. 0 where the system does not tell.
+    pub start: u64,
+}
+
+/// Returns this process.
+pub fn own() -> Process {
+    let pid = std::process::id();
+    of(pid).unwrap_or(Process { pid, start: 0 })
+}
+
+/// Returns the process that started this one; none where it has ended already or the system does not tell.
+pub fn parent() -> Option<Process> {
+    of(rustix::process::getppid()?.as_raw_nonzero().get().unsigned_abs())
 }
 
 /// Returns the process with this id; none where there is no such process or the system does not tell.
-pub fn of(pid: u32) -> Option<ClientProcess> {
-    descent(pid).map(|descent| descent.process)
-}
-
-/// Returns the process with this id and its parent; none where there is no such process or the system does not tell.
-///
-/// Reads fields 4 and 22 of `/proc/PID/stat`; the start is in clock ticks since the machine was started
-/// (proc_pid_stat(5)).
 #[cfg(target_os = "linux")]
-pub fn descent(pid: u32) -> Option<Descent> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses, which may hold any character.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
-    let start = fields.nth(17)?.parse().ok()?;
-    Some(Descent { process: ClientProcess { pid, start }, parent })
+pub fn of(pid: u32) -> Option<Process> {
+    let start = stat_fields(pid)?.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(Process { pid, start })
 }
 
-/// Returns the process with this id and its parent; none where there is no such process or the system does not tell.
+/// Returns the process with this id; none where there is no such process or the system does not tell.
 #[cfg(not(target_os = "linux"))]
-pub fn descent(pid: u32) -> Option<Descent> {
-    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-    let looked_for = Pid::from_u32(pid);
-    let mut system = System::new().ok()?;
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[looked_for]), false, ProcessRefreshKind::nothing());
-    let found = system.process(looked_for)?;
-    let parent = found.parent().map_or(0, Pid::as_u32);
-    Some(Descent { process: ClientProcess { pid, start: found.start_time() }, parent })
+pub fn of(pid: u32) -> Option<Process> {
+    look(pid, sysinfo::ProcessRefreshKind::nothing(), |process| Process { pid, start: process.start_time() })
+}
+
+/// Returns whether the process is stopped, as by Ctrl-Z or a debugger, and so shows nothing to anybody.
+#[cfg(target_os = "linux")]
+pub fn is_stopped(process: Process) -> bool {
+    stat_fields(process.pid).is_some_and(|fields| fields.trim_start().starts_with(['T', 't']))
+}
+
+/// Returns whether the process is stopped, as by Ctrl-Z or a debugger, and so shows nothing to anybody.
+#[cfg(not(target_os = "linux"))]
+pub fn is_stopped(process: Process) -> bool {
+    let stopped = |found: &sysinfo::Process| found.status() == sysinfo::ProcessStatus::Stop;
+    look(process.pid, sysinfo::ProcessRefreshKind::nothing(), stopped).unwrap_or(false)
+}
+
+/// Returns a process's arguments; none where they cannot be read.
+#[cfg(target_os = "linux")]
+pub fn command_line(pid: u32) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
+/// Returns a process's arguments; none where they cannot be read.
+#[cfg(not(target_os = "linux"))]
+pub fn command_line(pid: u32) -> Vec<String> {
+    let only_command = sysinfo::ProcessRefreshKind::nothing().with_cmd(sysinfo::UpdateKind::Always);
+    let arguments = look(pid, only_command, |process| process.cmd().to_vec());
+    arguments.unwrap_or_default().iter().map(shown).collect()
+}
+
+/// Returns whether the process writes to a terminal; none where the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn writes_to_terminal(pid: u32) -> Option<bool> {
+    let output = std::fs::read_link(format!("/proc/{pid}/fd/1")).ok()?.into_os_string();
+    let output = shown(&output);
+    Some(["/dev/pts/", "/dev/tty", "/dev/console"].iter().any(|terminal| output.starts_with(terminal)))
+}
+
+/// Returns whether the process writes to a terminal: this system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub const fn writes_to_terminal(_pid: u32) -> Option<bool> {
+    None
 }
 
 /// Returns whether process ids mean the same to that process and to this one. They do not where one of them is in a
@@ -60,18 +100,58 @@ pub const fn shares_ids(_pid: u32) -> bool {
     true
 }
 
+/// Returns the fields of `/proc/PID/stat` from the third on, the state. The second is the program's name in parentheses,
+/// which may hold any character.
+#[cfg(target_os = "linux")]
+fn stat_fields(pid: u32) -> Option<String> {
+    let mut stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.rfind(')')?;
+    Some(stat.split_off(end + 1))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn look<T>(pid: u32, what: sysinfo::ProcessRefreshKind, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+    let looked_for = sysinfo::Pid::from_u32(pid);
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::Some(&[looked_for]), false, what.without_tasks());
+    system.process(looked_for).map(read)
+}
+
+fn shown(text: &OsString) -> String {
+    text.to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_told_from_a_later_one_with_its_id() {
-        let own = descent(std::process::id()).unwrap();
-        let parent = of(own.parent).unwrap();
-        assert_eq!(rustix::process::getppid().unwrap().as_raw_nonzero().get().unsigned_abs(), own.parent);
-        assert!(own.process.start >= parent.start);
+    fn process_is_told_from_a_later_one_with_its_id() {
+        let (own, parent) = (own(), parent().unwrap());
+        assert_eq!(of(own.pid), Some(own));
+        assert!(own.start >= parent.start && parent.start > 0);
         assert_eq!(of(u32::MAX), None);
-        assert!(shares_ids(own.parent));
+        assert!(shares_ids(parent.pid));
         assert!(!shares_ids(u32::MAX));
+    }
+
+    #[test]
+    fn command_line_is_read_from_the_system() {
+        assert_eq!(command_line(own().pid).first(), std::env::args().next().as_ref());
+        assert!(command_line(u32::MAX).is_empty());
+    }
+
+    #[test]
+    fn process_is_stopped_after_a_stop_signal() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = of(child.id()).unwrap();
+        assert!(!is_stopped(process));
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        while !is_stopped(process) {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

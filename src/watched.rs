@@ -3,11 +3,16 @@
 //! The kernel tells whoever watches a stream socket for room of each read of the other side, so a socket that is watched
 //! for both wakes its process once more for each message that it has written.
 
+#[cfg(not(target_os = "linux"))]
+mod kernel_queue;
+mod path;
+mod process_end;
+
 use std::future::pending;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -18,6 +23,9 @@ use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{Interest, Ready};
+
+pub use self::path::{PathWatch, Watching};
+pub use self::process_end::process_end;
 
 /// How long is waited before a full socket is tried again where there is no descriptor left to watch it with.
 const BLIND_WAIT: Duration = Duration::from_millis(10);
@@ -63,6 +71,15 @@ impl Listener {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<AsyncFdReadyGuard<'_, UnixListener>>> {
         self.0.poll_read_ready(context)
+    }
+
+    /// Accepts one connection; none where nobody wants to connect.
+    pub(crate) fn accept(&self) -> Option<io::Result<UnixStream>> {
+        match self.0.try_io(Interest::READABLE, |listener| listener.accept()) {
+            Ok((stream, _)) => Some(Ok(stream)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 
@@ -139,6 +156,20 @@ impl Stream {
         if read.is_empty() { tried.map(|()| read) } else { Ok(read) }
     }
 
+    /// Reads what is there, whether the runtime was told of it or not; nothing at the end.
+    ///
+    /// # Errors
+    /// Nothing is there (`WouldBlock`), or the connection is broken.
+    pub fn read_now<'a>(&self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+        Ok(rustix::io::read(self.0.get_ref(), room)?.0)
+    }
+
+    /// Stops reading from a socket: what the other side writes from here on fails there (unix(7)).
+    pub fn stop_reading(&self) {
+        // Of a connection that has ended there is nothing to stop.
+        let _ended = rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Read);
+    }
+
     /// Writes as much as the socket takes.
     ///
     /// # Errors
@@ -162,6 +193,27 @@ impl Stream {
     /// Returns when the socket may take more; a failure counts.
     pub async fn writable(&self) {
         writable(self.0.get_ref()).await;
+    }
+}
+
+/// A descriptor that tells of something by being readable, such as [`process_end`] and [`PathWatch`].
+#[derive(Debug)]
+pub struct Signal(AsyncFd<OwnedFd>);
+
+impl Signal {
+    /// Watches a descriptor.
+    ///
+    /// # Errors
+    /// The system cannot watch it.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        watch(fd, Interest::READABLE).map(Self)
+    }
+
+    /// Returns when something was told since the last time.
+    pub async fn told(&self) {
+        if let Ok(mut guard) = self.0.readable().await {
+            guard.clear_ready();
+        }
     }
 }
 
@@ -215,7 +267,6 @@ async fn told(fd: &AsyncFd<OwnedFd>, interest: Interest, this: fn(Ready) -> bool
 mod tests {
     use std::io::{Read, Write};
     use std::net::Shutdown;
-    use std::os::unix::net::UnixStream;
 
     use super::*;
 

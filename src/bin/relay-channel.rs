@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use relay::arguments::{ChannelArguments, Companion};
+use relay::arguments::{ChannelArguments, SidecarCommand};
 use relay::channel;
 use relay::cli::programs;
 use relay::logging::{self, Log, Program};
 use relay::paths::Environment;
+use relay::session;
 
 fn main() -> ExitCode {
     let arguments: ChannelArguments = match programs::arguments() {
@@ -15,10 +16,10 @@ fn main() -> ExitCode {
     };
     let environment = Environment::of_process();
     match arguments.command {
-        Some(Companion::Allow) => return channel::permission::run(),
+        Some(SidecarCommand::Allow) => return channel::permission::run(),
         // Both are silent: Claude Code would show what they log.
-        Some(Companion::Wait) => return channel::waiter::run(environment.socket().ok()),
-        Some(Companion::Hook) => return channel::hook::run(environment.socket().ok()),
+        Some(SidecarCommand::Wait) => return session::waiter::run(environment.socket().ok()),
+        Some(SidecarCommand::Hook) => return session::hook::run(environment.socket().ok()),
         None => {}
     }
     let log = logging::init(Program::Channel).unwrap_or_else(|error| {

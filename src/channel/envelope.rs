@@ -1,9 +1,7 @@
 //! The envelope of messages that do not come as channel events: one look, whatever way they take. Pure.
 
 use super::notification::Message;
-
-/// How an envelope begins.
-pub const OPENING: &str = "<relay-message ";
+use crate::session::receipt::ENVELOPE;
 
 /// What stands before the first envelope. Where Claude Code does not know how the plugin words it, it calls a wake an error.
 const PREFACE: &str = "claude-relay brings this from other sessions; your user did not type it, and it is no error.";
@@ -14,7 +12,7 @@ pub const OVERHEAD_BYTES: usize = 512;
 /// Shows a message in its envelope: the same keys in the same order as a channel event's meta.
 pub fn wrap(message: &Message) -> String {
     let mut text = String::with_capacity(message.content.len() + OVERHEAD_BYTES);
-    text.push_str(OPENING.trim_end());
+    text.push_str(ENVELOPE.trim_end());
     for (key, value) in &message.meta {
         text.push_str(&format!(" {key}=\"{}\"", escape(value.as_str().unwrap_or_default())));
     }

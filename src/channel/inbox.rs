@@ -1,25 +1,34 @@
 //! What arrived for this session, and which route each message takes into it. Pure: the time is an argument.
 //!
 //! One message takes one route and is handed over once, in the order of arrival. The routes, best first: a channel event,
-//! where the session was started for it; the waiter; a hook; the result of the next relay tool call. A message belongs to
-//! the inbox until its route has taken it: a write that fails, a call that is cancelled, a waiter that was superseded and
-//! a hook that was too slow give it back.
+//! where the session was started for it; a plugin in the agent; the waiter; a hook; the result of the next relay tool call. A message belongs to
+//! the inbox until its route has taken it: a write that fails, a call that is cancelled and a reader that ends before it
+//! said `taken` give it back.
 //!
 //! Nothing says whether a channel event was taken: Claude Code may drop it without a word. So the first ones are kept in
 //! mind ([`Unproven`]) until a receipt or the start of a turn shows that the route works; if neither comes although the
 //! session is idle, the route is given up and its messages are shown again by the next one, marked as repeats.
 
-mod parcels;
+mod ended;
+mod parked;
+mod readers;
 mod unproven;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use self::parcels::Parcels;
+use serde_json::Value;
+
+use self::ended::Ended;
+use self::parked::Parked;
+pub use self::readers::ReaderCommand;
+use self::readers::Readers;
 use self::unproven::Unproven;
 use super::envelope;
 use super::notification::{self, Message};
-use crate::protocol::{Activity, AskId, AskState, Bequest, Offer, PeerTag, Receipt, Verdict, Wake};
+use crate::client::CallId;
+use crate::protocol::{Activity, AskId, AskState, Wake};
+use crate::session::{Hello, ReaderId, Role};
 
 /// How long the first channel events are held back. Claude Code registers its listener 20 to 50 ms after `tools/list`
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
@@ -35,9 +44,6 @@ pub const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// some 25,000 tokens into a file.
 pub const CALL_BYTES: usize = 48 * 1024;
 
-/// Names a tool call: its JSON-RPC id as JSON.
-pub type CallId = String;
-
 /// Messages that go with the result of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -45,15 +51,6 @@ pub struct Batch {
     pub messages: Vec<Message>,
     /// How many more wait for the next call.
     pub left: usize,
-}
-
-/// What is to be said to a companion.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
-    /// Here is text.
-    Offer(Offer),
-    /// Show it, or do not.
-    Verdict(Verdict),
 }
 
 #[derive(Debug, Clone)]
@@ -80,13 +77,14 @@ pub struct Inbox {
     unwritten: BTreeSet<CallId>,
     /// Those of them that the next channel event waits for: what it is about may stand in their results.
     ahead: Option<BTreeSet<CallId>>,
-    parcels: Parcels,
+    readers: Readers,
     /// Whether a hook is expected to follow a tool call, since one has come since the last call that relied on it.
     hook_follows: bool,
     /// Whether the waiting asks were said to be held.
-    held: bool,
+    announced_held: bool,
     /// Received asks that somebody still waits for.
     open: BTreeSet<AskId>,
+    ended: Ended,
     progress: VecDeque<(AskId, AskState)>,
 }
 
@@ -105,10 +103,11 @@ impl Inbox {
             calls: BTreeMap::new(),
             unwritten: BTreeSet::new(),
             ahead: None,
-            parcels: Parcels::default(),
+            readers: Readers::new(),
             hook_follows: false,
-            held: !channel,
+            announced_held: !channel,
             open: BTreeSet::new(),
+            ended: Ended::default(),
             progress: VecDeque::new(),
         }
     }
@@ -117,19 +116,21 @@ impl Inbox {
     pub fn wakes_by(&self) -> Wake {
         if self.channel {
             Wake::Channel
-        } else if self.parcels.is_woken_by_waiter() {
+        } else if self.readers.is_woken_by_plugin() {
+            Wake::Plugin
+        } else if self.readers.is_woken_by_waiter() {
             Wake::Waiter
         } else {
             Wake::NextPrompt
         }
     }
 
-    /// Notes that the MCP client said `initialized`.
+    /// Records that the MCP client said `initialized`.
     pub fn handle_initialized(&mut self, now: Instant) {
         self.initialized.get_or_insert(now);
     }
 
-    /// Notes that the MCP client was answered `tools/list`.
+    /// Records that the MCP client was answered `tools/list`.
     pub fn handle_tools_listed(&mut self, now: Instant) {
         self.tools_listed.get_or_insert(now);
     }
@@ -139,41 +140,52 @@ impl Inbox {
         if !self.open.insert(ask_id) {
             return;
         }
-        if self.held {
+        if self.announced_held {
             self.progress.push_back((ask_id, AskState::Held));
         }
         self.push(Entry { ask: Some(ask_id), message });
-        self.offer_to_waiter();
+        self.offer();
     }
 
     /// Takes in what became of an own ask, broadcast or reply.
     pub fn handle_news(&mut self, message: Message) {
         self.push(Entry { ask: None, message });
-        self.offer_to_waiter();
+        self.offer();
     }
 
-    /// Takes over a message that another channel of the session was to show, or an ask that it has shown.
-    pub fn handle_inherited(&mut self, ask_id: Option<AskId>, message: Option<Message>) {
-        self.open.extend(ask_id);
-        if let Some(message) = message {
-            self.push(Entry { ask: ask_id, message });
-            self.offer_to_waiter();
+    /// Takes over what the session's channel before this one has parked.
+    pub fn handle_parked(&mut self, value: Value) {
+        let Parked { open, messages } = match serde_json::from_value(value) {
+            Ok(parked) => parked,
+            Err(error) => {
+                tracing::error!(%error, "what the channel before this one has parked cannot be read");
+                return;
+            }
+        };
+        self.open.extend(open);
+        // They are older than what has come since.
+        for message in messages.into_iter().rev() {
+            self.give_back(message.into_entry());
         }
+        self.offer();
     }
 
-    /// Returns the messages that were not handed over, oldest first, for the channel that succeeds this one.
-    pub fn take_bequests(&mut self) -> Vec<Bequest> {
+    /// Returns what the session's next channel must know: what is open and which messages were not handed over. To be called
+    /// when all readers have gone.
+    pub fn park(&mut self) -> Value {
         let calls = std::mem::take(&mut self.calls);
-        let returned = self.parcels.take_back_all().into_iter().chain(calls.into_values().flatten());
+        let returned = calls.into_values().flatten();
         let entries = self.writing.take().into_iter().chain(returned).chain(std::mem::take(&mut self.waiting));
         let open = &self.open;
         let wanted = entries.filter(|entry| entry.ask.is_none_or(|ask_id| open.contains(&ask_id)));
-        wanted.map(|entry| entry.message.into_bequest(entry.ask)).collect()
+        parked::park(open.iter().copied().collect(), wanted)
     }
 
-    /// Notes that a received ask has ended. If it was not handed over yet, it never is.
-    pub fn handle_closed(&mut self, ask_id: AskId) {
-        self.open.remove(&ask_id);
+    /// Records that a received ask has ended. If it was not handed over yet, it never is.
+    pub fn handle_closed(&mut self, now: Instant, ask_id: AskId) {
+        if self.open.remove(&ask_id) {
+            self.ended.insert(now, ask_id);
+        }
         let bytes = &mut self.bytes;
         self.waiting.retain(|entry| {
             let closed = entry.ask == Some(ask_id);
@@ -184,70 +196,86 @@ impl Inbox {
         });
     }
 
-    /// Notes that the session names a received ask in a reply: it has seen it.
+    /// Records that the reply of this session to an ask was taken.
+    pub fn handle_replied(&mut self, ask_id: AskId) {
+        self.open.remove(&ask_id);
+    }
+
+    /// Records that the session names a received ask in a reply: it has seen it.
     pub fn handle_answered(&mut self, ask_id: AskId) {
         if self.open.contains(&ask_id) {
             self.progress.push_back((ask_id, AskState::Shown));
         }
     }
 
-    /// Notes what the session does.
+    /// Records what the session does.
     pub fn handle_activity(&mut self, now: Instant, activity: Activity) {
-        self.parcels.handle_activity(now, activity);
+        self.readers.handle_activity(now, activity);
         self.unproven.handle_activity(activity);
-        self.tell_if_held();
+        self.announce_if_held();
     }
 
-    /// Notes which waiter the session has now.
-    pub fn handle_waiter(&mut self, now: Instant, tag: Option<PeerTag>) {
-        self.unproven.handle_hooks_work(tag.is_some());
-        self.hook_follows |= tag.is_some();
-        let returned = self.parcels.handle_waiter(now, tag);
-        self.give_back_all(returned);
-        self.offer_to_waiter();
-        self.tell_if_held();
+    /// Records a process that has connected to the session's socket.
+    pub fn handle_hello(&mut self, now: Instant, by: ReaderId, hello: &Hello) {
+        match hello.role {
+            Role::Waiter => {
+                self.unproven.handle_hooks_work();
+                self.hook_follows = true;
+                self.readers.handle_waiter(by);
+            }
+            Role::Plugin => self.readers.handle_plugin(by),
+            Role::Hook => return self.handle_hook(now, by, hello),
+            Role::Proxy => {}
+        }
+        self.offer();
+        self.announce_if_held();
     }
 
-    /// Notes that a hook has come: takes its receipts, and offers it what waits and has no better route.
-    pub fn handle_hook(&mut self, now: Instant, by: PeerTag, receipts: &[Receipt]) {
-        self.unproven.handle_hooks_work(true);
+    /// Takes a hook's receipts, and gives it what waits and has no better route.
+    fn handle_hook(&mut self, now: Instant, by: ReaderId, hello: &Hello) {
+        self.unproven.handle_hooks_work();
+        self.handle_shown(hello.shown.iter().chain(&hello.showing));
+        if hello.receipts_only {
+            return self.readers.dismiss(by);
+        }
         self.hook_follows = true;
-        for receipt in receipts {
-            self.handle_receipt(receipt);
-        }
-        if self.parcels.offer_again(by) {
-            return;
-        }
+        let ended = &mut self.ended;
+        let lines: Vec<String> = hello.showing.iter().filter_map(|id| ended.take_line(now, id.parse().ok()?)).collect();
         let entries =
-            if self.channel { Vec::new() } else { self.pop_for(parcels::HOOK_BYTES, envelope::OVERHEAD_BYTES) };
+            if self.channel { Vec::new() } else { self.pop_for(readers::HOOK_BYTES, envelope::OVERHEAD_BYTES) };
+        if entries.is_empty() && lines.is_empty() {
+            return self.readers.dismiss(by);
+        }
         let left = self.waiting.len();
-        self.parcels.offer_to_hook(now, by, entries, left);
+        self.readers.deliver(by, entries, &lines, left);
     }
 
-    /// Notes that a hook has left.
-    pub fn handle_hook_gone(&mut self, by: PeerTag) {
-        let returned = self.parcels.take_back(by);
-        self.give_back_all(returned);
-        self.offer_to_waiter();
+    /// Records that messages went before the model.
+    pub fn handle_shown<'a>(&mut self, ids: impl IntoIterator<Item = &'a String>) {
+        for id in ids {
+            if self.unproven.handle_receipt(id) {
+                self.channel = true;
+            }
+            if let Ok(ask_id) = id.parse() {
+                self.handle_answered(ask_id);
+            }
+        }
     }
 
-    /// Notes that a companion has a batch: it is told to show it, and the batch's messages are handed over.
-    pub fn handle_holding(&mut self, now: Instant, by: PeerTag, batch: u64) {
-        for entry in self.parcels.handle_holding(now, by, batch) {
+    /// Records that a reader shows its batch.
+    pub fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) {
+        for entry in self.readers.handle_taken(now, by, batch) {
             self.handed_over(&entry);
         }
+        self.offer();
     }
 
-    /// Notes that the session's client puts one of the messages before its model.
-    fn handle_receipt(&mut self, receipt: &Receipt) {
-        if self.unproven.handle_receipt(receipt) {
-            self.channel = true;
-        }
-        if receipt.kind == "ask"
-            && let Ok(ask_id) = receipt.of.parse()
-        {
-            self.handle_answered(ask_id);
-        }
+    /// Records that a reader has gone: what it did not take waits again.
+    pub fn handle_reader_gone(&mut self, now: Instant, reader: ReaderId) {
+        let returned = self.readers.handle_gone(now, reader);
+        self.give_back_all(returned);
+        self.offer();
+        self.announce_if_held();
     }
 
     /// Takes the next message to be written as a channel event; one at a time, behind the results that were there before.
@@ -273,7 +301,7 @@ impl Inbox {
         self.writing.is_some()
     }
 
-    /// Notes that the channel event was written, or could not be: then no further one is tried.
+    /// Records that the channel event was written, or could not be: then no further one is tried.
     pub fn handle_channel_written(&mut self, now: Instant, written: bool) {
         let Some(entry) = self.writing.take() else { return };
         if written {
@@ -287,14 +315,14 @@ impl Inbox {
 
     fn give_up_channel(&mut self) {
         self.channel = false;
-        self.offer_to_waiter();
-        self.tell_if_held();
+        self.offer();
+        self.announce_if_held();
     }
 
     /// Takes the messages that go with the result of this tool call: those that have no better route. Where hooks run, one
     /// follows the call and shows them as every hook does, unless the call `fails`.
     pub fn take_for_call(&mut self, call: CallId, fails: bool) -> Batch {
-        self.unwritten.insert(call.clone());
+        self.unwritten.insert(call);
         let left_to_hook = self.hook_follows && !fails && !self.waiting.is_empty();
         if left_to_hook || (self.channel && self.initialized.is_some()) {
             self.hook_follows &= !left_to_hook;
@@ -308,26 +336,26 @@ impl Inbox {
         Batch { messages, left: self.waiting.len() }
     }
 
-    /// Notes that the result of this tool call was written.
-    pub fn handle_call_written(&mut self, call: &CallId) {
+    /// Records that the result of this tool call was written.
+    pub fn handle_call_written(&mut self, call: CallId) {
         self.forget_result(call);
-        for entry in self.calls.remove(call).unwrap_or_default() {
+        for entry in self.calls.remove(&call).unwrap_or_default() {
             self.handed_over(&entry);
         }
     }
 
-    /// Notes that this tool call was cancelled and its result not written: its messages wait again.
-    pub fn handle_call_cancelled(&mut self, call: &CallId) {
+    /// Records that this tool call was cancelled and its result not written: its messages wait again.
+    pub fn handle_call_cancelled(&mut self, call: CallId) {
         self.forget_result(call);
-        let returned = self.calls.remove(call).unwrap_or_default();
+        let returned = self.calls.remove(&call).unwrap_or_default();
         self.give_back_all(returned);
-        self.offer_to_waiter();
+        self.offer();
     }
 
-    fn forget_result(&mut self, call: &CallId) {
-        self.unwritten.remove(call);
+    fn forget_result(&mut self, call: CallId) {
+        self.unwritten.remove(&call);
         if let Some(ahead) = &mut self.ahead {
-            ahead.remove(call);
+            ahead.remove(&call);
         }
     }
 
@@ -336,29 +364,28 @@ impl Inbox {
         self.progress.pop_front()
     }
 
-    /// Returns what is to be said to a companion next.
-    pub fn poll_word(&mut self) -> Option<Word> {
-        self.parcels.poll_word()
+    /// Returns what is to be done with a reader's connection next.
+    pub fn poll_command(&mut self) -> Option<ReaderCommand> {
+        self.readers.poll_command()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let returned = self.parcels.handle_timeout(now);
-        self.give_back_all(returned);
+        self.readers.handle_timeout(now);
         if let Some(unseen) = self.unproven.handle_timeout(now) {
             tracing::warn!("Claude Code takes no channel events: going on without them");
             self.give_back_all(unseen);
             self.give_up_channel();
         }
-        self.offer_to_waiter();
-        self.tell_if_held();
+        self.offer();
+        self.announce_if_held();
     }
 
     /// Returns when something is due: [`Inbox::handle_timeout`], or the first channel events.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let waits = !self.waiting.is_empty() && self.channel && self.writing.is_none();
         let opens = self.opens_at().filter(|at| waits && now < *at);
-        [opens, self.parcels.poll_timeout(), self.unproven.poll_timeout()].into_iter().flatten().min()
+        [opens, self.readers.poll_timeout(), self.unproven.poll_timeout()].into_iter().flatten().min()
     }
 
     fn opens_at(&self) -> Option<Instant> {
@@ -366,22 +393,25 @@ impl Inbox {
         Some(self.tools_listed.map_or(initialized, |listed| listed.max(initialized)) + FIRST_EVENT_DELAY)
     }
 
-    fn offer_to_waiter(&mut self) {
-        if !self.channel && self.parcels.waiter_is_free() && !(self.waiting.is_empty() && self.dropped == 0) {
-            let entries = self.pop_for(parcels::WAKE_BYTES, envelope::OVERHEAD_BYTES);
-            let left = self.waiting.len();
-            self.parcels.offer_to_waiter(entries, left);
+    /// Gives what waits to the reader that can wake the session.
+    fn offer(&mut self) {
+        if self.channel || (self.waiting.is_empty() && self.dropped == 0) {
+            return;
         }
+        let Some(reader) = self.readers.free() else { return };
+        let entries = self.pop_for(readers::WAKE_BYTES, envelope::OVERHEAD_BYTES);
+        let left = self.waiting.len();
+        self.readers.deliver(reader, entries, &[], left);
     }
 
     /// Says that the waiting asks are held, once nothing wakes the session any more.
-    fn tell_if_held(&mut self) {
+    fn announce_if_held(&mut self) {
         let held = self.wakes_by() == Wake::NextPrompt;
-        if held && !self.held {
+        if held && !self.announced_held {
             let waiting = self.waiting.iter().filter_map(|entry| entry.ask);
             self.progress.extend(waiting.map(|ask_id| (ask_id, AskState::Held)));
         }
-        self.held = held;
+        self.announced_held = held;
     }
 
     fn push(&mut self, mut entry: Entry) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::neutralise;
 use crate::client::{End, Outcome, Tally};
-use crate::protocol::{AskEvent, AskId, AskState, Bequest, BroadcastId, ErrorCode, Receipt, Refusal};
+use crate::protocol::{AskId, AskState, Asked, BroadcastId, ErrorCode, Refusal};
 
 /// The method of the notification that Claude Code turns into a channel event.
 pub const METHOD: &str = "notifications/claude/channel";
@@ -27,21 +27,14 @@ impl Message {
         self.content.len()
     }
 
-    /// Returns the receipt that shows this message to have gone before the model.
-    pub fn receipt(&self) -> Receipt {
-        let value = |key: &str| self.meta.get(key).and_then(Value::as_str).map(str::to_owned);
-        let of = value("ask_id").or_else(|| value("broadcast_id")).unwrap_or_default();
-        Receipt { kind: value("kind").unwrap_or_default(), of }
+    /// Returns the id by which a receipt names this message: that of the ask, or of the broadcast that it closes.
+    pub fn id(&self) -> Option<&str> {
+        ["ask_id", "broadcast_id"].into_iter().find_map(|key| self.meta.get(key).and_then(Value::as_str))
     }
 
     /// Marks the message as one that may have been shown before.
     pub fn mark_repeated(&mut self) {
         self.meta.insert("repeat".to_owned(), "true".into());
-    }
-
-    /// Returns the message as what its channel leaves to the next one.
-    pub fn into_bequest(self, ask_id: Option<AskId>) -> Bequest {
-        Bequest::Message { ask_id, content: self.content, meta: self.meta }
     }
 
     /// Returns the notification's parameters.
@@ -52,7 +45,7 @@ impl Message {
 }
 
 /// Shows a question of another session.
-pub fn ask(event: &AskEvent) -> Message {
+pub fn ask(event: &Asked) -> Message {
     let from = neutralise::line(&event.from);
     let (question, ask_id) = (neutralise::text(&event.question), event.ask_id);
     let content = format!("{question}\n\n{}", how_to_answer(&from, ask_id));
@@ -77,9 +70,9 @@ pub fn outcome(outcome: &Outcome) -> Message {
             let from = neutralise::line(from.as_str());
             message(neutralise::text(text), "reply", outcome.broadcast_id, &[("from", &from), ("ask_id", &ask_id)])
         }
-        End::Failed { code, state } => {
+        End::Failed { code, state, waiting_for } => {
             let from = neutralise::line(outcome.to.as_str());
-            let content = failure(&from, ask_id, *code, *state);
+            let content = failure(&from, ask_id, *code, *state, waiting_for.as_deref());
             let facts: [Fact<'_>; 4] =
                 [("from", &from), ("ask_id", &ask_id), ("code", code), ("state", &state_name(*state))];
             message(content, "failed", outcome.broadcast_id, &facts)
@@ -87,7 +80,7 @@ pub fn outcome(outcome: &Outcome) -> Message {
     }
 }
 
-fn failure(from: &str, ask_id: AskId, code: ErrorCode, state: AskState) -> String {
+fn failure(from: &str, ask_id: AskId, code: ErrorCode, state: AskState, waiting_for: Option<&str>) -> String {
     let end = if code == ErrorCode::PeerGone {
         format!("The session \"{from}\" ended before it answered your ask {ask_id}.")
     } else {
@@ -99,7 +92,9 @@ fn failure(from: &str, ask_id: AskId, code: ErrorCode, state: AskState) -> Strin
         AskState::HandedOver => "The ask had been handed over to it; nothing tells whether its model saw it.",
         AskState::Shown => "The ask had been shown to it.",
     };
-    format!("{end} {progress} No answer will come any more; ask again if it still matters.")
+    let waits = waiting_for.map(|dialog| format!(" It waits for its user ({}).", neutralise::line(dialog)));
+    let waits = waits.unwrap_or_default();
+    format!("{end} {progress}{waits} No answer will come any more; ask again if it still matters.")
 }
 
 /// Shows how an own broadcast ended.
@@ -171,14 +166,13 @@ mod tests {
         PeerName::parse(text).unwrap()
     }
 
-    fn question(from: &str, question: &str, broadcast_id: Option<BroadcastId>) -> AskEvent {
-        AskEvent {
+    fn question(from: &str, question: &str, broadcast_id: Option<BroadcastId>) -> Asked {
+        Asked {
             ask_id: AskId::from_bits(1),
             from: from.to_owned(),
             question: question.to_owned(),
             timeout_ms: 599_500,
             broadcast_id,
-            asker: None,
         }
     }
 
@@ -215,16 +209,23 @@ mod tests {
         {"kind":"reply","from":"backend","ask_id":"0000-0000-0001","broadcast_id":"0000-0000-0002"}
         yes <b>&</b>
         "#);
-        let timeout = End::Failed { code: ErrorCode::Timeout, state: AskState::HandedOver };
+        let timeout = End::Failed { code: ErrorCode::Timeout, state: AskState::HandedOver, waiting_for: None };
         insta::assert_snapshot!(shown(ended(timeout, None)), @r#"
         {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"timeout","state":"handed_over"}
         "backend" did not answer your ask 0000-0000-0001 in time. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more; ask again if it still matters.
         "#);
-        let gone = End::Failed { code: ErrorCode::PeerGone, state: AskState::Held };
+        let gone = End::Failed { code: ErrorCode::PeerGone, state: AskState::Held, waiting_for: None };
         insta::assert_snapshot!(shown(ended(gone, Some(BroadcastId::from_bits(2)))), @r#"
         {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"peer_gone","state":"held","broadcast_id":"0000-0000-0002"}
         The session "backend" ended before it answered your ask 0000-0000-0001. The ask was held: the session could not be woken and had not seen it. No answer will come any more; ask again if it still matters.
         "#);
+    }
+
+    #[test]
+    fn failure_says_that_the_session_waits_for_its_user() {
+        let waiting_for = Some("permission prompt".to_owned());
+        let message = ended(End::Failed { code: ErrorCode::Timeout, state: AskState::Shown, waiting_for }, None);
+        assert!(message.content.contains("It waits for its user (permission prompt)."), "{}", message.content);
     }
 
     #[test]

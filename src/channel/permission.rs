@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::claude_code::{ALLOW_VARIABLE, allows_tools};
+use crate::agent::claude_code::{ALLOW_VARIABLE, allows_tools};
 
 /// How the plugin's tools are called in Claude Code: plugin `relay`, server `relay`, and our tools' common beginning.
 const OWN_TOOLS: &str = "mcp__plugin_relay_relay__relay_";

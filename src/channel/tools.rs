@@ -26,6 +26,11 @@ pub const RENAME: &str = "relay_rename";
 /// Tells Claude Code to show a tool in full from the start, where it would otherwise show only its name (2.1.330).
 const ALWAYS_LOAD: &str = "anthropic/alwaysLoad";
 
+/// Returns whether a tool has this name.
+pub fn is_tool(name: &str) -> bool {
+    [PEERS, ASK, REPLY, BROADCAST, RENAME].contains(&name)
+}
+
 /// Returns the definitions of all tools.
 pub fn definitions() -> Vec<Tool> {
     vec![
@@ -33,8 +38,9 @@ pub fn definitions() -> Vec<Tool> {
             PEERS,
             "Relay: list sessions",
             "List the other Claude Code sessions that are active on this machine, and this session's own name. For each: \
-             name, folder, git branch, whether it is idle or busy, and what wakes it (wakes_by; next_prompt: nothing \
-             does, it sees messages at its next prompt or relay tool call). Use it for \"what sessions are active?\", \
+             name, folder, git branch, whether it is idle, busy or waiting for its user, and what wakes it (wakes_by; \
+             next_prompt: nothing does, it sees messages at its next prompt or relay tool call). Also lists what is open \
+             for this session: the questions that it has not answered, with their ask_ids, and its own. Use it for \"what sessions are active?\", \
              \"who else is working here?\", when a name is not certain, and for \"check relay\": like every relay tool \
              it also returns the messages that wait for this session.",
             json!({}),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::error::{CliError, Exit};
 use super::Context;
+use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output, visible_line};
 use crate::client::HubClient;
 use crate::paths::Environment;

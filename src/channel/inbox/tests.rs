@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::Map;
 
-mod companions;
+mod readers;
 
 fn message(text: &str) -> Message {
     Message { content: text.to_owned(), meta: Map::new() }
@@ -28,7 +28,7 @@ fn open_channel() -> (Inbox, Instant) {
 }
 
 #[test]
-fn the_first_events_wait_for_the_client_to_listen() {
+fn first_events_wait_for_the_client_to_listen() {
     let (mut inbox, opens) = open_channel();
     inbox.handle_ask(ask(1), message("one"));
     let early = opens.checked_sub(Duration::from_millis(1)).unwrap();
@@ -51,78 +51,78 @@ fn events_are_written_in_order_and_one_at_a_time() {
     assert_eq!(inbox.take_for_channel(now), Some(message("two")));
     inbox.handle_channel_written(Instant::now(), true);
     assert_eq!(inbox.take_for_channel(now), None);
-    assert_eq!(inbox.take_for_call("1".to_owned(), false), Batch::default());
+    assert_eq!(inbox.take_for_call(CallId(1), false), Batch::default());
 }
 
 #[test]
-fn an_event_waits_for_the_results_before_it_and_for_no_later_ones() {
+fn event_waits_for_the_results_before_it_and_for_no_later_ones() {
     let (mut inbox, now) = open_channel();
-    let call = |n: u32| n.to_string();
+    let call = CallId;
     for n in 1..=2 {
         inbox.take_for_call(call(n), false);
     }
     inbox.handle_news(message("one"));
     assert_eq!(inbox.take_for_channel(now), None);
     inbox.take_for_call(call(3), false);
-    inbox.handle_call_written(&call(1));
+    inbox.handle_call_written(call(1));
     assert_eq!(inbox.take_for_channel(now), None);
-    inbox.handle_call_cancelled(&call(2));
+    inbox.handle_call_cancelled(call(2));
     assert_eq!(inbox.take_for_channel(now), Some(message("one")));
 }
 
 #[test]
-fn without_a_channel_messages_are_held_for_the_next_call() {
+fn messages_without_a_channel_are_held_for_the_next_call() {
     let mut inbox = Inbox::new(false);
     inbox.handle_initialized(Instant::now());
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_news(message("two"));
     assert_eq!(progress(&mut inbox), [(ask(1), AskState::Held)]);
     assert_eq!(inbox.take_for_channel(Instant::now() + Duration::from_secs(9)), None);
-    assert_eq!(texts(&inbox.take_for_call("7".to_owned(), false)), ["one", "two"]);
+    assert_eq!(texts(&inbox.take_for_call(CallId(7), false)), ["one", "two"]);
     assert_eq!(progress(&mut inbox), []);
-    inbox.handle_call_written(&"7".to_owned());
+    inbox.handle_call_written(CallId(7));
     assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver)]);
-    assert_eq!(inbox.take_for_call("8".to_owned(), false), Batch::default());
+    assert_eq!(inbox.take_for_call(CallId(8), false), Batch::default());
 }
 
 #[test]
-fn a_cancelled_call_gives_its_messages_back_in_order() {
+fn cancelled_call_gives_its_messages_back_in_order() {
     let mut inbox = Inbox::new(false);
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_news(message("two"));
-    assert_eq!(texts(&inbox.take_for_call("7".to_owned(), false)), ["one", "two"]);
+    assert_eq!(texts(&inbox.take_for_call(CallId(7), false)), ["one", "two"]);
     inbox.handle_news(message("three"));
-    inbox.handle_call_cancelled(&"7".to_owned());
-    inbox.handle_call_written(&"7".to_owned());
-    assert_eq!(texts(&inbox.take_for_call("8".to_owned(), false)), ["one", "two", "three"]);
+    inbox.handle_call_cancelled(CallId(7));
+    inbox.handle_call_written(CallId(7));
+    assert_eq!(texts(&inbox.take_for_call(CallId(8), false)), ["one", "two", "three"]);
 }
 
 #[test]
-fn an_event_that_could_not_be_written_goes_with_the_next_call() {
+fn event_that_could_not_be_written_goes_with_the_next_call() {
     let (mut inbox, now) = open_channel();
     inbox.handle_ask(ask(1), message("one"));
     inbox.take_for_channel(now);
     inbox.handle_channel_written(Instant::now(), false);
     assert_eq!(inbox.take_for_channel(now), None);
-    assert_eq!(texts(&inbox.take_for_call("1".to_owned(), false)), ["one"]);
+    assert_eq!(texts(&inbox.take_for_call(CallId(1), false)), ["one"]);
 }
 
 #[test]
-fn an_ended_ask_is_not_shown_any_more_and_a_known_one_not_again() {
+fn ended_ask_is_not_shown_and_a_known_one_not_again() {
     let mut inbox = Inbox::new(false);
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_ask(ask(2), message("two"));
-    inbox.handle_closed(ask(2));
-    assert_eq!(texts(&inbox.take_for_call("1".to_owned(), false)), ["one"]);
-    inbox.handle_closed(ask(1));
-    inbox.handle_call_cancelled(&"1".to_owned());
-    assert_eq!(inbox.take_for_call("2".to_owned(), false), Batch::default());
+    inbox.handle_closed(Instant::now(), ask(2));
+    assert_eq!(texts(&inbox.take_for_call(CallId(1), false)), ["one"]);
+    inbox.handle_closed(Instant::now(), ask(1));
+    inbox.handle_call_cancelled(CallId(1));
+    assert_eq!(inbox.take_for_call(CallId(2), false), Batch::default());
     assert_eq!(inbox.bytes, 0);
 }
 
 #[test]
-fn a_reply_is_the_receipt_of_its_ask() {
+fn reply_is_the_receipt_of_its_ask() {
     let (mut inbox, _) = open_channel();
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_answered(ask(1));
@@ -131,19 +131,19 @@ fn a_reply_is_the_receipt_of_its_ask() {
 }
 
 #[test]
-fn one_result_takes_what_a_model_can_read_and_says_how_many_are_left() {
+fn result_takes_what_a_model_can_read_and_says_what_is_left() {
     let mut inbox = Inbox::new(false);
     for _ in 0..3 {
         inbox.handle_news(message(&"x".repeat(CALL_BYTES / 2 - envelope::OVERHEAD_BYTES)));
     }
-    let batch = inbox.take_for_call("1".to_owned(), false);
+    let batch = inbox.take_for_call(CallId(1), false);
     assert_eq!((batch.messages.len(), batch.left), (2, 1));
-    let batch = inbox.take_for_call("2".to_owned(), false);
+    let batch = inbox.take_for_call(CallId(2), false);
     assert_eq!((batch.messages.len(), batch.left), (1, 0));
 }
 
 #[test]
-fn nothing_is_dropped_in_silence() {
+fn messages_are_not_dropped_in_silence() {
     let mut inbox = Inbox::new(false);
     for _ in 0..MESSAGES_MAX + 2 {
         inbox.handle_news(message(&"x".repeat(64 * 1024)));
@@ -151,7 +151,7 @@ fn nothing_is_dropped_in_silence() {
     assert!(inbox.bytes <= BYTES_MAX + MESSAGES_MAX * 256);
     let (mut whole, mut notices, mut all) = (0, 0, Vec::new());
     loop {
-        let batch = inbox.take_for_call(all.len().to_string(), false);
+        let batch = inbox.take_for_call(CallId(all.len() as u64), false);
         if batch.messages.is_empty() {
             break;
         }
@@ -168,4 +168,42 @@ fn nothing_is_dropped_in_silence() {
     assert_eq!((whole, whole + notices), (BYTES_MAX / (64 * 1024), MESSAGES_MAX));
     assert_eq!(all[MESSAGES_MAX].content, notification::overflow(2).content);
     assert_eq!(all.len(), MESSAGES_MAX + 1);
+}
+
+#[test]
+fn parked_messages_come_first_in_the_next_channel_and_once() {
+    let mut inbox = Inbox::new(false);
+    for bits in 1..=3 {
+        inbox.handle_ask(ask(bits), message(&format!("message {bits}")));
+    }
+    inbox.take_for_call(CallId(1), false);
+    inbox.handle_call_written(CallId(1));
+    inbox.handle_ask(ask(4), message("message 4"));
+    inbox.take_for_call(CallId(2), false);
+    inbox.handle_news(message("news"));
+    inbox.handle_closed(Instant::now(), ask(2));
+    let mut next = Inbox::new(false);
+    next.handle_news(message("newer"));
+    next.handle_parked(inbox.park());
+    assert_eq!(texts(&next.take_for_call(CallId(1), false)), ["message 4", "news", "newer"]);
+    // What was shown before is open all the same, and is not shown again.
+    next.handle_answered(ask(1));
+    next.handle_answered(ask(2));
+    assert_eq!(progress(&mut next), [(ask(1), AskState::Shown)]);
+    next.handle_ask(ask(3), message("again"));
+    assert_eq!(next.take_for_call(CallId(2), false), Batch::default());
+}
+
+#[test]
+fn parked_value_has_a_bound_and_says_what_it_dropped() {
+    let mut inbox = Inbox::new(false);
+    for _ in 0..9 {
+        inbox.handle_news(message(&"x".repeat(64 * 1024)));
+    }
+    let value = inbox.park();
+    assert!(value.to_string().len() <= crate::client::PROGRAM_PART_MAX_BYTES);
+    let mut next = Inbox::new(false);
+    next.handle_parked(value);
+    let whole = next.waiting.iter().filter(|entry| entry.message.content.starts_with('x')).count();
+    assert_eq!((whole, next.waiting.len()), (3, 9));
 }

@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::Entry;
-use crate::protocol::{Activity, Receipt};
+use crate::protocol::Activity;
 
 /// How long an idle session may take to start a turn after a channel event: it takes less than half a second.
 const TURN_WAIT: Duration = Duration::from_secs(3);
+
+/// How late a timer comes at the most in a process that runs.
+const LATE: Duration = Duration::from_secs(1);
 
 /// The most events that are kept in mind.
 const KEPT_MAX: usize = 16;
@@ -30,12 +33,12 @@ impl Default for Unproven {
 }
 
 impl Unproven {
-    /// Notes that a hook or a waiter was there.
-    pub(super) fn handle_hooks_work(&mut self, work: bool) {
-        self.hooks_work |= work;
+    /// Records that a hook or a waiter was there.
+    pub(super) fn handle_hooks_work(&mut self) {
+        self.hooks_work = true;
     }
 
-    /// Notes what the session does. One that is not known to be idle is never repeated to.
+    /// Records what the session does. One that is not known to be idle is never repeated to.
     pub(super) fn handle_activity(&mut self, activity: Activity) {
         self.activity = activity;
         if activity != Activity::Idle {
@@ -43,7 +46,7 @@ impl Unproven {
         }
     }
 
-    /// Notes a channel event that was written.
+    /// Records a channel event that was written.
     pub(super) fn handle_written(&mut self, now: Instant, entry: Entry) {
         if !self.proven && self.hooks_work && self.activity == Activity::Idle && self.unseen.len() < KEPT_MAX {
             self.unseen.push(entry);
@@ -51,9 +54,9 @@ impl Unproven {
         }
     }
 
-    /// Notes a receipt. Returns whether it proves that channel events arrive.
-    pub(super) fn handle_receipt(&mut self, receipt: &Receipt) -> bool {
-        let seen = self.unseen.iter().any(|entry| entry.message.receipt() == *receipt);
+    /// Records a receipt. Returns whether it proves that channel events arrive.
+    pub(super) fn handle_receipt(&mut self, id: &str) -> bool {
+        let seen = self.unseen.iter().any(|entry| entry.message.id() == Some(id));
         if seen {
             self.proven = true;
             self.forget();
@@ -68,7 +71,12 @@ impl Unproven {
 
     /// Returns the events that were not seen, marked as repeats, when they are due.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Vec<Entry>> {
-        self.due.filter(|due| *due <= now)?;
+        let due = self.due.filter(|due| *due <= now)?;
+        if now > due + LATE {
+            // This process did not run, and so perhaps did not the session's: the wait begins anew.
+            self.due = Some(now + TURN_WAIT);
+            return None;
+        }
         self.due = None;
         let mut unseen = std::mem::take(&mut self.unseen);
         for entry in &mut unseen {
@@ -77,6 +85,7 @@ impl Unproven {
         Some(unseen)
     }
 
+    /// Returns when [`Unproven::handle_timeout`] is to be called.
     pub(super) const fn poll_timeout(&self) -> Option<Instant> {
         self.due
     }

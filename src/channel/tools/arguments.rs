@@ -7,43 +7,26 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{ASK, BROADCAST, PEERS, RENAME, REPLY};
+use crate::client::Call;
 use crate::protocol::{
-    AskId, BODY_MAX_BYTES, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S,
+    AskId, BODY_MAX_BYTES, BroadcastId, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S,
+    TIMEOUT_MAX_S,
 };
 
-/// A tool call with good arguments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
-    /// `relay_peers`
-    Peers,
-    /// `relay_ask`
-    Ask {
-        /// The address.
-        to: String,
-        /// The text.
-        question: String,
-        /// How long the ask stays open.
-        timeout: Duration,
-    },
-    /// `relay_reply`
-    Reply {
-        /// The ask that is answered.
-        ask_id: AskId,
-        /// The text.
-        text: String,
-    },
-    /// `relay_broadcast`
-    Broadcast {
-        /// The text.
-        question: String,
-        /// How long its asks stay open.
-        timeout: Duration,
-    },
-    /// `relay_rename`
-    Rename {
-        /// The wanted name.
-        name: String,
-    },
+/// The ids that a call may need: made where the call was read, so that it is the same ask wherever it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewIds {
+    /// For an ask.
+    pub ask_id: AskId,
+    /// For a broadcast.
+    pub broadcast_id: BroadcastId,
+}
+
+impl NewIds {
+    /// Returns fresh random ids.
+    pub fn random() -> Self {
+        Self { ask_id: AskId::random(), broadcast_id: BroadcastId::random() }
+    }
 }
 
 /// Says why a tool call cannot be done.
@@ -57,11 +40,11 @@ pub enum CallError {
     Refused(#[from] Refusal),
 }
 
-/// Reads a tool call.
+/// Reads a tool call. `new_ids` is called where the call makes an ask.
 ///
 /// # Errors
 /// No tool has this name, or an argument is missing, unknown, of a wrong type or out of its bounds.
-pub fn parse(tool: &str, arguments: Map<String, Value>) -> Result<Call, CallError> {
+pub fn parse(tool: &str, arguments: Map<String, Value>, new_ids: impl FnOnce() -> NewIds) -> Result<Call, CallError> {
     let mut arguments = Arguments { tool, given: arguments };
     let call = match tool {
         PEERS => Call::Peers,
@@ -69,11 +52,14 @@ pub fn parse(tool: &str, arguments: Map<String, Value>) -> Result<Call, CallErro
             to: arguments.address("to")?,
             question: arguments.body("question")?,
             timeout: arguments.timeout("timeout_seconds")?,
+            ask_id: new_ids().ask_id,
         },
         REPLY => Call::Reply { ask_id: arguments.ask_id("ask_id")?, text: arguments.body("text")? },
-        BROADCAST => {
-            Call::Broadcast { question: arguments.body("question")?, timeout: arguments.timeout("timeout_seconds")? }
-        }
+        BROADCAST => Call::Broadcast {
+            question: arguments.body("question")?,
+            timeout: arguments.timeout("timeout_seconds")?,
+            broadcast_id: new_ids().broadcast_id,
+        },
         RENAME => Call::Rename { name: arguments.name("name")? },
         _ => return Err(CallError::UnknownTool(tool.to_owned())),
     };
@@ -203,9 +189,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const IDS: NewIds = NewIds { ask_id: AskId::from_bits(7), broadcast_id: BroadcastId::from_bits(8) };
+
     fn parsed(tool: &str, arguments: Value) -> Result<Call, CallError> {
         let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
-        parse(tool, arguments)
+        parse(tool, arguments, || IDS)
     }
 
     fn refusal(tool: &str, arguments: Value) -> Refusal {
@@ -216,15 +204,24 @@ mod tests {
     }
 
     #[test]
-    fn good_arguments_make_a_call() {
+    fn tool_arguments_that_are_good_make_a_call() {
         assert_eq!(parsed(PEERS, json!({})), Ok(Call::Peers));
         assert_eq!(
             parsed(ASK, json!({"to": "Backend API", "question": "ok?"})),
-            Ok(Call::Ask { to: "Backend API".into(), question: "ok?".into(), timeout: Duration::from_secs(600) })
+            Ok(Call::Ask {
+                ask_id: IDS.ask_id,
+                to: "Backend API".into(),
+                question: "ok?".into(),
+                timeout: Duration::from_secs(600)
+            })
         );
         assert_eq!(
             parsed(BROADCAST, json!({"question": "ok?", "timeout_seconds": 86400})),
-            Ok(Call::Broadcast { question: "ok?".into(), timeout: Duration::from_secs(86400) })
+            Ok(Call::Broadcast {
+                broadcast_id: IDS.broadcast_id,
+                question: "ok?".into(),
+                timeout: Duration::from_secs(86400)
+            })
         );
         assert_eq!(
             parsed(REPLY, json!({"ask_id": "0000-0000-0001", "text": "yes"})),
@@ -234,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_argument_is_named_with_its_bounds() {
+    fn tool_argument_that_is_bad_is_named_with_its_bounds() {
         let cases = [
             (ASK, json!({"question": "x"}), "to is missing; it must be a non-empty text"),
             (ASK, json!({"to": 7, "question": "x"}), "to is a number; it must be a non-empty text"),
@@ -258,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_address_leads_to_the_tool_that_was_meant() {
+    fn reserved_address_leads_to_the_tool_that_was_meant() {
         let cases = [
             ("All", "relay_broadcast"),
             ("everyone!", "relay_broadcast"),
@@ -276,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_too_large_with_both_numbers_and_the_way_out() {
+    fn long_text_is_too_large_with_both_numbers() {
         let refusal = refusal(BROADCAST, json!({"question": "x".repeat(65537)}));
         assert_eq!(refusal.code, ErrorCode::TooLarge);
         assert!(refusal.message.contains("65537") && refusal.message.contains("65536"), "{}", refusal.message);
@@ -285,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_id_is_an_unknown_ask() {
+    fn mistyped_id_is_an_unknown_ask() {
         let refusal = refusal(REPLY, json!({"ask_id": "k3v9-x2mq", "text": "yes"}));
         assert_eq!(refusal.code, ErrorCode::UnknownAsk);
         assert!(refusal.next.contains("copy the ask_id"));
     }
 
     #[test]
-    fn an_unknown_tool_is_the_clients_mistake() {
+    fn unknown_tool_is_the_clients_mistake() {
         assert_eq!(parsed("relay_shout", json!({})), Err(CallError::UnknownTool("relay_shout".into())));
     }
 }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::channel::inbox::Batch;
 use crate::channel::{envelope, neutralise};
-use crate::client::{Asked, Broadcasted, Replied};
-use crate::protocol::{AskState, PeerName, PeersAnswer, Refusal, Wake};
+use crate::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, OpenAsksView, SentReply};
+use crate::protocol::{Activity, AskState, BroadcastAsk, Peers, Refusal, Wake};
 
 /// Why an ask is held, and what can be done about it.
 const HELD: &str = "held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run \
@@ -16,35 +16,37 @@ const HELD: &str = "held: nothing can wake that session now; it sees the questio
 const NOT_WOKEN: &str = "nothing can wake this session for the answer: it comes with the next prompt if the plugin's hooks run \
                          here, else with the result of a later relay tool call, such as relay_peers";
 
+/// Why an answer may take its time.
+const WAITS_FOR_USER: &str =
+    "that session stands at a dialog and goes on only when its own user has decided: tell your user so";
+
 /// What a model does to see the rest of what waits.
 const MORE: &str = "more messages wait: call relay_peers to see them";
 
 /// Why the list may lack somebody.
 const SETTLING: &str = "the hub has just started: sessions that are not back yet may appear within two seconds";
 
-/// What a tool call came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The peers.
-    Peers(PeersAnswer),
-    /// An accepted ask and its timeout in seconds.
-    Asked(Asked, u64),
-    /// What became of a reply.
-    Replied(Replied),
-    /// An accepted broadcast and its timeout in seconds.
-    Broadcasted(Broadcasted, u64),
-    /// The session's name.
-    Renamed(PeerName),
+/// What a result says beside the answer itself.
+#[derive(Debug, Default)]
+pub struct Context {
+    /// This session's own best route.
+    pub wakes_by: Option<Wake>,
+    /// The timeout of the asks that the call made, in seconds.
+    pub timeout_s: u64,
+    /// What is open for this session: with the peers.
+    pub open: Option<OpenAsksView>,
 }
 
-/// Returns the result of a tool call, with the messages that go with it. `wakes_by` is this session's own best route.
-pub fn render(answer: Result<Answer, Refusal>, wakes_by: Wake, batch: Batch) -> Value {
+/// Returns the result of a tool call, with the messages that go with it.
+pub fn render(answer: Result<CallAnswer, Refusal>, context: Context, batch: Batch) -> Value {
     let mut result = match answer {
-        Ok(Answer::Peers(peers)) => render_peers(peers),
-        Ok(Answer::Asked(asked, timeout_s)) => render_asked(&asked, timeout_s, wakes_by),
-        Ok(Answer::Replied(replied)) => render_replied(&replied),
-        Ok(Answer::Broadcasted(broadcast, timeout_s)) => render_broadcast(&broadcast, timeout_s, wakes_by),
-        Ok(Answer::Renamed(name)) => object(json!({"name": name})),
+        Ok(CallAnswer::Peers(peers)) => render_peers(peers, context.open),
+        Ok(CallAnswer::Asked(asked)) => render_asked(&asked, &context),
+        Ok(CallAnswer::Replied(replied)) => render_replied(&replied),
+        Ok(CallAnswer::Broadcasted(broadcast)) => render_broadcast(&broadcast, &context),
+        Ok(CallAnswer::Renamed(name)) => object(json!({"name": name})),
+        // No tool asks for these.
+        Ok(CallAnswer::Status(_) | CallAnswer::Watching(_)) => Map::new(),
         Err(refusal) => object(json!({"error": refusal})),
     };
     if !batch.messages.is_empty() {
@@ -57,13 +59,22 @@ pub fn render(answer: Result<Answer, Refusal>, wakes_by: Wake, batch: Batch) -> 
     Value::Object(result)
 }
 
-fn render_peers(mut answer: PeersAnswer) -> Map<String, Value> {
+fn render_peers(mut answer: Peers, mut open: Option<OpenAsksView>) -> Map<String, Value> {
     for peer in &mut answer.peers {
-        peer.cwd = neutralise::line(&peer.cwd);
-        peer.branch = peer.branch.as_deref().map(neutralise::line);
+        peer.agent = neutralise::line(&peer.agent);
         peer.client = peer.client.as_deref().map(neutralise::line);
+        peer.presence.cwd = neutralise::line(&peer.presence.cwd);
+        peer.presence.branch = peer.presence.branch.as_deref().map(neutralise::line);
+        peer.presence.waiting_for = peer.presence.waiting_for.as_deref().map(neutralise::line);
+    }
+    for received in open.iter_mut().flat_map(|open| &mut open.received) {
+        received.from = neutralise::line(&received.from);
+        received.question = neutralise::text(&received.question);
     }
     let mut result = object(json!({"you": answer.you, "peers": answer.peers}));
+    if let Some(open) = open {
+        result.insert("open".to_owned(), json!(open));
+    }
     if answer.settling {
         result.insert("settling".to_owned(), true.into());
         note(&mut result, [Some(SETTLING), None]);
@@ -71,19 +82,25 @@ fn render_peers(mut answer: PeersAnswer) -> Map<String, Value> {
     result
 }
 
-fn render_asked(asked: &Asked, timeout_s: u64, wakes_by: Wake) -> Map<String, Value> {
-    let mut result = object(json!({
-        "ask_id": asked.ask_id,
-        "to": asked.to,
-        "state": ask_state(asked.state),
-        "deadline_seconds": timeout_s,
-    }));
+fn render_asked(asked: &AcceptedAsk, context: &Context) -> Map<String, Value> {
+    let mut result = object(json!({"ask_id": asked.ask_id, "to": asked.to}));
+    if let Some(cwd) = &asked.cwd {
+        result.insert("cwd".to_owned(), neutralise::line(cwd).into());
+    }
+    result.insert("state".to_owned(), ask_state(asked.state).into());
+    result.insert("status".to_owned(), json!(asked.status));
+    if let Some(waiting_for) = &asked.waiting_for {
+        result.insert("waiting_for".to_owned(), neutralise::line(waiting_for).into());
+    }
+    result.insert("deadline_seconds".to_owned(), context.timeout_s.into());
     let held = (asked.state == AskState::Held).then_some(HELD);
-    note(&mut result, [held, not_woken(wakes_by)]);
+    let waits = (asked.status == Activity::Waiting).then_some(WAITS_FOR_USER);
+    note(&mut result, [held, waits]);
+    note(&mut result, [not_woken(context.wakes_by), None]);
     result
 }
 
-fn render_replied(replied: &Replied) -> Map<String, Value> {
+fn render_replied(replied: &SentReply) -> Map<String, Value> {
     let state = if replied.taken { "accepted" } else { "pending" };
     let mut result = object(json!({
         "ask_id": replied.ask_id,
@@ -95,19 +112,19 @@ fn render_replied(replied: &Replied) -> Map<String, Value> {
     result
 }
 
-fn render_broadcast(broadcast: &Broadcasted, timeout_s: u64, wakes_by: Wake) -> Map<String, Value> {
-    let ask = |asked: &Asked| json!({"to": asked.to, "ask_id": asked.ask_id, "state": ask_state(asked.state)});
+fn render_broadcast(broadcast: &AcceptedBroadcast, context: &Context) -> Map<String, Value> {
+    let ask = |asked: &BroadcastAsk| json!({"to": asked.to, "ask_id": asked.ask_id, "state": ask_state(asked.state)});
     let mut result = object(json!({
         "broadcast_id": broadcast.broadcast_id,
         "asks": broadcast.asks.iter().map(ask).collect::<Vec<_>>(),
         "refused": broadcast.refused,
-        "deadline_seconds": timeout_s,
+        "deadline_seconds": context.timeout_s,
     }));
     if broadcast.asks.is_empty() && broadcast.refused.is_empty() {
         note(&mut result, [Some("nobody was asked: no other session is there"), None]);
     } else {
         let held = broadcast.asks.iter().any(|asked| asked.state == AskState::Held).then_some(HELD);
-        note(&mut result, [held, not_woken(wakes_by)]);
+        note(&mut result, [held, not_woken(context.wakes_by)]);
     }
     result
 }
@@ -120,8 +137,8 @@ fn ask_state(state: AskState) -> &'static str {
     }
 }
 
-fn not_woken(wakes_by: Wake) -> Option<&'static str> {
-    (wakes_by == Wake::NextPrompt).then_some(NOT_WOKEN)
+fn not_woken(wakes_by: Option<Wake>) -> Option<&'static str> {
+    (wakes_by == Some(Wake::NextPrompt)).then_some(NOT_WOKEN)
 }
 
 /// Adds to what the result says in words.
@@ -142,76 +159,116 @@ fn object(value: Value) -> Map<String, Value> {
 mod tests {
     use super::*;
     use crate::channel::notification::Message;
-    use crate::protocol::{Activity, AskId, BroadcastId, BroadcastRefusal, ErrorCode, OpenAsks, PeerView, Presence};
+    use crate::client::{OpenReceivedView, OpenSentView};
+    use crate::protocol::{
+        AskId, BroadcastId, BroadcastRefusal, ClientTag, ErrorCode, OpenAsks, PeerName, PeerView, Presence, SessionId,
+    };
 
     fn name(text: &str) -> PeerName {
         PeerName::parse(text).unwrap()
     }
 
-    fn rendered(answer: Result<Answer, Refusal>) -> String {
-        render(answer, Wake::Channel, Batch::default()).to_string()
+    fn context(wakes_by: Wake, timeout_s: u64) -> Context {
+        Context { wakes_by: Some(wakes_by), timeout_s, open: None }
     }
 
-    fn asked(to: &str, state: AskState) -> Asked {
-        Asked { ask_id: AskId::from_bits(1), to: name(to), state }
+    fn rendered(answer: Result<CallAnswer, Refusal>) -> String {
+        render(answer, context(Wake::Channel, 600), Batch::default()).to_string()
+    }
+
+    fn asked(to: &str, state: AskState) -> AcceptedAsk {
+        let cwd = Some("/srv/backend".to_owned());
+        AcceptedAsk { ask_id: AskId::from_bits(1), to: name(to), state, cwd, status: Activity::Idle, waiting_for: None }
+    }
+
+    fn tag() -> ClientTag {
+        SessionId { pid: 1, start: 1, thread: None }.tag()
     }
 
     #[test]
     fn peers_are_listed_with_what_tells_them_apart() {
         let peer = PeerView {
             name: name("backend"),
-            cwd: "/srv/back\u{202e}end".to_owned(),
-            branch: Some("main".to_owned()),
             pid: 4711,
+            agent: "claude-code".to_owned(),
             client: Some("claude-code 2.1.330".to_owned()),
-            presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
+            presence: Presence {
+                cwd: "/srv/back\u{202e}end".to_owned(),
+                branch: Some("main".to_owned()),
+                status: Activity::Waiting,
+                waiting_for: Some("permission prompt".to_owned()),
+                wakes_by: Wake::Channel,
+            },
             connected_s: 12,
             open_asks: OpenAsks { sent: 0, received: 1 },
         };
-        let answer = PeersAnswer { id: 1, you: Some(name("web")), peers: vec![peer], settling: false };
-        let settling = PeersAnswer { peers: Vec::new(), settling: true, ..answer.clone() };
-        insta::assert_snapshot!(rendered(Ok(Answer::Peers(settling))), @r#"{"you":"web","peers":[],"settling":true,"note":"the hub has just started: sessions that are not back yet may appear within two seconds"}"#);
-        insta::assert_snapshot!(rendered(Ok(Answer::Peers(answer))), @r#"{"you":"web","peers":[{"name":"backend","cwd":"/srv/backend","branch":"main","pid":4711,"client":"claude-code 2.1.330","status":"idle","wakes_by":"channel","connected_s":12,"open_asks":{"sent":0,"received":1}}]}"#);
+        let answer = Peers { you: Some(name("web")), peers: vec![peer], settling: false };
+        let settling = Peers { peers: Vec::new(), settling: true, ..answer.clone() };
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Peers(settling))), @r#"{"you":"web","peers":[],"settling":true,"note":"the hub has just started: sessions that are not back yet may appear within two seconds"}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Peers(answer))), @r#"{"you":"web","peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/srv/backend","branch":"main","status":"waiting","waiting_for":"permission prompt","wakes_by":"channel","connected_s":12,"open_asks":{"sent":0,"received":1}}]}"#);
     }
 
     #[test]
-    fn an_ask_is_accepted_or_held() {
-        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Shown), 600))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"accepted","deadline_seconds":600}"#);
-        insta::assert_snapshot!(rendered(Ok(Answer::Asked(asked("backend", AskState::Held), 5))), @r#"{"ask_id":"0000-0000-0001","to":"backend","state":"held","deadline_seconds":5,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+    fn open_asks_are_listed_with_the_peers_and_neutralised() {
+        let open = {
+            let (ask_id, left_s) = (AskId::from_bits(1), 9);
+            let question = "<channel source=\"x\">".to_owned();
+            let received = OpenReceivedView { ask_id, from: "web".to_owned(), question, left_s };
+            let sent = OpenSentView { ask_id, to: "api".to_owned(), state: AskState::Shown, left_s };
+            OpenAsksView { received: vec![received], sent: vec![sent] }
+        };
+        let answer = Ok(CallAnswer::Peers(Peers { you: None, peers: Vec::new(), settling: false }));
+        let result = render(answer, Context { open: Some(open), ..Context::default() }, Batch::default());
+        insta::assert_snapshot!(result["open"].to_string(), @r#"{"received":[{"ask_id":"0000-0000-0001","from":"web","question":"&lt;channel source=\"x\">","left_s":9}],"sent":[{"ask_id":"0000-0000-0001","to":"api","state":"shown","left_s":9}]}"#);
     }
 
     #[test]
-    fn a_session_that_nothing_wakes_is_told_where_its_answers_come() {
-        let result = render(Ok(Answer::Asked(asked("b", AskState::Accepted), 5)), Wake::NextPrompt, Batch::default());
+    fn ask_is_accepted_or_held() {
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Asked(asked("backend", AskState::Shown)))), @r#"{"ask_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"accepted","status":"idle","deadline_seconds":600}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Asked(asked("backend", AskState::Held)))), @r#"{"ask_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"held","status":"idle","deadline_seconds":600,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+    }
+
+    #[test]
+    fn ask_of_a_session_at_a_dialog_says_so() {
+        let waiting_for = Some("permission prompt".to_owned());
+        let asked = AcceptedAsk { status: Activity::Waiting, waiting_for, ..asked("backend", AskState::Accepted) };
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Asked(asked))), @r#"{"ask_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"accepted","status":"waiting","waiting_for":"permission prompt","deadline_seconds":600,"note":"that session stands at a dialog and goes on only when its own user has decided: tell your user so"}"#);
+    }
+
+    #[test]
+    fn session_that_nothing_wakes_is_told_where_its_answers_come() {
+        let answer = Ok(CallAnswer::Asked(asked("b", AskState::Accepted)));
+        let result = render(answer, context(Wake::NextPrompt, 5), Batch::default());
         assert!(result["note"].as_str().unwrap().contains("a later relay tool call"));
     }
 
     #[test]
-    fn a_reply_is_taken_or_kept() {
-        let replied = |taken| Replied { ask_id: AskId::from_bits(1), to: "shell".to_owned(), taken };
-        insta::assert_snapshot!(rendered(Ok(Answer::Replied(replied(true)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"accepted"}"#);
-        insta::assert_snapshot!(rendered(Ok(Answer::Replied(replied(false)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"pending","note":"the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed"}"#);
+    fn reply_is_taken_or_kept() {
+        let replied = |taken| SentReply { ask_id: AskId::from_bits(1), to: "shell".to_owned(), taken };
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(true)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"accepted"}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(false)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"pending","note":"the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed"}"#);
     }
 
     #[test]
-    fn a_broadcast_lists_whom_it_asked_and_who_refused() {
+    fn broadcast_lists_whom_it_asked_and_who_refused() {
         let busy = Refusal::new(ErrorCode::PeerBusy, "it has 1024 open asks", "ask later");
-        let broadcast = Broadcasted {
+        let (ask_id, state) = (AskId::from_bits(1), AskState::HandedOver);
+        let broadcast = AcceptedBroadcast {
             broadcast_id: BroadcastId::from_bits(2),
-            asks: vec![asked("backend", AskState::HandedOver)],
+            asks: vec![BroadcastAsk { to: name("backend"), ask_id, tag: tag(), state }],
             refused: vec![BroadcastRefusal { to: name("docs"), error: busy }],
         };
-        insta::assert_snapshot!(rendered(Ok(Answer::Broadcasted(broadcast, 600))), @r#"{"broadcast_id":"0000-0000-0002","asks":[{"to":"backend","ask_id":"0000-0000-0001","state":"accepted"}],"refused":[{"to":"docs","error":{"code":"peer_busy","message":"it has 1024 open asks","next":"ask later"}}],"deadline_seconds":600}"#);
-        let nobody = Broadcasted { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
-        insta::assert_snapshot!(rendered(Ok(Answer::Broadcasted(nobody, 600))), @r#"{"broadcast_id":"0000-0000-0002","asks":[],"refused":[],"deadline_seconds":600,"note":"nobody was asked: no other session is there"}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Broadcasted(broadcast))), @r#"{"broadcast_id":"0000-0000-0002","asks":[{"to":"backend","ask_id":"0000-0000-0001","state":"accepted"}],"refused":[{"to":"docs","error":{"code":"peer_busy","message":"it has 1024 open asks","next":"ask later"}}],"deadline_seconds":600}"#);
+        let nobody = AcceptedBroadcast { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Broadcasted(nobody))), @r#"{"broadcast_id":"0000-0000-0002","asks":[],"refused":[],"deadline_seconds":600,"note":"nobody was asked: no other session is there"}"#);
     }
 
     #[test]
-    fn a_refusal_says_what_to_do_and_carries_messages_too() {
+    fn refusal_says_what_to_do_and_carries_messages_too() {
         let refusal = Refusal::new(ErrorCode::HubUnreachable, "no hub answers", "relayctl doctor --fix");
         let message = Message { content: "hi".to_owned(), meta: object(json!({"kind": "reply"})) };
         let batch = Batch { messages: vec![message], left: 2 };
-        insta::assert_snapshot!(render(Err(refusal), Wake::NextPrompt, batch), @r##"{"error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl doctor --fix"},"messages":["<relay-message kind=\"reply\">\nhi\n</relay-message>"],"messages_left":2,"note":"more messages wait: call relay_peers to see them"}"##);
-        insta::assert_snapshot!(rendered(Ok(Answer::Renamed(name("api")))), @r##"{"name":"api"}"##);
+        insta::assert_snapshot!(render(Err(refusal), context(Wake::NextPrompt, 0), batch), @r##"{"error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl doctor --fix"},"messages":["<relay-message kind=\"reply\">\nhi\n</relay-message>"],"messages_left":2,"note":"more messages wait: call relay_peers to see them"}"##);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Renamed(name("api")))), @r##"{"name":"api"}"##);
     }
 }

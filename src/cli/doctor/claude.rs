@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Examined;
 use super::finding::{Finding, State};
 use crate::advice::by_hand;
-use crate::claude_code::{
+use crate::agent::claude_code::{
     ALLOW_VARIABLE, APPROVED_FLAG, CHANNEL_FLAG, allows_tools, channel_blockers, config_directory, lets_us_in, names_us,
 };
 use crate::cli::setup;

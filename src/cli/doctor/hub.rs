@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::finding::Finding;
 use super::{Examined, claude};
-use crate::claude_code::command_line;
 use crate::cli::PROGRAM;
 use crate::cli::hubs::{self, HubProcess};
 use crate::cli::service_view::Fix;
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::paths::Environment;
+use crate::process::command_line;
 use crate::protocol::{
     Activity, ClientKey, ClientKind, ErrorCode, PeerName, PeerView, Presence, Refusal, SessionFacts, SessionId, Status,
     Wake,

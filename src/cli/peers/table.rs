@@ -5,7 +5,7 @@ use std::path::Path;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{open_asks, reachable, doing};
+use super::{doing, open_asks, reachable};
 use crate::cli::output::visible_line;
 use crate::cli::wording;
 use crate::protocol::PeerView;

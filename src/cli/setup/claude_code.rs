@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::agents::{Agent, program};
 use super::{files, shown};
-use crate::claude_code::config_directory;
+use crate::agent::claude_code::config_directory;
 use crate::paths::Environment;
 use crate::service::{Plan, Run, ServiceError, Step, When};
 

@@ -33,7 +33,8 @@ fn samples_of_every_version_are_understood() {
 fn samples_hold_every_kind_of_message() {
     let (client, hub) = (assert_understood::<ClientMessage>(CLIENT), assert_understood::<HubMessage>(HUB));
     let kinds = |table: &[(&'static str, u32)]| table.iter().map(|(kind, _)| *kind).collect::<BTreeSet<_>>();
-    let requests = client.iter().filter_map(|m| if let ClientMessage::Request(_, r) = m { Some(r.kind()) } else { None });
+    let requests =
+        client.iter().filter_map(|m| if let ClientMessage::Request(_, r) = m { Some(r.kind()) } else { None });
     let notices = client.iter().filter_map(|m| if let ClientMessage::Notice(n) = m { Some(n.kind()) } else { None });
     let answers = hub.iter().filter_map(|m| if let HubMessage::Answer(_, a) = m { Some(a.kind()) } else { None });
     let events = hub.iter().filter_map(|m| if let HubMessage::Event(e) = m { Some(e.kind()) } else { None });

@@ -1,14 +1,16 @@
 //! What an incoming line is: a message, something that is answered on the spot, or nothing. Pure.
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestMethod, CallToolRequestParams, ClientNotification, ClientRequest, ConstString,
-    JsonRpcMessage, JsonRpcVersion2_0, RequestId,
+    CallToolRequestMethod, CallToolRequestParams, ClientNotification, ClientRequest, ConstString, JsonRpcMessage,
+    JsonRpcVersion2_0, RequestId,
 };
 use rmcp::service::{RoleServer, RxJsonRpcMessage};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::open::OPEN_MAX;
+use super::repair::repair;
+use super::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, OPEN_MAX, PARSE_ERROR, error};
+use crate::agent::McpClient;
 
 /// The longest line, in bytes. A question of 64 KiB fits, however its characters are escaped.
 pub const LINE_MAX_BYTES: usize = 1024 * 1024;
@@ -18,10 +20,8 @@ const ENDS_BYTES: usize = 256;
 
 const DISCOVER: &str = "server/discover";
 
-// JSON-RPC 2.0, section 5.1.
-const INVALID_REQUEST: i32 = -32600;
-const METHOD_NOT_FOUND: i32 = -32601;
-const INVALID_PARAMS: i32 = -32602;
+/// Why nothing else is answered before.
+const FIRST: &str = "the first request is initialize";
 
 /// A line, whole or too long to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,15 +84,36 @@ impl Lines {
 
 /// What an incoming line is.
 #[derive(Debug)]
-pub enum Incoming {
-    /// A request for rmcp, with its id; the first of them is `initialize`.
-    Request(RequestId, Box<RxJsonRpcMessage<RoleServer>>),
-    /// For rmcp as well: the client is ready.
-    Ready(Box<RxJsonRpcMessage<RoleServer>>),
+pub enum Message {
+    /// A tool call.
+    Call {
+        /// Its id.
+        id: RequestId,
+        /// The tool's name.
+        tool: String,
+        /// The arguments.
+        arguments: Map<String, Value>,
+    },
+    /// The first request.
+    Initialize {
+        /// Its id.
+        id: RequestId,
+        /// The protocol version that the client wants.
+        version: String,
+        /// The client.
+        client: McpClient,
+    },
+    /// The client wants the tools.
+    ListTools {
+        /// The request's id.
+        id: RequestId,
+    },
+    /// The client is ready.
+    Ready,
     /// Nobody waits for this request any more.
     Cancelled(RequestId),
     /// Answered at once, with these JSON-RPC messages.
-    Answer(Vec<Value>),
+    Answers(Vec<Value>),
     /// Nobody waits for an answer.
     Dropped(&'static str),
 }
@@ -101,61 +122,92 @@ pub enum Incoming {
 ///
 /// `server/discover` is unknown here: a client that met the newer lifecycle would have no channels, since that has no
 /// place for unasked notifications. Claude Code 2.1.330 probes with it before `initialize`.
-pub fn read(line: &Line, initialized: bool) -> Incoming {
+pub fn read(line: &Line, initialized: bool) -> Message {
     let bytes = match line {
         Line::Whole(bytes) => bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii(),
         Line::TooLong { head, tail } => {
-            let Some(id) = id_of_ends(head, tail) else { return Incoming::Dropped("too long") };
+            let Some(id) = id_of_ends(head, tail) else { return Message::Dropped("too long") };
             let limit =
                 format!("a message has at most {LINE_MAX_BYTES} bytes; put the text into a file and send its path");
-            return Incoming::Answer(vec![error(&id, INVALID_REQUEST, &limit)]);
+            return Message::Answers(vec![error(&id, INVALID_REQUEST, &limit)]);
         }
     };
     if bytes.is_empty() {
-        return Incoming::Dropped("empty");
+        return Message::Dropped("empty");
     }
-    let Some(message) = read_tool_call(bytes).or_else(|| serde_json::from_slice(bytes).ok()) else {
-        return malformed(bytes);
-    };
-    let request = match &message {
-        JsonRpcMessage::Request(request) => request,
-        JsonRpcMessage::Notification(notification) if initialized => {
-            if let ClientNotification::CancelledNotification(cancelled) = &notification.notification {
-                let id = cancelled.params.request_id.clone();
-                return id.map_or(Incoming::Dropped("cancels nothing"), Incoming::Cancelled);
-            }
-            let is_ready = matches!(notification.notification, ClientNotification::InitializedNotification(_));
-            return if is_ready { Incoming::Ready(Box::new(message)) } else { Incoming::Dropped("changes nothing") };
-        }
-        JsonRpcMessage::Notification(_) => return Incoming::Dropped("before initialize"),
-        JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {
-            return Incoming::Dropped("the answer to what nobody has asked");
-        }
-    };
-    let id = request.id.clone().into_json_value();
-    let refused = |code, message: &str| Incoming::Answer(vec![error(&id, code, message)]);
-    // A known method is read as a custom one when its parameters are not what they should be.
-    let custom = if let ClientRequest::CustomRequest(custom) = &request.request { custom.method.as_str() } else { "" };
-    if matches!(request.request, ClientRequest::PingRequest(_)) {
-        Incoming::Answer(vec![json!({"jsonrpc": "2.0", "id": id, "result": {}})])
-    } else if matches!(request.request, ClientRequest::DiscoverRequest(_)) || custom == DISCOVER {
-        refused(METHOD_NOT_FOUND, DISCOVER)
-    } else if matches!(custom, "initialize" | "tools/call") {
-        refused(INVALID_PARAMS, &format!("the parameters of {custom} are malformed"))
-    } else if initialized || matches!(request.request, ClientRequest::InitializeRequest(_)) {
-        Incoming::Request(request.id.clone(), Box::new(message))
-    } else {
-        refused(INVALID_REQUEST, "the first request is initialize")
+    if let Some(message) = parse(bytes) {
+        return understand(message, initialized);
+    }
+    let repaired = repair(bytes);
+    match parse(&repaired) {
+        Some(message) => understand(message, initialized),
+        None => malformed(&repaired),
     }
 }
 
-/// Refuses a request whose id an open one has.
-pub fn taken(id: &RequestId) -> Value {
-    error(&id.clone().into_json_value(), INVALID_REQUEST, "another request with this id is not yet answered")
+fn parse(bytes: &[u8]) -> Option<Parsed> {
+    read_tool_call(bytes).or_else(|| serde_json::from_slice(bytes).ok().map(|message| Parsed::Other(Box::new(message))))
+}
+
+/// A line that is a JSON-RPC message.
+enum Parsed {
+    Call(RequestId, CallToolRequestParams),
+    Other(Box<RxJsonRpcMessage<RoleServer>>),
+}
+
+fn understand(message: Parsed, initialized: bool) -> Message {
+    let request = match message {
+        Parsed::Call(id, params) if initialized => return call(id, params),
+        Parsed::Call(id, _) => return refused(&id, INVALID_REQUEST, FIRST),
+        Parsed::Other(message) => match *message {
+            JsonRpcMessage::Request(request) => request,
+            JsonRpcMessage::Notification(_) if !initialized => return Message::Dropped("before initialize"),
+            JsonRpcMessage::Notification(notification) => return notified(notification.notification),
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {
+                return Message::Dropped("the answer to what nobody has asked");
+            }
+        },
+    };
+    let id = request.id;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a server has no use for the other kinds of MCP")]
+    match request.request {
+        ClientRequest::PingRequest(_) => Message::Answers(vec![json!({"jsonrpc": "2.0", "id": id, "result": {}})]),
+        ClientRequest::DiscoverRequest(_) => refused(&id, METHOD_NOT_FOUND, DISCOVER),
+        // A known method is read as a custom one when its parameters are not what they should be.
+        ClientRequest::CustomRequest(custom) if matches!(custom.method.as_str(), "initialize" | "tools/call") => {
+            refused(&id, INVALID_PARAMS, &format!("the parameters of {} are malformed", custom.method))
+        }
+        ClientRequest::CustomRequest(custom) if custom.method == DISCOVER => refused(&id, METHOD_NOT_FOUND, DISCOVER),
+        ClientRequest::InitializeRequest(request) => {
+            let params = request.params;
+            let client = McpClient { name: params.client_info.name, version: params.client_info.version };
+            Message::Initialize { id, version: params.protocol_version.as_str().to_owned(), client }
+        }
+        _ if !initialized => refused(&id, INVALID_REQUEST, FIRST),
+        ClientRequest::ListToolsRequest(_) => Message::ListTools { id },
+        ClientRequest::CallToolRequest(request) => call(id, request.params),
+        other => refused(&id, METHOD_NOT_FOUND, other.method()),
+    }
+}
+
+fn call(id: RequestId, params: CallToolRequestParams) -> Message {
+    Message::Call { id, tool: params.name.into_owned(), arguments: params.arguments.unwrap_or_default() }
+}
+
+fn refused(id: &RequestId, code: i32, message: &str) -> Message {
+    Message::Answers(vec![error(&id.clone().into_json_value(), code, message)])
+}
+
+fn notified(notification: ClientNotification) -> Message {
+    if let ClientNotification::CancelledNotification(cancelled) = notification {
+        return cancelled.params.request_id.map_or(Message::Dropped("cancels nothing"), Message::Cancelled);
+    }
+    let is_ready = matches!(notification, ClientNotification::InitializedNotification(_));
+    if is_ready { Message::Ready } else { Message::Dropped("changes nothing") }
 }
 
 /// Reads what nearly every line is. rmcp tries one kind of message after the other, which takes several times as long.
-fn read_tool_call(bytes: &[u8]) -> Option<RxJsonRpcMessage<RoleServer>> {
+fn read_tool_call(bytes: &[u8]) -> Option<Parsed> {
     #[derive(Deserialize)]
     struct ToolCall<'a> {
         #[serde(rename = "jsonrpc")]
@@ -164,24 +216,23 @@ fn read_tool_call(bytes: &[u8]) -> Option<RxJsonRpcMessage<RoleServer>> {
         method: &'a str,
         params: CallToolRequestParams,
     }
-    let ToolCall { id, method, mut params, .. } = serde_json::from_slice(bytes).ok()?;
-    if method != CallToolRequestMethod::VALUE {
-        return None;
-    }
-    let meta = params.meta.take();
-    let mut request = CallToolRequest::new(params);
-    if let Some(meta) = meta {
-        request.extensions.insert(meta);
-    }
-    Some(JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id))
+    let ToolCall { id, method, params, .. } = serde_json::from_slice(bytes).ok()?;
+    (method == CallToolRequestMethod::VALUE).then_some(Parsed::Call(id, params))
 }
 
 /// Answers the requests that can be recognised in JSON that is no message: of a batch no more than may be open.
-fn malformed(bytes: &[u8]) -> Incoming {
+fn malformed(bytes: &[u8]) -> Message {
     let requests = match serde_json::from_slice::<Value>(bytes) {
         Ok(Value::Array(batch)) => batch,
         Ok(value) => vec![value],
-        Err(_) => return Incoming::Dropped("not JSON"),
+        Err(_) => {
+            let head = &bytes[..bytes.len().min(ENDS_BYTES)];
+            let tail = &bytes[bytes.len().saturating_sub(ENDS_BYTES)..];
+            return match id_of_ends(head, tail) {
+                Some(id) => Message::Answers(vec![error(&id, PARSE_ERROR, "the line is not JSON")]),
+                None => Message::Dropped("not JSON"),
+            };
+        }
     };
     let is_id = |id: &&Value| id.is_string() || id.is_number();
     let answers: Vec<Value> = requests
@@ -191,11 +242,7 @@ fn malformed(bytes: &[u8]) -> Incoming {
         .map(|id| error(id, INVALID_REQUEST, "not a JSON-RPC 2.0 request on a line of its own"))
         .take(OPEN_MAX)
         .collect();
-    if answers.is_empty() { Incoming::Dropped("not a JSON-RPC message") } else { Incoming::Answer(answers) }
-}
-
-fn error(id: &Value, code: i32, message: &str) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
+    if answers.is_empty() { Message::Dropped("not a JSON-RPC message") } else { Message::Answers(answers) }
 }
 
 /// Finds a request's id in the ends of its line, where clients write it: behind the version, or last.
@@ -223,26 +270,26 @@ mod tests {
 
     fn answer(text: &str, initialized: bool) -> Vec<(Value, i64)> {
         let incoming = read(&Line::Whole(text.as_bytes().to_vec()), initialized);
-        let Incoming::Answer(answers) = incoming else { panic!("not answered: {incoming:?}") };
+        let Message::Answers(answers) = incoming else { panic!("not answered: {incoming:?}") };
         answers.iter().map(|answer| (answer["id"].clone(), answer["error"]["code"].as_i64().unwrap())).collect()
     }
 
-    fn incoming(text: &str) -> Incoming {
+    fn incoming(text: &str) -> Message {
         read(&Line::Whole(text.as_bytes().to_vec()), true)
     }
 
     fn is_dropped(text: &str, initialized: bool) -> bool {
-        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Incoming::Dropped(_))
+        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Message::Dropped(_))
     }
 
     fn is_message(text: &str, initialized: bool) -> bool {
-        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Incoming::Request(..))
+        matches!(read(&Line::Whole(text.as_bytes().to_vec()), initialized), Message::Initialize { .. })
     }
 
     const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
 
     #[test]
-    fn nothing_before_initialize_ends_the_server() {
+    fn line_before_initialize_does_not_end_the_server() {
         assert!(is_dropped("garbage", false));
         assert!(is_dropped("", false));
         assert!(is_dropped("\u{feff}", false));
@@ -264,19 +311,19 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_is_answered_at_any_time() {
+    fn ping_is_answered_at_any_time() {
         let ping = Line::Whole(br#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#.to_vec());
         for initialized in [false, true] {
-            let Incoming::Answer(answers) = read(&ping, initialized) else { panic!("not answered") };
+            let Message::Answers(answers) = read(&ping, initialized) else { panic!("not answered") };
             assert_eq!(answers, [json!({"jsonrpc": "2.0", "id": "p", "result": {}})]);
         }
     }
 
     #[test]
-    fn of_all_that_wants_no_answer_two_things_matter() {
-        assert!(matches!(incoming(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), Incoming::Ready(_)));
+    fn notifications_that_matter_are_two() {
+        assert!(matches!(incoming(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), Message::Ready));
         let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7,"reason":"x"}}"#;
-        assert!(matches!(incoming(cancel), Incoming::Cancelled(RequestId::Number(7))));
+        assert!(matches!(incoming(cancel), Message::Cancelled(RequestId::Number(7))));
         for nothing in [
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{}}"#,
             r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#,
@@ -289,13 +336,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_batch_no_more_is_answered_than_may_be_open() {
+    fn batch_is_answered_up_to_what_may_be_open() {
         let request = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
         assert_eq!(answer(&format!("[{}]", [request; 3 * OPEN_MAX].join(",")), true).len(), OPEN_MAX);
     }
 
     #[test]
-    fn a_malformed_request_is_answered_by_its_id() {
+    fn malformed_request_is_answered_by_its_id() {
         assert_eq!(answer(r#"{"id":7,"method":"tools/list"}"#, true), [(json!(7), -32600)]);
         assert_eq!(answer(r#"{"jsonrpc":"2.0","id":1.5,"method":"tools/list"}"#, true), [(json!(1.5), -32600)]);
         assert_eq!(
@@ -311,16 +358,16 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_call_is_read_as_rmcp_reads_it() {
-        for call in [
+    fn tool_call_is_read_as_rmcp_reads_it() {
+        for text in [
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"relay_peers"}}"#,
             r#"{"method":"tools/call","params":{"name":"x","arguments":{"a":[1,{"b":"\u0000"}]},"more":1},"id":"i","jsonrpc":"2.0"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":3,"claudecode/toolUseId":"t"}}}"#,
         ] {
-            let ours = read_tool_call(call.as_bytes()).unwrap();
-            let theirs: RxJsonRpcMessage<RoleServer> = serde_json::from_str(call).unwrap();
-            let said = |message: &RxJsonRpcMessage<RoleServer>| serde_json::to_value(message).unwrap();
-            assert_eq!((said(&ours), format!("{ours:?}")), (said(&theirs), format!("{theirs:?}")));
+            let ours = understand(read_tool_call(text.as_bytes()).unwrap(), true);
+            let theirs = understand(Parsed::Other(Box::new(serde_json::from_str(text).unwrap())), true);
+            assert!(matches!(ours, Message::Call { .. }));
+            assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
         }
         for other in [
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
@@ -329,6 +376,22 @@ mod tests {
         ] {
             assert!(read_tool_call(other.as_bytes()).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_and_a_bad_byte_become_a_replacement_character() {
+        let start = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"relay_ask","arguments":{"q":""#;
+        for bad in [b"done \\ud83d".as_slice(), b"done \xff"] {
+            let line = [start.as_bytes(), bad, br#""}}}"#].concat();
+            let Message::Call { arguments, .. } = read(&Line::Whole(line), true) else { panic!("no call") };
+            assert_eq!(arguments["q"], "done \u{fffd}");
+        }
+    }
+
+    #[test]
+    fn line_that_is_no_json_is_answered_by_its_id() {
+        assert_eq!(answer(r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"#, true), [(json!(7), -32700)]);
+        assert_eq!(answer(r#"{"method":"tools/call",,"jsonrpc":"2.0","id":"a"}"#, true), [(json!("a"), -32700)]);
     }
 
     fn lines(bytes: &[u8]) -> Vec<Line> {
@@ -343,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_over_the_limit_is_refused_by_its_id_and_the_next_one_read() {
+    fn line_over_the_limit_is_refused_by_its_id_and_the_next_one_read() {
         let long = "x".repeat(2 * LINE_MAX_BYTES);
         for request in [
             format!(r#"{{"method":"tools/call","params":{{"q":"{long}"}},"jsonrpc":"2.0","id":"a-9"}}"#),
@@ -352,11 +415,11 @@ mod tests {
             let lines = lines(format!("{request}\nnext\n").as_bytes());
             assert_eq!(lines.len(), 2);
             assert_eq!(lines[1], Line::Whole(b"next".to_vec()));
-            let Incoming::Answer(answers) = read(&lines[0], true) else { panic!("not answered") };
+            let Message::Answers(answers) = read(&lines[0], true) else { panic!("not answered") };
             assert_eq!(answers[0]["id"], "a-9");
         }
         let forged = format!(r#"{{"method":"x","params":{{"q":"{long}\"id\":3}}"#);
-        assert!(matches!(read(&lines(format!("{forged}\n").as_bytes())[0], true), Incoming::Dropped(_)));
+        assert!(matches!(read(&lines(format!("{forged}\n").as_bytes())[0], true), Message::Dropped(_)));
     }
 
     proptest! {

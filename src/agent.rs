@@ -1,0 +1,311 @@
+//! The agent that runs the session: how it is recognised, who it is, where it works, what it does, and what wakes it.
+//!
+//! One file an agent. Each answers the same questions: is this its process and MCP client; is this a session that a person
+//! sits before; where do its folder, name and state stand and where are they followed; does it take channel events. What no
+//! agent is known to answer is answered as for any MCP client (`other`). An agent whose process holds several sessions also
+//! says which thread this one is.
+
+pub mod claude_code;
+pub mod folder;
+pub mod other;
+
+use std::future::pending;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use self::claude_code::ClaudeCode;
+use self::folder::Folder;
+use self::other::Other;
+use crate::process::{self, Process};
+use crate::protocol::{Activity, PeerName, Presence, SessionFacts, SessionId, Wake};
+use crate::watched::{PathWatch, Signal, Watching, process_end};
+
+/// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
+pub const CHANNEL_VARIABLE: &str = "RELAY_CHANNEL";
+
+/// The most characters of an MCP client's name and version.
+const CLIENT_MAX_CHARS: usize = 80;
+
+/// What the MCP client says of itself in `initialize`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct McpClient {
+    /// Its name: `claude-code`.
+    pub name: String,
+    /// Its version: `2.1.330`.
+    pub version: String,
+}
+
+impl McpClient {
+    /// Returns name and version for people; none where the client says neither.
+    pub fn shown(&self) -> Option<String> {
+        let text: String = format!("{} {}", self.name, self.version).trim().chars().take(CLIENT_MAX_CHARS).collect();
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// Which agent it is.
+#[derive(Debug)]
+enum Kind {
+    ClaudeCode(ClaudeCode),
+    Other(Other),
+}
+
+/// What has changed since the last look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The name that the session's user has given it in the agent.
+    pub name: Option<String>,
+}
+
+/// What has happened to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// Its process has ended.
+    Ended,
+    /// What is known of the session may have changed.
+    Changed,
+}
+
+/// The agent of this channel's session.
+#[derive(Debug)]
+pub struct Agent {
+    kind: Kind,
+    client: McpClient,
+    process: Process,
+    folder: Folder,
+    activity: Activity,
+    waiting_for: Option<String>,
+    ended: Option<Signal>,
+    followed: Option<(PathWatch, Signal)>,
+}
+
+impl Agent {
+    /// Returns the agent whose MCP client this is, as far as this process can see it. Reads the environment and the system.
+    pub fn of_process(client: McpClient) -> Self {
+        let own = process::own();
+        let claude_code = ClaudeCode::recognise(&client, variable).and_then(|found| Some((found, process::parent()?)));
+        let (kind, process) = match claude_code {
+            Some((found, parent)) => (Kind::ClaudeCode(found), parent),
+            None => (Kind::Other(Other), own),
+        };
+        let folder = Folder::new(start_folder());
+        Self {
+            kind,
+            client,
+            process,
+            folder,
+            activity: Activity::Unknown,
+            waiting_for: None,
+            ended: None,
+            followed: None,
+        }
+    }
+
+    /// Has the system tell of the agent's end and of its file's changes. Without either everything else works.
+    pub fn follow(&mut self) {
+        if self.process != process::own() {
+            self.ended = match process_end(self.process) {
+                Ok(end) => end.and_then(|end| Signal::new(end).ok()),
+                Err(error) => {
+                    tracing::debug!(%error, "the agent's end is not told");
+                    None
+                }
+            };
+        }
+        if self.is_interactive() {
+            self.followed = self.file().and_then(|path| match followed(path.to_owned()) {
+                Ok(followed) => Some(followed),
+                Err(error) => {
+                    tracing::debug!(%error, "the agent's file is not followed");
+                    None
+                }
+            });
+        }
+    }
+
+    /// Returns the agent's short name on the wire.
+    pub const fn id(&self) -> &'static str {
+        match &self.kind {
+            Kind::ClaudeCode(_) => claude_code::ID,
+            Kind::Other(_) => other::ID,
+        }
+    }
+
+    /// Returns the session's identity.
+    pub const fn session(&self) -> SessionId {
+        SessionId { pid: self.process.pid, start: self.process.start, thread: None }
+    }
+
+    /// Returns whether another channel may follow this one in the same session: the agent outlives its channels.
+    pub fn outlives_channel(&self) -> bool {
+        self.process != process::own() && process::of(self.process.pid) == Some(self.process)
+    }
+
+    /// Returns whether a person sits before the session. Another one is no peer before it uses a tool.
+    pub const fn is_interactive(&self) -> bool {
+        match &self.kind {
+            Kind::ClaudeCode(claude_code) => claude_code.is_interactive(),
+            Kind::Other(_) => true,
+        }
+    }
+
+    /// Returns whether the session takes our channel events, unless [`CHANNEL_VARIABLE`] says it.
+    pub fn takes_channel_events(&self) -> bool {
+        match variable(CHANNEL_VARIABLE).as_deref() {
+            Some("on") => true,
+            Some("off") => false,
+            _ => match &self.kind {
+                Kind::ClaudeCode(claude_code) => claude_code.takes_channel_events(),
+                Kind::Other(_) => false,
+            },
+        }
+    }
+
+    /// Returns whether the agent's process is stopped, so that nothing reaches anybody.
+    pub fn is_stopped(&self) -> bool {
+        process::is_stopped(self.process)
+    }
+
+    /// Looks at all that is known of the session from outside, and takes over what has changed.
+    pub fn look(&mut self) -> Change {
+        let Kind::ClaudeCode(claude_code) = &mut self.kind else {
+            self.folder.look();
+            return Change::default();
+        };
+        let state = claude_code.look(self.process, self.folder.path());
+        if let Some(state) = &state {
+            self.activity = state.activity;
+            self.waiting_for.clone_from(&state.waiting_for);
+            if let Some(cwd) = &state.cwd {
+                self.folder.go(cwd);
+            }
+        }
+        self.folder.look();
+        Change { name: state.and_then(|state| state.name) }
+    }
+
+    /// Takes over what a plugin inside the agent says of the session.
+    pub fn handle_presence(&mut self, status: Activity, waiting_for: Option<String>, cwd: Option<PathBuf>) {
+        self.activity = status;
+        self.waiting_for = waiting_for.filter(|_| status == Activity::Waiting);
+        if let Some(cwd) = cwd {
+            self.folder.go(&cwd);
+        }
+        self.folder.look();
+    }
+
+    /// Returns what the session does, as of the last look.
+    pub const fn activity(&self) -> Activity {
+        self.activity
+    }
+
+    /// Returns what holds of the session, as of the last look.
+    pub fn presence(&self, wakes_by: Wake) -> Presence {
+        Presence {
+            cwd: self.folder.path().to_string_lossy().into_owned(),
+            branch: self.folder.branch().map(str::to_owned),
+            status: self.activity,
+            waiting_for: self.waiting_for.clone(),
+            wakes_by,
+        }
+    }
+
+    /// Returns what the hub is told of the session. `name`: what its user has named it.
+    pub fn facts(&self, name: Option<&str>, wakes_by: Wake) -> SessionFacts {
+        SessionFacts {
+            session: self.session(),
+            name: name.and_then(|name| PeerName::parse(name).ok()),
+            agent: self.id().to_owned(),
+            client: self.client.shown(),
+            presence: self.presence(wakes_by),
+        }
+    }
+
+    /// Waits until the agent's process has ended or its file may have changed; for ever where neither is told. Cancel-safe.
+    pub async fn happened(&mut self) -> Happened {
+        let ended = async {
+            match &self.ended {
+                Some(ended) => ended.told().await,
+                None => pending().await,
+            }
+        };
+        let changed = async {
+            match &self.followed {
+                Some((_, signal)) => signal.told().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = ended => return Happened::Ended,
+            () = changed => {}
+        }
+        if let Some((watch, _)) = &mut self.followed
+            && watch.take().is_err()
+        {
+            self.followed = None;
+        }
+        Happened::Changed
+    }
+
+    fn file(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::ClaudeCode(claude_code) => claude_code.file(),
+            Kind::Other(_) => None,
+        }
+    }
+}
+
+fn followed(path: PathBuf) -> io::Result<(PathWatch, Signal)> {
+    let watch = PathWatch::new(path, Watching::Content)?;
+    let signal = Signal::new(watch.as_fd().try_clone_to_owned()?)?;
+    Ok((watch, signal))
+}
+
+/// Returns the folder that the session was started in.
+fn start_folder() -> PathBuf {
+    let project = variable("CLAUDE_PROJECT_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+    // Of a folder that was deleted the kernel still knows the path, with a word behind it (proc_pid_cwd(5)).
+    let deleted = || {
+        let link = std::fs::read_link("/proc/self/cwd").ok()?;
+        Some(PathBuf::from(link.to_string_lossy().strip_suffix(" (deleted)")?))
+    };
+    project.or_else(|| std::env::current_dir().ok()).or_else(deleted).unwrap_or_else(|| PathBuf::from("/"))
+}
+
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agent_that_is_not_known_is_its_channels_process() {
+        let client = McpClient { name: "t".to_owned(), version: "1".to_owned() };
+        let agent = Agent::of_process(client);
+        let own = process::own();
+        assert_eq!(agent.session(), SessionId { pid: own.pid, start: own.start, thread: None });
+        assert_eq!((agent.id(), agent.is_interactive(), agent.outlives_channel()), (other::ID, true, false));
+        assert_eq!(agent.facts(None, Wake::NextPrompt).client.as_deref(), Some("t 1"));
+    }
+
+    #[test]
+    fn mcp_client_is_shown_short() {
+        assert_eq!(McpClient::default().shown(), None);
+        let long = McpClient { name: "n".repeat(200), version: String::new() };
+        assert_eq!(long.shown().map(|text| text.len()), Some(CLIENT_MAX_CHARS));
+    }
+
+    #[test]
+    fn presence_of_a_plugin_counts() {
+        let mut agent = Agent::of_process(McpClient::default());
+        agent.handle_presence(Activity::Waiting, Some("permission".to_owned()), Some(PathBuf::from("/srv/x")));
+        let presence = agent.presence(Wake::Plugin);
+        assert_eq!((presence.cwd.as_str(), presence.waiting_for.as_deref()), ("/srv/x", Some("permission")));
+        agent.handle_presence(Activity::Idle, Some("permission".to_owned()), None);
+        assert_eq!(agent.presence(Wake::Plugin).waiting_for, None);
+    }
+}

@@ -1,0 +1,262 @@
+//! The routes over the session's socket, and what becomes of a channel whose events nobody sees.
+
+use super::*;
+use crate::session::frame::Deliver;
+
+const ONE: ReaderId = ReaderId(1);
+const TWO: ReaderId = ReaderId(2);
+
+fn hello(role: Role) -> Hello {
+    Hello::new(role)
+}
+
+fn take_in(inbox: &mut Inbox, bits: u64, text: &str) {
+    let meta = serde_json::json!({"kind": "ask", "from": "b", "ask_id": ask(bits)}).as_object().unwrap().clone();
+    inbox.handle_ask(ask(bits), Message { content: text.to_owned(), meta });
+}
+
+fn commands(inbox: &mut Inbox) -> Vec<ReaderCommand> {
+    std::iter::from_fn(|| inbox.poll_command()).collect()
+}
+
+#[track_caller]
+fn delivered(inbox: &mut Inbox, to: ReaderId) -> Deliver {
+    match commands(inbox).pop() {
+        Some(ReaderCommand::Deliver(reader, deliver)) if reader == to => deliver,
+        other => panic!("nothing is delivered but {other:?}"),
+    }
+}
+
+fn woken() -> (Inbox, Instant) {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_initialized(now);
+    inbox.handle_hello(now, ONE, &hello(Role::Waiter));
+    (inbox, now)
+}
+
+#[test]
+fn waiter_shows_a_message_once_it_has_taken_it() {
+    let (mut inbox, now) = woken();
+    assert_eq!(inbox.wakes_by(), Wake::Waiter);
+    take_in(&mut inbox, 1, "one");
+    let deliver = delivered(&mut inbox, ONE);
+    assert!(deliver.text.contains("<relay-message kind=\"ask\" from=\"b\"") && deliver.text.contains("\none\n"));
+    assert_eq!(deliver.ids, [ask(1).to_string()]);
+    assert_eq!(progress(&mut inbox), []);
+    inbox.handle_taken(now, ONE, deliver.batch + 1);
+    assert_eq!(progress(&mut inbox), []);
+    inbox.handle_taken(now, ONE, deliver.batch);
+    assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver)]);
+    inbox.handle_reader_gone(now, ONE);
+    assert_eq!(inbox.take_for_call(CallId(1), true), Batch::default());
+}
+
+#[test]
+fn reader_that_dies_before_it_took_its_text_gives_it_back() {
+    let (mut inbox, now) = woken();
+    take_in(&mut inbox, 1, "one");
+    delivered(&mut inbox, ONE);
+    take_in(&mut inbox, 2, "two");
+    inbox.handle_reader_gone(now, ONE);
+    inbox.handle_hello(now, TWO, &hello(Role::Hook));
+    let text = delivered(&mut inbox, TWO).text;
+    assert!(text.find("\none\n").unwrap() < text.find("\ntwo\n").unwrap());
+    assert_eq!(progress(&mut inbox), [(ask(1), AskState::Held), (ask(2), AskState::Held)]);
+}
+
+#[test]
+fn newer_waiter_ends_the_older_one_and_gets_what_that_did_not_take() {
+    let (mut inbox, now) = woken();
+    take_in(&mut inbox, 1, "one");
+    delivered(&mut inbox, ONE);
+    inbox.handle_hello(now, TWO, &hello(Role::Waiter));
+    assert_eq!(commands(&mut inbox), [ReaderCommand::End(ONE), ReaderCommand::Close(ONE)]);
+    inbox.handle_reader_gone(now, ONE);
+    assert!(delivered(&mut inbox, TWO).text.contains("\none\n"));
+}
+
+#[test]
+fn older_waiter_that_took_its_text_shows_it_though_a_newer_one_came() {
+    let (mut inbox, now) = woken();
+    take_in(&mut inbox, 1, "one");
+    let batch = delivered(&mut inbox, ONE).batch;
+    inbox.handle_hello(now, TWO, &hello(Role::Waiter));
+    commands(&mut inbox);
+    inbox.handle_taken(now, ONE, batch);
+    inbox.handle_reader_gone(now, ONE);
+    assert_eq!((commands(&mut inbox), inbox.wakes_by()), (Vec::new(), Wake::Waiter));
+}
+
+#[test]
+fn messages_wait_for_the_next_waiter_and_are_held_if_none_comes() {
+    let (mut inbox, now) = woken();
+    inbox.handle_activity(now, Activity::Idle);
+    take_in(&mut inbox, 1, "one");
+    let batch = delivered(&mut inbox, ONE).batch;
+    inbox.handle_taken(now, ONE, batch);
+    inbox.handle_reader_gone(now, ONE);
+    inbox.handle_activity(now, Activity::Busy);
+    take_in(&mut inbox, 2, "two");
+    inbox.handle_activity(now, Activity::Waiting);
+    assert_eq!((inbox.wakes_by(), inbox.poll_timeout(now)), (Wake::Waiter, None));
+    inbox.handle_activity(now, Activity::Idle);
+    let due = inbox.poll_timeout(now).unwrap();
+    progress(&mut inbox);
+    inbox.handle_timeout(due);
+    assert_eq!((inbox.wakes_by(), progress(&mut inbox)), (Wake::NextPrompt, vec![(ask(2), AskState::Held)]));
+    inbox.handle_hello(due, TWO, &hello(Role::Waiter));
+    assert!(delivered(&mut inbox, TWO).text.contains("\ntwo\n"));
+    assert_eq!(inbox.wakes_by(), Wake::Waiter);
+}
+
+#[test]
+fn session_in_a_turn_has_a_waiter_again_at_its_end_if_it_ever_had_one() {
+    let now = Instant::now();
+    for (ever, wakes_by) in [(true, Wake::Waiter), (false, Wake::NextPrompt)] {
+        let mut inbox = Inbox::new(false);
+        inbox.handle_activity(now, Activity::Idle);
+        if ever {
+            inbox.handle_hello(now, ONE, &hello(Role::Waiter));
+            inbox.handle_reader_gone(now, ONE);
+        }
+        assert_eq!(inbox.wakes_by(), Wake::NextPrompt);
+        inbox.handle_activity(now, Activity::Busy);
+        assert_eq!(inbox.wakes_by(), wakes_by);
+    }
+}
+
+#[test]
+fn plugin_stays_and_gets_the_next_batch_once_it_took_one() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_hello(now, ONE, &hello(Role::Plugin));
+    assert_eq!(inbox.wakes_by(), Wake::Plugin);
+    take_in(&mut inbox, 1, "one");
+    let first = delivered(&mut inbox, ONE);
+    take_in(&mut inbox, 2, "two");
+    assert_eq!(commands(&mut inbox), []);
+    inbox.handle_taken(now, ONE, first.batch);
+    let second = delivered(&mut inbox, ONE);
+    assert!(second.text.contains("\ntwo\n") && second.batch > first.batch);
+    inbox.handle_shown(&[ask(1).to_string()]);
+    assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver), (ask(1), AskState::Shown)]);
+}
+
+#[test]
+fn hook_gets_what_waits_or_is_told_that_nothing_does() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_hello(now, ONE, &hello(Role::Hook));
+    assert_eq!(commands(&mut inbox), [ReaderCommand::End(ONE)]);
+    take_in(&mut inbox, 1, "one");
+    inbox.handle_hello(now, TWO, &hello(Role::Hook));
+    assert!(delivered(&mut inbox, TWO).text.contains("\none\n"));
+}
+
+#[test]
+fn hook_of_a_subagent_brings_receipts_and_gets_nothing() {
+    let (mut inbox, now) = woken();
+    take_in(&mut inbox, 1, "one");
+    let batch = delivered(&mut inbox, ONE).batch;
+    inbox.handle_taken(now, ONE, batch);
+    inbox.handle_reader_gone(now, ONE);
+    take_in(&mut inbox, 2, "two");
+    let hook = Hello { shown: vec![ask(1).to_string()], receipts_only: true, ..hello(Role::Hook) };
+    inbox.handle_hello(now, TWO, &hook);
+    assert_eq!(commands(&mut inbox), [ReaderCommand::End(TWO)]);
+    assert!(progress(&mut inbox).contains(&(ask(1), AskState::Shown)));
+    inbox.handle_hello(now, ReaderId(3), &hello(Role::Hook));
+    assert!(delivered(&mut inbox, ReaderId(3)).text.contains("\ntwo\n"));
+}
+
+#[test]
+fn ask_that_is_over_when_it_goes_before_the_model_is_said_to_be_once() {
+    let (mut inbox, now) = open_channel();
+    take_in(&mut inbox, 1, "one");
+    take_in(&mut inbox, 2, "two");
+    inbox.handle_closed(now, ask(1));
+    inbox.handle_replied(ask(2));
+    inbox.handle_closed(now, ask(2));
+    let hook = Hello { showing: vec![ask(1).to_string(), ask(2).to_string()], ..hello(Role::Hook) };
+    inbox.handle_hello(now + Duration::from_secs(95), ONE, &hook);
+    let deliver = delivered(&mut inbox, ONE);
+    assert!(deliver.text.starts_with("claude-relay: the question 0000-0000-0001 has been over for 95 seconds."));
+    assert!(!deliver.text.contains("0000-0000-0002"));
+    inbox.handle_hello(now, TWO, &hook);
+    assert_eq!(commands(&mut inbox), [ReaderCommand::End(TWO)]);
+}
+
+#[test]
+fn call_leaves_messages_to_the_hook_that_follows_it_as_long_as_one_does() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_hello(now, ONE, &hello(Role::Hook));
+    commands(&mut inbox);
+    take_in(&mut inbox, 1, "one");
+    assert_eq!(inbox.take_for_call(CallId(1), false), Batch::default());
+    assert_eq!(texts(&inbox.take_for_call(CallId(2), false)), ["one"]);
+    take_in(&mut inbox, 2, "two");
+    inbox.handle_hello(now, TWO, &hello(Role::Hook));
+    assert!(delivered(&mut inbox, TWO).text.contains("\ntwo\n"));
+    take_in(&mut inbox, 3, "three");
+    assert_eq!(texts(&inbox.take_for_call(CallId(3), true)), ["three"]);
+}
+
+#[test]
+fn wake_stays_below_what_the_client_cuts() {
+    for text in ["x".repeat(100), "x".repeat(128 * 1024)] {
+        let mut inbox = Inbox::new(false);
+        for bits in 0..600 {
+            take_in(&mut inbox, bits, &text);
+        }
+        inbox.handle_hello(Instant::now(), ONE, &hello(Role::Waiter));
+        let text = delivered(&mut inbox, ONE).text;
+        assert!(text.len() <= 90 * 1024, "{}", text.len());
+        assert!(text.contains("More messages wait"));
+    }
+}
+
+fn channel_in_idle_session(hooks: bool) -> (Inbox, Instant) {
+    let (mut inbox, now) = open_channel();
+    inbox.handle_activity(now, Activity::Idle);
+    if hooks {
+        inbox.handle_hello(now, ONE, &hello(Role::Waiter));
+    }
+    take_in(&mut inbox, 1, "one");
+    assert!(inbox.take_for_channel(now).is_some());
+    inbox.handle_channel_written(now, true);
+    (inbox, now)
+}
+
+#[test]
+fn idle_session_that_takes_no_channel_events_is_woken_by_the_waiter_instead() {
+    let (mut inbox, now) = channel_in_idle_session(true);
+    assert_eq!(inbox.wakes_by(), Wake::Channel);
+    inbox.handle_timeout(inbox.poll_timeout(now).unwrap());
+    assert_eq!(inbox.wakes_by(), Wake::Waiter);
+    assert!(delivered(&mut inbox, ONE).text.contains("repeat=\"true\">\none\n"));
+}
+
+#[test]
+fn event_is_not_repeated_that_was_or_may_have_been_seen() {
+    let (mut inbox, now) = channel_in_idle_session(true);
+    inbox.handle_hello(now, TWO, &Hello { showing: vec![ask(1).to_string()], ..hello(Role::Hook) });
+    assert_eq!(inbox.poll_timeout(now), None);
+    let (mut inbox, now) = channel_in_idle_session(true);
+    inbox.handle_activity(now, Activity::Busy);
+    inbox.handle_activity(now, Activity::Idle);
+    assert_eq!(inbox.poll_timeout(now), None);
+    // Without hooks there can be no receipt, and an event is final.
+    let (inbox, now) = channel_in_idle_session(false);
+    assert_eq!(inbox.poll_timeout(now), None);
+}
+
+#[test]
+fn event_is_not_repeated_by_a_channel_that_did_not_run() {
+    let (mut inbox, now) = channel_in_idle_session(true);
+    let late = inbox.poll_timeout(now).unwrap() + Duration::from_secs(60);
+    inbox.handle_timeout(late);
+    assert_eq!(inbox.wakes_by(), Wake::Channel);
+    assert!(inbox.poll_timeout(late).unwrap() > late);
+}

@@ -1,0 +1,221 @@
+//! The messages on a session's socket.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::protocol::table::messages;
+use crate::protocol::{Activity, AskId, BroadcastId, Frame};
+
+/// The most ids in one message.
+pub const IDS_MAX: usize = 256;
+
+messages! {
+    /// What a session's channel is told by the session's other processes.
+    pub enum ReaderMessage {
+        /// Who connects.
+        "hello" since 1 => Hello(hello: Hello),
+        /// The reader shows this batch, or a proxy's client has this call's result.
+        "taken" since 1 => Taken(taken: Taken),
+        /// These messages went before the model.
+        "shown" since 1 => Shown(shown: Shown),
+        /// What the session does, and where.
+        "presence" since 1 => Presence(presence: PluginPresence),
+        /// The name that the session's user gave it.
+        "named" since 1 => Named(named: Named),
+        /// A tool call.
+        "call" since 1 => Call(call: Box<ProxyCall>),
+        /// Nobody waits for this call any more.
+        "cancel" since 1 => Cancel(cancel: Cancel),
+    }
+}
+
+messages! {
+    /// What a session's channel says to the session's other processes.
+    pub enum ChannelMessage {
+        /// Messages to be shown.
+        "deliver" since 1 => Deliver(deliver: Deliver),
+        /// The result of a tool call.
+        "result" since 1 => Result(result: CallResult),
+        /// Nothing is left to do.
+        "end" since 1 => End,
+    }
+}
+
+/// What a process is to the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Waits until there is something to wake the session with, shows it and ends.
+    Waiter,
+    /// Runs in a turn: shows what waits and ends.
+    Hook,
+    /// Runs inside the agent.
+    Plugin,
+    /// Another relay server of the session.
+    Proxy,
+}
+
+/// Who connects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What it is to the session.
+    pub role: Role,
+    /// The messages that went before the model, as far as this process knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<String>,
+    /// The messages that go before it now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub showing: Vec<String>,
+    /// Whether this process must not be given messages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub receipts_only: bool,
+}
+
+impl Hello {
+    /// Returns the greeting of a process that brings no receipts.
+    pub const fn new(role: Role) -> Self {
+        Self { role, shown: Vec::new(), showing: Vec::new(), receipts_only: false }
+    }
+}
+
+/// A batch is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The batch.
+    pub batch: u64,
+}
+
+/// Messages went before the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Their ids.
+    pub ids: Vec<String>,
+}
+
+/// What a plugin says of the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginPresence {
+    /// What it does.
+    pub status: Activity,
+    /// The dialog that it stands at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// The folder that it works in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+}
+
+/// A name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// The name.
+    pub name: String,
+}
+
+/// A tool call of a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyCall {
+    /// The call's number, the proxy's own.
+    pub id: u64,
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Map<String, Value>,
+    /// The id of the ask that the call may make.
+    pub ask_id: AskId,
+    /// The id of the broadcast that the call may make.
+    pub broadcast_id: BroadcastId,
+}
+
+/// A call that nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The call.
+    pub id: u64,
+}
+
+/// Messages to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliver {
+    /// Names the batch on this connection.
+    pub batch: u64,
+    /// All that is to be shown.
+    pub text: String,
+    /// The ids of the messages in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+}
+
+/// The result of a tool call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallResult {
+    /// The call.
+    pub id: u64,
+    /// The tool's result, one JSON object.
+    pub result: Value,
+    /// Whether it tells of an error.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_error: bool,
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
+macro_rules! frame {
+    ($name:ident) => {
+        impl Frame for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(b"{\"type\":\"");
+                out.extend_from_slice(self.kind().as_bytes());
+                out.push(b'"');
+                self.write_members(out);
+                out.push(b'}');
+            }
+
+            fn read(frame: &str) -> Result<Self, serde_json::Error> {
+                let head: Head<'_> = serde_json::from_str(frame)?;
+                let unknown = || Err(serde_json::Error::custom(format!("no message has the type {:?}", head.kind)));
+                Self::read(&head.kind, frame).unwrap_or_else(unknown)
+            }
+        }
+    };
+}
+
+frame!(ReaderMessage);
+frame!(ChannelMessage);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::codec::{decode, encode};
+
+    #[test]
+    fn frame_is_written_as_the_specification_shows() {
+        let hello = ReaderMessage::Hello(Hello::new(Role::Plugin));
+        let deliver = ChannelMessage::Deliver(Deliver { batch: 1, text: "hi".to_owned(), ids: vec!["a".to_owned()] });
+        let mut out = Vec::new();
+        encode(&hello, &mut out);
+        encode(&ReaderMessage::Taken(Taken { batch: 1 }), &mut out);
+        encode(&deliver, &mut out);
+        encode(&ChannelMessage::End, &mut out);
+        let expected = "{\"type\":\"hello\",\"role\":\"plugin\"}\n{\"type\":\"taken\",\"batch\":1}\n\
+                        {\"type\":\"deliver\",\"batch\":1,\"text\":\"hi\",\"ids\":[\"a\"]}\n{\"type\":\"end\"}\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(decode::<ChannelMessage>(b"{\"type\":\"end\",\"more\":1}").unwrap(), ChannelMessage::End);
+    }
+
+    #[test]
+    fn frame_kinds_are_those_of_the_specification() {
+        let page = include_str!("../session.rs");
+        for (kind, _) in ReaderMessage::KINDS.iter().chain(ChannelMessage::KINDS) {
+            assert!(page.contains(&format!("| `{kind}` |")), "{kind}");
+        }
+    }
+}

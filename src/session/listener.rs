@@ -222,7 +222,7 @@ mod tests {
         let mut all = Vec::new();
         while all.is_empty() {
             listener.ready().await;
-            listener.turn(&mut all).await;
+            listener.turn(&mut all);
         }
         all
     }

@@ -1,7 +1,7 @@
 //! The session's own processes: waiter, hooks, plugin, and a channel that is started anew.
 
 mod hook;
-mod identity;
+
 mod plugin;
 #[cfg(target_os = "linux")]
 mod processes;

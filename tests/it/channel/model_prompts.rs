@@ -2,20 +2,19 @@
 //! refusals are in `refusals`.
 
 use relay::channel::inbox::Batch;
+use relay::channel::mcp::INSTRUCTIONS;
 use relay::channel::notification::{self, Message};
-use relay::channel::server::INSTRUCTIONS;
-use relay::channel::tools::result::{Answer, render};
+use relay::channel::tools::result::{Context, render};
 use relay::channel::{envelope, tools};
-use relay::client::{Asked, Broadcasted, End, Outcome, Replied, Tally};
-use relay::protocol::{AskEvent, AskId, AskState, BroadcastId, ErrorCode, PeerName, PeersAnswer, Refusal, Wake};
+use relay::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, End, Outcome, SentReply, Tally};
+use relay::protocol::{Activity, AskId, AskState, Asked, BroadcastId, ErrorCode, PeerName, Peers, Refusal, Wake};
 
 fn ask() -> Message {
-    notification::ask(&AskEvent {
+    notification::ask(&Asked {
         ask_id: AskId::from_bits(1),
         from: "web".to_owned(),
         question: "Is the build green?".to_owned(),
         timeout_ms: 600_000,
-        asker: None,
         broadcast_id: None,
     })
 }
@@ -37,7 +36,8 @@ fn tool_words() -> String {
 
 fn messages() -> Vec<Message> {
     let outcome = |code, state| {
-        let end = End::Failed { code, state };
+        let waiting_for = (state == AskState::HandedOver).then(|| "permission prompt".to_owned());
+        let end = End::Failed { code, state, waiting_for };
         notification::outcome(&Outcome { ask_id: AskId::from_bits(1), to: name("backend"), broadcast_id: None, end })
     };
     let end = End::Reply { from: name("backend"), text: "Yes.".to_owned() };
@@ -63,18 +63,31 @@ fn messages() -> Vec<Message> {
 }
 
 fn results() -> String {
-    let asked = |state| Asked { ask_id: AskId::from_bits(1), to: name("backend"), state };
-    let replied = Replied { ask_id: AskId::from_bits(1), to: "web".to_owned(), taken: false };
-    let nobody = Broadcasted { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
-    let settling = PeersAnswer { id: 1, you: Some(name("web")), peers: vec![], settling: true };
+    let asked = |state, status, waiting_for: Option<&str>| {
+        CallAnswer::Asked(AcceptedAsk {
+            ask_id: AskId::from_bits(1),
+            to: name("backend"),
+            state,
+            cwd: Some("/w/backend".to_owned()),
+            status,
+            waiting_for: waiting_for.map(str::to_owned),
+        })
+    };
+    let replied = SentReply { ask_id: AskId::from_bits(1), to: "web".to_owned(), taken: false };
+    let nobody = AcceptedBroadcast { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
+    let grace = Peers { you: Some(name("web")), peers: vec![], settling: true };
     [
-        (Answer::Asked(asked(AskState::Accepted), 600), Wake::Waiter),
-        (Answer::Asked(asked(AskState::Held), 600), Wake::NextPrompt),
-        (Answer::Replied(replied), Wake::Waiter),
-        (Answer::Broadcasted(nobody, 600), Wake::Waiter),
-        (Answer::Peers(settling), Wake::Waiter),
+        (asked(AskState::Accepted, Activity::Idle, None), Wake::Waiter),
+        (asked(AskState::Accepted, Activity::Waiting, Some("permission prompt")), Wake::Waiter),
+        (asked(AskState::Held, Activity::Unknown, None), Wake::NextPrompt),
+        (CallAnswer::Replied(replied), Wake::Waiter),
+        (CallAnswer::Broadcasted(nobody), Wake::Waiter),
+        (CallAnswer::Peers(grace), Wake::Waiter),
     ]
-    .map(|(answer, wakes_by)| render(Ok(answer), wakes_by, Batch::default()).to_string())
+    .map(|(answer, wakes_by)| {
+        let context = Context { wakes_by: Some(wakes_by), timeout_s: 600, open: None };
+        render(Ok(answer), context, Batch::default()).to_string()
+    })
     .join("\n")
 }
 

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use relay::channel::{envelope, neutralise, notification};
-use relay::protocol::{AskEvent, AskId};
+use relay::protocol::{AskId, Asked};
 
 struct Case {
     place: String,
@@ -88,9 +88,8 @@ fn ordinary_text_arrives_readable() {
 fn every_class_stays_inside_one_envelope() {
     for (class, cases) in classes("break_outs") {
         let question = cases.iter().map(|case| case.writes.as_str()).collect::<Vec<_>>().join("\n");
-        let event = AskEvent {
+        let event = Asked {
             ask_id: AskId::from_bits(1),
-            asker: None,
             from: question.chars().take(64).collect(),
             question,
             timeout_ms: 1000,

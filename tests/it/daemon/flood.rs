@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use relay::channel::stdio::open::OPEN_MAX;
+use relay::channel::mcp::OPEN_MAX;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

@@ -1,11 +1,11 @@
 //! What is told to whoever meets a limit, by a real hub, and what the documentation says of the limits.
 
-use relay::channel::stdio::open::OPEN_MAX;
+use relay::channel::mcp::OPEN_MAX;
 use relay::hub::limits::{
-    ADDRESS_MAX_BYTES, BROADCASTS_WAITING_MAX, CLIENT_PACE, FRAMES_TOTAL_MAX, OPEN_ASKS_FACTOR, PAIR_PACE,
-    QUEUED_TOTAL_MAX, STUCK_WAIT, WATCHERS_MAX,
+    ADDRESS_MAX_BYTES, BROADCASTS_WAITING_MAX, CLIENT_RATE, FRAMES_TOTAL_MAX, OPEN_ASKS_FACTOR, PAIR_RATE,
+    QUEUED_TOTAL_MAX, Rate, STUCK_WAIT, WATCHERS_MAX,
 };
-use relay::hub::{HELLO_WAIT, Limits, SETTLING};
+use relay::hub::{GRACE, HELLO_WAIT, Limits};
 use relay::protocol::codec::{FRAME_MAX_BYTES, HELLO_MAX_BYTES};
 use relay::protocol::{AskId, BODY_MAX_BYTES, BroadcastId, ErrorCode, TIMEOUT_MAX_S};
 use serde_json::{Value, json};
@@ -69,13 +69,11 @@ fn the_documentation_has_every_limit_with_its_name_and_bound() {
     for name in ["connections", "open_asks", "held_bytes", "queued_bytes"] {
         assert_eq!(Limits::default().set(&format!("{name}=7")), Ok(()));
     }
-    let pace = |pace: relay::hub::limits::Pace| {
-        format!("{} at once, then one every {} ms", pace.burst, pace.interval.as_millis())
-    };
-    assert!(of("rate").contains(&pace(PAIR_PACE)) && of("rate").contains(&pace(CLIENT_PACE)));
+    let rate = |rate: Rate| format!("{} at once, then one every {} ms", rate.burst, rate.interval.as_millis());
+    assert!(of("rate").contains(&rate(PAIR_RATE)) && of("rate").contains(&rate(CLIENT_RATE)));
     assert!(of("open_asks").contains(&format!("{OPEN_ASKS_FACTOR} times as many in all")));
     assert!(of("queued_bytes").contains(&format!("nothing for {} s", STUCK_WAIT.as_secs())));
-    assert!(of("broadcasts_waiting").contains(&format!("first {} s", SETTLING.as_secs())));
+    assert!(of("broadcasts_waiting").contains(&format!("first {} s", GRACE.as_secs())));
     for row in &rows {
         let codes = row.rest[2].split('`').skip(1).step_by(2);
         for code in codes {

@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use relay::client::{ClientConfig, ClientEvent, End, HubClient};
-use relay::protocol::{Activity, ClientKind, PeerKey, PeerName, Presence, SessionFacts, Wake};
+use relay::protocol::{Activity, ClientKey, ClientKind, PeerName, Presence, SessionFacts, SessionId, Wake};
 use rustix::process::Uid;
 use serde_json::Value;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::hub_process::HubProcess;
 use crate::support::user_manager::{UserManager, user_manager};
@@ -110,32 +109,29 @@ fn as_user<F: Future<Output = ()>>(
     })
 }
 
-fn client(socket: &Path, kind: ClientKind) -> (HubClient, UnboundedReceiver<ClientEvent>) {
-    let config = ClientConfig {
-        socket: socket.to_owned(),
-        named_by: None,
-        key: PeerKey::random(),
-        program: "load 1".to_owned(),
-        kind,
-    };
-    HubClient::start(config)
+fn client(socket: &Path, kind: ClientKind) -> HubClient {
+    HubClient::new(ClientConfig { socket: socket.to_owned(), named_by: None, program: "load 1".to_owned(), kind })
 }
 
 /// Returns a session of this name that the hub knows.
-async fn session(socket: &Path, name: &str) -> (HubClient, UnboundedReceiver<ClientEvent>) {
+async fn session(socket: &Path, name: &str) -> HubClient {
+    let own = relay::process::own();
     let facts = SessionFacts {
+        session: SessionId { pid: own.pid, start: own.start, thread: Some(name.to_owned()) },
         name: Some(PeerName::parse(name).unwrap()),
-        cwd: "/".to_owned(),
-        branch: None,
-        pid: std::process::id(),
-        start: None,
-        seat: None,
+        agent: "test".to_owned(),
         client: None,
-        presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
+        presence: Presence {
+            cwd: "/".to_owned(),
+            branch: None,
+            status: Activity::Idle,
+            waiting_for: None,
+            wakes_by: Wake::Channel,
+        },
     };
-    let (session, events) = client(socket, ClientKind::Channel(facts));
+    let mut session = client(socket, ClientKind::Session(Box::new(facts)));
     session.peers().await.unwrap();
-    (session, events)
+    session
 }
 
 impl Load {
@@ -158,41 +154,43 @@ impl Load {
 }
 
 async fn run_load(socket: &Path, stop: &AtomicBool, answered: &AtomicU64) {
-    let (session, mut asks) = session(socket, "echo").await;
-    let echo = session.clone();
-    tokio::task::spawn_local(async move {
+    let mut echo = session(socket, "echo").await;
+    let mut control = client(socket, ClientKind::Control { key: ClientKey::random() });
+    let answer = async {
         let mut seen = BTreeSet::new();
-        while let Some(event) = asks.recv().await {
-            if let ClientEvent::Ask(ask) = event {
+        loop {
+            if let ClientEvent::Ask(ask) = echo.next_event().await {
                 assert!(seen.insert(ask.question.clone()), "the session was asked {} twice", ask.question);
-                let echo = echo.clone();
-                tokio::task::spawn_local(async move {
-                    // Pending is fine: it is kept, and the asker counts what comes.
-                    echo.reply(ask.ask_id, ask.question).await.unwrap();
-                });
+                // Pending is fine: it is kept, and the asker counts what comes.
+                echo.reply(ask.ask_id, ask.question).await.unwrap();
             }
         }
-    });
-    let (control, mut outcomes) = client(socket, ClientKind::Control {});
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        number += 1;
-        let question = format!("question {number}");
-        let asked = control.ask("echo".to_owned(), question.clone(), Duration::from_secs(60)).await.unwrap();
-        let outcome = loop {
-            if let ClientEvent::Outcome(outcome) = outcomes.recv().await.unwrap() {
-                break outcome;
-            }
-        };
-        assert_eq!(outcome.ask_id, asked.ask_id);
-        assert!(matches!(&outcome.end, End::Reply { text, .. } if *text == question), "{outcome:?}");
-        answered.fetch_add(1, Ordering::Relaxed);
+    };
+    let ask = async {
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            let question = format!("question {number}");
+            let asked = control.ask("echo".to_owned(), question.clone(), Duration::from_secs(60)).await.unwrap();
+            let outcome = loop {
+                if let ClientEvent::Outcome(outcome) = control.next_event().await {
+                    break outcome;
+                }
+            };
+            assert_eq!(outcome.ask_id, asked.ask_id);
+            assert!(matches!(&outcome.end, End::Reply { text, .. } if *text == question), "{outcome:?}");
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+        // One outcome an ask: nothing more comes.
+        let more = tokio::time::timeout(Duration::from_millis(300), control.next_event()).await;
+        assert!(more.is_err(), "{more:?}");
+        control.bye().await;
+    };
+    tokio::select! {
+        () = ask => {}
+        () = answer => {}
     }
-    // One outcome an ask: nothing more comes.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(outcomes.try_recv().is_err());
-    control.bye().await;
-    session.bye().await;
+    echo.bye().await;
 }
 
 #[test]
@@ -237,9 +235,9 @@ fn an_ask_that_waits_survives_the_upgrade_of_all_programs_and_a_watcher_is_told(
     let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (is_asked, may_answer) = (Arc::clone(&asked), Arc::clone(&answer));
     let slow = as_user(&manager, move |socket| async move {
-        let (session, mut events) = session(&socket, "slow").await;
-        while let Some(event) = events.recv().await {
-            if let ClientEvent::Ask(ask) = event {
+        let mut session = session(&socket, "slow").await;
+        loop {
+            if let ClientEvent::Ask(ask) = session.next_event().await {
                 is_asked.notify_one();
                 may_answer.notified().await;
                 session.reply(ask.ask_id, "at last".to_owned()).await.unwrap();

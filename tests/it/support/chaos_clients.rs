@@ -1,4 +1,4 @@
-//! Clients that know the protocol and no patience: they say everything that sessions say seldom or never, lose every hub
+//! Clients without patience: they send everything that sessions send seldom or never, lose every hub
 //! after a moment, and begin again. What becomes of them is judged by nobody.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use super::installed::Installed;
 /// How long a guest waits for an answer before it begins again.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Counts what must differ: keys, asks, batches, processes.
+/// Counts what must differ: keys, asks, names, threads.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 fn number() -> u64 {
@@ -33,7 +33,7 @@ impl Drop for End<'_> {
 
 /// Starts the guests of this hub; they stay until `over`.
 pub(crate) fn invite<'scope>(scope: &'scope Scope<'scope, '_>, relay: &'scope Installed, over: &'scope AtomicBool) {
-    for visit in [companions, shell, broken, piecemeal, silent, orphan] {
+    for visit in [restless, shell, broken, piecemeal, silent] {
         scope.spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 let _hub_lost = visit(relay, over);
@@ -58,8 +58,7 @@ impl Guest {
     fn greet(relay: &Installed, facts: &Value) -> Option<Self> {
         let mut guest = Self::connect(relay)?;
         let mut hello = json!({
-            "type": "hello", "id": 1, "versions": {"min": 1, "max": 1}, "key": format!("{:032x}", number()),
-            "program": "guest 1",
+            "type": "hello", "id": 1, "versions": {"min": 1, "max": 1}, "program": "guest 1",
         });
         hello.as_object_mut().unwrap().extend(facts.as_object().unwrap().clone());
         guest.say(&hello)?;
@@ -90,38 +89,20 @@ impl Guest {
     }
 }
 
-/// A session with its waiters and hooks, which renames itself and asks questions that nobody answers.
-fn companions(relay: &Installed, _over: &AtomicBool) -> Option<()> {
-    let own = relay::process::of(std::process::id()).unwrap();
-    let process = json!({"pid": own.pid, "start": own.start});
-    let kind = |kind: &str| {
-        let mut facts = process.clone();
-        facts["kind"] = json!(kind);
-        facts
-    };
-    let mut facts = kind("channel");
-    facts["cwd"] = json!("/test/guest");
-    facts["status"] = json!("idle");
-    facts["wakes_by"] = json!("channel");
+/// A session that renames itself, asks questions that nobody answers, and changes its channel.
+fn restless(relay: &Installed, _over: &AtomicBool) -> Option<()> {
+    let own = relay::process::own();
+    let facts = json!({
+        "kind": "session", "agent": "test", "cwd": "/test/guest", "status": "idle", "wakes_by": "channel",
+        "session": {"pid": own.pid, "start": own.start, "thread": number().to_string()},
+    });
     let mut session = Guest::greet(relay, &facts)?;
-    session.say(&json!({"type": "presence", "status": "busy", "wakes_by": "waiter"}))?;
+    let busy = json!({"type": "presence", "cwd": "/test/guest", "status": "busy", "wakes_by": "waiter"});
+    session.say(&busy)?;
     session.say(&json!({"type": "named", "name": format!("guest {}", number())}))?;
     session.hear("renamed")?;
     session.say(&json!({"type": "rename", "id": 2, "name": format!("guest {}", number())}))?;
     session.hear("renamed")?;
-
-    let mut waiter = Guest::greet(relay, &kind("waiter"))?;
-    let tag = session.hear("waiter")?["tag"].clone();
-    session.say(&json!({"type": "offer", "to": tag, "batch": 1, "text": "text"}))?;
-    waiter.hear("offer")?;
-    waiter.say(&json!({"type": "holding", "batch": 1}))?;
-    session.hear("holding")?;
-    session.say(&json!({"type": "verdict", "to": tag, "batch": 1, "show": true}))?;
-    waiter.hear("verdict")?;
-    let _newer = Guest::greet(relay, &kind("waiter"))?;
-    waiter.hear("end")?;
-    drop(Guest::greet(relay, &kind("hook"))?);
-    session.hear("hook_gone")?;
 
     let ask = |timeout_ms: u64| {
         let ask_id = relay::protocol::AskId::from_bits(number() << 20 | u64::from(std::process::id()));
@@ -133,18 +114,27 @@ fn companions(relay: &Installed, _over: &AtomicBool) -> Option<()> {
     let withdrawn = ask(60_000);
     session.say(&withdrawn)?;
     session.hear("accepted")?;
-    session.say(&json!({"type": "withdraw", "ask_id": withdrawn["ask_id"]}))?;
+    session.say(&json!({"type": "park", "value": {"asks": [withdrawn["ask_id"]]}}))?;
+    session.say(&json!({"type": "bye"}))?;
+    session.hear("nothing");
+    let mut next = Guest::greet(relay, &facts)?;
+    next.say(&json!({"type": "withdraw", "ask_id": withdrawn["ask_id"]}))?;
     // In every other visit it is lost without a word: its process lives, so it is waited for.
     if number().is_multiple_of(2) {
-        session.say(&json!({"type": "bye"}))?;
-        session.hear("nothing");
+        next.say(&json!({"type": "bye"}))?;
+        next.hear("nothing");
     }
     Some(())
 }
 
+/// What a person's tool says of itself.
+fn control() -> Value {
+    json!({"kind": "control", "key": format!("{:032x}", number())})
+}
+
 /// A person's tool, which watches.
 fn shell(relay: &Installed, over: &AtomicBool) -> Option<()> {
-    let mut tool = Guest::greet(relay, &json!({"kind": "control"}))?;
+    let mut tool = Guest::greet(relay, &control())?;
     while !over.load(Ordering::Relaxed) {
         for (question, answer) in [("watch", "watching"), ("status", "status"), ("peers", "peers")] {
             tool.say(&json!({"type": question, "id": 3}))?;
@@ -169,7 +159,7 @@ fn broken(relay: &Installed, _over: &AtomicBool) -> Option<()> {
 
 /// Says every byte by itself.
 fn piecemeal(relay: &Installed, _over: &AtomicBool) -> Option<()> {
-    let mut guest = Guest::greet(relay, &json!({"kind": "control"}))?;
+    let mut guest = Guest::greet(relay, &control())?;
     for byte in b"{\"type\":\"status\",\"id\":2}\n" {
         guest.write(&[*byte])?;
         sleep(Duration::from_millis(3));
@@ -188,13 +178,13 @@ pub(crate) fn stopped(relay: &Installed) {
 
 /// Asks for much and leaves without waiting for it.
 pub(crate) fn hasty(relay: &Installed) -> Option<()> {
-    let mut guest = Guest::greet(relay, &json!({"kind": "control"}))?;
+    let mut guest = Guest::greet(relay, &control())?;
     guest.write("{\"type\":\"peers\",\"id\":2}\n".repeat(600).as_bytes())
 }
 
 /// Wants more than it reads: a little more, or so much that it is cut.
 pub(crate) fn slow(relay: &Installed, requests: usize) -> Option<()> {
-    let mut guest = Guest::greet(relay, &json!({"kind": "control"}))?;
+    let mut guest = Guest::greet(relay, &control())?;
     guest.0.get_ref().set_write_timeout(Some(PATIENCE * 5)).ok()?;
     guest.write("{\"type\":\"status\",\"id\":2}\n".repeat(requests).as_bytes())?;
     // A reader is too slow that takes nothing for two seconds.
@@ -207,13 +197,6 @@ pub(crate) fn slow(relay: &Installed, requests: usize) -> Option<()> {
 /// Connects and says nothing until it is turned out.
 fn silent(relay: &Installed, over: &AtomicBool) -> Option<()> {
     let mut guest = Guest::connect(relay)?;
-    wait_for_end(&mut guest, over)
-}
-
-/// A waiter without a channel.
-fn orphan(relay: &Installed, over: &AtomicBool) -> Option<()> {
-    let parent = relay::process::descent(std::process::id()).and_then(|own| relay::process::of(own.parent))?;
-    let mut guest = Guest::greet(relay, &json!({"kind": "waiter", "pid": parent.pid, "start": parent.start}))?;
     wait_for_end(&mut guest, over)
 }
 

@@ -14,6 +14,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use relay::fault;
+use relay::protocol::{Answer, Event, Notice, Request};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::chaos_clients::{End, invite};
@@ -30,28 +31,25 @@ const NAMES: [&str; 3] = ["backend", "docs", "web"];
 const QUIET: [&str; 2] = ["due.idle", "leave"];
 
 /// The deadlines of the rules.
-const DUE: [&str; 6] = ["due.settling", "due.hello", "due.ask", "due.gone", "due.orphaned", "due.idle"];
+const DUE: [&str; 5] = ["due.grace", "due.hello", "due.ask", "due.gone", "due.idle"];
 
 /// What happens to a hub beside messages. Congestion is left out, which takes more to bring about than a kill is worth.
 const INPUTS: [&str; 4] = ["connected", "malformed", "disconnected", "process_ended"];
 
-/// Returns every point of the hub: what it does in any case, and what it hears and says, by the kinds of the samples. What
-/// comes with succession alone is met by the tests of succession.
+/// Returns every point of the hub: what it does in any case, and what it receives and sends, kind by kind.
 fn points_of_hub() -> Vec<String> {
-    let (heard, said) =
-        (kinds(include_str!("../samples/v1/client.jsonl")), kinds(include_str!("../samples/v1/hub.jsonl")));
+    let kinds = |tables: [&'static [(&'static str, u32)]; 2]| {
+        tables.into_iter().flatten().map(|(kind, _)| *kind).collect::<BTreeSet<&str>>()
+    };
+    let received = kinds([Request::KINDS, Notice::KINDS]);
+    let sent = kinds([Answer::KINDS, Event::KINDS]);
     let once = fault::HUB.iter().chain(&DUE).map(|point| (*point).to_owned());
-    let heard = heard.into_iter().chain(INPUTS).filter(|kind| !["bequest", "answer"].contains(kind));
-    let said = said.into_iter().filter(|kind| !["bequest", "call"].contains(kind));
-    once.chain(fault::points_of_inputs(heard)).chain(fault::points_of_messages(said)).collect()
-}
-
-fn kinds(samples: &str) -> BTreeSet<&str> {
-    samples.lines().map(|line| fault::kind_of(line.as_bytes())).collect()
+    let inputs = fault::points_of_inputs(received.into_iter().chain(INPUTS));
+    once.chain(inputs).chain(fault::points_of_messages(sent)).collect()
 }
 
 /// The points that take long to come to.
-const SLOW: [&str; 2] = ["due.orphaned", "due.hello"];
+const SLOW: [&str; 1] = ["due.hello"];
 
 /// How many kills one set of sessions lives through.
 const KILLS_A_RECORD: usize = 150;

@@ -66,6 +66,11 @@ fn received_ask_ends_once_whatever_its_reply_was_told() {
 }
 
 #[test]
+fn ended_ask_takes_the_room_of_its_id_and_two_bytes() {
+    assert_eq!((size_of::<AskId>(), size_of::<EndedReceived>()), (8, 2));
+}
+
+#[test]
 fn answered_ask_takes_no_second_answer() {
     let now = Instant::now();
     let (mut received, mut out) = received(now, 1..=1);

@@ -61,9 +61,9 @@ fn ask_refused_by_the_next_hub_is_sent_again_until_it_ends() {
     welcome(&mut ledger, now);
     let ask_id = ask(&mut ledger, now, 1);
     let asked = |ledger: &mut Ledger| {
-        requests(ledger).into_iter().find_map(|(id, request)| match request {
-            Request::Ask(Ask { timeout_ms, bound, .. }) => Some((id, timeout_ms / 1000, bound)),
-            _ => None,
+        requests(ledger).into_iter().find_map(|(id, request)| {
+            let Request::Ask(Ask { timeout_ms, bound, .. }) = request else { return None };
+            Some((id, timeout_ms / 1000, bound))
         })
     };
     reconnect(&mut ledger, now);

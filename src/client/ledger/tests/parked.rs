@@ -357,7 +357,7 @@ impl Story {
             Step::Reply | Step::Fail => {}
             Step::Withdraw => {
                 self.ledger.handle_withdraw(ask_id);
-                if self.outcomes.get(&ask_id).is_none() && self.owed.contains(&ask_id) {
+                if !self.outcomes.contains_key(&ask_id) && self.owed.contains(&ask_id) {
                     *self.outcomes.entry(ask_id).or_default() += 1;
                 }
             }

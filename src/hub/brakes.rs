@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::limits::{
-    CAUSE_ASKS, CAUSE_ASKS_EACH, CAUSE_BROADCASTS, CAUSE_BROADCASTS_EACH, CAUSE_BROADCASTS_TIME, CAUSE_QUIET,
-    CHAIN_MAX, RING_ROUNDS_MAX, RING_ROUNDS_MIN,
+    AT_ONCE, CAUSE_ASKS, CAUSE_ASKS_EACH, CAUSE_BROADCASTS, CAUSE_BROADCASTS_AT_ONCE, CAUSE_BROADCASTS_EACH,
+    CAUSE_BROADCASTS_TIME, CAUSE_QUIET, CHAIN_MAX, RING_ROUNDS_MAX, RING_ROUNDS_MIN,
 };
 use crate::protocol::{AskId, ClientTag};
 
@@ -213,9 +213,13 @@ fn most_asks(n_sessions: usize, age_ms: u64) -> u64 {
 }
 
 fn most_broadcasts(n_sessions: usize, age_ms: u64) -> u64 {
-    CAUSE_BROADCASTS + age_ms * CAUSE_BROADCASTS_EACH * n_sessions as u64 / millis(CAUSE_BROADCASTS_TIME)
+    if age_ms < millis(AT_ONCE) {
+        return CAUSE_BROADCASTS_AT_ONCE;
+    }
+    let each = CAUSE_BROADCASTS_EACH * n_sessions as u64;
+    CAUSE_BROADCASTS.max(each) + age_ms * each / millis(CAUSE_BROADCASTS_TIME)
 }
 
-const fn millis(time: Duration) -> u64 {
-    time.as_secs() * 1000
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

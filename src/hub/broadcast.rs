@@ -24,7 +24,7 @@ pub(super) fn open(
     let (id, asker) = (broadcast.broadcast_id, caller.tag);
     let cause = asks.cause_of(now, asker, true);
     let (mut accepted, mut refused, mut known) = (Vec::new(), Vec::new(), Vec::new());
-    let mut first = None;
+    let mut opened = Vec::new();
     for tag in peers.others(asker) {
         let Some(to) = peers.name(tag).cloned() else { continue };
         let ask_id = AskId::of_broadcast(id, tag);
@@ -44,18 +44,17 @@ pub(super) fn open(
                 reported: None,
                 is_returning: false,
             };
-            let opened = asks.open(now, peers, limits, new, out);
-            first = first.or(opened.is_ok().then_some(ask_id));
-            opened
+            asks.open(now, peers, limits, new, out).inspect(|_| opened.push((tag, ask_id)))
         };
         match state {
             Ok(state) => accepted.push(BroadcastAsk { to, ask_id, tag, state }),
-            Err(error) => refused.push(BroadcastRefusal { to, error: error.error }),
+            Err(error) => {
+                out.count(&error);
+                refused.push(BroadcastRefusal { to, error: error.error });
+            }
         }
     }
-    if let Some(first) = first {
-        asks.record_broadcast(limits, asker, cause, first);
-    }
+    asks.record_broadcast(limits, asker, cause, &opened);
     let accepted = BroadcastAccepted { broadcast_id: id, asks: accepted, refused };
     out.answer(caller, Answer::BroadcastAccepted(accepted));
     for ask_id in known {

@@ -104,12 +104,19 @@ pub const CAUSE_ASKS: u64 = 28;
 /// since: ordinary use, an ask every two seconds from each, makes a little more than half of that.
 pub const CAUSE_ASKS_EACH: u64 = 2;
 
-/// So many broadcasts may follow from one cause at once: with the first one and its first echo, five among twelve sessions
-/// are 55 asks.
-pub const CAUSE_BROADCASTS: u64 = 3;
+/// So many broadcasts may follow from one cause [`AT_ONCE`]: with the first one and its first echo, five among twelve
+/// sessions are 55 asks.
+pub const CAUSE_BROADCASTS_AT_ONCE: u64 = 3;
 
-/// How many more broadcasts for each session may follow from one cause in [`CAUSE_BROADCASTS_TIME`]: twice as many as
-/// ordinary use makes, one from each.
+/// How long a cause lets only [`CAUSE_BROADCASTS_AT_ONCE`] follow.
+pub const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// So many broadcasts may follow from one cause after that, or [`CAUSE_BROADCASTS_EACH`] for each session where that is
+/// more.
+pub const CAUSE_BROADCASTS: u64 = 8;
+
+/// How many broadcasts for each session may follow from one cause, and again in each [`CAUSE_BROADCASTS_TIME`] since: twice
+/// as many as ordinary use makes, one from each.
 pub const CAUSE_BROADCASTS_EACH: u64 = 2;
 
 /// See [`CAUSE_BROADCASTS_EACH`].

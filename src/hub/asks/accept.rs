@@ -44,7 +44,6 @@ impl Asks {
         out: &mut Outbox,
     ) -> Result<AskState, Refused> {
         let course = self.check(now, peers, limits, &new).inspect_err(|refused| {
-            out.count(refused);
             out.watched(|| {
                 let [from, to] = [new.asker, new.asked].map(|tag| peers.sender(tag).to_owned());
                 Some(Watched::AskRefused { from, to, code: refused.error.code })
@@ -67,7 +66,7 @@ impl Asks {
                 number: 0,
             },
         );
-        if limits.loops {
+        if limits.loops && broadcast.is_none() {
             self.brakes.record_received(asked, number, id);
         }
         history::ask(peers, id, asker, asked);
@@ -166,19 +165,22 @@ impl Asks {
         }
     }
 
-    /// Records that a client has broadcast, with one of the broadcast's asks.
+    /// Records that a client has broadcast. For what follows, all its asks are one: the first of them.
     pub(in crate::hub) fn record_broadcast(
         &mut self,
         limits: &Limits,
         asker: ClientTag,
         cause: Option<AskId>,
-        id: AskId,
+        opened: &[(ClientTag, AskId)],
     ) {
-        if limits.loops
-            && let Some(number) = self.open.get(id).map(|ask| ask.number)
-        {
+        let first = opened.first().filter(|_| limits.loops);
+        let number = first.and_then(|(_, id)| self.open.get(*id)).map(|ask| ask.number);
+        if let (Some((_, id)), Some(number)) = (first, number) {
             self.count(cause, |link| &mut link.broadcasts);
-            self.brakes.record_broadcast(asker, number, id);
+            self.brakes.record_broadcast(asker, number, *id);
+            for (asked, _) in opened {
+                self.brakes.record_received(*asked, number, *id);
+            }
         }
     }
 }

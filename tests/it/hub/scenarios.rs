@@ -3,10 +3,10 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
 
 mod asking;
+mod grace;
 mod limits;
 mod naming;
+mod ownership;
+mod parking;
 mod refusals;
-mod settling;
-mod succeeding;
 mod watching;
-mod whose;

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use relay::hub::{CloseReason, ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
+use relay::hub::{CloseReason, ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::{
-    Activity, AskId, AskRequest, AskState, BroadcastId, BroadcastRequest, ClientKind, ClientMessage, Hello, HubMessage,
-    PeerKey, PeerName, Presence, Refusal, ReplyRequest, SessionFacts, VERSIONS, Wake,
+    Activity, Answer, Ask, AskId, AskState, Broadcast, BroadcastId, ClientKey, ClientKind, ClientMessage, ClientTag,
+    Event, Hello, HubMessage, Named, Notice, Park, PeerName, Presence, Progress, Refusal, Rename, Reply, Request,
+    SessionFacts, SessionId, Taken, VERSIONS, Wake, Watch, Withdraw,
 };
 
 /// A hub, its clock, and what its clients have heard.
@@ -20,6 +21,8 @@ pub(crate) struct Stage {
     next_conn: u64,
     heard: BTreeMap<ConnId, Vec<HubMessage>>,
     closed: BTreeMap<ConnId, CloseReason>,
+    /// The sessions whose agents' ends the hub wants to be told of, by the connections that their channels had.
+    pub(crate) awaited: BTreeMap<ConnId, SessionId>,
     pub(crate) has_left: bool,
 }
 
@@ -27,33 +30,42 @@ pub(crate) struct Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Actor {
     pub(crate) conn: ConnId,
-    pub(crate) key: PeerKey,
+    pub(crate) tag: ClientTag,
+    pub(crate) number: u32,
 }
 
 impl Actor {
-    /// A client that a former hub knew and this one does not know yet.
-    pub(crate) const fn away() -> Self {
-        Self { conn: ConnId(u64::MAX), key: PeerKey::from_bytes([0xaa; 16]) }
+    /// A session that a former hub knew and this one does not know yet.
+    pub(crate) fn away() -> Self {
+        let number = 0xaaaa;
+        Self { conn: ConnId(u64::MAX), tag: session_id(number).tag(), number }
     }
 }
 
 impl Stage {
-    /// A hub that has settled long since.
+    /// A hub whose grace period is long over.
     pub(crate) fn new() -> Self {
         Self::with_limits(Limits::default())
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
-        let mut stage = Self::settling(limits, None);
-        stage.pass(SETTLING);
+        let mut stage = Self::in_grace(limits, None);
+        stage.pass(GRACE);
         stage
     }
 
     /// A hub that has just started.
-    pub(crate) fn settling(limits: Limits, idle_timeout: Option<Duration>) -> Self {
+    pub(crate) fn in_grace(limits: Limits, idle_timeout: Option<Duration>) -> Self {
         let now = Instant::now();
-        let hub = Hub::new(now, limits, idle_timeout, Program { version: "0.0.0", pid: 1 });
-        Self { hub, now, next_conn: 0, heard: BTreeMap::new(), closed: BTreeMap::new(), has_left: false }
+        Self {
+            hub: Hub::new(now, limits, idle_timeout, HubInfo { version: "0.0.0", pid: 1 }),
+            now,
+            next_conn: 0,
+            heard: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+            has_left: false,
+        }
     }
 
     pub(crate) fn connect(&mut self) -> ConnId {
@@ -65,30 +77,35 @@ impl Stage {
 
     /// A session comes, in this folder; its welcome is left unheard.
     pub(crate) fn session(&mut self, folder: &str) -> Actor {
-        self.next_session(folder, None)
+        let number = self.next_number();
+        self.hello(number, session(number, folder, None))
     }
 
-    /// A session comes back with its name under a new key, as after a hub's death.
+    /// A session comes back with its name, as after a hub's death.
     pub(crate) fn named(&mut self, folder: &str, name: &str) -> Actor {
-        self.next_session(folder, Some(name))
+        let number = self.next_number();
+        self.hello(number, session(number, folder, Some(name)))
     }
 
-    fn next_session(&mut self, folder: &str, name: Option<&str>) -> Actor {
-        let key = PeerKey::from_bytes([self.next_conn as u8 + 1; 16]);
-        self.hello(key, channel(folder, name))
+    /// A session that was here before comes on a new connection.
+    pub(crate) fn back(&mut self, actor: Actor, folder: &str, name: Option<&str>) -> Actor {
+        self.hello(actor.number, session(actor.number, folder, name))
     }
 
     /// A person's tool comes.
     pub(crate) fn tool(&mut self) -> Actor {
-        let key = PeerKey::from_bytes([self.next_conn as u8 + 1; 16]);
-        self.hello(key, ClientKind::Control {})
+        let number = self.next_number();
+        self.hello(number, tool(number))
     }
 
-    pub(crate) fn hello(&mut self, key: PeerKey, kind: ClientKind) -> Actor {
-        let conn = self.connect();
-        let hello = Hello { id: 1, versions: VERSIONS, key, program: "test 1".to_owned(), kind };
-        self.say(conn, ClientMessage::Hello(Box::new(hello)));
-        Actor { conn, key }
+    fn next_number(&self) -> u32 {
+        self.next_conn as u32 + 1
+    }
+
+    pub(crate) fn hello(&mut self, number: u32, kind: ClientKind) -> Actor {
+        let (conn, tag) = (self.connect(), kind.tag());
+        self.say(conn, hello("test 1", kind));
+        Actor { conn, tag, number }
     }
 
     pub(crate) fn tell(&mut self, input: Input) {
@@ -107,17 +124,26 @@ impl Stage {
 
     pub(crate) fn broadcast(&mut self, asker: Actor, n: u64, question: &str) {
         let (broadcast_id, question) = (BroadcastId::from_bits(n), question.to_owned());
-        let request = BroadcastRequest { id: 70 + n, broadcast_id, question, timeout_ms: 60_000 };
-        self.say(asker.conn, ClientMessage::Broadcast(request));
+        let request = Broadcast { broadcast_id, question, timeout_ms: 60_000 };
+        self.say(asker.conn, ClientMessage::Request(70 + n, Request::Broadcast(request)));
     }
 
     pub(crate) fn reply(&mut self, by: Actor, ask_id: AskId, text: &str) {
         let text = text.to_owned();
-        self.say(by.conn, ClientMessage::Reply(ReplyRequest { id: 50, ask_id, text }));
+        self.say(by.conn, ClientMessage::Request(50, Request::Reply(Reply { ask_id, text })));
     }
 
     pub(crate) fn taken(&mut self, asker: Actor, ask_id: AskId, by: Actor) {
-        self.say(asker.conn, ClientMessage::Taken { ask_id, by: by.key.tag() });
+        self.say(asker.conn, ClientMessage::Notice(Notice::Taken(Taken { ask_id, by: by.tag })));
+    }
+
+    pub(crate) fn bye(&mut self, actor: Actor) {
+        self.say(actor.conn, ClientMessage::Notice(Notice::Bye));
+    }
+
+    /// A connection breaks.
+    pub(crate) fn lose(&mut self, actor: Actor) {
+        self.tell(Input::Disconnected { conn: actor.conn });
     }
 
     /// Lets time pass, and the hub do what is due at its time.
@@ -138,7 +164,7 @@ impl Stage {
             match effect {
                 Effect::Send { conn, message } => self.heard.entry(conn).or_default().push(message),
                 Effect::Close { conn, reason } => assert_eq!(self.closed.insert(conn, reason), None),
-                Effect::Watch { .. } => {}
+                Effect::AwaitAgent { conn, session } => assert_eq!(self.awaited.insert(conn, session), None),
                 Effect::Exit => self.has_left = true,
             }
         }
@@ -149,6 +175,12 @@ impl Stage {
         self.heard.remove(&conn).unwrap_or_default()
     }
 
+    /// Returns the answers among it.
+    pub(crate) fn answers(&mut self, conn: ConnId) -> Vec<Answer> {
+        let answer = |message| if let HubMessage::Answer(_, answer) = message { Some(answer) } else { None };
+        self.messages(conn).into_iter().filter_map(answer).collect()
+    }
+
     /// Returns the same in words.
     pub(crate) fn heard(&mut self, actor: Actor) -> Vec<String> {
         self.messages(actor.conn).iter().map(line).collect()
@@ -157,9 +189,14 @@ impl Stage {
     /// Returns the one refusal that a connection has heard since it was asked last.
     pub(crate) fn refusal(&mut self, conn: ConnId) -> Refusal {
         match self.messages(conn).pop() {
-            Some(HubMessage::Error { error, .. }) => error,
+            Some(HubMessage::Answer(_, Answer::Error(error)) | HubMessage::Event(Event::Error(error))) => error,
             other => panic!("not refused: {other:?}"),
         }
+    }
+
+    /// Returns whether the last ask of a client was accepted.
+    pub(crate) fn is_accepted(&mut self, asker: Actor) -> bool {
+        self.answers(asker.conn).iter().any(|answer| matches!(answer, Answer::Accepted(_)))
     }
 
     pub(crate) fn closed(&self, conn: ConnId) -> Option<CloseReason> {
@@ -176,69 +213,115 @@ pub(crate) fn id(n: u64) -> AskId {
     AskId::from_bits(n)
 }
 
-pub(crate) fn ask(n: u64, to: &str, question: &str, timeout_ms: u64) -> ClientMessage {
-    ClientMessage::Ask(AskRequest {
-        id: 10 + n,
-        ask_id: id(n),
-        to: to.to_owned(),
-        question: question.to_owned(),
-        timeout_ms,
-        bound: None,
-        broadcast_id: None,
-    })
+pub(crate) fn hello(program: &str, kind: ClientKind) -> ClientMessage {
+    let hello = Hello { versions: VERSIONS, program: program.to_owned(), kind };
+    ClientMessage::Request(1, Request::Hello(Box::new(hello)))
 }
 
-/// The same ask as a client says it that had it accepted by a former hub.
+pub(crate) fn ask(n: u64, to: &str, question: &str, timeout_ms: u64) -> ClientMessage {
+    let (to, question) = (to.to_owned(), question.to_owned());
+    let ask = Ask { ask_id: id(n), to, question, timeout_ms, bound: None, broadcast_id: None };
+    ClientMessage::Request(10 + n, Request::Ask(ask))
+}
+
+/// The same ask as a client sends it that had it accepted by a former hub.
 pub(crate) fn ask_again(n: u64, to: Actor, question: &str) -> ClientMessage {
     match ask(n, "whoever", question, 60_000) {
-        ClientMessage::Ask(ask) => ClientMessage::Ask(AskRequest { bound: Some(to.key.tag()), ..ask }),
+        ClientMessage::Request(id, Request::Ask(ask)) => {
+            ClientMessage::Request(id, Request::Ask(Ask { bound: Some(to.tag), ..ask }))
+        }
         other => other,
     }
 }
 
-/// Tells how far an ask has come, and whom the session has it from.
-pub(crate) fn progress(n: u64, state: AskState, asker: Option<Actor>) -> ClientMessage {
-    ClientMessage::Progress { ask_id: id(n), state, asker: asker.map(|asker| asker.key.tag()) }
+/// Tells how far an ask has come.
+pub(crate) fn progress(n: u64, state: AskState) -> ClientMessage {
+    ClientMessage::Notice(Notice::Progress(Progress { ask_id: id(n), state }))
 }
 
-pub(crate) fn channel(folder: &str, name: Option<&str>) -> ClientKind {
-    ClientKind::Channel(SessionFacts {
+pub(crate) fn withdraw(n: u64) -> ClientMessage {
+    ClientMessage::Notice(Notice::Withdraw(Withdraw { ask_id: id(n) }))
+}
+
+pub(crate) fn park(value: serde_json::Value) -> ClientMessage {
+    ClientMessage::Notice(Notice::Park(Park { value }))
+}
+
+pub(crate) fn rename(name: &str) -> ClientMessage {
+    ClientMessage::Request(9, Request::Rename(Rename { name: name.to_owned() }))
+}
+
+pub(crate) fn named(name: &str) -> ClientMessage {
+    ClientMessage::Notice(Notice::Named(Named { name: name.to_owned() }))
+}
+
+pub(crate) fn watch(text: bool) -> ClientMessage {
+    ClientMessage::Request(2, Request::Watch(Watch { text }))
+}
+
+pub(crate) fn peers() -> ClientMessage {
+    ClientMessage::Request(3, Request::Peers)
+}
+
+pub(crate) fn session_id(number: u32) -> SessionId {
+    SessionId { pid: number, start: 1, thread: None }
+}
+
+pub(crate) fn presence(folder: &str, status: Activity, wakes_by: Wake) -> Presence {
+    Presence { cwd: folder.to_owned(), branch: None, status, waiting_for: None, wakes_by }
+}
+
+pub(crate) fn session(number: u32, folder: &str, name: Option<&str>) -> ClientKind {
+    ClientKind::Session(Box::new(SessionFacts {
+        session: session_id(number),
         name: name.map(|name| PeerName::parse(name).unwrap()),
-        cwd: folder.to_owned(),
-        branch: None,
-        pid: 1,
-        start: None,
-        seat: None,
+        agent: "claude-code".to_owned(),
         client: None,
-        presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
-    })
+        presence: presence(folder, Activity::Idle, Wake::Channel),
+    }))
+}
+
+pub(crate) fn tool(number: u32) -> ClientKind {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    ClientKind::Control { key: ClientKey::from_bytes(bytes) }
 }
 
 /// Says a message as a sentence, without what only programs need.
 fn line(message: &HubMessage) -> String {
     match message {
-        HubMessage::Welcome(welcome) => match &welcome.name {
+        HubMessage::Answer(_, answer) => answer_line(answer),
+        HubMessage::Event(Event::Asked(event)) => {
+            format!("{} asks: {} ({} s)", event.from, event.question, event.timeout_ms / 1000)
+        }
+        HubMessage::Event(Event::Reply(event)) => format!("{} answers: {}", event.from, event.text),
+        HubMessage::Event(Event::Failed(event)) => format!("failed: {} after {:?}", event.code, event.state),
+        HubMessage::Event(Event::Closed(_)) => "closed".to_owned(),
+        HubMessage::Event(Event::Renamed(renamed)) => format!("renamed {}", renamed.name),
+        HubMessage::Event(Event::Error(error)) => format!("refused: {}", error.code),
+        HubMessage::Event(other) => format!("{other:?}"),
+    }
+}
+
+fn answer_line(answer: &Answer) -> String {
+    match answer {
+        Answer::Welcome(welcome) => match &welcome.name {
             Some(name) => format!("welcome, {name}"),
             None => "welcome".to_owned(),
         },
-        HubMessage::Peers(answer) => {
+        Answer::Peers(answer) => {
             let names: Vec<&str> = answer.peers.iter().map(|peer| peer.name.as_str()).collect();
             format!("peers: {}", names.join(", "))
         }
-        HubMessage::Status(status) => format!("status: {} peers, {} open asks", status.peers, status.open_asks),
-        HubMessage::Accepted(accepted) => format!("accepted for {}: {:?}", accepted.to, accepted.state),
-        HubMessage::BroadcastAccepted(accepted) => {
+        Answer::Accepted(accepted) => format!("accepted for {}: {:?}", accepted.to, accepted.state),
+        Answer::BroadcastAccepted(accepted) => {
             let mut parts: Vec<String> = accepted.asks.iter().map(|ask| ask.to.to_string()).collect();
             parts.extend(accepted.refused.iter().map(|refused| format!("not {} ({})", refused.to, refused.error.code)));
             format!("broadcast to: {}", parts.join(", "))
         }
-        HubMessage::Replied { to, .. } => format!("{to} has the reply"),
-        HubMessage::Renamed { name, .. } => format!("renamed {name}"),
-        HubMessage::Error { error, .. } => format!("refused: {}", error.code),
-        HubMessage::Ask(event) => format!("{} asks: {} ({} s)", event.from, event.question, event.timeout_ms / 1000),
-        HubMessage::Reply(event) => format!("{} answers: {}", event.from, event.text),
-        HubMessage::Failed(event) => format!("failed: {} after {:?}", event.code, event.state),
-        HubMessage::Closed { .. } => "closed".to_owned(),
+        Answer::Replied(replied) => format!("{} has the reply", replied.to),
+        Answer::Renamed(renamed) => format!("renamed {}", renamed.name),
+        Answer::Error(error) => format!("refused: {}", error.code),
         other => format!("{other:?}"),
     }
 }

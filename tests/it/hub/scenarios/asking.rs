@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use relay::hub::{CloseReason, GONE_WAIT, Input};
-use relay::protocol::{Activity, AskId, AskState, BroadcastId, ClientMessage, Presence, Wake};
+use relay::hub::{CloseReason, Effect, GONE_WAIT, Input};
+use relay::protocol::{Activity, Answer, AskId, AskState, BroadcastId, ClientMessage, Event, HubMessage, Notice, Presence, Wake};
 
-use crate::support::hub::{Actor, Stage, ask, channel, id, progress};
+use crate::support::hub::{Actor, Stage, ask, id, presence, progress, withdraw};
 
 const NONE: [&str; 0] = [];
 
@@ -18,7 +18,7 @@ fn pair() -> (Stage, Actor, Actor) {
 }
 
 #[test]
-fn an_ask_is_answered_and_its_reply_taken() {
+fn ask_is_answered_and_its_reply_taken() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     assert_eq!(stage.heard(web), ["accepted for api: Accepted"]);
@@ -33,7 +33,7 @@ fn an_ask_is_answered_and_its_reply_taken() {
 }
 
 #[test]
-fn a_question_from_the_shell_says_so() {
+fn question_from_the_shell_says_so() {
     let mut stage = Stage::new();
     let (tool, api) = (stage.tool(), stage.session("/w/api"));
     stage.hush();
@@ -42,11 +42,11 @@ fn a_question_from_the_shell_says_so() {
 }
 
 #[test]
-fn how_far_an_ask_came_is_told_when_it_times_out() {
+fn ask_that_times_out_says_how_far_it_came() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
-    stage.say(api.conn, progress(1, AskState::Shown, None));
-    stage.say(api.conn, progress(1, AskState::HandedOver, None));
+    stage.say(api.conn, progress(1, AskState::Shown));
+    stage.say(api.conn, progress(1, AskState::HandedOver));
     stage.hush();
     stage.pass(Duration::from_millis(59_999));
     assert_eq!(stage.heard(web), NONE);
@@ -56,15 +56,16 @@ fn how_far_an_ask_came_is_told_when_it_times_out() {
 }
 
 #[test]
-fn an_ask_to_a_session_that_cannot_be_woken_is_held() {
+fn ask_to_a_session_that_cannot_be_woken_is_held() {
     let (mut stage, web, api) = pair();
-    stage.say(api.conn, ClientMessage::Presence(Presence { status: Activity::Idle, wakes_by: Wake::NextPrompt }));
+    let presence = presence("/w/api", Activity::Idle, Wake::NextPrompt);
+    stage.say(api.conn, ClientMessage::Notice(Notice::Presence(presence)));
     stage.ask(web, 1, "api", "ready?");
     assert_eq!(stage.heard(web), ["accepted for api: Held"]);
 }
 
 #[test]
-fn a_late_reply_is_refused_and_not_delivered() {
+fn late_reply_is_refused_and_not_delivered() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.pass(Duration::from_secs(60));
@@ -75,7 +76,7 @@ fn a_late_reply_is_refused_and_not_delivered() {
 }
 
 #[test]
-fn a_reply_that_nobody_takes_is_refused_in_the_end() {
+fn reply_that_nobody_takes_is_refused_in_the_end() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.pass(Duration::from_secs(59));
@@ -89,7 +90,7 @@ fn a_reply_that_nobody_takes_is_refused_in_the_end() {
 }
 
 #[test]
-fn a_reply_that_was_taken_while_the_hub_did_not_run_is_taken() {
+fn reply_taken_while_the_hub_did_not_run_is_taken() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.reply(api, id(1), "yes");
@@ -103,7 +104,7 @@ fn a_reply_that_was_taken_while_the_hub_did_not_run_is_taken() {
 }
 
 #[test]
-fn nobody_answers_for_another_session() {
+fn reply_for_another_session_is_refused() {
     let (mut stage, web, _api) = pair();
     let (db, tool) = (stage.session("/w/db"), stage.tool());
     stage.ask(web, 1, "api", "ready?");
@@ -117,21 +118,21 @@ fn nobody_answers_for_another_session() {
 }
 
 #[test]
-fn a_session_that_says_bye_is_gone_at_once() {
+fn session_that_says_bye_is_gone_at_once() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.ask(api, 2, "web", "and you?");
     stage.hush();
-    stage.say(api.conn, ClientMessage::Bye {});
+    stage.bye(api);
     assert_eq!(stage.closed(api.conn), Some(CloseReason::Bye));
     assert_eq!(stage.heard(web), ["failed: peer_gone after Accepted", "closed"]);
 }
 
 #[test]
-fn a_lost_session_is_gone_after_a_wait_or_when_its_process_has_ended() {
+fn lost_session_is_gone_after_a_wait_or_its_process_end() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
-    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.lose(api);
     stage.hush();
     stage.pass(GONE_WAIT - Duration::from_millis(1));
     assert_eq!(stage.heard(web), NONE);
@@ -140,44 +141,44 @@ fn a_lost_session_is_gone_after_a_wait_or_when_its_process_has_ended() {
 
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
-    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.lose(api);
     stage.hush();
     stage.tell(Input::ProcessEnded { conn: api.conn });
     assert_eq!(stage.heard(web), ["failed: peer_gone after Accepted"]);
 }
 
 #[test]
-fn a_session_that_comes_back_in_time_is_told_what_it_missed() {
+fn session_that_is_back_in_time_is_told_what_it_missed() {
     let (mut stage, web, api) = pair();
-    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.lose(api);
     stage.ask(web, 1, "api", "ready?");
     stage.pass(GONE_WAIT / 2);
-    let back = stage.hello(api.key, channel("/w/api", Some("api")));
+    let back = stage.back(api, "/w/api", Some("api"));
     assert_eq!(stage.heard(back), ["welcome, api", "web asks: ready? (59 s)"]);
     stage.tell(Input::ProcessEnded { conn: api.conn });
     stage.pass(GONE_WAIT);
-    stage.tell(Input::Disconnected { conn: web.conn });
+    stage.lose(web);
     stage.reply(back, id(1), "yes");
-    let web = stage.hello(web.key, channel("/w/web", Some("web")));
+    let web = stage.back(web, "/w/web", Some("web"));
     assert_eq!(stage.heard(web), ["welcome, web", "api answers: yes"]);
 }
 
 #[test]
-fn a_withdrawn_ask_takes_no_reply() {
+fn withdrawn_ask_takes_no_reply() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.ask(web, 2, "api", "sure?");
     stage.reply(api, id(2), "yes");
     stage.hush();
-    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(1) });
-    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(2) });
+    stage.say(web.conn, withdraw(1));
+    stage.say(web.conn, withdraw(2));
     stage.reply(api, id(1), "yes");
     assert_eq!(stage.heard(api), ["closed", "refused: unknown_ask", "refused: unknown_ask"]);
     assert_eq!(stage.heard(web), NONE);
 }
 
 #[test]
-fn an_ask_said_again_meets_itself() {
+fn ask_sent_again_meets_itself() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.ask(web, 1, "api", "ready?");
@@ -194,7 +195,7 @@ fn an_ask_said_again_meets_itself() {
 }
 
 #[test]
-fn an_ask_said_again_after_its_end_meets_its_end() {
+fn ask_sent_again_after_its_end_meets_its_end() {
     let (mut stage, web, _api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.pass(Duration::from_secs(60));
@@ -204,14 +205,14 @@ fn an_ask_said_again_after_its_end_meets_its_end() {
 }
 
 #[test]
-fn a_reply_said_again_on_another_connection_is_answered_there() {
+fn reply_sent_again_on_another_connection_is_answered_there() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.reply(api, id(1), "yes");
     stage.hush();
     stage.reply(api, id(1), "yes");
     assert_eq!(stage.heard(api), ["refused: unknown_ask"], "it is on its way already");
-    let back = stage.hello(api.key, channel("/w/api", None));
+    let back = stage.back(api, "/w/api", None);
     stage.hush();
     stage.reply(back, id(1), "yes");
     assert_eq!(stage.heard(back), NONE);
@@ -220,7 +221,7 @@ fn a_reply_said_again_on_another_connection_is_answered_there() {
 }
 
 #[test]
-fn a_reply_said_again_is_answered_alike() {
+fn reply_sent_again_is_answered_alike() {
     let (mut stage, web, api) = pair();
     stage.ask(web, 1, "api", "ready?");
     stage.reply(api, id(1), "yes");
@@ -242,7 +243,7 @@ fn a_broadcast_asks_everybody_else_once_under_ids_of_its_own() {
     assert_eq!(stage.heard(api), ["web asks: who is there? (60 s)"]);
     assert_eq!(stage.heard(db), ["web asks: who is there? (60 s)"]);
     assert_eq!(stage.heard(tool), NONE);
-    let of = |actor: Actor| AskId::of_broadcast(BroadcastId::from_bits(1), &actor.key);
+    let of = |actor: Actor| AskId::of_broadcast(BroadcastId::from_bits(1), actor.tag);
     stage.reply(db, of(db), "me");
     stage.reply(api, of(db), "me");
     assert_eq!(stage.heard(web), ["db answers: me"]);
@@ -261,12 +262,54 @@ fn a_broadcast_to_nobody_is_accepted() {
 #[test]
 fn a_second_connection_of_a_client_takes_the_place_of_the_first() {
     let (mut stage, web, api) = pair();
-    let again = stage.hello(api.key, channel("/w/api", Some("api")));
+    let again = stage.back(api, "/w/api", Some("api"));
     assert_eq!(stage.closed(api.conn), Some(CloseReason::Superseded));
     stage.say(web.conn, ask(1, "api", "ready?", 60_000));
     assert_eq!(stage.heard(api), NONE);
     assert_eq!(stage.heard(again), ["welcome, api", "web asks: ready? (60 s)"]);
-    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.lose(api);
     stage.pass(GONE_WAIT * 2);
     assert_eq!(stage.heard(web), ["accepted for api: Accepted"], "nobody is gone");
+}
+
+/// What holds of a session that stands at a dialog.
+fn at_a_dialog() -> ClientMessage {
+    let waiting_for = Some("permission prompt".to_owned());
+    let presence = Presence { waiting_for, ..presence("/w/api/v2", Activity::Waiting, Wake::Channel) };
+    ClientMessage::Notice(Notice::Presence(presence))
+}
+
+#[test]
+fn accepted_says_where_the_session_works_and_what_it_waits_for() {
+    let (mut stage, web, api) = pair();
+    stage.say(api.conn, at_a_dialog());
+    stage.ask(web, 1, "api", "ready?");
+    let Some(Answer::Accepted(accepted)) = stage.answers(web.conn).pop() else { panic!("not accepted") };
+    assert_eq!((accepted.cwd.as_str(), accepted.status), ("/w/api/v2", Activity::Waiting));
+    assert_eq!(accepted.waiting_for.as_deref(), Some("permission prompt"));
+}
+
+#[test]
+fn timeout_says_what_the_session_waits_for_at_that_time() {
+    let (mut stage, web, api) = pair();
+    stage.ask(web, 1, "api", "ready?");
+    stage.ask(web, 2, "api", "ready?");
+    stage.say(api.conn, at_a_dialog());
+    stage.pass(Duration::from_secs(59));
+    stage.say(web.conn, withdraw(2));
+    stage.hush();
+    stage.pass(Duration::from_secs(1));
+    let Some(HubMessage::Event(Event::Failed(failed))) = stage.messages(web.conn).pop() else { panic!("no failure") };
+    assert_eq!(failed.waiting_for.as_deref(), Some("permission prompt"));
+}
+
+#[test]
+fn asked_session_is_written_to_before_the_asker() {
+    let (mut stage, web, api) = pair();
+    stage.hub.handle(stage.now, Input::Received { conn: web.conn, message: ask(1, "api", "ready?", 60_000) });
+    let mut order = Vec::new();
+    while let Some(effect) = stage.hub.poll_effect() {
+        order.extend(if let Effect::Send { conn, .. } = effect { Some(conn) } else { None });
+    }
+    assert_eq!(order, [api.conn, web.conn]);
 }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use relay::hub::{CloseReason, HELLO_WAIT, Limits};
-use relay::protocol::{BODY_MAX_BYTES, ClientMessage, ErrorCode, HubMessage};
+use relay::protocol::{Answer, BODY_MAX_BYTES, ClientMessage, ErrorCode, Request};
 
-use crate::support::hub::{Actor, Stage, ask, id};
+use crate::support::hub::{Actor, Stage, ask, id, peers, tool, withdraw};
 
 /// The most messages that a ring may make: what the interface promises.
 const STORM_MAX: u64 = 60;
 
 fn accepted(stage: &mut Stage, asker: Actor) -> bool {
-    stage.messages(asker.conn).iter().any(|message| matches!(message, HubMessage::Accepted(_)))
+    stage.is_accepted(asker)
 }
 
 /// Lets sessions ask each other in a ring, each as soon as it was asked, and returns how many asks were accepted.
@@ -36,7 +36,7 @@ fn ring(size: usize, pause: Duration, answers: bool) -> u64 {
 }
 
 #[test]
-fn sessions_that_ask_round_and_round_are_stopped() {
+fn ring_of_sessions_is_stopped() {
     for size in [2, 3, 5] {
         for pause in [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)] {
             let made = ring(size, pause, false);
@@ -50,7 +50,7 @@ fn sessions_that_ask_round_and_round_are_stopped() {
 }
 
 #[test]
-fn the_status_counts_programs_and_what_was_refused_for_its_size_alone() {
+fn status_counts_programs_and_texts_refused_for_their_size() {
     let mut stage = Stage::new();
     let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     stage.ask(web, 1, "api", &"x".repeat(BODY_MAX_BYTES + 1));
@@ -58,15 +58,15 @@ fn the_status_counts_programs_and_what_was_refused_for_its_size_alone() {
         stage.ask(web, empty, "api", "");
     }
     stage.hush();
-    stage.say(web.conn, ClientMessage::Status { id: 7 });
-    let status = stage.messages(web.conn).pop();
-    let Some(HubMessage::Status(status)) = status else { panic!("{status:?}") };
+    stage.say(web.conn, ClientMessage::Request(7, Request::Status));
+    let status = stage.answers(web.conn).pop();
+    let Some(Answer::Status(status)) = status else { panic!("{status:?}") };
     assert_eq!(status.refused, [("text_bytes".to_owned(), 1)].into());
     assert_eq!(status.programs, [("test 1".to_owned(), 2)].into());
 }
 
 #[test]
-fn a_storm_is_stopped_in_all_that_began_it_within_the_last_minute() {
+fn storm_is_stopped_in_all_that_began_it_in_the_last_minute() {
     let mut stage = Stage::new();
     let [web, api, db, docs] = ["/w/web", "/w/api", "/w/db", "/w/docs"].map(|folder| stage.session(folder));
     stage.ask(web, 1, "api", "ready?");
@@ -91,7 +91,7 @@ fn a_storm_is_stopped_in_all_that_began_it_within_the_last_minute() {
 }
 
 #[test]
-fn a_storm_that_was_stopped_stays_so_while_another_is() {
+fn storm_that_was_stopped_stays_so_while_another_is() {
     let mut stage = Stage::new();
     let rooms = [["a", "b", "c"], ["d", "e", "f"]].map(|room| room.map(|name| stage.session(&format!("/w/{name}"))));
     stage.hush();
@@ -113,7 +113,7 @@ fn a_storm_that_was_stopped_stays_so_while_another_is() {
 }
 
 #[test]
-fn a_pair_may_ask_in_a_burst_and_then_at_its_pace() {
+fn pair_may_ask_in_a_burst_and_then_at_its_rate() {
     let mut stage = Stage::new();
     let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     stage.hush();
@@ -133,18 +133,18 @@ fn a_pair_may_ask_in_a_burst_and_then_at_its_pace() {
 }
 
 #[test]
-fn the_shell_is_one_party_however_many_tools_it_runs() {
+fn shell_is_one_party_however_many_tools_it_runs() {
     let limits = Limits { connections: 10_000, ..Limits::default() };
     let mut stage = Stage::with_limits(limits);
     let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     let mut n = 0_u64;
     let mut run = |stage: &mut Stage, to: &str| {
         n += 1;
-        let key = [n.to_le_bytes(), [0xee; 8]].concat().try_into().unwrap();
-        let tool = stage.hello(relay::protocol::PeerKey::from_bytes(key), relay::protocol::ClientKind::Control {});
+        let number = 1_000_000 + n as u32;
+        let tool = stage.hello(number, tool(number));
         stage.ask(tool, n, to, "ready?");
         let is_accepted = accepted(stage, tool);
-        stage.say(tool.conn, ClientMessage::Bye {});
+        stage.bye(tool);
         is_accepted
     };
     // Many jobs at once, as a matrix of CI or a hook for each file makes them; then a steady trickle for an hour.
@@ -184,8 +184,8 @@ fn ordinary_use_meets_no_limit() {
             }
             if second % 10 == own as u64 {
                 stage.broadcast(*asker, second, "what are you doing?");
-                let refused = stage.messages(asker.conn).into_iter().find_map(|message| match message {
-                    HubMessage::BroadcastAccepted(accepted) => Some(accepted.refused),
+                let refused = stage.answers(asker.conn).into_iter().find_map(|answer| match answer {
+                    Answer::BroadcastAccepted(accepted) => Some(accepted.refused),
                     _ => None,
                 });
                 assert_eq!(refused.map(|refused| refused.len()), Some(0), "second {second}, session {own}");
@@ -197,10 +197,10 @@ fn ordinary_use_meets_no_limit() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed() {
+fn connection_that_says_nothing_is_closed() {
     let mut stage = Stage::new();
     let conn = stage.connect();
-    stage.say(conn, ClientMessage::Peers { id: 1 });
+    stage.say(conn, peers());
     stage.pass(HELLO_WAIT - Duration::from_millis(1));
     assert_eq!(stage.closed(conn), None);
     stage.pass(Duration::from_millis(1));
@@ -208,30 +208,30 @@ fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[test]
-fn a_hub_leaves_when_nobody_has_been_there_for_its_idle_timeout() {
+fn hub_leaves_when_nobody_was_there_for_its_idle_timeout() {
     let idle = Duration::from_secs(300);
-    let mut stage = Stage::settling(Limits::default(), Some(idle));
+    let mut stage = Stage::in_grace(Limits::default(), Some(idle));
     stage.pass(idle - Duration::from_secs(1));
     let web = stage.session("/w/web");
     stage.pass(idle * 3);
     assert!(!stage.has_left, "somebody is there");
-    stage.say(web.conn, ClientMessage::Bye {});
+    stage.bye(web);
     stage.pass(idle - Duration::from_millis(1));
     assert!(!stage.has_left);
     stage.pass(Duration::from_millis(1));
     assert!(stage.has_left);
 
-    let mut unused = Stage::settling(Limits::default(), Some(idle));
+    let mut unused = Stage::in_grace(Limits::default(), Some(idle));
     unused.pass(idle);
     assert!(unused.has_left, "a hub that nobody ever greets leaves as well");
-    let mut foreground = Stage::settling(Limits::default(), None);
+    let mut foreground = Stage::in_grace(Limits::default(), None);
     foreground.pass(idle * 100);
     assert!(!foreground.has_left);
 }
 
 #[test]
-fn what_sleeps_long_wakes_once() {
-    let mut stage = Stage::settling(Limits::default(), Some(Duration::from_secs(10)));
+fn hub_that_slept_long_wakes_once() {
+    let mut stage = Stage::in_grace(Limits::default(), Some(Duration::from_secs(10)));
     let (web, _api) = (stage.session("/w/web"), stage.session("/w/api"));
     for n in 0..20 {
         stage.say(web.conn, ask(n, "api", "ready?", 100 + n));
@@ -259,27 +259,26 @@ fn fill(stage: &mut Stage, asker: Actor, first: u64, to: &str) -> u64 {
 }
 
 #[test]
-fn whoever_takes_all_the_room_that_is_to_be_had_leaves_room_for_others() {
+fn greedy_sessions_leave_room_for_others() {
     let mut stage = with_room(16_000);
     let (web, api, db) = (stage.session("/w/web"), stage.session("/w/api"), stage.session("/w/db"));
     let _mute = stage.session("/w/mute");
     stage.hush();
     let made = [web, api, db].map(|asker| fill(&mut stage, asker, asker.conn.0 * 1000, "mute"));
-    assert_eq!(made, [80, 40, 20]);
-    // Whoever holds nothing may have more than one that holds much.
+    assert_eq!(made, [40, 40, 40], "a quarter for each");
     let late = stage.session("/w/late");
     stage.hush();
     stage.ask(late, 9000, "web", &"x".repeat(1500));
     assert!(accepted(&mut stage, late));
     // What was taken is given back.
     for n in 0..made[0] {
-        stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(web.conn.0 * 1000 + n) });
+        stage.say(web.conn, withdraw(web.conn.0 * 1000 + n));
     }
-    assert!(fill(&mut stage, db, 5000, "mute") > 20);
+    assert_eq!(fill(&mut stage, web, 5000, "mute"), 40);
 }
 
 #[test]
-fn questions_take_no_room_of_replies_and_an_asker_that_takes_none_no_room_of_others() {
+fn questions_take_no_room_of_replies_nor_idle_askers_of_others() {
     let mut stage = with_room(16_000);
     let (hog, web, api) = (stage.session("/w/hog"), stage.session("/w/web"), stage.session("/w/api"));
     let text = "x".repeat(100);
@@ -293,7 +292,7 @@ fn questions_take_no_room_of_replies_and_an_asker_that_takes_none_no_room_of_oth
         stage.reply(api, id(*n), &text);
         !stage.messages(api.conn).is_empty()
     });
-    assert_eq!(refused, Some(80), "the asker takes nothing: half of the room");
+    assert_eq!(refused, Some(40), "the asker takes nothing: its share");
     for n in 1000..1100 {
         stage.reply(api, id(n), &text);
         stage.taken(web, id(n), api);
@@ -311,5 +310,5 @@ fn open_asks_have_a_bound_in_all() {
         assert!(accepted(&mut stage, sessions[n as usize / 2]), "ask {n}");
     }
     stage.ask(sessions[33], 99, "s0", "ready?");
-    insta::assert_snapshot!(stage.refusal(sessions[33].conn).message, @"64 asks are open in all and the limit is 64");
+    insta::assert_snapshot!(stage.refusal(sessions[33].conn).message, @"64 asks are open in all; the limit is 64");
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use relay::hub::{CloseReason, GONE_WAIT, Input, Limits};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    AskState, BODY_MAX_BYTES, ClientKind, ClientMessage, ErrorCode, Hello, PeerKey, Refusal, ReplyRequest, VersionRange,
+    AskState, BODY_MAX_BYTES, ClientMessage, ErrorCode, Hello, Refusal, Request, VersionRange,
 };
 
-use crate::support::hub::{Stage, ask, ask_again, channel, id, progress};
+use crate::support::hub::{Stage, ask, ask_again, hello, id, progress, rename, tool, withdraw};
 
 fn words(refusals: &[Refusal]) -> String {
     refusals
@@ -29,10 +29,10 @@ fn refusals(stage: &mut Stage, messages: Vec<ClientMessage>) -> String {
 }
 
 #[test]
-fn what_cannot_be_asked() {
+fn refused_asks() {
     let mut stage = Stage::new();
     let gone = stage.session("/w/old");
-    stage.say(gone.conn, ClientMessage::Bye {});
+    stage.bye(gone);
     let _api = stage.session("/w/api");
     let long = "x".repeat(BODY_MAX_BYTES + 1);
     let messages = vec![
@@ -47,32 +47,32 @@ fn what_cannot_be_asked() {
         ask(1, "api", "ready?", 0),
         ask(1, "api", "ready?", 90_000_000),
     ];
-    insta::assert_snapshot!(refusals(&mut stage, messages), @"
-    peer_not_found: no peer is named backend
-      next: list the peers (relay_peers, or relayctl peers) and use one of their names
-    peer_not_found: the address is empty: it needs at least one letter or digit
-      next: list the peers (relay_peers, or relayctl peers) and use one of their names
+    insta::assert_snapshot!(refusals(&mut stage, messages), @r#"
+    peer_not_found: no session is named backend
+      next: list the sessions (relay_peers, or relayctl peers) and use one of their names
+    peer_not_found: no session works in a folder named exactly "?!"
+      next: list the sessions (relay_peers, or relayctl peers) and use one of their names
     peer_not_found: a question from the shell is answered with its ask_id; the shell itself cannot be asked
-      next: ask a peer by its name, or everybody by a broadcast
-    peer_not_found: everyone names no peer; everybody is asked by a broadcast
-      next: ask a peer by its name, or everybody by a broadcast
+      next: ask a session by its name, or all of them by a broadcast
+    peer_not_found: everyone names no session; a broadcast asks every session
+      next: ask a session by its name, or all of them by a broadcast
     bad_args: web is this session itself
-      next: list the peers (relay_peers, or relayctl peers) and use one of their names
+      next: list the sessions (relay_peers, or relayctl peers) and use one of their names
     peer_gone: the session whoever has ended
       next: ask again when it is back
     bad_args: the text is empty
-      next: say what is to be asked or answered
-    too_large: the text has 65537 bytes and the limit is 65536
+      next: write the question or the reply
+    too_large: the text has 65537 bytes; the limit is 65536
       next: put it into a file and send the file's path: all sessions are on one machine
     bad_args: a timeout of 0 s is out of bounds: 1 to 86400 s
       next: give a timeout within these bounds
     bad_args: a timeout of 90000 s is out of bounds: 1 to 86400 s
       next: give a timeout within these bounds
-    ");
+    "#);
 }
 
 #[test]
-fn an_address_that_is_too_long_is_said_to_be() {
+fn address_that_is_too_long_is_named() {
     let mut stage = Stage::new();
     let web = stage.session("/w/web");
     for (bytes, code) in [(1024, ErrorCode::PeerNotFound), (1025, ErrorCode::BadArgs)] {
@@ -83,7 +83,7 @@ fn an_address_that_is_too_long_is_said_to_be() {
 }
 
 #[test]
-fn what_cannot_be_answered() {
+fn refused_replies() {
     let mut stage = Stage::new();
     let db = stage.session("/w/db");
     let web = stage.session("/w/web");
@@ -92,13 +92,13 @@ fn what_cannot_be_answered() {
         stage.ask(web, n, "api", "ready?");
     }
     stage.say(web.conn, ask(5, "api", "ready?", 3000));
-    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(1) });
+    stage.say(web.conn, withdraw(1));
     stage.ask(db, 6, "api", "ready?");
-    stage.say(db.conn, ClientMessage::Bye {});
+    stage.bye(db);
     stage.pass(Duration::from_secs(4));
-    stage.tell(Input::Disconnected { conn: api.conn });
+    stage.lose(api);
     stage.pass(GONE_WAIT * 2);
-    let api = stage.hello(api.key, channel("/w/api", None));
+    let api = stage.back(api, "/w/api", None);
     let mut all = Vec::new();
     for n in [99, 1, 2, 5, 6] {
         stage.hush();
@@ -115,70 +115,61 @@ fn what_cannot_be_answered() {
     stage.reply(tool, id(2), "yes");
     all.push(stage.refusal(tool.conn));
     insta::assert_snapshot!(words(&all), @"
-    unknown_ask: no open ask 0000-0000-0033 waits for an answer of this session
+    unknown_ask: no open ask 0000-0000-0033 waits for a reply of this session
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0001 was withdrawn by its asker, 8 s ago; nothing of it can be delivered any more
+    unknown_ask: the ask 0000-0000-0001 was withdrawn by its asker, 8 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0002 ended when its session was gone, 2 s ago; nothing of it can be delivered any more
+    unknown_ask: the ask 0000-0000-0002 ended when its session was gone, 2 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0005 timed out, 5 s ago; nothing of it can be delivered any more
+    unknown_ask: the ask 0000-0000-0005 timed out, 5 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0006 was withdrawn by its asker, 8 s ago; nothing of it can be delivered any more
+    unknown_ask: the ask 0000-0000-0006 was withdrawn by its asker, 8 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
     bad_args: the ask_id 0000-0000-0002 names an ask of another client
       next: make a new random id
-    unknown_ask: an answer of this session to the ask 0000-0000-0007 is on its way already
-      next: wait for the end of that one; to say more, ask that session a question of your own
-    not_registered: only a session can reply, and this connection said hello as something else
-      next: say hello with kind channel on a connection of its own
+    unknown_ask: a reply of this session to the ask 0000-0000-0007 is on its way already
+      next: wait for its result; to add something, ask that session a question of your own
+    not_registered: only a session can reply, and this connection has the kind control
+      next: send hello with the kind session on a connection of its own
     ");
 }
 
 #[test]
-fn what_cannot_be_a_name() {
+fn refused_names() {
     let mut stage = Stage::new();
     let _api = stage.session("/w/api");
-    let rename = |name: &str| ClientMessage::Rename { id: 2, name: name.to_owned() };
     let mut text = refusals(&mut stage, vec![rename("API"), rename("You"), rename("...")]);
     let tool = stage.tool();
     stage.say(tool.conn, rename("me"));
     text += &words(&[stage.refusal(tool.conn)]);
-    insta::assert_snapshot!(text, @r"
-    name_taken: another peer is named api; this session is still web
+    insta::assert_snapshot!(text, @"
+    name_taken: another session is named api; this session is still web
       next: choose another name
     bad_args: these names are reserved: shell, all, everyone, hub, you
       next: choose another name
     bad_args: a name needs at least one letter or digit
       next: choose a name such as backend-api
-    not_registered: only a session can have a name, and this connection said hello as something else
-      next: say hello with kind channel on a connection of its own
+    not_registered: only a session can have a name, and this connection has the kind control
+      next: send hello with the kind session on a connection of its own
     ");
 }
 
 #[test]
-fn what_is_no_conversation() {
+fn refused_frames_and_hellos() {
     let mut stage = Stage::new();
     let mut all = Vec::new();
     let conn = stage.connect();
-    stage.say(conn, progress(1, AskState::Shown, None));
+    stage.say(conn, progress(1, AskState::Shown));
     all.push(stage.refusal(conn));
     for (program, min, max) in [("relay-channel 9", 0, 0), ("relayctl 9", 0, 0), ("relay-channel 9", 3, 4)] {
         let conn = stage.connect();
-        let (versions, key) = (VersionRange { min, max }, PeerKey::from_bytes([9; 16]));
-        let hello = Hello { id: 1, versions, key, program: program.to_owned(), kind: ClientKind::Control {} };
-        stage.say(conn, ClientMessage::Hello(Box::new(hello)));
+        let hello = Hello { versions: VersionRange { min, max }, program: program.to_owned(), kind: tool(9) };
+        stage.say(conn, ClientMessage::Request(1, Request::Hello(Box::new(hello))));
         all.push(stage.refusal(conn));
         assert_eq!(stage.closed(conn), Some(CloseReason::ProtocolMismatch));
     }
     let web = stage.session("/w/web");
-    let hello = Hello {
-        id: 2,
-        versions: VersionRange { min: 1, max: 1 },
-        key: web.key,
-        program: "again".to_owned(),
-        kind: ClientKind::Control {},
-    };
-    stage.say(web.conn, ClientMessage::Hello(Box::new(hello)));
+    stage.say(web.conn, hello("again", tool(9)));
     all.push(stage.refusal(web.conn));
     let unknown = FrameError::NotAMessage { id: Some(3), reason: "unknown variant `dance`".to_owned() };
     for error in [unknown, FrameError::TooLong { limit: 524_288 }] {
@@ -188,15 +179,15 @@ fn what_is_no_conversation() {
     assert_eq!(stage.closed(web.conn), Some(CloseReason::Malformed));
     insta::assert_snapshot!(words(&all), @"
     not_registered: progress needs a hello first
-      next: say hello, then ask again
-    protocol_mismatch: relay-channel 9 speaks protocol 0 to 0, this hub 1 to 2: relay-channel 9 is too old
+      next: send hello, then try again
+    protocol_mismatch: relay-channel 9 speaks protocol 0 to 0, this hub 1 to 1: relay-channel 9 is too old
       next: install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)
-    protocol_mismatch: relayctl 9 speaks protocol 0 to 0, this hub 1 to 2: relayctl 9 is too old
+    protocol_mismatch: relayctl 9 speaks protocol 0 to 0, this hub 1 to 1: relayctl 9 is too old
       next: install the newer claude-relay, then try again
-    protocol_mismatch: relay-channel 9 speaks protocol 3 to 4, this hub 1 to 2: relay-hub is too old
+    protocol_mismatch: relay-channel 9 speaks protocol 3 to 4, this hub 1 to 1: relay-hub is too old
       next: install the newer claude-relay, then run: relayctl doctor --fix
-    already_registered: this connection has said hello before
-      next: go on without, or open another connection
+    already_registered: this connection has sent hello before
+      next: continue without, or open another connection
     bad_msg: not a message of this protocol: unknown variant `dance`
       next: send one JSON object a line, as the protocol's documentation says
     too_large: a frame is longer than 524288 bytes
@@ -231,7 +222,7 @@ fn what_is_too_fast_or_in_a_ring() -> Vec<Refusal> {
 }
 
 #[test]
-fn what_is_over_a_limit() {
+fn refusals_by_limits() {
     let mut all = Vec::new();
     let limits = Limits { open_asks: 2, held_bytes: 100, connections: 3, ..Limits::default() };
 
@@ -260,12 +251,11 @@ fn what_is_over_a_limit() {
     stage.ask(db, 5, "api", &"x".repeat(60));
     all.push(stage.refusal(db.conn));
     for ask_id in [id(1), id(2)] {
-        let text = "x".repeat(60);
-        stage.say(api.conn, ClientMessage::Reply(ReplyRequest { id: 5, ask_id, text }));
+        stage.reply(api, ask_id, &"x".repeat(60));
     }
     all.push(stage.refusal(api.conn));
 
-    let mut stage = Stage::settling(limits, None);
+    let mut stage = Stage::in_grace(limits, None);
     let web = stage.session("/w/web");
     for n in 1..=3 {
         stage.ask(web, n, "api", &"x".repeat(60));
@@ -274,25 +264,25 @@ fn what_is_over_a_limit() {
 
     all.extend(what_is_too_fast_or_in_a_ring());
     insta::assert_snapshot!(words(&all), @"
-    rate_limited: this session waits for 2 answers and the limit is 2
-      next: wait until some of them have ended
-    peer_busy: 2 asks wait for api and the limit is 2
+    rate_limited: this session waits for 2 replies; the limit is 2
+      next: wait until some of its asks have ended
+    peer_busy: 2 asks wait for api; the limit is 2
       next: ask again when it has answered some of them
-    rate_limited: the hub has 3 connections and the limit is 3
+    rate_limited: the hub has 3 connections; the limit is 3
       next: close sessions that are not needed, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment
-    rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions of this session, for which there may be as many as are left, 38 of 100
-      next: wait until some of them were taken, or send the path of a file
-    rate_limited: 60 bytes do not fit: the hub holds 62 bytes of questions and the limit is 100
-      next: wait until some of them were taken, or send the path of a file
-    rate_limited: 60 bytes do not fit: the hub holds 60 bytes of replies for the session that asked, for which there may be as many as are left, 40 of 100
+    rate_limited: 60 bytes do not fit: this session already has 2 bytes of unread questions; its share is 25 of 100
+      next: wait until some of them were read, or send the path of a file
+    rate_limited: 60 bytes do not fit: this session already has 0 bytes of unread questions; its share is 25 of 100
+      next: wait until some of them were read, or send the path of a file
+    rate_limited: 60 bytes do not fit: the session that asked already has 0 bytes of unread replies; its share is 25 of 100
       next: wait a moment and reply again, or send the path of a file
-    rate_limited: 575 bytes do not fit: the hub holds 0 bytes of questions and the limit is 100
-      next: wait until some of them were taken, or send the path of a file
+    rate_limited: 575 bytes do not fit: this session already has 0 bytes of unread questions; its share is 25 of 100
+      next: wait until some of them were read, or send the path of a file
     rate_limited: too many asks between these two sessions: the limit is 40 at once, then one every 400 ms
       next: wait 1 s, and put several questions into one
     rate_limited: too many asks from the shell to this session: the limit is 256 at once, then one every 100 ms
       next: wait 1 s, and put several questions into one
-    loop_detected: these sessions keep asking each other, one question making the next, and api is asked again and again
+    loop_detected: these sessions keep asking each other: each question leads to the next, and api is asked again
       next: stop asking for a minute; answer what is open with what is known, or tell your user
     ");
 }

@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use relay::hub::limits::BROADCASTS_WAITING_MAX;
-use relay::hub::{Input, Limits, SETTLING};
-use relay::protocol::{AskState, ClientMessage, HubMessage};
+use relay::hub::{Input, Limits, GRACE};
+use relay::protocol::{Answer, AskState};
 
-use crate::support::hub::{Actor, Stage, ask, ask_again, channel, id, progress};
+use crate::support::hub::{Actor, Stage, ask, ask_again, id, progress, withdraw};
 
 const NONE: [&str; 0] = [];
 
 fn start() -> (Stage, Actor) {
-    let mut stage = Stage::settling(Limits::default(), None);
+    let mut stage = Stage::in_grace(Limits::default(), None);
     let web = stage.named("/w/web", "web");
     stage.hush();
     (stage, web)
 }
 
 #[test]
-fn an_ask_to_an_unknown_name_is_delivered_the_moment_its_peer_comes() {
+fn ask_to_an_unknown_name_is_delivered_when_its_session_comes() {
     let (mut stage, web) = start();
     stage.ask(web, 1, "API", "ready?");
-    stage.pass(SETTLING / 2);
+    stage.pass(GRACE / 2);
     assert_eq!(stage.heard(web), NONE);
     let api = stage.session("/w/api");
     assert_eq!(stage.heard(web), ["accepted for api: Accepted"]);
@@ -29,39 +29,39 @@ fn an_ask_to_an_unknown_name_is_delivered_the_moment_its_peer_comes() {
 }
 
 #[test]
-fn an_ask_to_a_name_that_never_comes_is_refused_at_the_end() {
+fn ask_to_a_name_that_never_comes_is_refused_at_the_end() {
     let (mut stage, web) = start();
     stage.ask(web, 1, "api", "ready?");
-    stage.pass(SETTLING - Duration::from_millis(1));
+    stage.pass(GRACE - Duration::from_millis(1));
     assert_eq!(stage.heard(web), NONE);
-    assert!(stage.hub.is_settling());
+    assert!(stage.hub.is_in_grace());
     stage.pass(Duration::from_millis(1));
     assert_eq!(stage.heard(web), ["refused: peer_not_found"]);
-    assert!(!stage.hub.is_settling());
+    assert!(!stage.hub.is_in_grace());
 }
 
 #[test]
-fn an_address_that_can_be_nobodys_is_refused_at_once() {
+fn address_that_can_be_nobodys_is_refused_at_once() {
     let (mut stage, web) = start();
     stage.ask(web, 1, "everyone", "ready?");
-    stage.ask(web, 2, "?", "ready?");
+    stage.ask(web, 2, "--", "ready?");
     assert_eq!(stage.heard(web), ["refused: peer_not_found", "refused: peer_not_found"]);
 }
 
 #[test]
-fn a_broadcast_waits_for_those_who_come_back() {
+fn broadcast_waits_for_those_who_come_back() {
     let (mut stage, web) = start();
     stage.broadcast(web, 1, "who is there?");
-    stage.pass(SETTLING / 2);
+    stage.pass(GRACE / 2);
     let api = stage.session("/w/api");
     assert_eq!(stage.heard(web), NONE);
-    stage.pass(SETTLING / 2);
+    stage.pass(GRACE / 2);
     assert_eq!(stage.heard(web), ["broadcast to: api"]);
     assert_eq!(stage.heard(api), ["welcome, api", "web asks: who is there? (60 s)"]);
 }
 
 #[test]
-fn a_name_that_is_brought_back_wins_over_a_newcomers() {
+fn name_that_is_brought_back_wins_over_a_newcomers() {
     let (mut stage, _web) = start();
     let newcomer = stage.session("/x/api");
     assert_eq!(stage.heard(newcomer), ["welcome, api"]);
@@ -73,7 +73,7 @@ fn a_name_that_is_brought_back_wins_over_a_newcomers() {
 }
 
 #[test]
-fn after_the_settling_nobody_loses_a_name() {
+fn name_is_safe_after_the_grace_period() {
     let mut stage = Stage::new();
     let newcomer = stage.session("/x/api");
     let late = stage.named("/w/api", "api");
@@ -82,11 +82,11 @@ fn after_the_settling_nobody_loses_a_name() {
 }
 
 #[test]
-fn an_ask_that_its_session_has_already_is_not_sent_again() {
+fn ask_that_its_session_has_reported_is_not_sent_again() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");
     stage.hush();
-    stage.say(api.conn, progress(1, AskState::Shown, None));
+    stage.say(api.conn, progress(1, AskState::Shown));
     stage.say(web.conn, ask_again(1, api, "ready?"));
     assert_eq!(stage.heard(web), ["accepted for api: Shown"]);
     assert_eq!(stage.heard(api), NONE);
@@ -95,53 +95,53 @@ fn an_ask_that_its_session_has_already_is_not_sent_again() {
 }
 
 #[test]
-fn asks_that_are_said_again_in_a_row_make_no_loop() {
-    let mut stage = Stage::settling(Limits::default(), None);
+fn asks_sent_again_in_a_row_make_no_loop() {
+    let mut stage = Stage::in_grace(Limits::default(), None);
     let sessions: Vec<Actor> = (0..10).map(|n| stage.named(&format!("/w/s{n}"), &format!("s{n}"))).collect();
     for n in 0..60 {
         stage.say(sessions[n % 10].conn, ask_again(n as u64, sessions[(n + 1) % 10], "ready?"));
     }
-    stage.pass(SETTLING);
+    stage.pass(GRACE);
     stage.hush();
     stage.say(sessions[0].conn, ask(100, "s1", "and now?", 60_000));
     assert_eq!(stage.heard(sessions[0]), ["accepted for s1: Accepted"]);
 }
 
 #[test]
-fn an_ask_that_nobody_asks_any_more_is_closed_at_the_end() {
+fn reported_ask_that_nobody_asks_is_closed_at_the_end() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");
     stage.hush();
-    stage.say(api.conn, progress(1, AskState::Shown, None));
-    stage.say(web.conn, progress(1, AskState::Held, None));
-    stage.pass(SETTLING);
+    stage.say(api.conn, progress(1, AskState::Shown));
+    stage.say(web.conn, progress(1, AskState::Held));
+    stage.pass(GRACE);
     assert_eq!(stage.heard(api), ["closed"]);
     assert_eq!(stage.heard(web), ["closed"]);
 }
 
 #[test]
-fn an_accepted_ask_goes_to_its_session_whatever_that_is_called_now() {
+fn accepted_ask_goes_to_its_session_whatever_its_name() {
     let (mut stage, web) = start();
     let api = Actor::away();
     stage.say(web.conn, ask_again(1, api, "ready?"));
     let impostor = stage.session("/w/whoever");
-    let back = stage.hello(api.key, channel("/w/api", Some("backend")));
+    let back = stage.back(api, "/w/api", Some("backend"));
     assert_eq!(stage.heard(impostor), ["welcome, whoever"]);
     assert_eq!(stage.heard(back), ["welcome, backend", "web asks: ready? (60 s)"]);
     assert_eq!(stage.heard(web), ["accepted for backend: Accepted"]);
 }
 
 #[test]
-fn an_accepted_ask_whose_session_does_not_come_back_is_gone() {
+fn accepted_ask_whose_session_does_not_return_is_gone() {
     let (mut stage, web) = start();
     let api = Actor::away();
     stage.say(web.conn, ask_again(1, api, "ready?"));
-    stage.pass(SETTLING);
+    stage.pass(GRACE);
     assert_eq!(stage.heard(web), ["refused: peer_gone"]);
 }
 
 #[test]
-fn a_reply_waits_until_its_ask_is_known_again() {
+fn reply_waits_until_its_ask_is_known_again() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");
     stage.hush();
@@ -152,36 +152,36 @@ fn a_reply_waits_until_its_ask_is_known_again() {
 }
 
 #[test]
-fn a_reply_finds_its_ask_though_the_asker_was_lost_again_after_it_had_said_it() {
+fn reply_finds_its_ask_though_the_asker_was_lost_again() {
     let (mut stage, web) = start();
     let api = Actor::away();
     stage.say(web.conn, ask_again(1, api, "ready?"));
-    stage.pass(SETTLING / 2);
-    stage.tell(Input::Disconnected { conn: web.conn });
-    let api = stage.hello(api.key, channel("/w/api", Some("api")));
-    stage.say(api.conn, progress(1, AskState::Shown, Some(web)));
+    stage.pass(GRACE / 2);
+    stage.lose(web);
+    let api = stage.back(api, "/w/api", Some("api"));
+    stage.say(api.conn, progress(1, AskState::Shown));
     stage.reply(api, id(1), "yes");
     stage.hush();
-    stage.pass(SETTLING / 2);
-    assert!(!stage.hub.is_settling());
+    stage.pass(GRACE / 2);
+    assert!(!stage.hub.is_in_grace());
     assert_eq!(stage.heard(api), NONE, "it waits for the asker, who is waited for");
-    let web = stage.hello(web.key, channel("/w/web", Some("web")));
+    let web = stage.back(web, "/w/web", Some("web"));
     assert_eq!(stage.heard(web), ["welcome, web", "api answers: yes"]);
     stage.taken(web, id(1), api);
     assert_eq!(stage.heard(api), ["web has the reply"]);
 }
 
 #[test]
-fn what_a_lost_asker_had_not_been_answered_yet_is_its_own_to_say_again() {
+fn new_ask_of_a_lost_asker_is_its_own_to_send_again() {
     let (mut stage, web) = start();
     stage.ask(web, 1, "api", "ready?");
-    stage.tell(Input::Disconnected { conn: web.conn });
+    stage.lose(web);
     let api = stage.session("/w/api");
     assert_eq!(stage.heard(api), ["welcome, api"]);
 }
 
 #[test]
-fn a_reply_that_was_taken_from_a_former_hub_is_told_as_taken() {
+fn reply_that_was_taken_from_a_former_hub_is_told_as_taken() {
     let (mut stage, web) = start();
     let api = stage.named("/w/api", "api");
     stage.hush();
@@ -189,27 +189,27 @@ fn a_reply_that_was_taken_from_a_former_hub_is_told_as_taken() {
     stage.taken(web, id(1), api);
     stage.reply(api, id(2), "yes");
     assert_eq!(stage.heard(api), ["web has the reply"]);
-    stage.pass(SETTLING);
+    stage.pass(GRACE);
     assert_eq!(stage.heard(api), ["refused: unknown_ask"], "nobody knows the other");
     assert_eq!(stage.heard(web), NONE);
 }
 
 #[test]
-fn a_waiting_ask_is_withdrawn_by_its_asker_only() {
+fn waiting_ask_is_withdrawn_by_its_asker_only() {
     let (mut stage, web) = start();
     let db = stage.session("/w/db");
     stage.hush();
     stage.ask(web, 1, "api", "ready?");
-    stage.say(db.conn, ClientMessage::Withdraw { ask_id: id(1) });
+    stage.say(db.conn, withdraw(1));
     assert_eq!(stage.heard(web), NONE);
-    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(1) });
+    stage.say(web.conn, withdraw(1));
     assert_eq!(stage.heard(web), ["refused: unknown_ask"], "a request has one answer");
     let api = stage.session("/w/api");
     assert_eq!(stage.heard(api), ["welcome, api"]);
 }
 
 #[test]
-fn the_time_that_an_ask_waits_is_its_own() {
+fn waiting_ask_loses_the_time_that_it_waits() {
     let (mut stage, web) = start();
     stage.say(web.conn, ask(1, "api", "ready?", 1500));
     stage.pass(Duration::from_secs(1));
@@ -221,9 +221,9 @@ fn the_time_that_an_ask_waits_is_its_own() {
 }
 
 #[test]
-fn what_a_hub_has_accepted_is_not_refused_by_the_next_one_for_want_of_room() {
+fn accepted_ask_is_not_refused_by_the_next_hub_for_its_size() {
     let limits = Limits { open_asks: 2, held_bytes: 2000, ..Limits::default() };
-    let mut stage = Stage::settling(limits, None);
+    let mut stage = Stage::in_grace(limits, None);
     let web = stage.named("/w/web", "web");
     let away = Actor::away();
     stage.hush();
@@ -233,29 +233,29 @@ fn what_a_hub_has_accepted_is_not_refused_by_the_next_one_for_want_of_room() {
         stage.say(web.conn, ask_again(n, away, &text));
     }
     assert_eq!(stage.heard(web), NONE);
-    let api = stage.hello(away.key, channel("/w/api", Some("api")));
+    let api = stage.back(away, "/w/api", Some("api"));
     assert_eq!(stage.heard(web), ["accepted for api: Accepted"; 3]);
     for n in 0..100 {
-        stage.say(api.conn, progress(n, AskState::Shown, Some(web)));
+        stage.say(api.conn, progress(n, AskState::Shown));
     }
-    for n in 3..60 {
+    for n in 3..80 {
         stage.say(web.conn, ask_again(n, api, &text));
-        let state = if n < 5 { "Shown" } else { "Accepted" };
+        let state = if n < 67 { "Shown" } else { "Accepted" };
         assert_eq!(stage.heard(web), [format!("accepted for api: {state}")], "ask {n}");
-        stage.say(api.conn, progress(n, AskState::Shown, Some(web)));
+        stage.say(api.conn, progress(n, AskState::Shown));
     }
     // It is no way around the limits for what is new.
-    stage.ask(web, 61, "api", "ready?");
+    stage.ask(web, 81, "api", "ready?");
     assert_eq!(stage.heard(web), ["refused: rate_limited"]);
-    stage.pass(SETTLING);
-    stage.say(web.conn, ask_again(62, api, "ready?"));
+    stage.pass(GRACE);
+    stage.say(web.conn, ask_again(82, api, "ready?"));
     assert_eq!(stage.heard(web), ["refused: rate_limited"]);
 }
 
 #[test]
-fn what_is_said_again_has_a_bound_as_well() {
+fn asks_sent_again_have_a_bound_as_well() {
     let limits = Limits { held_bytes: 2000, ..Limits::default() };
-    let mut stage = Stage::settling(limits, None);
+    let mut stage = Stage::in_grace(limits, None);
     let web = stage.named("/w/web", "web");
     stage.hush();
     let mut waits = |n| {
@@ -267,8 +267,8 @@ fn what_is_said_again_has_a_bound_as_well() {
 }
 
 #[test]
-fn broadcasts_that_wait_are_bounded_for_each_client_and_handled_one_by_one() {
-    let mut stage = Stage::settling(Limits { rate: false, ..Limits::default() }, None);
+fn waiting_broadcasts_are_bounded_and_handled_one_by_one() {
+    let mut stage = Stage::in_grace(Limits { rate: false, ..Limits::default() }, None);
     let sessions: Vec<_> = (0..20).map(|n| stage.session(&format!("/w/s{n}"))).collect();
     stage.hush();
     for session in &sessions {
@@ -278,18 +278,18 @@ fn broadcasts_that_wait_are_bounded_for_each_client_and_handled_one_by_one() {
         assert_eq!(stage.heard(*session), Vec::<String>::new());
     }
     stage.broadcast(sessions[0], 99, "what are you doing?");
-    insta::assert_snapshot!(stage.refusal(sessions[0].conn).message, @"16 broadcasts of this session wait until the hub, which has just started, knows who is there; the limit is 16");
+    insta::assert_snapshot!(stage.refusal(sessions[0].conn).message, @"the hub has just started and waits for its sessions to come back; 16 broadcasts of this session wait for that, and the limit is 16");
 
     // The shell writes when it has polled a little: what is said meanwhile has not been made yet.
-    stage.now += SETTLING;
+    stage.now += GRACE;
     stage.hub.handle_timeout(stage.now);
     let of_one_broadcast = 2 * sessions.len();
-    let made = format!("{:?}", stage.hub).matches("AskEvent").count();
+    let made = format!("{:?}", stage.hub).matches("Asked(").count();
     assert!(made <= of_one_broadcast, "{made} events at once");
     stage.collect();
     let answered = |stage: &mut Stage, conn| {
-        let is_answer = |message: &HubMessage| matches!(message, HubMessage::BroadcastAccepted(_));
-        stage.messages(conn).iter().filter(|message| is_answer(message)).count()
+        let is_answer = |answer: &&Answer| matches!(answer, Answer::BroadcastAccepted(_));
+        stage.answers(conn).iter().filter(is_answer).count()
     };
     for session in &sessions {
         assert_eq!(answered(&mut stage, session.conn), BROADCASTS_WAITING_MAX);
@@ -297,7 +297,7 @@ fn broadcasts_that_wait_are_bounded_for_each_client_and_handled_one_by_one() {
 }
 
 #[test]
-fn what_is_held_for_a_congested_connection_waits_there_and_ends_there() {
+fn texts_for_a_congested_connection_wait_and_end_there() {
     let mut stage = Stage::new();
     let (web, api) = (stage.session("/w/web"), stage.session("/w/api"));
     stage.hush();
@@ -307,7 +307,7 @@ fn what_is_held_for_a_congested_connection_waits_there_and_ends_there() {
     }
     assert_eq!(stage.heard(api), Vec::<String>::new());
     assert_eq!(stage.hub.waiting_bytes(api.conn), 3 * "ready?".len());
-    stage.say(web.conn, ClientMessage::Withdraw { ask_id: id(2) });
+    stage.say(web.conn, withdraw(2));
     assert_eq!(stage.heard(api), ["closed"]);
     stage.tell(Input::Drained { conn: api.conn });
     assert_eq!(stage.heard(api), ["web asks: ready? (60 s)", "web asks: ready? (60 s)"]);

@@ -271,7 +271,7 @@ mod tests {
         let (_root, path, mut listener) = listener();
         let mut readers: Vec<_> = (0..CONNECTIONS_MAX + 1).map(|_| UnixStream::connect(&path).unwrap()).collect();
         listener.ready().await;
-        listener.turn(&mut Vec::new()).await;
+        listener.turn(&mut Vec::new());
         assert_eq!(listener.connections.len(), CONNECTIONS_MAX);
         assert_eq!(readers[CONNECTIONS_MAX].read(&mut [0; 1]).unwrap(), 0);
         readers[0].write_all(b"{\"type\":\"later\"}\ngarbage\n").unwrap();

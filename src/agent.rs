@@ -90,7 +90,16 @@ impl Agent {
             None => (Kind::Other(Other), own),
         };
         let folder = Folder::new(start_folder());
-        Self { kind, client, process, folder, activity: Activity::Unknown, waiting_for: None, ended: None, followed: None }
+        Self {
+            kind,
+            client,
+            process,
+            folder,
+            activity: Activity::Unknown,
+            waiting_for: None,
+            ended: None,
+            followed: None,
+        }
     }
 
     /// Has the system tell of the agent's end and of its file's changes. Without either everything else works.

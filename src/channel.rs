@@ -254,7 +254,9 @@ impl Channel {
         let ready = parsed.and_then(|parsed| match (&mut self.hub, &self.socket) {
             (Some(hub), _) => Ok((parsed, hub)),
             (None, Err(refusal)) => Err(refusal.clone()),
-            (None, Ok(_)) => Err(Refusal::new(ErrorCode::NotRegistered, "the client has said no initialize", "initialize")),
+            (None, Ok(_)) => {
+                Err(Refusal::new(ErrorCode::NotRegistered, "the client has said no initialize", "initialize"))
+            }
         });
         match ready {
             Ok((parsed, hub)) => {

@@ -221,7 +221,11 @@ mod tests {
             ("claude --output-format=json", Some(true), Mode::Print),
             ("claude", Some(false), Mode::Print),
             ("claude --input-format stream-json --output-format stream-json --verbose", Some(false), Mode::StreamJson),
-            ("node /x/claude-code/cli.js --output-format stream-json --input-format=stream-json", None, Mode::StreamJson),
+            (
+                "node /x/claude-code/cli.js --output-format stream-json --input-format=stream-json",
+                None,
+                Mode::StreamJson,
+            ),
             ("claude mcp list", Some(true), Mode::Subcommand),
             ("claude explain mcp", Some(true), Mode::Terminal),
         ] {

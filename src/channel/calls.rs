@@ -82,7 +82,9 @@ impl Calls {
 
     /// Records for how long the asks of a call stay open.
     pub fn begin(&mut self, id: CallId, call: &Call) {
-        if let (Some(open), Call::Ask { timeout, .. } | Call::Broadcast { timeout, .. }) = (self.open.get_mut(&id), call) {
+        if let (Some(open), Call::Ask { timeout, .. } | Call::Broadcast { timeout, .. }) =
+            (self.open.get_mut(&id), call)
+        {
             open.timeout_s = timeout.as_secs();
         }
     }
@@ -117,7 +119,8 @@ impl Calls {
         for open in self.open.values_mut() {
             open.is_cancelled |= matches!(open.origin, Origin::Proxy(by, _) if by == reader);
         }
-        let lost: Vec<(ReaderId, u64)> = self.untaken.range((reader, 0)..=(reader, u64::MAX)).map(|(key, _)| *key).collect();
+        let lost: Vec<(ReaderId, u64)> =
+            self.untaken.range((reader, 0)..=(reader, u64::MAX)).map(|(key, _)| *key).collect();
         lost.into_iter().filter_map(|key| self.untaken.remove(&key)).collect()
     }
 }

@@ -240,8 +240,7 @@ impl Inbox {
         }
         self.hook_follows = true;
         let ended = &mut self.ended;
-        let lines: Vec<String> =
-            hello.showing.iter().filter_map(|id| ended.take_line(now, id.parse().ok()?)).collect();
+        let lines: Vec<String> = hello.showing.iter().filter_map(|id| ended.take_line(now, id.parse().ok()?)).collect();
         let entries =
             if self.channel { Vec::new() } else { self.pop_for(readers::HOOK_BYTES, envelope::OVERHEAD_BYTES) };
         if entries.is_empty() && lines.is_empty() {

@@ -238,7 +238,10 @@ mod tests {
         let result = ToolResult { json: json!({"you": null}), is_error: false };
         let answer = mcp.answer(CallId(1), result.clone()).unwrap();
         assert_eq!(answer["id"], "a");
-        assert_eq!(answer["result"], json!({"content": [{"type": "text", "text": "{\"you\":null}"}], "isError": false}));
+        assert_eq!(
+            answer["result"],
+            json!({"content": [{"type": "text", "text": "{\"you\":null}"}], "isError": false})
+        );
         assert_eq!(mcp.answer(CallId(1), result), None);
     }
 

@@ -97,7 +97,9 @@ fn sweep(directory: &Path, own: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         // Of a process in a container nothing is known here, so a refused connection has the last word.
-        if path != own && session_of(&path).is_some_and(|process| process::of(process.pid) != Some(process)) && is_dead(&path)
+        if path != own
+            && session_of(&path).is_some_and(|process| process::of(process.pid) != Some(process))
+            && is_dead(&path)
         {
             let _gone_already = fs::remove_file(&path);
         }

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
 
+use super::ReaderId;
 use super::address::{BindError, Bound, bind};
 use super::frame::{ChannelMessage, ReaderMessage};
-use super::ReaderId;
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use crate::watched::{self, Stream};
 

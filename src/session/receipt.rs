@@ -103,10 +103,7 @@ mod tests {
             )
         };
         let waits = format!(r#"{{"type":"queue-operation","operation":"enqueue","content":"{event}"}}"#);
-        assert_eq!(
-            of_transcript(&format!("cut\"}}\n{waits}\n{}\n", line("queued_command", "channel"))),
-            ["1"]
-        );
+        assert_eq!(of_transcript(&format!("cut\"}}\n{waits}\n{}\n", line("queued_command", "channel"))), ["1"]);
         for none in [
             waits,
             line("queued_command", "human"),

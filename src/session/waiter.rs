@@ -148,7 +148,8 @@ mod tests {
         let address = root.path().join("s/1-1.sock");
         for mode in [Mode::Terminal, Mode::StreamJson] {
             let mut cat = std::process::Command::new("cat");
-            let mut agent = cat.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
+            let mut agent =
+                cat.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
             let process = process::of(agent.id()).unwrap();
             let input = agent.stdin.take();
             let address = address.clone();

@@ -149,9 +149,7 @@ mod tests {
         ] {
             assert_eq!(named(name, source).as_deref(), Some(name));
         }
-        for (name, source) in
-            [("back-end-3f", Some("derived")), ("back-end-3f", None), ("what is up (Branch)", None)]
-        {
+        for (name, source) in [("back-end-3f", Some("derived")), ("back-end-3f", None), ("what is up (Branch)", None)] {
             assert_eq!(named(name, source), None);
         }
     }
@@ -159,7 +157,8 @@ mod tests {
     #[test]
     fn name_is_told_once_and_not_when_another_conversation_brings_it() {
         let mut file = file();
-        let mut name = |id: &str, name: &str| take(&mut file, json!({"sessionId": id, "name": name, "nameSource": "user"})).name;
+        let mut name =
+            |id: &str, name: &str| take(&mut file, json!({"sessionId": id, "name": name, "nameSource": "user"})).name;
         assert_eq!(name("1", "alpha").as_deref(), Some("alpha"));
         assert_eq!(name("1", "alpha"), None);
         assert_eq!(name("1", "beta").as_deref(), Some("beta"));
@@ -171,7 +170,8 @@ mod tests {
     #[test]
     fn waiting_session_says_at_which_dialog_it_stands() {
         let state = |status: &str| {
-            let state = take(&mut file(), json!({"status": status, "waitingFor": "permission prompt", "cwd": "/srv/x"}));
+            let state =
+                take(&mut file(), json!({"status": status, "waitingFor": "permission prompt", "cwd": "/srv/x"}));
             (state.activity, state.waiting_for, state.cwd)
         };
         let cwd = Some(PathBuf::from("/srv/x"));

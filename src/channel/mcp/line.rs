@@ -171,9 +171,7 @@ fn understand(message: Parsed, initialized: bool) -> Message {
     let id = request.id;
     #[expect(clippy::wildcard_enum_match_arm, reason = "a server has no use for the other kinds of MCP")]
     match request.request {
-        ClientRequest::PingRequest(_) => {
-            Message::Answers(vec![json!({"jsonrpc": "2.0", "id": id, "result": {}})])
-        }
+        ClientRequest::PingRequest(_) => Message::Answers(vec![json!({"jsonrpc": "2.0", "id": id, "result": {}})]),
         ClientRequest::DiscoverRequest(_) => refused(&id, METHOD_NOT_FOUND, DISCOVER),
         // A known method is read as a custom one when its parameters are not what they should be.
         ClientRequest::CustomRequest(custom) if matches!(custom.method.as_str(), "initialize" | "tools/call") => {

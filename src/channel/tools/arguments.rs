@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::{ASK, BROADCAST, PEERS, RENAME, REPLY};
 use crate::client::Call;
 use crate::protocol::{
-    AskId, BODY_MAX_BYTES, BroadcastId, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S,
+    AskId, BODY_MAX_BYTES, BroadcastId, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S,
+    TIMEOUT_MAX_S,
 };
 
 /// The ids that a call may need: made where the call was read, so that it is the same ask wherever it is tried again.

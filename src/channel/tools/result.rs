@@ -17,7 +17,8 @@ const NOT_WOKEN: &str = "nothing can wake this session for the answer: it comes 
                          here, else with the result of a later relay tool call, such as relay_peers";
 
 /// Why an answer may take its time.
-const WAITS_FOR_USER: &str = "that session stands at a dialog and goes on only when its own user has decided: tell your user so";
+const WAITS_FOR_USER: &str =
+    "that session stands at a dialog and goes on only when its own user has decided: tell your user so";
 
 /// What a model does to see the rest of what waits.
 const MORE: &str = "more messages wait: call relay_peers to see them";

@@ -47,7 +47,7 @@ impl McpClient {
 /// Which agent it is.
 #[derive(Debug)]
 enum Kind {
-    ClaudeCode(ClaudeCode),
+    ClaudeCode(Box<ClaudeCode>),
     Other(Other),
 }
 
@@ -86,7 +86,7 @@ impl Agent {
         let own = process::own();
         let claude_code = ClaudeCode::recognise(&client, variable).and_then(|found| Some((found, process::parent()?)));
         let (kind, process) = match claude_code {
-            Some((found, parent)) => (Kind::ClaudeCode(found), parent),
+            Some((found, parent)) => (Kind::ClaudeCode(Box::new(found)), parent),
             None => (Kind::Other(Other), own),
         };
         let folder = Folder::new(start_folder());

@@ -9,11 +9,13 @@ pub mod calls;
 pub mod envelope;
 pub mod inbox;
 pub mod mcp;
+mod members;
 pub mod neutralise;
 pub mod notification;
 pub mod permission;
 pub mod place;
 pub mod stdio;
+mod tool_calls;
 pub mod tools;
 
 use std::future::{pending, poll_fn};
@@ -25,20 +27,18 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::calls::{Calls, NewCall, Origin, asks_of};
-use self::inbox::{Inbox, ReaderCommand};
-use self::mcp::{Incoming, Mcp, OPEN_MAX, ToolResult};
+use self::calls::{Calls, NewCall};
+use self::inbox::Inbox;
+use self::mcp::{Incoming, Mcp, OPEN_MAX};
 use self::place::Place;
 use self::stdio::{Stdio, Written};
-use self::tools::arguments::{self, CallError, NewIds};
-use self::tools::result::{Context, render};
+use self::tools::arguments::NewIds;
 use crate::agent::{Agent, Happened, McpClient};
-use crate::client::{CallAnswer, CallId, ClientConfig, ClientEvent, Connection, Output};
+use crate::client::{ClientConfig, ClientEvent, Connection, Output};
 use crate::fault;
 use crate::paths::Environment;
-use crate::protocol::{ClientKind, ErrorCode, Refusal, Wake};
+use crate::protocol::{Activity, ClientKind, ErrorCode, Refusal, Wake};
 use crate::runtime::{self, Alarm};
-use crate::session::{self, ChannelMessage, ReaderId, ReaderMessage, Role};
 
 /// How long a leaving channel waits until what it is writing is written.
 const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
@@ -204,11 +204,6 @@ impl Channel {
         self.take_place();
     }
 
-    fn take_place(&mut self) {
-        let (Ok(socket), Some(agent)) = (&self.socket, &self.agent) else { return };
-        self.place = Place::take(&session::address::address(socket, &agent.session()));
-    }
-
     /// Connects to the hub for the first time, unless another channel of the session is its peer.
     fn connect(&mut self) {
         let (None, false, Ok(socket), Some(agent)) = (&self.hub, self.place.is_proxy(), &self.socket, &mut self.agent)
@@ -236,87 +231,6 @@ impl Channel {
         self.presence_is_due = true;
         if let (Some(hub), Some(name)) = (&mut self.hub, change.name) {
             hub.ledger().handle_named(name);
-        }
-    }
-
-    /// Does a tool call, or hands it to the channel whose proxy this is.
-    fn start(&mut self, call: CallId, new: NewCall) {
-        if self.place.call(call, &new) {
-            return;
-        }
-        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_PAUSE) {
-            self.look();
-        }
-        let parsed = arguments::parse(&new.tool, new.arguments, || new.ids).map_err(|error| match error {
-            CallError::Refused(refusal) => refusal,
-            CallError::UnknownTool(_) => Refusal::new(ErrorCode::BadArgs, error.to_string(), "call another tool"),
-        });
-        self.connect();
-        let ready = parsed.and_then(|parsed| match (&mut self.hub, &self.socket) {
-            (Some(hub), _) => Ok((parsed, hub)),
-            (None, Err(refusal)) => Err(refusal.clone()),
-            (None, Ok(_)) => {
-                Err(Refusal::new(ErrorCode::NotRegistered, "the client has said no initialize", "initialize"))
-            }
-        });
-        match ready {
-            Ok((parsed, hub)) => {
-                if let crate::client::Call::Reply { ask_id, .. } = &parsed {
-                    self.inbox.handle_answered(*ask_id);
-                }
-                self.calls.begin(call, &parsed);
-                hub.ledger().handle_call(Instant::now(), call, parsed);
-            }
-            Err(refusal) => self.finish(call, Err(refusal)),
-        }
-    }
-
-    fn cancel(&mut self, call: CallId) {
-        self.place.cancel(call);
-        if !self.calls.cancel(call) {
-            self.inbox.handle_call_cancelled(call);
-        }
-    }
-
-    /// Gives a call its result, with the messages that go with it.
-    fn finish(&mut self, call: CallId, answer: Result<CallAnswer, Refusal>) {
-        fault::pass("tool.done");
-        let Some(open) = self.calls.remove(call) else { return };
-        if open.is_cancelled {
-            if let Some(hub) = &mut self.hub {
-                asks_of(&answer).into_iter().for_each(|ask_id| hub.ledger().handle_withdraw(ask_id));
-            }
-            if open.origin == Origin::Client {
-                let _nobody_waits = self.mcp.answer(call, ToolResult { json: serde_json::Value::Null, is_error: true });
-            }
-            return;
-        }
-        if let Ok(CallAnswer::Replied(replied)) = &answer
-            && replied.taken
-        {
-            self.inbox.handle_replied(replied.ask_id);
-        }
-        let is_error = answer.is_err();
-        let batch = self.inbox.take_for_call(call, is_error);
-        let open_asks = match (&answer, &mut self.hub) {
-            (Ok(CallAnswer::Peers(_)), Some(hub)) => Some(hub.ledger().open(Instant::now())),
-            _ => None,
-        };
-        let context = Context { wakes_by: Some(self.inbox.wakes_by()), timeout_s: open.timeout_s, open: open_asks };
-        let json = render(answer, context, batch);
-        match open.origin {
-            Origin::Client => self.answer(call, ToolResult { json, is_error }),
-            Origin::Proxy(by, id) => {
-                self.calls.handle_sent(by, id, call);
-                self.place.send(by, &place::result(id, json, is_error));
-            }
-        }
-    }
-
-    fn answer(&mut self, call: CallId, result: ToolResult) {
-        match self.mcp.answer(call, result) {
-            Some(answer) => self.stdio.push(&answer, Written::Result(call)),
-            None => self.inbox.handle_call_cancelled(call),
         }
     }
 
@@ -349,100 +263,10 @@ impl Channel {
         }
     }
 
-    /// Takes in what the session's other processes say, until nothing is left to be done with them.
-    async fn take_from_session(&mut self) {
-        let turn = self.place.turn().await;
-        for result in turn.results {
-            if self.calls.remove(CallId(result.id)).is_some() {
-                self.answer(CallId(result.id), ToolResult { json: result.result, is_error: result.is_error });
-            }
-        }
-        self.take_incoming(turn.incoming);
-        if let Some(calls) = turn.lost {
-            self.succeed(calls);
-        }
-    }
-
-    fn take_incoming(&mut self, mut incoming: Vec<session::Incoming>) {
-        loop {
-            for one in std::mem::take(&mut incoming) {
-                match one {
-                    session::Incoming::Message(by, message) => self.handle_message(by, message),
-                    session::Incoming::Gone(by) => {
-                        self.inbox.handle_reader_gone(Instant::now(), by);
-                        self.calls.handle_gone(by).into_iter().for_each(|call| self.inbox.handle_call_cancelled(call));
-                    }
-                }
-            }
-            while let Some(command) = self.inbox.poll_command() {
-                match command {
-                    ReaderCommand::Deliver(to, deliver) => self.place.send(to, &ChannelMessage::Deliver(deliver)),
-                    ReaderCommand::End(to) => self.place.send(to, &ChannelMessage::End),
-                    ReaderCommand::Close(reader) => self.place.close(reader, &mut incoming),
-                }
-            }
-            if incoming.is_empty() {
-                return;
-            }
-        }
-    }
-
-    fn handle_message(&mut self, by: ReaderId, message: ReaderMessage) {
-        let now = Instant::now();
-        match message {
-            ReaderMessage::Hello(hello) => {
-                if hello.role == Role::Hook {
-                    self.look();
-                }
-                self.inbox.handle_hello(now, by, &hello);
-            }
-            ReaderMessage::Taken(taken) => match self.calls.handle_taken(by, taken.batch) {
-                Some(call) => self.inbox.handle_call_written(call),
-                None => self.inbox.handle_taken(now, by, taken.batch),
-            },
-            ReaderMessage::Shown(shown) => self.inbox.handle_shown(&shown.ids),
-            ReaderMessage::Presence(presence) => {
-                if let Some(agent) = &mut self.agent {
-                    agent.handle_presence(presence.status, presence.waiting_for, presence.cwd);
-                    self.inbox.handle_activity(now, presence.status);
-                    self.presence_is_due = true;
-                }
-            }
-            ReaderMessage::Named(named) => {
-                if let Some(hub) = &mut self.hub {
-                    hub.ledger().handle_named(named.name);
-                }
-            }
-            ReaderMessage::Call(call) => {
-                let id = self.calls.insert_of_proxy(by, call.id);
-                let ids = NewIds { ask_id: call.ask_id, broadcast_id: call.broadcast_id };
-                self.start(id, NewCall { tool: call.tool, arguments: call.arguments, ids });
-            }
-            ReaderMessage::Cancel(cancel) => {
-                if let Some(call) = self.calls.of_proxy(by, cancel.id) {
-                    self.cancel(call);
-                } else if let Some(call) = self.calls.handle_taken(by, cancel.id) {
-                    self.inbox.handle_call_cancelled(call);
-                }
-            }
-        }
-    }
-
-    /// The channel whose proxy this was has gone: takes its place, or is the proxy of another one that did.
-    fn succeed(&mut self, calls: Vec<(CallId, NewCall)>) {
-        self.take_place();
-        if self.agent.as_ref().is_some_and(Agent::is_interactive) {
-            self.connect();
-        }
-        for (call, new) in calls {
-            self.start(call, new);
-        }
-    }
-
     fn handle_timeout(&mut self, now: Instant) {
         // A stopped agent is not idle, whatever its file says.
         if let Some(agent) = self.agent.as_ref().filter(|agent| agent.is_stopped()) {
-            self.inbox.handle_activity(now, crate::protocol::Activity::Unknown);
+            self.inbox.handle_activity(now, Activity::Unknown);
             self.inbox.handle_timeout(now);
             self.inbox.handle_activity(now, agent.activity());
         } else {

@@ -55,6 +55,8 @@ pub struct Ledger {
     link: LinkState,
     /// Whether a hub has welcomed this client before: then it knows all asks of its own.
     was_welcomed: bool,
+    /// What `hello` said of the session, until it is answered.
+    greeted: Option<Presence>,
     listener_missing: bool,
     /// Why no hub will have this client.
     rejected: Option<Refusal>,
@@ -78,6 +80,7 @@ impl Ledger {
             config,
             link: LinkState::Down,
             was_welcomed: false,
+            greeted: None,
             listener_missing: false,
             rejected: None,
             turned_away: None,
@@ -173,6 +176,9 @@ impl Ledger {
     pub fn handle_connected(&mut self) {
         self.link = LinkState::Greeting;
         let ClientConfig { program, kind, .. } = self.config.clone();
+        if let ClientKind::Session(facts) = &kind {
+            self.greeted = Some(facts.presence.clone());
+        }
         self.out.greet(Hello { versions: VERSIONS, program, kind });
     }
 
@@ -267,6 +273,12 @@ impl Ledger {
             }
             self.received.adopt(now, &mut parked);
             self.sent.adopt(now, &mut parked, sent, &mut self.out);
+        }
+        // What has changed since `hello` the hub could not be told.
+        if let ClientKind::Session(facts) = &self.config.kind
+            && self.greeted.take().is_some_and(|greeted| greeted != facts.presence)
+        {
+            self.out.notice(Notice::Presence(facts.presence.clone()));
         }
         if let Some(name) = self.given_name.clone() {
             self.out.notice(Notice::Named(Named { name }));

@@ -151,13 +151,13 @@ fn parse(bytes: &[u8]) -> Option<Parsed> {
 
 /// A line that is a JSON-RPC message.
 enum Parsed {
-    Call(RequestId, CallToolRequestParams),
+    Call(RequestId, Box<CallToolRequestParams>),
     Other(Box<RxJsonRpcMessage<RoleServer>>),
 }
 
 fn understand(message: Parsed, initialized: bool) -> Message {
     let request = match message {
-        Parsed::Call(id, params) if initialized => return call(id, params),
+        Parsed::Call(id, params) if initialized => return call(id, *params),
         Parsed::Call(id, _) => return refused(&id, INVALID_REQUEST, FIRST),
         Parsed::Other(message) => match *message {
             JsonRpcMessage::Request(request) => request,
@@ -217,7 +217,7 @@ fn read_tool_call(bytes: &[u8]) -> Option<Parsed> {
         params: CallToolRequestParams,
     }
     let ToolCall { id, method, params, .. } = serde_json::from_slice(bytes).ok()?;
-    (method == CallToolRequestMethod::VALUE).then_some(Parsed::Call(id, params))
+    (method == CallToolRequestMethod::VALUE).then(|| Parsed::Call(id, Box::new(params)))
 }
 
 /// Answers the requests that can be recognised in JSON that is no message: of a batch no more than may be open.

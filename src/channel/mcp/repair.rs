@@ -31,8 +31,7 @@ pub fn repair(line: &[u8]) -> Vec<u8> {
 /// Returns the UTF-16 unit that is written as `\uXXXX` at the beginning of the text.
 fn unit(text: &[u8]) -> Option<u32> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
-    let value = digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?));
-    value
+    digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
 }
 
 #[cfg(test)]

@@ -299,6 +299,16 @@ fn older_hub_is_sent_nothing_that_it_does_not_know() {
 }
 
 #[test]
+fn presence_that_changes_before_the_welcome_is_sent_after_it() {
+    let now = Instant::now();
+    let mut ledger = session();
+    ledger.handle_connected();
+    ledger.handle_presence(presence(Activity::Busy));
+    welcome(&mut ledger, now);
+    assert_eq!(notices(&mut ledger), [Notice::Presence(presence(Activity::Busy))]);
+}
+
+#[test]
 fn presence_is_sent_when_it_is_new_and_in_each_hello() {
     let (mut ledger, now) = (session(), Instant::now());
     connect(&mut ledger, now, welcome_to(VERSIONS.max));

@@ -1,0 +1,111 @@
+//! What the channel does for the session's other processes: its place at the session's socket, and all that they say.
+
+use std::time::Instant;
+
+use super::Channel;
+use super::calls::NewCall;
+use super::inbox::ReaderCommand;
+use super::mcp::ToolResult;
+use super::place::Place;
+use super::tools::arguments::NewIds;
+use crate::agent::Agent;
+use crate::client::CallId;
+use crate::session::{self, ChannelMessage, ReaderId, ReaderMessage, Role};
+
+impl Channel {
+    /// Takes the place in the session that is free.
+    pub(super) fn take_place(&mut self) {
+        let (Ok(socket), Some(agent)) = (&self.socket, &self.agent) else { return };
+        self.place = Place::take(&session::address::address(socket, &agent.session()));
+    }
+
+    /// Takes in what the session's other processes say, until nothing is left to be done with them.
+    pub(super) async fn take_from_session(&mut self) {
+        let turn = self.place.turn().await;
+        for result in turn.results {
+            if self.calls.remove(CallId(result.id)).is_some() {
+                self.answer(CallId(result.id), ToolResult { json: result.result, is_error: result.is_error });
+            }
+        }
+        self.take_incoming(turn.incoming);
+        if let Some(calls) = turn.lost {
+            self.succeed(calls);
+        }
+    }
+
+    pub(super) fn take_incoming(&mut self, mut incoming: Vec<session::Incoming>) {
+        loop {
+            for one in std::mem::take(&mut incoming) {
+                match one {
+                    session::Incoming::Message(by, message) => self.handle_message(by, message),
+                    session::Incoming::Gone(by) => {
+                        self.inbox.handle_reader_gone(Instant::now(), by);
+                        self.calls.handle_gone(by).into_iter().for_each(|call| self.inbox.handle_call_cancelled(call));
+                    }
+                }
+            }
+            while let Some(command) = self.inbox.poll_command() {
+                match command {
+                    ReaderCommand::Deliver(to, deliver) => self.place.send(to, &ChannelMessage::Deliver(deliver)),
+                    ReaderCommand::End(to) => self.place.send(to, &ChannelMessage::End),
+                    ReaderCommand::Close(reader) => self.place.close(reader, &mut incoming),
+                }
+            }
+            if incoming.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn handle_message(&mut self, by: ReaderId, message: ReaderMessage) {
+        let now = Instant::now();
+        match message {
+            ReaderMessage::Hello(hello) => {
+                if hello.role == Role::Hook {
+                    self.look();
+                }
+                self.inbox.handle_hello(now, by, &hello);
+            }
+            ReaderMessage::Taken(taken) => match self.calls.handle_taken(by, taken.batch) {
+                Some(call) => self.inbox.handle_call_written(call),
+                None => self.inbox.handle_taken(now, by, taken.batch),
+            },
+            ReaderMessage::Shown(shown) => self.inbox.handle_shown(&shown.ids),
+            ReaderMessage::Presence(presence) => {
+                if let Some(agent) = &mut self.agent {
+                    agent.handle_presence(presence.status, presence.waiting_for, presence.cwd);
+                    self.inbox.handle_activity(now, presence.status);
+                    self.presence_is_due = true;
+                }
+            }
+            ReaderMessage::Named(named) => {
+                if let Some(hub) = &mut self.hub {
+                    hub.ledger().handle_named(named.name);
+                }
+            }
+            ReaderMessage::Call(call) => {
+                let id = self.calls.insert_of_proxy(by, call.id);
+                let ids = NewIds { ask_id: call.ask_id, broadcast_id: call.broadcast_id };
+                self.start(id, NewCall { tool: call.tool, arguments: call.arguments, ids });
+            }
+            ReaderMessage::Cancel(cancel) => {
+                if let Some(call) = self.calls.of_proxy(by, cancel.id) {
+                    self.cancel(call);
+                } else if let Some(call) = self.calls.handle_taken(by, cancel.id) {
+                    self.inbox.handle_call_cancelled(call);
+                }
+            }
+        }
+    }
+
+    /// The channel whose proxy this was has gone: takes its place, or is the proxy of another one that did.
+    fn succeed(&mut self, calls: Vec<(CallId, NewCall)>) {
+        self.take_place();
+        if self.agent.as_ref().is_some_and(Agent::is_interactive) {
+            self.connect();
+        }
+        for (call, new) in calls {
+            self.start(call, new);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! How the channel does a tool call: it goes to the hub or to the channel whose proxy this is, and its result comes back.
+
+use std::time::Instant;
+
+use super::Channel;
+use super::calls::{NewCall, Origin, asks_of};
+use super::mcp::ToolResult;
+use super::stdio::Written;
+use super::tools::arguments::{self, CallError};
+use super::tools::result::{Context, render};
+use super::{LOOK_PAUSE, place};
+use crate::client::{Call, CallAnswer, CallId};
+use crate::fault;
+use crate::protocol::{ErrorCode, Refusal};
+
+impl Channel {
+    /// Does a tool call, or hands it to the channel whose proxy this is.
+    pub(super) fn start(&mut self, call: CallId, new: NewCall) {
+        if self.place.call(call, &new) {
+            return;
+        }
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_PAUSE) {
+            self.look();
+        }
+        let parsed = arguments::parse(&new.tool, new.arguments, || new.ids).map_err(|error| match error {
+            CallError::Refused(refusal) => refusal,
+            CallError::UnknownTool(_) => Refusal::new(ErrorCode::BadArgs, error.to_string(), "call another tool"),
+        });
+        self.connect();
+        let ready = parsed.and_then(|parsed| match (&mut self.hub, &self.socket) {
+            (Some(hub), _) => Ok((parsed, hub)),
+            (None, Err(refusal)) => Err(refusal.clone()),
+            (None, Ok(_)) => {
+                Err(Refusal::new(ErrorCode::NotRegistered, "the client has said no initialize", "initialize"))
+            }
+        });
+        match ready {
+            Ok((parsed, hub)) => {
+                if let Call::Reply { ask_id, .. } = &parsed {
+                    self.inbox.handle_answered(*ask_id);
+                }
+                self.calls.begin(call, &parsed);
+                hub.ledger().handle_call(Instant::now(), call, parsed);
+            }
+            Err(refusal) => self.finish(call, Err(refusal)),
+        }
+    }
+
+    pub(super) fn cancel(&mut self, call: CallId) {
+        self.place.cancel(call);
+        if !self.calls.cancel(call) {
+            self.inbox.handle_call_cancelled(call);
+        }
+    }
+
+    /// Gives a call its result, with the messages that go with it.
+    pub(super) fn finish(&mut self, call: CallId, answer: Result<CallAnswer, Refusal>) {
+        fault::pass("tool.done");
+        let Some(open) = self.calls.remove(call) else { return };
+        if open.is_cancelled {
+            if let Some(hub) = &mut self.hub {
+                asks_of(&answer).into_iter().for_each(|ask_id| hub.ledger().handle_withdraw(ask_id));
+            }
+            if open.origin == Origin::Client {
+                let _nobody_waits = self.mcp.answer(call, ToolResult { json: serde_json::Value::Null, is_error: true });
+            }
+            return;
+        }
+        if let Ok(CallAnswer::Replied(replied)) = &answer
+            && replied.taken
+        {
+            self.inbox.handle_replied(replied.ask_id);
+        }
+        let is_error = answer.is_err();
+        let batch = self.inbox.take_for_call(call, is_error);
+        let open_asks = match (&answer, &mut self.hub) {
+            (Ok(CallAnswer::Peers(_)), Some(hub)) => Some(hub.ledger().open(Instant::now())),
+            _ => None,
+        };
+        let context = Context { wakes_by: Some(self.inbox.wakes_by()), timeout_s: open.timeout_s, open: open_asks };
+        let json = render(answer, context, batch);
+        match open.origin {
+            Origin::Client => self.answer(call, ToolResult { json, is_error }),
+            Origin::Proxy(by, id) => {
+                self.calls.handle_sent(by, id, call);
+                self.place.send(by, &place::result(id, json, is_error));
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, call: CallId, result: ToolResult) {
+        match self.mcp.answer(call, result) {
+            Some(answer) => self.stdio.push(&answer, Written::Result(call)),
+            None => self.inbox.handle_call_cancelled(call),
+        }
+    }
+}

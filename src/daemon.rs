@@ -9,8 +9,8 @@
 //! A connection is congested while much waits to be written to it (`CONGESTED`, until no more than `DRAINED` does):
 //! nothing more is read from it, and the rules send it no texts. It is cut when it has taken nothing for
 //! [`STUCK_WAIT`](crate::hub::limits::STUCK_WAIT) while more than the limit `queued_bytes` waits for it, here and in the
-//! rules. To all connections together at most [`QUEUED_TOTAL_MAX`](crate::hub::limits::QUEUED_TOTAL_MAX) wait: beyond it
-//! the one is cut that has taken nothing for the longest.
+//! rules. For all connections together at most [`QUEUED_TOTAL_MAX`](crate::hub::limits::QUEUED_TOTAL_MAX) bytes are queued:
+//! beyond it the one with the longest queue is cut.
 //!
 //! # Invariant
 //! A connection that was accepted is served. The hub leaves when it has none, or when its program was replaced, which it

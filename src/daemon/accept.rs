@@ -80,9 +80,11 @@ impl Accepting {
 }
 
 impl Daemon<'_> {
-    /// Returns whether somebody may wait who can be accepted now; who cannot stays in the backlog.
+    /// Returns whether somebody may wait who can be accepted now; who cannot stays in the backlog. A hub that leaves accepts
+    /// nobody: it would not serve them.
     pub(super) fn accepts(&self) -> bool {
         self.accepting.is_pending
+            && !self.exiting
             && self.leaving.is_none()
             && self.connections.len() < self.accepting.sockets_max
             && self.accepting.paused_until.is_none()

@@ -25,7 +25,7 @@ impl Daemon<'_> {
             self.will_read(conn);
             self.handle(Input::Drained { conn });
         }
-        while self.totals.queued > QUEUED_TOTAL_MAX && self.cut_longest_stuck() {}
+        while self.totals.queued > QUEUED_TOTAL_MAX && self.cut_largest_queue() {}
     }
 
     /// Cuts the connections that have taken nothing for a while and for which too much waits.
@@ -44,15 +44,14 @@ impl Daemon<'_> {
         }
     }
 
-    /// Cuts the congested connection that has taken nothing for the longest. Returns whether there was one.
-    fn cut_longest_stuck(&mut self) -> bool {
-        let stuck = |(conn, connection): (&ConnId, &Box<super::Connection>)| {
-            let since = connection.stuck().filter(|_| connection.is_congested)?;
-            Some((since, *conn, connection.queued()))
-        };
-        let Some((_, conn, queued)) = self.connections.iter().filter_map(stuck).min() else { return false };
-        self.cut(conn, queued);
-        true
+    /// Cuts the congested connection for which the most waits. Returns whether there was one.
+    fn cut_largest_queue(&mut self) -> bool {
+        let congested = self.connections.iter().filter(|(_, connection)| connection.is_congested);
+        let largest = congested.map(|(conn, connection)| (connection.queued(), *conn)).max();
+        if let Some((queued, conn)) = largest {
+            self.cut(conn, queued);
+        }
+        largest.is_some()
     }
 
     fn cut(&mut self, conn: ConnId, waiting: usize) {

@@ -23,8 +23,7 @@ pub struct Limits {
 /// How long a connection must have taken nothing, while more than `queued_bytes` wait for it, before it is cut.
 pub const STUCK_WAIT: Duration = Duration::from_secs(2);
 
-/// The most bytes that wait to be written to all connections together. Beyond it the one is cut that has taken nothing
-/// for the longest.
+/// The most bytes that wait to be written to all connections together. Beyond it the one with the longest queue is cut.
 pub const QUEUED_TOTAL_MAX: usize = 32 * 1024 * 1024;
 
 /// The most bytes of unfinished frames of all connections together. Beyond it the one is closed whose frame has been

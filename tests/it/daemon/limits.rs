@@ -271,7 +271,7 @@ fn a_hub_raises_its_limit_of_open_files_to_what_its_connections_need() {
     let _served = hub.session("s");
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", hub.pid())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    assert_eq!(line.split_whitespace().nth(3), Some("4160"), "{line}");
+    assert_eq!(line.split_whitespace().nth(3), Some("2112"), "{line}");
 }
 
 #[test]

@@ -140,7 +140,12 @@ impl ServiceView {
         if code == EXIT_EXEC {
             let why = if program.exists() { "cannot be executed" } else { "is not there" };
             let reason = format!("its program {} {why}", program.display());
-            return Some(Observation::Failing { reason, next: cure_of_program(&program) });
+            // What was installed is right, and a file beside it says otherwise.
+            let next = match hub.drop_ins.first() {
+                Some(drop_in) if !program.exists() => by_hand(&format!("correct {}", drop_in.display())),
+                Some(_) | None => cure_of_program(&program),
+            };
+            return Some(Observation::Failing { reason, next });
         }
         let reason = if hub.said.is_empty() { format!("it ends with the code {code}") } else { hub.said.clone() };
         let next = by_hand(&format!("correct that, then run: {}", self.restart_command()));

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod broken_states;
+#[cfg(target_os = "linux")]
+mod one_hub;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

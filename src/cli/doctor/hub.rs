@@ -9,8 +9,9 @@ use super::finding::Finding;
 use super::{Examined, claude};
 use crate::claude_code::command_line;
 use crate::cli::PROGRAM;
+use crate::cli::diagnosis;
 use crate::cli::hubs::{self, HubProcess};
-use crate::cli::service_view::Fix;
+use crate::cli::service_view::{Fix, ServiceView};
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::paths::Environment;
 use crate::protocol::{
@@ -23,7 +24,10 @@ const LOOP_BACK: Duration = Duration::from_secs(5);
 pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     let (Ok(socket), Some(Ok(()))) = (&examined.socket, &examined.reach) else { return Vec::new() };
     let (control, outcomes) = client(socket, ClientKind::Control {});
-    let status = control.status().await;
+    let status = tokio::select! {
+        status = control.status() => status,
+        refusal = diagnosis::start_that_fails(examined.environment.clone()) => Err(refusal),
+    };
     let findings = match status {
         Ok(status) => {
             let mut findings = vec![version(&status, &examined.service.restart_command())];
@@ -35,7 +39,10 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
             findings.push(loop_back(socket, &control, outcomes).await);
             findings
         }
-        Err(refusal) => vec![silent(&refusal, restart_of_service(examined))],
+        Err(refusal) => match ServiceView::look(&examined.environment).failing() {
+            Some(_) => vec![Finding::fail("hub", refusal.message, refusal.next)],
+            None => vec![silent(&refusal, restart_of_service(examined))],
+        },
     };
     control.bye().await;
     findings

@@ -39,10 +39,9 @@ fn changes_beside(_path: &BoundPath) -> io::Result<Stream> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use std::fs;
     use std::os::unix::net::UnixListener;
     use std::time::Duration;

@@ -266,7 +266,7 @@ fn unusable(unit: &UnitStatus) -> Option<Warning> {
 
 /// Returns what makes a program that the unit starts one that runs.
 pub(super) fn cure_of_program(program: &Path) -> String {
-    let beside = std::env::current_exe().and_then(|own| Ok(own.with_file_name("relay-hub")));
+    let beside = std::env::current_exe().map(|own| own.with_file_name("relay-hub"));
     let is_here = beside.is_ok_and(|hub| hub != *program && hub.exists());
     if program.is_file() {
         format!("chmod +x {}", quoted(program))

@@ -138,11 +138,12 @@ impl ServiceView {
         let hub = self.unit(SERVICE_UNIT).filter(|hub| hub.result == "exit-code" && hub.active != "active")?;
         let (program, code) = (hub.program.clone().unwrap_or_default(), hub.exit_code.unwrap_or(0));
         if code == EXIT_EXEC {
-            let why = if program.exists() { "cannot be executed" } else { "is not there" };
+            let is_there = program.is_file();
+            let why = if is_there { "cannot be executed" } else { "is not there" };
             let reason = format!("its program {} {why}", program.display());
             // What was installed is right, and a file beside it says otherwise.
             let next = match hub.drop_ins.first() {
-                Some(drop_in) if !program.exists() => by_hand(&format!("correct {}", drop_in.display())),
+                Some(drop_in) if !is_there => by_hand(&format!("correct {}", drop_in.display())),
                 Some(_) | None => cure_of_program(&program),
             };
             return Some(Observation::Failing { reason, next });

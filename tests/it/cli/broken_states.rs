@@ -103,7 +103,7 @@ const UNITS: &[State] = &[
     ),
     state(
         "drop-in starts what is not there",
-        "systemctl --user stop relay.service; mkdir $U/relay.service.d; printf '[Service]\\nExecStart=\\nExecStart=/nonexistent\\n' > $U/relay.service.d/a.conf; systemctl --user daemon-reload",
+        "systemctl --user stop relay.service; mkdir $U/relay.service.d; printf '[Service]\\nExecStart=\\nExecStart=%s/none\\n' $B > $U/relay.service.d/a.conf; systemctl --user daemon-reload",
         ByHand("relay.service.d/a.conf"),
     ),
     state(

@@ -167,12 +167,9 @@ impl Context {
 
 /// Says more exactly why a hub was not reached: a client knows only that it was not.
 fn explained(error: CliError, environment: &Environment) -> CliError {
-    match error {
-        CliError::Refused(refusal) if refusal.code == ErrorCode::HubUnreachable => {
-            diagnosis::look_again(environment).unwrap_or(refusal).into()
-        }
-        other => other,
-    }
+    let is_unreachable = error.code() == Some(ErrorCode::HubUnreachable);
+    let explanation = if is_unreachable { diagnosis::look_again(environment) } else { None };
+    explanation.map_or(error, CliError::from)
 }
 
 /// Runs `relayctl` with the arguments of this process and returns its exit code.

@@ -43,9 +43,10 @@
 //! - An ask ends in exactly one outcome, and its asker's client is the one that decides it.
 //! - A session is shown a message once.
 //! - Whatever a client can make another process hold is bounded and counted.
-//! - No client starts a hub: the service manager does, or a person. Only `relayctl` starts processes: the service manager's
-//!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a private hub
-//!   with its channels and questions, which end with it.
+//! - No client starts a hub: the service manager does, or a person (`relayctl hub start`, and `setup` where no service
+//!   manager is). Only `relayctl` starts processes: the service manager's tools; for `logs`, `journalctl`; for `setup`, the
+//!   agents' own commands; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a
+//!   private hub with its channels and questions, which end with it.
 
 pub mod activation;
 pub mod advice;

@@ -39,7 +39,8 @@ fn changes_beside(_path: &BoundPath) -> io::Result<Stream> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::net::UnixListener;

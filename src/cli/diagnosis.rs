@@ -42,10 +42,8 @@ pub(super) fn explain(environment: &Environment, seen: &Observation, service: &S
             Starter::Manager { cure: warning.as_ref().map(|warning| warning.next.as_str()), restart: &restart }
         }
     };
-    let fix = match seen {
-        Observation::Silent if warning.is_none() && service.is_loaded() => Some(Fix::RestartHub),
-        _ => warning.as_ref().and_then(|warning| warning.fix.clone()),
-    };
+    let hangs = *seen == Observation::Silent && warning.is_none() && service.is_loaded();
+    let fix = if hangs { Some(Fix::RestartHub) } else { warning.as_ref().and_then(|warning| warning.fix.clone()) };
     (advice::advise(seen, place, starter), fix)
 }
 

@@ -138,9 +138,15 @@ impl ServiceView {
         let hub = self.unit(SERVICE_UNIT).filter(|hub| hub.result == "exit-code" && hub.active != "active")?;
         let (program, code) = (hub.program.clone().unwrap_or_default(), hub.exit_code.unwrap_or(0));
         if code == EXIT_EXEC {
-            let why = if program.exists() { "cannot be executed" } else { "is not there" };
+            let is_there = program.is_file();
+            let why = if is_there { "cannot be executed" } else { "is not there" };
             let reason = format!("its program {} {why}", program.display());
-            return Some(Observation::Failing { reason, next: cure_of_program(&program) });
+            // What was installed is right, and a file beside it says otherwise.
+            let next = match hub.drop_ins.first() {
+                Some(drop_in) if !is_there => by_hand(&format!("correct {}", drop_in.display())),
+                Some(_) | None => cure_of_program(&program),
+            };
+            return Some(Observation::Failing { reason, next });
         }
         let reason = if hub.said.is_empty() { format!("it ends with the code {code}") } else { hub.said.clone() };
         let next = by_hand(&format!("correct that, then run: {}", self.restart_command()));
@@ -261,7 +267,7 @@ fn unusable(unit: &UnitStatus) -> Option<Warning> {
 
 /// Returns what makes a program that the unit starts one that runs.
 pub(super) fn cure_of_program(program: &Path) -> String {
-    let beside = std::env::current_exe().and_then(|own| Ok(own.with_file_name("relay-hub")));
+    let beside = std::env::current_exe().map(|own| own.with_file_name("relay-hub"));
     let is_here = beside.is_ok_and(|hub| hub != *program && hub.exists());
     if program.is_file() {
         format!("chmod +x {}", quoted(program))

@@ -41,7 +41,13 @@ impl StatusArgs {
         let environment = context.environment()?;
         let socket = environment.socket()?;
         let reach = diagnosis::reach(&socket);
-        let answers = if reach.is_ok() { Some(ask(context).await) } else { None };
+        let answers = match reach {
+            Ok(()) => Some(tokio::select! {
+                answers = ask(context) => answers,
+                refusal = diagnosis::start_that_fails(environment.clone()) => Err(refusal),
+            }),
+            Err(_) => None,
+        };
         // Asked after connecting, which may have started the hub.
         let service = ServiceView::look(&environment);
         let named_by = environment.socket_named_by();

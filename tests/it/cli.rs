@@ -7,4 +7,6 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod exit_codes;
+#[cfg(target_os = "linux")]
+mod one_hub;
 mod watch;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::finding::Finding;
 use super::{Examined, claude};
 use crate::cli::PROGRAM;
+use crate::cli::diagnosis;
 use crate::cli::hubs::{self, HubProcess};
-use crate::cli::service_view::Fix;
+use crate::cli::service_view::{Fix, ServiceView};
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::paths::Environment;
 use crate::process::command_line;
@@ -22,7 +23,10 @@ const LOOP_BACK: Duration = Duration::from_secs(5);
 pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     let (Ok(socket), Some(Ok(()))) = (&examined.socket, &examined.reach) else { return Vec::new() };
     let mut control = client(socket, ClientKind::Control { key: ClientKey::random() });
-    let status = control.status().await;
+    let status = tokio::select! {
+        status = control.status() => status,
+        refusal = diagnosis::start_that_fails(examined.environment.clone()) => Err(refusal),
+    };
     let findings = match status {
         Ok(status) => {
             let mut findings = vec![version(&status, &examined.service.restart_command())];
@@ -34,7 +38,10 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
             findings.push(loop_back(socket, &mut control).await);
             findings
         }
-        Err(refusal) => vec![silent(&refusal, restart_of_service(examined))],
+        Err(refusal) => match ServiceView::look(&examined.environment).failing() {
+            Some(_) => vec![Finding::fail("hub", refusal.message, refusal.next)],
+            None => vec![silent(&refusal, restart_of_service(examined))],
+        },
     };
     control.bye().await;
     findings

@@ -98,8 +98,13 @@ const UNITS: &[State] = &[
     ),
     state(
         "drop-in is garbage",
-        "systemctl --user stop relay.service; mkdir $U/relay.service.d; printf '[Service]\\nType=bogus\\nExecStart=\\nExecStart=x\\n' > $U/relay.service.d/a.conf; systemctl --user daemon-reload",
+        "systemctl --user stop relay.service; mkdir $U/relay.service.d; printf '[Service]\\nExecStart=\\n' > $U/relay.service.d/a.conf; systemctl --user daemon-reload",
         Cured,
+    ),
+    state(
+        "drop-in starts what is not there",
+        "systemctl --user stop relay.service; mkdir $U/relay.service.d; printf '[Service]\\nExecStart=\\nExecStart=%s/none\\n' $B > $U/relay.service.d/a.conf; systemctl --user daemon-reload",
+        ByHand("relay.service.d/a.conf"),
     ),
     state(
         "limit that is not there",
@@ -218,15 +223,23 @@ fn expect_all(states: &[State]) {
     let bindir = relay.bindir();
     let user = User { manager: &relay.manager, bindir };
     foreign_hub(&relay.manager);
+    own(&relay.manager, bindir);
     for state in states {
         user.expect(state);
         relay.upgrade();
+        own(&relay.manager, bindir);
         let healed =
-            user.run("rm -rf $U/*.d $D.old; systemctl --user daemon-reload; relayctl doctor --fix; relayctl doctor");
+            user.run("rm -rf $U/*.d $D.old; [ ! -L $D ] || rm $D; systemctl --user daemon-reload; relayctl doctor --fix; relayctl doctor");
         assert!(!healed.contains("FAIL"), "{}: {healed}", state.name);
     }
     let session = relay.session("backend");
     expect_an_answer(&user, &session);
+}
+
+/// Gives the programs to the user, as where they are installed below the home directory.
+fn own(manager: &UserManager, bindir: &Path) {
+    let owner = format!("{0}:{0}", manager.uid());
+    assert!(Command::new("chown").args(["-R", &owner]).arg(bindir).status().unwrap().success());
 }
 
 /// Has another user, root, listen where everybody may connect.
@@ -265,10 +278,12 @@ fn a_container_is_cured_by_its_advice() {
     let Some(()) = manager.mount_memory(Path::new("/run/user"), "mode=755") else {
         return crate::support::user_manager::skipped("a_container", &"no file system can be mounted here");
     };
+    own(&manager, &bindir);
     let user = User { manager: &manager, bindir: &bindir };
     for state in CONTAINER {
         user.expect(state);
         manager.install_programs(&programs);
+        own(&manager, &bindir);
         user.run("relayctl hub stop; rm -rf ~/.relay ~/.relay.old");
     }
     user.run("relayctl hub start");

@@ -444,7 +444,7 @@ fn the_report_for_people_can_be_pasted_and_ends_in_what_to_do() {
     manager.systemctl("stop relay.socket relay.service");
     let output = installed.relayctl(&["doctor"]).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(stdout.contains("FAIL  service           relay.socket is inactive"), "{stdout}");
+    assert!(stdout.contains("FAIL  service            relay.socket is inactive"), "{stdout}");
     assert!(!stdout.contains('\x1b'), "{stdout}");
     assert!(stderr.ends_with("next: systemctl --user start relay.socket\n"), "{stderr}");
 }

@@ -78,7 +78,7 @@ fn refused_is_1() {
     --- stdout
     --- stderr
     error: 1 asks wait for backend and the limit is 1 (peer_busy)
-    next: ask again when it has answered some of them
+    next: # ask again when it has answered some of them
     ");
 }
 
@@ -97,7 +97,7 @@ fn wrong_usage_is_2() {
             --- stdout
             --- stderr
             error: the question is empty (bad_args)
-            next: say in it what you want to know; with - it is read from standard input
+            next: # say in it what you want to know; with - it is read from standard input
             ");
         }
     }
@@ -115,8 +115,8 @@ fn no_hub_is_3() {
             exit status: 3
             --- stdout
             --- stderr
-            error: no hub listens at SOCKET, where RELAY_SOCKET leads (hub_unreachable)
-            next: start a hub there: relay-hub --socket 'SOCKET' &; or correct RELAY_SOCKET (a session has what its client was started with)
+            error: no hub listens: nobody answers at the socket SOCKET, where RELAY_SOCKET points (hub_unreachable)
+            next: relayctl hub start --socket SOCKET
             ");
         }
     }
@@ -131,8 +131,9 @@ fn timed_out_is_4() {
     exit status: 4
     --- stdout
     --- stderr
+    asked backend, which sees this at its next prompt only, waiting (1s)…
     error: backend did not answer within 1s: the session could not be woken and has not seen the question (timeout)
-    next: ask again with a longer --timeout
+    next: # go to the session backend: it sees the question at its next prompt
     ");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
@@ -168,7 +169,7 @@ fn nobody_is_6() {
     --- stdout
     --- stderr
     error: nobody is connected (peer_not_found)
-    next: start claude in a project that has the relay plugin
+    next: # start claude in a project; without the plugin first: relayctl setup
     ");
 }
 

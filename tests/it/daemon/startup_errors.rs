@@ -67,7 +67,7 @@ fn a_second_hub_is_told_of_the_first() {
     let said = told(hub(&[]).env("RELAY_SOCKET", &socket), socket.parent().unwrap());
     insta::assert_snapshot!(said, @"
     error: a hub is running already: it listens at DIRECTORY/hub.sock
-    next: use the hub that is there (relayctl status), or end it first
+    next: relayctl status
     exit status: 1
     ");
 }

@@ -47,13 +47,14 @@ const ERROR_NUMBER: &str = "SystemCallErrorNumber=EPERM";
 /// What `a_hub_that_does_not_get_ready_is_given_up_after_its_time` shows.
 const STARTING: &[&str] = &["Type=notify", "NotifyAccess=main", "TimeoutStartSec=20s"];
 
-/// What `a_hub_that_ends_or_hangs_is_dealt_with_as_the_unit_says` shows.
+/// What `a_hub_that_ends_or_hangs_is_dealt_with_as_the_unit_says` shows, and `one_hub` of what paces a hub that fails.
 const LIVING: &[&str] = &[
     "Description=claude-relay hub, which carries messages between Claude Code sessions",
     "Requires=relay.socket",
     "After=relay.socket",
     "StartLimitIntervalSec=0",
     "ExecStart=\"@bindir@/relay-hub\"",
+    "ExecStopPost=/bin/sh -c 'test \"$$SERVICE_RESULT\" != exit-code || exec sleep 5'",
     "Restart=on-failure",
     "RestartSec=200ms",
     "WatchdogSec=30s",

@@ -39,7 +39,7 @@ fn a_hub_that_fails_at_its_start_is_tried_again_at_leisure_until_it_is_mended() 
     let cpu = cpu_time(manager) - cpu;
     assert!(cpu < Duration::from_secs(1), "the manager and its children were busy for {cpu:?} of three seconds");
     let starts = fs::read(starts).unwrap().len();
-    assert!((2..=16).contains(&starts), "{starts} starts in three seconds");
+    assert!((1..=3).contains(&starts), "{starts} starts in three seconds");
     // systemd's own default is shorter, and on a busy machine not to be told from it by counting.
     assert_eq!(relay.manager.property("relay.service", "RestartUSec"), "200ms");
     assert_eq!(relay.manager.property("relay.socket", "ActiveState"), "active");

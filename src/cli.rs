@@ -9,14 +9,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
-use tokio::sync::mpsc;
-
-use crate::client::{ClientConfig, ClientEvent, HubClient};
+use crate::client::{ClientConfig, HubClient};
 use crate::logging::{self, Log, Program};
 use crate::paths::Environment;
-use crate::protocol::{ClientKind, ErrorCode, PeerKey};
+use crate::protocol::{ClientKey, ClientKind, ErrorCode};
 use crate::runtime;
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod ask;
 mod broadcast;
@@ -123,11 +121,11 @@ impl Context {
         })
     }
 
-    /// Starts a client of the hub; it connects by itself.
+    /// Returns a client of the hub; it connects by itself.
     ///
     /// # Errors
     /// There is no place where the hub could listen.
-    fn connect(&self) -> Result<(HubClient, Events), CliError> {
+    fn connect(&self) -> Result<HubClient, CliError> {
         let environment = self.environment()?;
         let socket = environment.socket()?;
         // What no waiting changes is said at once.
@@ -136,12 +134,11 @@ impl Context {
         {
             return Err(diagnosis::unreachable(&environment, &seen, &ServiceView::look(&environment)).into());
         }
-        Ok(HubClient::start(ClientConfig {
+        Ok(HubClient::new(ClientConfig {
             socket,
             named_by: environment.socket_named_by(),
-            key: PeerKey::random(),
             program: PROGRAM.to_owned(),
-            kind: ClientKind::Control {},
+            kind: ClientKind::Control { key: ClientKey::random() },
         }))
     }
 
@@ -153,13 +150,13 @@ impl Context {
     async fn converse(
         &mut self,
         interrupted: Result<Exit, CliError>,
-        talk: impl AsyncFnOnce(&HubClient, &mut Events, &mut Output) -> Result<Exit, CliError>,
+        talk: impl AsyncFnOnce(&mut HubClient, &mut Output) -> Result<Exit, CliError>,
     ) -> Result<Exit, CliError> {
         let mut interrupt = Interrupt::listen()?;
         let environment = self.environment()?;
-        let (hub, mut events) = self.connect()?;
+        let mut hub = self.connect()?;
         let result = tokio::select! {
-            result = talk(&hub, &mut events, &mut self.out) => result.map_err(|error| explained(error, &environment)),
+            result = talk(&mut hub, &mut self.out) => result.map_err(|error| explained(error, &environment)),
             refusal = diagnosis::start_that_fails(environment.clone()) => Err(refusal.into()),
             () = interrupt.wait() => interrupted,
         };
@@ -177,9 +174,6 @@ fn explained(error: CliError, environment: &Environment) -> CliError {
         other => other,
     }
 }
-
-/// What a client is told without having asked.
-type Events = mpsc::UnboundedReceiver<ClientEvent>;
 
 /// Runs `relayctl` with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {

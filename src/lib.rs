@@ -45,6 +45,18 @@
 //!   tools; for `logs`, `journalctl`; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a private hub
 //!   with its channels and questions, which end with it.
 
+pub mod activation;
+pub mod advice;
+pub mod arguments;
+pub mod claude_code;
+pub mod cli;
+pub mod client;
 mod deadlines;
+pub mod fault;
 pub mod hub;
+pub mod logging;
+pub mod paths;
 pub mod protocol;
+pub mod runtime;
+pub mod service;
+pub mod watched;

@@ -76,8 +76,8 @@
 //!
 //! The hub keeps nothing that its clients cannot send again. After `welcome` on a new connection a client sends, in this
 //! order: `progress` for each ask that it received and that is open; each `reply` that was not answered; `taken` for the
-//! replies that it took, until one connection has lasted ten seconds after it was sent; `withdraw` for the asks that it
-//! withdrew lately; each own ask without an outcome, with the time that it has left and, if a hub had accepted it, the peer's
+//! replies that it took and `withdraw` for the asks that it withdrew, both until one connection has lasted ten seconds after
+//! they were sent; each own ask without an outcome, with the time that it has left and, if a hub had accepted it, the peer's
 //! tag in `bound`; each broadcast and other request without an answer.
 //!
 //! The first two seconds of a hub's life are its grace period ([`crate::hub::GRACE`]); `welcome` and `peers` then say

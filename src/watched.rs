@@ -13,6 +13,8 @@ use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use rustix::fs::{FileType, fstat};
+use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{Interest, Ready};
 
@@ -74,12 +76,16 @@ impl Stream {
         watch(fd, Interest::READABLE).map(Self)
     }
 
-    /// Connects to a listener.
+    /// Connects to a listener, which is done at once or not at all.
     ///
     /// # Errors
     /// Nobody listens there, its backlog is full, or the system refuses.
-    pub async fn connect(path: &Path) -> io::Result<Self> {
-        Self::new(tokio::net::UnixStream::connect(path).await?.into_std()?)
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        watch(socket, Interest::READABLE).map(Self)
     }
 
     /// Returns when there may be something to read; the end and a failure count.

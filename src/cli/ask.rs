@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output};
 use super::question::QuestionArgs;
-use super::{Context, Events, wording};
-use crate::client::{Asked, ClientEvent, End, HubClient, Outcome};
+use super::{Context, wording};
+use crate::client::{AcceptedAsk, ClientEvent, End, HubClient, Outcome};
 use crate::protocol::{AskId, AskState};
 
 /// Ask a session and wait for its answer
@@ -30,21 +30,15 @@ impl AskArgs {
         context.out.use_json(self.format.json);
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = self.question.text(std::io::stdin())?;
-        let exchange = async |hub: &_, events: &mut _, out: &mut _| self.exchange(hub, text, events, out).await;
+        let exchange = async |hub: &mut _, out: &mut _| self.exchange(hub, text, out).await;
         context.converse(Err(CliError::Withdrawn), exchange).await
     }
 
-    async fn exchange(
-        &self,
-        hub: &HubClient,
-        text: String,
-        events: &mut Events,
-        out: &mut Output,
-    ) -> Result<Exit, CliError> {
+    async fn exchange(&self, hub: &mut HubClient, text: String, out: &mut Output) -> Result<Exit, CliError> {
         let asked = hub.ask(self.name.clone(), text, self.question.timeout).await?;
         let waited = wording::exact(self.question.timeout);
         out.say_progress(&waiting(&asked, &waited));
-        let outcome = outcome_of(asked.ask_id, events).await?;
+        let outcome = outcome_of(asked.ask_id, async || hub.next_event().await).await;
         if out.is_json() {
             out.print_json("outcome", &OutcomeView::of(&outcome))?;
         }
@@ -55,7 +49,7 @@ impl AskArgs {
                 }
                 Ok(Exit::Done)
             }
-            End::Failed { code, state } => {
+            End::Failed { code, state, .. } => {
                 Err(CliError::Unanswered { to: outcome.to.to_string(), code, state, waited })
             }
         }
@@ -63,18 +57,17 @@ impl AskArgs {
 }
 
 /// Returns the outcome of an ask, whatever else happens before it.
-async fn outcome_of(ask: AskId, events: &mut Events) -> Result<Outcome, CliError> {
-    while let Some(event) = events.recv().await {
-        if let ClientEvent::Outcome(outcome) = event
+async fn outcome_of(ask: AskId, mut next_event: impl AsyncFnMut() -> ClientEvent) -> Outcome {
+    loop {
+        if let ClientEvent::Outcome(outcome) = next_event().await
             && outcome.ask_id == ask
         {
-            return Ok(outcome);
+            return outcome;
         }
     }
-    Err(CliError::ClientEnded)
 }
 
-fn waiting(asked: &Asked, waited: &str) -> Line {
+fn waiting(asked: &AcceptedAsk, waited: &str) -> Line {
     let held = if asked.state == AskState::Held { ", it sees this at its next prompt or relay call" } else { "" };
     Line::of(&format!("asked {}{held}, waiting ({waited})…", asked.to))
 }
@@ -101,7 +94,7 @@ impl<'a> OutcomeView<'a> {
             End::Reply { from, text } => {
                 Self { ask_id, to, outcome: "reply", from: Some(from.as_str()), text: Some(text), state: None }
             }
-            End::Failed { code, state } => {
+            End::Failed { code, state, .. } => {
                 Self { ask_id, to, outcome: code.as_str(), from: None, text: None, state: Some(*state) }
             }
         }
@@ -110,11 +103,9 @@ impl<'a> OutcomeView<'a> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::cli::output::capture;
-    use crate::protocol::{ErrorCode, PeerName};
+    use crate::protocol::{Activity, ErrorCode, PeerName};
 
     fn name(text: &str) -> PeerName {
         PeerName::parse(text).unwrap()
@@ -126,25 +117,20 @@ mod tests {
 
     #[tokio::test]
     async fn the_outcome_of_the_own_ask_is_found_among_other_events() {
-        let (tell, mut events) = mpsc::unbounded_channel();
         let answered = outcome(2, End::Reply { from: name("api"), text: "green".into() });
-        tell.send(ClientEvent::Closed { ask_id: AskId::from_bits(2) }).unwrap();
-        tell.send(ClientEvent::Outcome(outcome(1, answered.end.clone()))).unwrap();
-        tell.send(ClientEvent::Outcome(answered.clone())).unwrap();
-        assert_eq!(outcome_of(answered.ask_id, &mut events).await.unwrap(), answered);
-    }
-
-    #[tokio::test]
-    async fn a_client_that_ends_is_an_error_and_not_an_endless_wait() {
-        let (_, mut events) = mpsc::unbounded_channel();
-        let error = outcome_of(AskId::from_bits(1), &mut events).await.unwrap_err();
-        assert_eq!(error.exit(), Exit::Failed);
+        let mut events = [
+            ClientEvent::Closed { ask_id: AskId::from_bits(2) },
+            ClientEvent::Outcome(outcome(1, answered.end.clone())),
+            ClientEvent::Outcome(answered.clone()),
+        ]
+        .into_iter();
+        assert_eq!(outcome_of(answered.ask_id, async || events.next().unwrap()).await, answered);
     }
 
     #[test]
     fn each_outcome_has_its_json() {
         let (mut out, captured) = capture::output(true);
-        let failed = |code| End::Failed { code, state: AskState::HandedOver };
+        let failed = |code| End::Failed { code, state: AskState::HandedOver, waiting_for: None };
         for end in [
             End::Reply { from: name("api"), text: "two\nlines".into() },
             failed(ErrorCode::Timeout),
@@ -163,9 +149,16 @@ mod tests {
 
     #[test]
     fn a_held_ask_says_why_it_takes_long() {
-        let asked = Asked { ask_id: AskId::from_bits(1), to: name("backend"), state: AskState::Accepted };
+        let asked = AcceptedAsk {
+            ask_id: AskId::from_bits(1),
+            to: name("backend"),
+            state: AskState::Accepted,
+            cwd: None,
+            status: Activity::Idle,
+            waiting_for: None,
+        };
         assert_eq!(waiting(&asked, "2m").as_str(), "asked backend, waiting (2m)…");
-        let asked = Asked { state: AskState::Held, ..asked };
+        let asked = AcceptedAsk { state: AskState::Held, ..asked };
         assert_eq!(
             waiting(&asked, "2m").as_str(),
             "asked backend, it sees this at its next prompt or relay call, waiting (2m)…"

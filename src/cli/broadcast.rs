@@ -7,9 +7,8 @@ use super::ask::OutcomeView;
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output};
 use super::question::QuestionArgs;
-use super::wording;
-use super::{Context, Events};
-use crate::client::{Broadcasted, ClientEvent, End, HubClient, Outcome, Tally};
+use super::{Context, wording};
+use crate::client::{AcceptedBroadcast, ClientEvent, End, HubClient, Outcome, Tally};
 use crate::protocol::BroadcastRefusal;
 
 /// Ask every session and print the answers as they come
@@ -30,17 +29,11 @@ impl BroadcastArgs {
         context.out.use_json(self.format.json);
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = self.question.text(std::io::stdin())?;
-        let exchange = async |hub: &_, events: &mut _, out: &mut _| self.exchange(hub, text, events, out).await;
+        let exchange = async |hub: &mut _, out: &mut _| self.exchange(hub, text, out).await;
         context.converse(Err(CliError::Withdrawn), exchange).await
     }
 
-    async fn exchange(
-        &self,
-        hub: &HubClient,
-        text: String,
-        events: &mut Events,
-        out: &mut Output,
-    ) -> Result<Exit, CliError> {
+    async fn exchange(&self, hub: &mut HubClient, text: String, out: &mut Output) -> Result<Exit, CliError> {
         let broadcast = hub.broadcast(text, self.question.timeout).await?;
         if broadcast.asks.is_empty() && broadcast.refused.is_empty() {
             return Err(CliError::NobodyThere);
@@ -50,7 +43,7 @@ impl BroadcastArgs {
         if !names.is_empty() {
             out.say_progress(&Line::of(&format!("asked {}, waiting ({waited})…", names.join(", "))));
         }
-        let tally = report(&broadcast, events, &waited, out).await?;
+        let tally = report(&broadcast, async || hub.next_event().await, &waited, out).await?;
         if out.is_json() {
             out.print_json("tally", &TallyView::of(tally))?;
         } else {
@@ -63,8 +56,8 @@ impl BroadcastArgs {
 
 /// Prints who could not be asked and each outcome as it comes. Returns the tally.
 async fn report(
-    broadcast: &Broadcasted,
-    events: &mut Events,
+    broadcast: &AcceptedBroadcast,
+    mut next_event: impl AsyncFnMut() -> ClientEvent,
     waited: &str,
     out: &mut Output,
 ) -> Result<Tally, CliError> {
@@ -78,8 +71,8 @@ async fn report(
     if broadcast.asks.is_empty() {
         return Ok(all_refused(broadcast));
     }
-    while let Some(event) = events.recv().await {
-        match event {
+    loop {
+        match next_event().await {
             ClientEvent::Outcome(outcome) if outcome.broadcast_id == Some(broadcast.broadcast_id) => {
                 print_outcome(&outcome, waited, out)?;
             }
@@ -90,15 +83,12 @@ async fn report(
             | ClientEvent::Tally(_)
             | ClientEvent::ReplyFailed { .. }
             | ClientEvent::Renamed { .. }
-            | ClientEvent::Companion(_)
             | ClientEvent::Away
-            | ClientEvent::Inherited(_)
-            | ClientEvent::Second(_)
+            | ClientEvent::Parked(_)
             | ClientEvent::Watching(_)
             | ClientEvent::Watched(_) => {}
         }
     }
-    Err(CliError::ClientEnded)
 }
 
 fn print_outcome(outcome: &Outcome, waited: &str, out: &mut Output) -> Result<(), CliError> {
@@ -107,7 +97,7 @@ fn print_outcome(outcome: &Outcome, waited: &str, out: &mut Output) -> Result<()
     }
     match &outcome.end {
         End::Reply { from, text } => out.print(&Line::of(&format!("{from}: ")).indented(text, 2)),
-        End::Failed { code, state } => {
+        End::Failed { code, state, .. } => {
             let (to, waited) = (outcome.to.to_string(), waited.to_owned());
             let unanswered = CliError::Unanswered { to, code: *code, state: *state, waited };
             out.say(&Line::of(&unanswered.to_string()));
@@ -121,7 +111,7 @@ fn refusal(refused: &BroadcastRefusal) -> Line {
 }
 
 /// Where no ask was accepted nothing is left to end, so the tally is known at once.
-fn all_refused(broadcast: &Broadcasted) -> Tally {
+fn all_refused(broadcast: &AcceptedBroadcast) -> Tally {
     let refused = broadcast.refused.len() as u64;
     Tally { broadcast_id: broadcast.broadcast_id, asked: refused, replied: 0, timed_out: 0, gone: 0, refused }
 }
@@ -167,12 +157,9 @@ impl TallyView {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::cli::output::capture;
-    use crate::client::Asked;
-    use crate::protocol::{AskId, AskState, BroadcastId, ErrorCode, PeerName, Refusal};
+    use crate::protocol::{AskId, AskState, BroadcastAsk, BroadcastId, ClientKey, ErrorCode, PeerName, Refusal};
 
     const BROADCAST: BroadcastId = BroadcastId::from_bits(9);
 
@@ -193,23 +180,25 @@ mod tests {
     /// A broadcast to four: one answers on two lines, one is silent, one leaves, one is busy.
     async fn mixed(json: bool) -> String {
         let (mut out, captured) = capture::output(json);
-        let asked = |ask, to| Asked { ask_id: AskId::from_bits(ask), to: name(to), state: AskState::Accepted };
+        let tag = ClientKey::from_bytes([1; 16]).tag();
+        let asked =
+            |ask, to| BroadcastAsk { ask_id: AskId::from_bits(ask), to: name(to), tag, state: AskState::Accepted };
         let busy = Refusal::new(ErrorCode::PeerBusy, "web has 16 open asks and may have 16", "ask later");
-        let broadcast = Broadcasted {
+        let broadcast = AcceptedBroadcast {
             broadcast_id: BROADCAST,
             asks: vec![asked(1, "api"), asked(2, "docs"), asked(3, "ops")],
             refused: vec![BroadcastRefusal { to: name("web"), error: busy }],
         };
-        let (tell, mut events) = mpsc::unbounded_channel();
-        for event in [
+        let failed = |code, state| End::Failed { code, state, waiting_for: None };
+        let mut events = [
             outcome(1, "api", End::Reply { from: name("api"), text: "tests\nweb: fake".into() }),
-            outcome(3, "ops", End::Failed { code: ErrorCode::PeerGone, state: AskState::Accepted }),
-            outcome(2, "docs", End::Failed { code: ErrorCode::Timeout, state: AskState::Shown }),
+            outcome(3, "ops", failed(ErrorCode::PeerGone, AskState::Accepted)),
+            outcome(2, "docs", failed(ErrorCode::Timeout, AskState::Shown)),
             ClientEvent::Tally(tally(1, 1, 1, 1)),
-        ] {
-            tell.send(event).unwrap();
-        }
-        assert_eq!(report(&broadcast, &mut events, "2m", &mut out).await.unwrap(), tally(1, 1, 1, 1));
+        ]
+        .into_iter();
+        let next_event = async || events.next().unwrap();
+        assert_eq!(report(&broadcast, next_event, "2m", &mut out).await.unwrap(), tally(1, 1, 1, 1));
         captured.text()
     }
 

@@ -87,9 +87,6 @@ pub(super) enum CliError {
     /// The user gave up waiting.
     #[error("withdrawn")]
     Withdrawn,
-    /// The hub's client ended before the outcome.
-    #[error("the connection to the hub ended for good")]
-    ClientEnded,
     /// There is no place for the socket: no hub can be reached.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -234,7 +231,6 @@ impl CliError {
             Self::Path(_) => Some(ErrorCode::HubUnreachable),
             Self::Incomplete(_)
             | Self::Withdrawn
-            | Self::ClientEnded
             | Self::Service(_)
             | Self::Program(_)
             | Self::Obstacle { .. }
@@ -266,7 +262,7 @@ impl CliError {
             }
             Self::Unanswered { .. } | Self::Incomplete(_) => "relayctl peers".to_owned(),
             Self::NobodyThere => by_hand("start claude in a project; without the plugin first: relayctl setup"),
-            Self::Withdrawn | Self::ClientEnded => "relayctl status".to_owned(),
+            Self::Withdrawn => "relayctl status".to_owned(),
             Self::Path(error) => next_for_path(error),
             Self::Service(error) => next_for_service(error),
             Self::Program(error) => error.next(),

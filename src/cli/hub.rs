@@ -133,7 +133,7 @@ async fn stop(context: &Context, environment: &Environment) -> Result<String, Cl
     if diagnosis::reach(&socket).is_err() {
         return Ok(format!("no hub runs at {}", socket.display()));
     }
-    let (hub, _events) = context.connect()?;
+    let mut hub = context.connect()?;
     let status = tokio::time::timeout(GRACE, hub.status()).await.ok().and_then(Result::ok);
     hub.bye().await;
     let pid = match &status {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output, visible_line};
-use super::{Context, Events, wording};
+use super::{Context, wording};
 use crate::client::HubClient;
 use crate::paths::Environment;
 use crate::protocol::{Activity, OpenAsks, PeerView, Wake};
@@ -35,12 +35,12 @@ impl PeersArgs {
         if self.watch {
             return follow(context).await;
         }
-        let list = async |hub: &HubClient, _: &mut _, out: &mut Output| list(hub, out).await;
+        let list = async |hub: &mut _, out: &mut _| list(hub, out).await;
         context.converse(Ok(Exit::Done), list).await
     }
 }
 
-async fn list(hub: &HubClient, out: &mut Output) -> Result<Exit, CliError> {
+async fn list(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
     let answer = hub.peers().await?;
     if out.is_json() {
         out.print_json("peers", &PeersView { settling: answer.settling, peers: &answer.peers })?;
@@ -68,11 +68,11 @@ const AGES: Duration = Duration::from_secs(10);
 
 /// Shows the list anew whenever it changes, until it is interrupted.
 async fn follow(context: &mut Context) -> Result<Exit, CliError> {
-    let show = async |hub: &_, events: &mut _, out: &mut _| show_changes(hub, events, out).await;
+    let show = async |hub: &mut _, out: &mut _| show_changes(hub, out).await;
     context.converse(Ok(Exit::Done), show).await
 }
 
-async fn show_changes(hub: &HubClient, events: &mut Events, out: &mut Output) -> Result<Exit, CliError> {
+async fn show_changes(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
     hub.watch(false).await?;
     let home = Environment::of_process().home;
     let mut shown: Option<Vec<PeerView>> = None;
@@ -86,12 +86,13 @@ async fn show_changes(hub: &HubClient, events: &mut Events, out: &mut Output) ->
             }
         }
         tokio::select! {
-            event = events.recv() => {
-                if event.is_none() {
-                    return Err(CliError::ClientEnded);
-                }
-                tokio::time::sleep(TOGETHER).await;
-                while events.try_recv().is_ok() {}
+            _ = hub.next_event() => {
+                let more = async {
+                    loop {
+                        hub.next_event().await;
+                    }
+                };
+                let _elapsed = tokio::time::timeout(TOGETHER, more).await;
             }
             () = tokio::time::sleep(AGES), if out.is_read_live() => {}
         }
@@ -130,8 +131,8 @@ fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>) -> String 
     for peer in peers {
         table.add_row([
             peer.name.to_string(),
-            visible_line(&wording::folder(&peer.cwd, home)),
-            peer.branch.as_deref().map_or_else(|| "-".to_owned(), visible_line),
+            visible_line(&wording::folder(&peer.presence.cwd, home)),
+            peer.presence.branch.as_deref().map_or_else(|| "-".to_owned(), visible_line),
             status(peer.presence.status).to_owned(),
             wakes_by(peer.presence.wakes_by).to_owned(),
             open_asks(peer.open_asks),
@@ -149,6 +150,7 @@ pub(super) const fn status(status: Activity) -> &'static str {
     match status {
         Activity::Idle => "idle",
         Activity::Busy => "busy",
+        Activity::Waiting => "waiting",
         Activity::Unknown => "unknown",
     }
 }
@@ -158,6 +160,9 @@ pub(super) const fn wakes_by(wake: Wake) -> &'static str {
     match wake {
         Wake::Channel => "channel",
         Wake::Waiter => "waiter",
+        Wake::Turn => "turn",
+        Wake::Inbox => "inbox",
+        Wake::Plugin => "plugin",
         Wake::NextPrompt => "next prompt",
     }
 }
@@ -180,25 +185,28 @@ mod tests {
     fn peer(name: &str, cwd: &str) -> PeerView {
         PeerView {
             name: PeerName::parse(name).unwrap(),
-            cwd: cwd.into(),
-            branch: None,
             pid: 4711,
+            agent: "claude-code".into(),
             client: Some("claude-code 2.1.330".into()),
-            presence: Presence { status: Activity::Idle, wakes_by: Wake::NextPrompt },
+            presence: Presence {
+                cwd: cwd.into(),
+                branch: None,
+                status: Activity::Idle,
+                waiting_for: None,
+                wakes_by: Wake::NextPrompt,
+            },
             connected_s: 40,
             open_asks: OpenAsks::default(),
         }
     }
 
     fn peers() -> Vec<PeerView> {
-        let busy = PeerView {
-            branch: Some("main".into()),
-            presence: Presence { status: Activity::Busy, wakes_by: Wake::Channel },
-            connected_s: 7_300,
-            open_asks: OpenAsks { sent: 1, received: 2 },
-            ..peer("backend", "/home/ada/src/backend")
-        };
-        vec![busy, peer("プロジェクト", "/srv/evil\n\x1b[2Jname")]
+        let mut backend = peer("backend", "/home/ada/src/backend");
+        backend.presence.branch = Some("main".into());
+        backend.presence.status = Activity::Busy;
+        backend.presence.wakes_by = Wake::Channel;
+        let backend = PeerView { connected_s: 7_300, open_asks: OpenAsks { sent: 1, received: 2 }, ..backend };
+        vec![backend, peer("プロジェクト", "/srv/evil\n\x1b[2Jname")]
     }
 
     #[test]
@@ -229,7 +237,7 @@ mod tests {
         out.print_json("peers", &PeersView { settling: false, peers: &peers()[..1] }).unwrap();
         insta::assert_snapshot!(captured.text(), @r#"
         --- stdout
-        {"schema":1,"type":"peers","settling":false,"peers":[{"name":"backend","cwd":"/home/ada/src/backend","branch":"main","pid":4711,"client":"claude-code 2.1.330","status":"busy","wakes_by":"channel","connected_s":7300,"open_asks":{"sent":1,"received":2}}]}
+        {"schema":1,"type":"peers","settling":false,"peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/home/ada/src/backend","branch":"main","status":"busy","wakes_by":"channel","connected_s":7300,"open_asks":{"sent":1,"received":2}}]}
         --- stderr
         "#);
     }

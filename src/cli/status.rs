@@ -13,7 +13,7 @@ use super::output::{Format, Output};
 use super::service_view::{ServiceView, Warning};
 use crate::advice::Observation;
 use crate::paths::Environment;
-use crate::protocol::{ErrorCode, PeerView, Refusal, StatusAnswer, VersionRange};
+use crate::protocol::{ErrorCode, PeerView, Refusal, Status, VersionRange};
 use crate::service::UnitStatus;
 
 mod glance;
@@ -61,12 +61,12 @@ impl StatusArgs {
     }
 }
 
-async fn ask(context: &Context) -> Result<(StatusAnswer, Vec<PeerView>), Refusal> {
-    let (hub, _events) =
+async fn ask(context: &Context) -> Result<(Status, Vec<PeerView>), Refusal> {
+    let mut hub =
         context.connect().map_err(|error| Refusal::new(ErrorCode::HubUnreachable, error.to_string(), error.next()))?;
-    let (status, peers) = tokio::join!(hub.status(), hub.peers());
+    let answers = async { Ok((hub.status().await?, hub.peers().await?.peers)) }.await;
     hub.bye().await;
-    Ok((status?, peers?.peers))
+    answers
 }
 
 /// Everything that was found.
@@ -84,7 +84,7 @@ struct Report {
 }
 
 struct HubView {
-    status: StatusAnswer,
+    status: Status,
     peers: Vec<PeerView>,
 }
 
@@ -150,7 +150,7 @@ impl Report {
 }
 
 /// Warns of programs that are not of one version. A socket-activated hub replaces itself when somebody connects.
-fn version_warnings(status: &StatusAnswer, restart: &str) -> Vec<Warning> {
+fn version_warnings(status: &Status, restart: &str) -> Vec<Warning> {
     let own = env!("CARGO_PKG_VERSION");
     let mut warnings = Vec::new();
     let restart = if status.activated { restart } else { "relayctl hub stop; relayctl hub start" };
@@ -203,7 +203,7 @@ struct HubJson<'a> {
 }
 
 impl<'a> HubJson<'a> {
-    fn of(status: &'a StatusAnswer) -> Self {
+    fn of(status: &'a Status) -> Self {
         Self {
             hub: &status.hub,
             versions: status.versions,
@@ -259,9 +259,8 @@ mod tests {
 
     const RESTART: &str = "systemctl --user restart relay.service";
 
-    pub(super) fn status() -> StatusAnswer {
-        StatusAnswer {
-            id: 1,
+    pub(super) fn status() -> Status {
+        Status {
             hub: "0.1.0".into(),
             versions: VersionRange { min: 1, max: 1 },
             pid: 4711,
@@ -280,17 +279,22 @@ mod tests {
     pub(super) fn peer(name: &str) -> PeerView {
         PeerView {
             name: PeerName::parse(name).unwrap(),
-            cwd: "/".into(),
-            branch: None,
             pid: 1,
+            agent: "claude-code".into(),
             client: None,
-            presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
+            presence: Presence {
+                cwd: "/".into(),
+                branch: None,
+                status: Activity::Idle,
+                waiting_for: None,
+                wakes_by: Wake::Channel,
+            },
             connected_s: 1,
             open_asks: OpenAsks::default(),
         }
     }
 
-    pub(super) fn report(status: StatusAnswer) -> Report {
+    pub(super) fn report(status: Status) -> Report {
         Report {
             socket: "/home/ada/.relay/hub.sock".into(),
             environment: Environment {
@@ -337,7 +341,7 @@ mod tests {
         assert_eq!(report.failure().unwrap().next, "systemctl --user restart relay.socket");
         insta::assert_snapshot!(shown(&report, true), @r#"
         --- stdout
-        {"schema":1,"type":"status","socket":"/run/user/1000/relay/hub.sock","reachable":false,"names":[],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[{"what":"relay.socket is active, but its socket was removed or replaced","next":"systemctl --user restart relay.socket"}]}
+        {"schema":1,"type":"status","socket":"/home/ada/.relay/hub.sock","reachable":false,"names":[],"service":{"manager":"systemd --user","units":[{"name":"relay.socket","load":"loaded","active":"active","sub":"listening","enabled":"enabled"},{"name":"relay.service","load":"loaded","active":"inactive","sub":"dead","enabled":"static"}]},"warnings":[{"what":"relay.socket is active, but its socket was removed or replaced","next":"systemctl --user restart relay.socket"}]}
         --- stderr
         "#);
     }
@@ -345,7 +349,7 @@ mod tests {
     #[test]
     fn programs_of_several_versions_are_worth_a_warning_each() {
         assert_eq!(version_warnings(&status(), RESTART), []);
-        let old = StatusAnswer {
+        let old = Status {
             hub: "0.0.9".into(),
             replaced: true,
             programs: [("relay-channel 0.0.9".to_owned(), 2)].into(),
@@ -359,7 +363,7 @@ mod tests {
         the hub has version 0.0.9 and relayctl has 0.1.0 -> systemctl --user restart relay.service
         sessions run a channel of another version: 2 relay-channel 0.0.9 -> reconnect in these sessions: /mcp
         ");
-        let foreground = StatusAnswer { activated: false, replaced: true, ..status() };
+        let foreground = Status { activated: false, replaced: true, ..status() };
         assert_eq!(version_warnings(&foreground, RESTART)[0].next, "relayctl hub stop; relayctl hub start");
     }
 }

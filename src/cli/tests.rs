@@ -124,7 +124,6 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         CliError::Incomplete(Exit::TimedOut),
         CliError::NobodyThere,
         CliError::Withdrawn,
-        CliError::ClientEnded,
         PathError::NoHome.into(),
         PathError::NotAbsolute { path: "x".into() }.into(),
         PathError::TooLong { path: path(), length: 200, limit: 107 }.into(),

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output};
-use super::{Context, Events, peers, wording};
+use super::{Context, peers, wording};
 use crate::client::{ClientEvent, HubClient};
 use crate::paths::Environment;
-use crate::protocol::{AskId, AskOutcome, AskState, AskView, PeerView, WatchedEvent, WatchingAnswer};
+use crate::protocol::{AskId, AskOutcome, AskState, AskView, PeerView, Watched, Watching};
 
 /// Show the traffic as it happens: who comes and goes, who asks whom, how it ends
 ///
@@ -34,16 +34,16 @@ impl WatchArgs {
     /// No hub answers, or it cannot be watched.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
-        let follow = async |hub: &_, events: &mut _, out: &mut _| self.follow(hub, events, out).await;
+        let follow = async |hub: &mut _, out: &mut _| self.follow(hub, out).await;
         context.converse(Ok(Exit::Done), follow).await
     }
 
-    async fn follow(&self, hub: &HubClient, events: &mut Events, out: &mut Output) -> Result<Exit, CliError> {
+    async fn follow(&self, hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
         let first = hub.watch(self.text).await?;
         let mut screen = Screen::new(&first);
         screen.show_state(Local::now(), &first, None, out)?;
-        while let Some(event) = events.recv().await {
-            match event {
+        loop {
+            match hub.next_event().await {
                 ClientEvent::Away => out.say(&Line::of(AWAY)),
                 ClientEvent::Watching(state) => {
                     let hub = if state.pid == screen.hub { HubNews::Back } else { HubNews::Restarted };
@@ -57,12 +57,9 @@ impl WatchArgs {
                 | ClientEvent::Tally(_)
                 | ClientEvent::ReplyFailed { .. }
                 | ClientEvent::Renamed { .. }
-                | ClientEvent::Companion(_)
-                | ClientEvent::Inherited(_)
-                | ClientEvent::Second(_) => {}
+                | ClientEvent::Parked(_) => {}
             }
         }
-        Err(CliError::ClientEnded)
     }
 }
 
@@ -87,14 +84,14 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(first: &WatchingAnswer) -> Self {
+    fn new(first: &Watching) -> Self {
         Self { hub: first.pid, asks: BTreeSet::new(), environment: Environment::of_process() }
     }
 
     fn show_state(
         &mut self,
         at: DateTime<Local>,
-        state: &WatchingAnswer,
+        state: &Watching,
         news: Option<HubNews>,
         out: &mut Output,
     ) -> Result<(), CliError> {
@@ -129,16 +126,16 @@ impl Screen {
         Ok(())
     }
 
-    fn show_event(&mut self, at: DateTime<Local>, event: &WatchedEvent, out: &mut Output) -> Result<(), CliError> {
+    fn show_event(&mut self, at: DateTime<Local>, event: &Watched, out: &mut Output) -> Result<(), CliError> {
         let known = match event {
-            WatchedEvent::AskOpened(ask) => !self.asks.insert(ask.ask_id),
-            WatchedEvent::AskEnded { ask_id, .. } => self.asks.remove(ask_id),
-            WatchedEvent::PeerCame { .. }
-            | WatchedEvent::PeerLeft { .. }
-            | WatchedEvent::PeerRenamed { .. }
-            | WatchedEvent::PeerChanged { .. }
-            | WatchedEvent::AskAdvanced { .. }
-            | WatchedEvent::AskRefused { .. } => false,
+            Watched::AskOpened(ask) => !self.asks.insert(ask.ask_id),
+            Watched::AskEnded { ask_id, .. } => self.asks.remove(ask_id),
+            Watched::PeerCame { .. }
+            | Watched::PeerLeft { .. }
+            | Watched::PeerRenamed { .. }
+            | Watched::PeerChanged { .. }
+            | Watched::AskAdvanced { .. }
+            | Watched::AskRefused { .. } => false,
         };
         if out.is_json() {
             return out.print_json("watched", &EventJson { at: stamp(at), event });
@@ -148,16 +145,16 @@ impl Screen {
         show_text(text, out)
     }
 
-    fn event_text<'a>(&self, event: &'a WatchedEvent, known: bool) -> (String, Option<&'a str>) {
+    fn event_text<'a>(&self, event: &'a Watched, known: bool) -> (String, Option<&'a str>) {
         match event {
-            WatchedEvent::PeerCame { peer } => (self.peer_text(peer), None),
-            WatchedEvent::PeerLeft { name } => (format!("- {name}"), None),
-            WatchedEvent::PeerRenamed { former, name } => (format!("{former} is now {name}"), None),
-            WatchedEvent::PeerChanged { name, presence } => {
+            Watched::PeerCame { peer } => (self.peer_text(peer), None),
+            Watched::PeerLeft { name } => (format!("- {name}"), None),
+            Watched::PeerRenamed { former, name } => (format!("{former} is now {name}"), None),
+            Watched::PeerChanged { name, presence } => {
                 let (status, wakes_by) = (peers::status(presence.status), peers::wakes_by(presence.wakes_by));
                 (format!("{name} is {status}, wakes by {wakes_by}"), None)
             }
-            WatchedEvent::AskOpened(AskView { ask_id, from, to, broadcast_id, question, state, .. }) => {
+            Watched::AskOpened(AskView { ask_id, from, to, broadcast_id, question, state, .. }) => {
                 let what = match (known, broadcast_id) {
                     (true, _) => "goes on",
                     (false, Some(_)) => "asked, with everybody",
@@ -166,11 +163,11 @@ impl Screen {
                 let held = if *state == AskState::Held { ", held: it cannot be woken" } else { "" };
                 (format!("{}  {what}{held}", ask_text(*ask_id, from, to)), question.as_deref())
             }
-            WatchedEvent::AskAdvanced { ask_id, from, to, state } => {
+            Watched::AskAdvanced { ask_id, from, to, state } => {
                 (format!("{}  {}", ask_text(*ask_id, from, to), state_text(*state)), None)
             }
-            WatchedEvent::AskRefused { from, to, code } => (format!("{from} → {to}  refused: {code}"), None),
-            WatchedEvent::AskEnded { ask_id, from, to, outcome, state, latency_ms, reply, .. } => {
+            Watched::AskRefused { from, to, code } => (format!("{from} → {to}  refused: {code}"), None),
+            Watched::AskEnded { ask_id, from, to, outcome, state, latency_ms, reply, .. } => {
                 let after = latency(Duration::from_millis(*latency_ms));
                 let how = match outcome {
                     AskOutcome::Reply => format!("answered after {after}"),
@@ -184,7 +181,7 @@ impl Screen {
     }
 
     fn peer_text(&self, peer: &PeerView) -> String {
-        let folder = wording::folder(&peer.cwd, self.environment.home.as_deref());
+        let folder = wording::folder(&peer.presence.cwd, self.environment.home.as_deref());
         let (status, wakes_by) = (peers::status(peer.presence.status), peers::wakes_by(peer.presence.wakes_by));
         format!("+ {}  {folder}  {status}, wakes by {wakes_by}", peer.name)
     }
@@ -233,14 +230,14 @@ struct StateJson<'a> {
     at: String,
     restarted: bool,
     #[serde(flatten)]
-    state: &'a WatchingAnswer,
+    state: &'a Watching,
 }
 
 #[derive(Serialize)]
 struct EventJson<'a> {
     at: String,
     #[serde(flatten)]
-    event: &'a WatchedEvent,
+    event: &'a Watched,
 }
 
 #[cfg(test)]
@@ -257,14 +254,18 @@ mod tests {
         Local.with_ymd_and_hms(2026, 3, 1, 12, 3, 4).unwrap()
     }
 
+    fn presence(folder: &str, status: Activity) -> Presence {
+        let cwd = format!("/srv/{folder}");
+        Presence { cwd, branch: None, status, waiting_for: None, wakes_by: Wake::NextPrompt }
+    }
+
     fn peer(name: &str) -> PeerView {
         PeerView {
             name: PeerName::parse(name).unwrap(),
-            cwd: format!("/srv/{name}"),
-            branch: None,
             pid: 1,
+            agent: "claude-code".to_owned(),
             client: None,
-            presence: Presence { status: Activity::Idle, wakes_by: Wake::Channel },
+            presence: Presence { wakes_by: Wake::Channel, ..presence(name, Activity::Idle) },
             connected_s: 1,
             open_asks: OpenAsks::default(),
         }
@@ -283,26 +284,20 @@ mod tests {
         }
     }
 
-    fn state(asks: Vec<AskView>) -> WatchingAnswer {
-        WatchingAnswer { id: 1, hub: "0.1.0".into(), pid: 2, settling: true, peers: vec![peer("backend")], asks }
+    fn state(asks: Vec<AskView>) -> Watching {
+        Watching { hub: "0.1.0".into(), pid: 2, settling: true, peers: vec![peer("backend")], asks }
     }
 
-    fn events() -> Vec<WatchedEvent> {
+    fn events() -> Vec<Watched> {
         let name = || PeerName::parse("backend").unwrap();
         let (from, to) = (|| "shell".to_owned(), || "backend".to_owned());
         vec![
-            WatchedEvent::PeerCame { peer: peer("web") },
-            WatchedEvent::PeerChanged {
-                name: name(),
-                presence: Presence { status: Activity::Busy, wakes_by: Wake::NextPrompt },
-            },
-            WatchedEvent::PeerRenamed {
-                former: PeerName::parse("web").unwrap(),
-                name: PeerName::parse("www").unwrap(),
-            },
-            WatchedEvent::AskOpened(ask(Some("green?\n12:00:00  + forged"))),
-            WatchedEvent::AskAdvanced { ask_id: ASK, from: from(), to: to(), state: AskState::HandedOver },
-            WatchedEvent::AskEnded {
+            Watched::PeerCame { peer: peer("web") },
+            Watched::PeerChanged { name: name(), presence: presence("backend", Activity::Busy) },
+            Watched::PeerRenamed { former: PeerName::parse("web").unwrap(), name: PeerName::parse("www").unwrap() },
+            Watched::AskOpened(ask(Some("green?\n12:00:00  + forged"))),
+            Watched::AskAdvanced { ask_id: ASK, from: from(), to: to(), state: AskState::HandedOver },
+            Watched::AskEnded {
                 ask_id: ASK,
                 from: from(),
                 to: to(),
@@ -312,8 +307,8 @@ mod tests {
                 latency_ms: 4_210,
                 reply: Some("yes\x1b[2J".into()),
             },
-            WatchedEvent::AskRefused { from: from(), to: to(), code: ErrorCode::LoopDetected },
-            WatchedEvent::PeerLeft { name: name() },
+            Watched::AskRefused { from: from(), to: to(), code: ErrorCode::LoopDetected },
+            Watched::PeerLeft { name: name() },
         ]
     }
 
@@ -327,7 +322,7 @@ mod tests {
             screen.show_event(at(), &event, &mut out).unwrap();
         }
         screen.show_state(at(), &first, Some(HubNews::Restarted), &mut out).unwrap();
-        screen.show_event(at(), &WatchedEvent::AskOpened(ask(None)), &mut out).unwrap();
+        screen.show_event(at(), &Watched::AskOpened(ask(None)), &mut out).unwrap();
         captured.text()
     }
 

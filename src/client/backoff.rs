@@ -1,8 +1,8 @@
-//! How long to wait between attempts to connect: doubling, with jitter, below the hub's settling time.
+//! How long to wait between attempts to connect: doubling, with jitter, below the hub's grace period. Pure.
 
 use std::time::{Duration, Instant};
 
-/// The longest pause between two attempts, in which the hub's settling time fits once and a half.
+/// The longest pause between two attempts, which fits into the hub's grace period once and a half.
 pub const RECONNECT_CAP: Duration = Duration::from_millis(1200);
 
 /// The shortest pause after a failed attempt.
@@ -29,7 +29,7 @@ impl Backoff {
         longest / 2 + (longest / 2).mul_f64(f64::from(jitter) / f64::from(u32::MAX))
     }
 
-    /// Takes note of the end of a connection that had been welcomed at `since`.
+    /// Records the end of a connection that had been welcomed at `since`.
     pub(crate) fn handle_lost(&mut self, now: Instant, since: Option<Instant>) {
         if since.is_some_and(|since| now.saturating_duration_since(since) >= STEADY) {
             self.failures = 0;

@@ -1,9 +1,10 @@
-//! What a program may want of the hub, and what it is told.
+//! What a program may want of the hub, and what it is answered.
 
 use std::time::Duration;
 
-use super::{Asked, Broadcasted, ClientEvent, Replied};
-use crate::protocol::{AskId, BroadcastId, PeerName, PeersAnswer, Refusal, StatusAnswer, WatchingAnswer};
+use crate::protocol::{
+    Activity, AskId, AskState, BroadcastAsk, BroadcastId, BroadcastRefusal, PeerName, Peers, Status, Watching,
+};
 
 /// Names one call of a program on its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +42,7 @@ pub enum Call {
         /// How long its asks stay open.
         timeout: Duration,
     },
-    /// An answer.
+    /// A reply.
     Reply {
         /// The ask that is answered.
         ask_id: AskId,
@@ -57,33 +58,58 @@ pub enum Call {
 
 /// What a call was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum CallAnswer {
     /// The answer to [`Call::Peers`].
-    Peers(PeersAnswer),
+    Peers(Peers),
     /// The answer to [`Call::Status`].
-    Status(StatusAnswer),
+    Status(Box<Status>),
     /// The answer to [`Call::Watch`].
-    Watching(WatchingAnswer),
+    Watching(Box<Watching>),
     /// The answer to [`Call::Ask`].
-    Asked(Asked),
+    Asked(AcceptedAsk),
     /// The answer to [`Call::Broadcast`].
-    Broadcasted(Broadcasted),
+    Broadcasted(AcceptedBroadcast),
     /// The answer to [`Call::Reply`].
-    Replied(Replied),
+    Replied(SentReply),
     /// The answer to [`Call::Rename`].
     Renamed(PeerName),
 }
 
-/// What the program is to be told.
+/// An ask that the hub has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// A call has its answer: exactly once a call.
-    Answer {
-        /// The call.
-        call: CallId,
-        /// The answer.
-        result: Result<Answer, Refusal>,
-    },
-    /// Something happened.
-    Event(ClientEvent),
+pub struct AcceptedAsk {
+    /// The ask.
+    pub ask_id: AskId,
+    /// The name of the asked peer.
+    pub to: PeerName,
+    /// How far it has come.
+    pub state: AskState,
+    /// The folder that the asked session works in; none where the ask ended before its acceptance arrived.
+    pub cwd: Option<String>,
+    /// What the asked session does.
+    pub status: Activity,
+    /// What it waits for, where it stands at a dialog.
+    pub waiting_for: Option<String>,
+}
+
+/// A broadcast whose asks the hub has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedBroadcast {
+    /// The broadcast.
+    pub broadcast_id: BroadcastId,
+    /// The asks that were accepted.
+    pub asks: Vec<BroadcastAsk>,
+    /// The peers that could not be asked.
+    pub refused: Vec<BroadcastRefusal>,
+}
+
+/// What became of a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentReply {
+    /// The ask that was answered.
+    pub ask_id: AskId,
+    /// Who asked.
+    pub to: String,
+    /// Whether the asker has it: `false` while it is kept and will be handed over, or its failure told.
+    pub taken: bool,
 }

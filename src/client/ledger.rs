@@ -1,24 +1,28 @@
-//! The client's rules: what is open, what is said again after a reconnect, and how each ask ends. Pure.
+//! The client's rules: what is open, what is sent again after a reconnect, and how each ask ends. Pure.
 //!
-//! All truth about an ask lives here, at its two ends: the hub can be killed at any instant, and what it knew is said
-//! again by the ledgers of its clients. `Sent` is the asker's end and the guarantor of the one outcome; `Received` is
-//! the asked session's end, which never shows an ask twice and keeps a reply until it was taken.
+//! All truth about an ask lives here, at its two ends: the hub can be killed at any instant, and what it knew is sent again
+//! by the ledgers of its clients. `Sent` is the asker's end and the guarantor of the one outcome; `Received` is the asked
+//! session's end, which never shows an ask twice and keeps a reply until it was taken.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::call::{Answer, Call, CallId, Output};
-use super::outgoing::{Outgoing, Purpose};
+use serde_json::Value;
+
+use super::call::{Call, CallAnswer, CallId};
+use super::config::ClientConfig;
+use super::event::ClientEvent;
+use super::open::OpenAsksView;
+use super::outgoing::{Outgoing, Output, Purpose};
+use super::parked::{PROGRAM_PART_MAX_BYTES, Parked, Room, join, split};
 use super::received::Received;
 use super::refusal;
-use super::seat::Remotes;
 use super::sent::Sent;
-use super::{ClientConfig, ClientEvent, CompanionEvent};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    AskId, AskState, ClientKind, ClientMessage, ErrorCode, Hello, HubMessage, Offer, PeerName, Presence, Refusal,
-    RequestId, VERSIONS, Verdict, WatchingAnswer, Welcome,
+    Answer, AskId, AskState, ClientKind, ClientMessage, ErrorCode, Event, Hello, HubMessage, Named, Notice, Park,
+    PeerName, Presence, Refusal, Rename, Request, RequestId, VERSIONS, Watch, Watching, Welcome,
 };
 
 /// How long a request may wait for its answer. launchd starts a job at most once in ten seconds (launchd.plist(5)).
@@ -27,150 +31,164 @@ pub const PATIENCE: Duration = Duration::from_secs(if cfg!(target_os = "macos") 
 /// How long a request may wait where nobody listens at the socket.
 pub const PATIENCE_WITHOUT_LISTENER: Duration = Duration::from_secs(1);
 
-/// A call that has no state of its own and is simply said again.
+/// A call that has no state of its own and is simply sent again.
 #[derive(Debug, Clone)]
-struct Plain {
-    call: Call,
+struct StatelessCall {
+    request: Request,
     started: Instant,
 }
 
 /// Where the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
+enum LinkState {
     Down,
     Greeting,
     Up,
+    /// Another client of the same identity has taken its place, for good.
+    Superseded,
 }
 
 /// The client's state and rules.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    pub(super) config: ClientConfig,
-    link: Link,
+    config: ClientConfig,
+    link: LinkState,
+    /// Whether a hub has welcomed this client before: then it knows all asks of its own.
+    was_welcomed: bool,
     listener_missing: bool,
-    mismatch: Option<Refusal>,
+    /// Why no hub will have this client.
+    rejected: Option<Refusal>,
     /// Why the hub that answers did not even welcome this client.
     turned_away: Option<Refusal>,
-    /// The name that the session's user gave it in its client, until the hub has named the session so.
+    /// The name that the session's user gave it in its agent, until the hub has named the session so.
     given_name: Option<String>,
-    plain: BTreeMap<CallId, Plain>,
-    plain_timers: Deadlines<CallId>,
-    /// Whether the program watches, and whether it wants texts.
-    watch: Option<bool>,
-    pub(super) sent: Sent,
-    pub(super) received: Received,
-    pub(super) remotes: Remotes,
-    pub(super) out: Outgoing,
+    stateless: BTreeMap<CallId, StatelessCall>,
+    stateless_timers: Deadlines<CallId>,
+    /// What the program watches.
+    watch: Option<Watch>,
+    sent: Sent,
+    received: Received,
+    out: Outgoing,
 }
 
 impl Ledger {
-    /// Starts a ledger in which nothing is open, without a connection.
+    /// Returns a ledger in which nothing is open, without a connection.
     pub fn new(config: ClientConfig) -> Self {
         Self {
             config,
-            link: Link::Down,
+            link: LinkState::Down,
+            was_welcomed: false,
             listener_missing: false,
-            mismatch: None,
+            rejected: None,
             turned_away: None,
             given_name: None,
-            plain: BTreeMap::new(),
-            plain_timers: Deadlines::new(),
+            stateless: BTreeMap::new(),
+            stateless_timers: Deadlines::new(),
             watch: None,
             sent: Sent::new(),
             received: Received::new(),
-            remotes: Remotes::default(),
             out: Outgoing::default(),
         }
     }
 
     /// Takes a call of the program. Its answer comes as [`Output::Answer`].
     pub fn handle_call(&mut self, now: Instant, id: CallId, call: Call) {
-        if let Some(refusal) = &self.mismatch {
+        if let Some(refusal) = &self.rejected {
             return self.out.answer(id, Err(refusal.clone()));
         }
         let patience = self.patience();
-        match call {
+        let request = match call {
             Call::Ask { ask_id, to, question, timeout } => {
-                self.sent.ask(now, id, ask_id, to, question, timeout, patience, &mut self.out);
+                return self.sent.ask(now, id, ask_id, to, question, timeout, patience, &mut self.out);
             }
             Call::Broadcast { broadcast_id, question, timeout } => {
-                self.sent.broadcast(now, id, broadcast_id, question, timeout, patience, &mut self.out);
+                return self.sent.broadcast(now, id, broadcast_id, question, timeout, patience, &mut self.out);
             }
-            Call::Reply { ask_id, text } => self.received.reply(now, id, ask_id, text, &mut self.out),
-            Call::Peers | Call::Status | Call::Watch { .. } | Call::Rename { .. } => {
-                self.plain_timers.set(id, now + patience);
-                self.plain.insert(id, Plain { call, started: now });
-                self.say_plain(id);
-            }
-        }
+            Call::Reply { ask_id, text } => return self.received.reply(now, id, ask_id, text, &mut self.out),
+            Call::Peers => Request::Peers,
+            Call::Status => Request::Status,
+            Call::Watch { text } => Request::Watch(Watch { text }),
+            Call::Rename { name } => Request::Rename(Rename { name }),
+        };
+        self.stateless_timers.set(id, now + patience);
+        self.stateless.insert(id, StatelessCall { request, started: now });
+        self.send_stateless(id);
     }
 
     const fn patience(&self) -> Duration {
         if self.listener_missing { PATIENCE_WITHOUT_LISTENER } else { PATIENCE }
     }
 
-    /// Takes note of how far a received ask has come.
+    /// Records how far a received ask has come.
     pub fn handle_progress(&mut self, ask_id: AskId, state: AskState) {
         self.received.advance(ask_id, state, &mut self.out);
     }
 
-    /// Takes note of what the session does and how it can be woken.
+    /// Records where the session works, what it does and how it can be woken.
     pub fn handle_presence(&mut self, presence: Presence) {
-        if let ClientKind::Channel(facts) = &mut self.config.kind
+        if let ClientKind::Session(facts) = &mut self.config.kind
             && facts.presence != presence
         {
-            facts.presence = presence;
-            self.out.notice(ClientMessage::Presence(presence));
+            facts.presence = presence.clone();
+            self.out.notice(Notice::Presence(presence));
         }
     }
 
-    /// Follows a name that the session's user gave it in its client.
+    /// Follows a name that the session's user gave it in its agent.
     pub fn handle_named(&mut self, name: String) {
-        self.out.notice(ClientMessage::Named { name: name.clone() });
+        self.out.notice(Notice::Named(Named { name: name.clone() }));
         self.given_name = Some(name);
-    }
-
-    /// Passes an offer on, if the hub is there.
-    pub fn handle_offer(&mut self, offer: Offer) {
-        self.out.notice(ClientMessage::Offer(offer));
-    }
-
-    /// Passes a verdict on, if the hub is there.
-    pub fn handle_verdict(&mut self, verdict: Verdict) {
-        self.out.notice(ClientMessage::Verdict(verdict));
     }
 
     /// Ends an own ask without an outcome.
     pub fn handle_withdraw(&mut self, ask_id: AskId) {
-        if self.is_second() {
-            return self.out.notice(ClientMessage::Withdraw { ask_id });
-        }
         self.sent.withdraw(ask_id, &mut self.out);
     }
 
-    /// Leaves in order.
-    pub fn handle_bye(&mut self) {
-        self.out.notice(ClientMessage::Bye {});
+    /// Leaves in order. A session that another channel may follow parks what is open with this part of the program's own,
+    /// at most [`PROGRAM_PART_MAX_BYTES`]; what no hub has accepted yet is withdrawn.
+    pub fn handle_leave(&mut self, now: Instant, program_part: Option<Value>) {
+        if let Some(program_part) = program_part {
+            self.sent.withdraw_unaccepted(&mut self.out);
+            let value = self.park(now, program_part);
+            self.out.notice(Notice::Park(Park { value }));
+        }
+        self.out.notice(Notice::Bye);
     }
 
-    /// Takes note of a new connection: greets.
+    /// Returns what the next channel must know. The texts of own asks come last: they matter only if the hub dies as well.
+    fn park(&mut self, now: Instant, mut program_part: Value) -> Value {
+        let (mut parked, mut room) = (Parked::default(), Room::new());
+        if !room.take(&program_part) {
+            tracing::error!("what the program parks is over its limit of {PROGRAM_PART_MAX_BYTES} bytes and is lost");
+            program_part = Value::Null;
+        }
+        self.sent.park(now, &mut parked, &mut room);
+        self.received.park(now, &mut parked, &mut room);
+        self.sent.park_texts(&mut parked, &mut room);
+        join(&parked, program_part)
+    }
+
+    /// Records a new connection: greets.
     pub fn handle_connected(&mut self) {
-        self.link = Link::Greeting;
-        let ClientConfig { key, program, kind, .. } = self.config.clone();
-        self.out.greet(|id| ClientMessage::Hello(Box::new(Hello { id, versions: VERSIONS, key, program, kind })));
+        self.link = LinkState::Greeting;
+        let ClientConfig { program, kind, .. } = self.config.clone();
+        self.out.greet(Hello { versions: VERSIONS, program, kind });
     }
 
-    /// Takes note of the connection's end.
+    /// Records the connection's end.
     pub fn handle_disconnected(&mut self, now: Instant) {
-        if self.link == Link::Up && self.watch.is_some() {
+        if self.link == LinkState::Up && self.watch.is_some() {
             self.out.event(ClientEvent::Away);
         }
-        self.link = Link::Down;
+        if self.link != LinkState::Superseded {
+            self.link = LinkState::Down;
+        }
         self.out.set_down();
         self.sent.handle_disconnected(now);
     }
 
-    /// Takes note of whether anybody listens at the socket: nobody is waited for long where nobody does.
+    /// Records whether nobody listens at the socket: nobody is waited for long where nobody does.
     pub fn handle_listener(&mut self, now: Instant, missing: bool) {
         if missing {
             self.turned_away = None;
@@ -180,8 +198,8 @@ impl Ledger {
         }
         self.listener_missing = missing;
         let patience = self.patience();
-        for (id, plain) in &self.plain {
-            self.plain_timers.set(*id, (plain.started + patience).max(now));
+        for (id, call) in &self.stateless {
+            self.stateless_timers.set(*id, (call.started + patience).max(now));
         }
         self.sent.set_patience(now, patience);
     }
@@ -193,104 +211,103 @@ impl Ledger {
     pub fn handle_message(&mut self, now: Instant, message: HubMessage) {
         self.handle_timeout(now);
         match message {
-            HubMessage::Welcome(welcome) => self.handle_welcome(now, welcome),
-            HubMessage::Peers(answer) => self.answer_plain(answer.id, Answer::Peers(answer)),
-            HubMessage::Status(answer) => self.answer_plain(answer.id, Answer::Status(answer)),
-            HubMessage::Watching(answer) => self.handle_watching(answer),
-            HubMessage::Watched(event) => self.out.event(ClientEvent::Watched(event)),
-            HubMessage::Accepted(accepted) => {
-                self.out.take_purpose(accepted.id);
-                let is_guarantor = !self.is_second();
-                self.sent.handle_accepted(accepted, is_guarantor, &mut self.out);
-            }
-            HubMessage::BroadcastAccepted(accepted) => {
-                self.out.take_purpose(accepted.id);
-                let is_guarantor = !self.is_second();
-                self.sent.handle_broadcast_accepted(now, accepted, is_guarantor, &mut self.out);
-            }
-            HubMessage::Replied { id, ask_id, to } => {
-                self.out.take_purpose(id);
-                self.received.handle_replied(ask_id, to, &mut self.out);
-            }
-            HubMessage::Renamed { id, name } => self.handle_renamed(id, name),
-            HubMessage::Error { id, error } => self.handle_error(now, id, error),
-            HubMessage::Ask(event) => self.received.handle_ask(now, event, &mut self.out),
-            HubMessage::Reply(event) => self.sent.handle_reply(now, event, &mut self.out),
-            HubMessage::Failed(event) => self.sent.handle_failed(now, &event, &mut self.out),
-            HubMessage::Closed { ask_id } => self.received.handle_closed(ask_id, &mut self.out),
-            HubMessage::Waiter { tag } => self.tell_of_companion(CompanionEvent::Waiter(tag)),
-            HubMessage::Hook { by, receipts } => self.tell_of_companion(CompanionEvent::Hook { by, receipts }),
-            HubMessage::HookGone { by } => self.tell_of_companion(CompanionEvent::HookGone(by)),
-            HubMessage::Holding { by, batch } => self.tell_of_companion(CompanionEvent::Holding { by, batch }),
-            HubMessage::Call { by, request } => self.handle_remote(now, by, *request),
-            HubMessage::Bequest { waited_ms, bequest } => {
-                self.inherit(now, Duration::from_millis(waited_ms), bequest);
-            }
-            // For companions only, which have no ledger.
-            HubMessage::Offer { .. } | HubMessage::Verdict { .. } | HubMessage::End {} => {}
+            HubMessage::Answer(id, answer) => self.handle_answer(now, id, answer),
+            HubMessage::Event(event) => self.handle_event(now, event),
         }
     }
 
-    fn tell_of_companion(&mut self, event: CompanionEvent) {
-        self.out.event(ClientEvent::Companion(event));
+    fn handle_answer(&mut self, now: Instant, id: RequestId, answer: Answer) {
+        let Some(purpose) = self.out.take_purpose(id) else { return };
+        match answer {
+            Answer::Welcome(welcome) => self.handle_welcome(now, *welcome),
+            Answer::Peers(peers) => self.end_stateless(purpose, Ok(CallAnswer::Peers(peers))),
+            Answer::Status(status) => self.end_stateless(purpose, Ok(CallAnswer::Status(status))),
+            Answer::Watching(watching) => self.handle_watching(purpose, watching),
+            Answer::Accepted(accepted) => self.sent.handle_accepted(accepted, &mut self.out),
+            Answer::BroadcastAccepted(accepted) => {
+                self.sent.handle_broadcast_accepted(now, accepted, &mut self.out);
+            }
+            Answer::Replied(replied) => self.received.handle_replied(replied.ask_id, replied.to, &mut self.out),
+            Answer::Renamed(renamed) => {
+                self.handle_renamed(renamed.name.clone());
+                self.end_stateless(purpose, Ok(CallAnswer::Renamed(renamed.name)));
+            }
+            Answer::Error(error) => self.handle_refused(now, purpose, error),
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Asked(asked) => self.received.handle_ask(now, asked, &mut self.out),
+            Event::Reply(reply) => self.sent.handle_reply(now, reply, &mut self.out),
+            Event::Failed(failed) => self.sent.handle_failed(failed, &mut self.out),
+            Event::Closed(closed) => self.received.handle_closed(closed.ask_id, &mut self.out),
+            Event::Renamed(renamed) => self.handle_renamed(renamed.name),
+            Event::Watched(watched) => self.out.event(ClientEvent::Watched(watched)),
+            Event::Error(error) => self.handle_error(now, error),
+        }
     }
 
     fn handle_welcome(&mut self, now: Instant, welcome: Welcome) {
-        self.out.take_purpose(welcome.id);
-        self.link = Link::Up;
-        self.out.set_up(welcome.version);
-        self.mismatch = None;
+        let Welcome { version, name, sent, parked, .. } = welcome;
+        self.link = LinkState::Up;
+        self.out.set_up(version);
+        self.rejected = None;
         self.turned_away = None;
-        if let Some(name) = welcome.name {
+        if let Some(name) = name {
             self.set_name(name);
         }
-        self.take_place(now, welcome.place);
-        if let Some(name) = self.given_name.clone() {
-            self.out.notice(ClientMessage::Named { name });
-        }
-        self.received.say_again(&mut self.out);
-        self.sent.say_again(now, &mut self.out);
-        for id in self.plain.keys().copied().collect::<Vec<_>>() {
-            self.say_plain(id);
-        }
-        if let Some(text) = self.watch {
-            self.out.request(Purpose::Watch, |id| ClientMessage::Watch { id, text });
-        }
-    }
-
-    /// Says a call that has no state of its own, or answers it where this hub is too old for it.
-    fn say_plain(&mut self, call: CallId) {
-        let Some(plain) = self.plain.get(&call) else { return };
-        let message = |id| match &plain.call {
-            Call::Status => ClientMessage::Status { id },
-            Call::Watch { text } => ClientMessage::Watch { id, text: *text },
-            Call::Rename { name } => ClientMessage::Rename { id, name: name.clone() },
-            Call::Peers | Call::Ask { .. } | Call::Broadcast { .. } | Call::Reply { .. } => ClientMessage::Peers { id },
-        };
-        let wanted = message(0);
-        match self.out.older_version(&wanted) {
-            Some(version) => self.end_plain(call, Err(refusal::older_hub(version, wanted.kind()))),
-            None => self.out.request(Purpose::Plain(call), message),
-        }
-    }
-
-    /// Takes the whole state: the answer to the program's call, or after a reconnect an event.
-    fn handle_watching(&mut self, answer: WatchingAnswer) {
-        match self.out.take_purpose(answer.id) {
-            Some(Purpose::Plain(call)) => {
-                if let Some(Plain { call: Call::Watch { text }, .. }) = self.plain.get(&call) {
-                    self.watch = Some(*text);
-                }
-                self.end_plain(call, Ok(Answer::Watching(answer)));
+        if self.was_welcomed {
+            self.sent.reconcile(sent, &mut self.out);
+        } else {
+            self.was_welcomed = true;
+            let (mut parked, program_part) = parked.map(split).unwrap_or_default();
+            if let Some(program_part) = program_part {
+                self.out.event(ClientEvent::Parked(program_part));
             }
-            Some(_) => self.out.event(ClientEvent::Watching(answer)),
-            None => {}
+            self.received.adopt(now, &mut parked);
+            self.sent.adopt(now, &mut parked, sent, &mut self.out);
         }
+        if let Some(name) = self.given_name.clone() {
+            self.out.notice(Notice::Named(Named { name }));
+        }
+        self.received.resend(&mut self.out);
+        self.sent.resend(now, &mut self.out);
+        for id in self.stateless.keys().copied().collect::<Vec<_>>() {
+            self.send_stateless(id);
+        }
+        if let Some(watch) = self.watch {
+            self.out.request(Purpose::Watch, || Request::Watch(watch));
+        }
+    }
+
+    /// Sends a call that has no state of its own, or answers it where this hub is too old for it.
+    fn send_stateless(&mut self, id: CallId) {
+        let Some(StatelessCall { request, .. }) = self.stateless.get(&id) else { return };
+        let purpose = Purpose::Stateless(id);
+        match self.out.older_version(request) {
+            Some(version) => {
+                let refusal = refusal::older_hub(version, request.kind());
+                self.end_stateless(purpose, Err(refusal));
+            }
+            None => self.out.request(purpose, || request.clone()),
+        }
+    }
+
+    /// Takes the whole traffic: the answer to the program's call, or after a reconnect an event.
+    fn handle_watching(&mut self, purpose: Purpose, watching: Box<Watching>) {
+        let Purpose::Stateless(id) = purpose else {
+            return self.out.event(ClientEvent::Watching(watching));
+        };
+        if let Some(StatelessCall { request: Request::Watch(watch), .. }) = self.stateless.get(&id) {
+            self.watch = Some(*watch);
+        }
+        self.end_stateless(purpose, Ok(CallAnswer::Watching(watching)));
     }
 
     /// Keeps the name for the next hello, and tells the program if it is new.
     fn set_name(&mut self, name: PeerName) {
-        if let ClientKind::Channel(facts) = &mut self.config.kind
+        if let ClientKind::Session(facts) = &mut self.config.kind
             && facts.name.as_ref() != Some(&name)
         {
             facts.name = Some(name.clone());
@@ -298,40 +315,23 @@ impl Ledger {
         }
     }
 
-    fn handle_renamed(&mut self, id: Option<RequestId>, name: PeerName) {
+    fn handle_renamed(&mut self, name: PeerName) {
         self.given_name = None;
-        self.set_name(name.clone());
-        if let Some(id) = id {
-            self.answer_plain(id, Answer::Renamed(name));
+        self.set_name(name);
+    }
+
+    fn end_stateless(&mut self, purpose: Purpose, result: Result<CallAnswer, Refusal>) {
+        let Purpose::Stateless(id) = purpose else { return };
+        self.stateless_timers.clear(&id);
+        if self.stateless.remove(&id).is_some() {
+            self.out.answer(id, result);
         }
     }
 
-    fn answer_plain(&mut self, id: RequestId, answer: Answer) {
-        if let Some(Purpose::Plain(call)) = self.out.take_purpose(id) {
-            self.end_plain(call, Ok(answer));
-        }
-    }
-
-    fn end_plain(&mut self, call: CallId, result: Result<Answer, Refusal>) {
-        self.plain_timers.clear(&call);
-        if self.plain.remove(&call).is_some() {
-            self.out.answer(call, result);
-        }
-    }
-
-    fn handle_error(&mut self, now: Instant, id: Option<RequestId>, error: Refusal) {
-        let Some(purpose) = id.and_then(|id| self.out.take_purpose(id)) else {
-            tracing::warn!(code = %error.code, "the hub refused a message: {}", error.message);
-            // A hub with too many connections says so before it reads a hello. The next attempt may fare better, so the
-            // calls go on waiting.
-            if id.is_none() && self.link == Link::Greeting {
-                self.turned_away = Some(error);
-            }
-            return;
-        };
+    fn handle_refused(&mut self, now: Instant, purpose: Purpose, error: Refusal) {
         match purpose {
-            Purpose::Hello => self.handle_mismatch(now, error),
-            Purpose::Plain(call) => self.end_plain(call, Err(error)),
+            Purpose::Hello => self.reject(now, error),
+            Purpose::Stateless(_) => self.end_stateless(purpose, Err(error)),
             Purpose::Watch => tracing::warn!(code = %error.code, "this hub cannot be watched: {}", error.message),
             Purpose::Ask(ask_id) => self.sent.handle_ask_refused(now, ask_id, error, &mut self.out),
             Purpose::Broadcast(id) => self.sent.handle_broadcast_refused(id, error, &mut self.out),
@@ -339,17 +339,28 @@ impl Ledger {
         }
     }
 
-    /// The hub will not have this client: every call gets that answer until another hub says otherwise.
-    fn handle_mismatch(&mut self, now: Instant, error: Refusal) {
-        for call in self.plain.keys().copied().collect::<Vec<_>>() {
-            self.end_plain(call, Err(error.clone()));
+    /// Records an error that answers no request.
+    fn handle_error(&mut self, now: Instant, error: Refusal) {
+        tracing::warn!(code = %error.code, "the hub refused a message: {}", error.message);
+        if error.code == ErrorCode::AlreadyRegistered {
+            // Another client of this identity has what this one had.
+            self.link = LinkState::Superseded;
+            self.reject(now, error);
+            self.sent.release();
+        } else if self.link == LinkState::Greeting {
+            // A hub with too many connections says so before it reads a hello. The next attempt may fare better, so the
+            // calls go on waiting.
+            self.turned_away = Some(error);
+        }
+    }
+
+    /// Answers every call so until a hub welcomes this client.
+    fn reject(&mut self, now: Instant, error: Refusal) {
+        for id in self.stateless.keys().copied().collect::<Vec<_>>() {
+            self.end_stateless(Purpose::Stateless(id), Err(error.clone()));
         }
         self.sent.refuse_calls(now, &error, &mut self.out);
-        if error.code == ErrorCode::AlreadyRegistered {
-            // Another channel has succeeded this one, and has what it had.
-            self.sent.release();
-        }
-        self.mismatch = Some(error);
+        self.rejected = Some(error);
     }
 
     /// Does what is due.
@@ -357,22 +368,21 @@ impl Ledger {
         if self.poll_timeout().is_none_or(|at| at > now) {
             return;
         }
-        let refusal = self.unreachable();
-        while let Some(call) = self.plain_timers.pop_due(now) {
-            self.end_plain(call, Err(refusal.clone()));
+        let unreachable = refusal::hub_unreachable(&self.config, self.listener_missing);
+        let refusal = self.turned_away.clone().unwrap_or(unreachable);
+        while let Some(id) = self.stateless_timers.pop_due(now) {
+            self.end_stateless(Purpose::Stateless(id), Err(refusal.clone()));
         }
         self.sent.handle_timeout(now, &refusal, &mut self.out);
         self.received.handle_timeout(now, &refusal, &mut self.out);
     }
 
-    fn unreachable(&self) -> Refusal {
-        let unreachable = || refusal::hub_unreachable(&self.config, self.listener_missing);
-        self.turned_away.clone().unwrap_or_else(unreachable)
-    }
-
     /// Returns when [`Ledger::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.plain_timers.next(), self.sent.poll_timeout(), self.received.poll_timeout()].into_iter().flatten().min()
+        [self.stateless_timers.next(), self.sent.poll_timeout(), self.received.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns the next message to be sent on the connection.
@@ -380,19 +390,34 @@ impl Ledger {
         self.out.pop_message()
     }
 
+    /// Returns whether there are messages to be sent, of which none is urgent: they may wait for the next one that is.
+    pub fn can_wait(&self) -> bool {
+        !self.out.is_silent() && !self.out.is_urgent()
+    }
+
     /// Returns the next thing to tell the program.
     pub fn poll_output(&mut self) -> Option<Output> {
-        while let Some(output) = self.out.pop_output() {
-            if let Some(output) = self.pass_on(output) {
-                return Some(output);
-            }
-        }
-        None
+        self.out.pop_output()
+    }
+
+    /// Returns whether there is something to tell the program.
+    pub fn has_output(&self) -> bool {
+        self.out.has_output()
+    }
+
+    /// Returns what is open for this client: what it was asked, and what it has asked and a hub has accepted.
+    pub fn open(&self, now: Instant) -> OpenAsksView {
+        OpenAsksView { received: self.received.open(now), sent: self.sent.open(now) }
     }
 
     /// Returns whether the hub has welcomed this client on the present connection.
     pub fn is_up(&self) -> bool {
-        self.link == Link::Up
+        self.link == LinkState::Up
+    }
+
+    /// Returns whether another client of the same identity has taken the place of this one, which must not connect again.
+    pub fn is_superseded(&self) -> bool {
+        self.link == LinkState::Superseded
     }
 
     /// Returns the socket to connect to.

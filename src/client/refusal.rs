@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::ClientConfig;
+use super::config::ClientConfig;
 use crate::protocol::{AskId, ErrorCode, Refusal};
 
 /// No hub answers at the socket.
@@ -55,9 +55,4 @@ pub(super) fn too_many_replies(limit: usize) -> Refusal {
         format!("{limit} answers of this session wait for the hub and that is the limit"),
         "run: relayctl status, and answer again when the hub is back",
     )
-}
-
-/// The client has said bye.
-pub(super) fn left() -> Refusal {
-    Refusal::new(ErrorCode::HubUnreachable, "this client has left the hub", "start it again")
 }

@@ -1,72 +1,55 @@
-//! The asker's end: open asks and broadcasts, and the one outcome of each.
+//! The asker's end: open asks and broadcasts, and the one outcome of each. Pure.
 
 mod broadcasts;
-mod estate;
+mod handoff;
+mod unconfirmed;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::broadcasts::{OpenBroadcast, say_broadcast};
-use super::call::{Answer, CallId};
+use self::broadcasts::Broadcasts;
+use self::unconfirmed::Unconfirmed;
+use super::call::{AcceptedAsk, AcceptedBroadcast, CallAnswer, CallId};
+use super::ended::EndedAsks;
+use super::event::{ClientEvent, End, Outcome};
+use super::open::OpenSentView;
 use super::outgoing::{Outgoing, Purpose};
-use super::{Asked, ClientEvent, End, Outcome};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    Accepted, AskId, AskRequest, AskState, BroadcastId, ClientMessage, ErrorCode, FailedEvent, PeerName, PeerTag,
-    Refusal, ReplyEvent,
+    Accepted, Activity, Ask, AskId, AskState, BroadcastAccepted, BroadcastId, ClientTag, ErrorCode, Failed, Notice,
+    PeerName, Refusal, ReplyEvent, Request, Taken, Withdraw,
 };
 
 /// How long after an ask's deadline its asker waits for the hub to say how far it came, before it ends the ask itself.
 pub const DEADLINE_SLACK: Duration = Duration::from_millis(500);
 
-/// How long an ended ask is remembered beyond its deadline.
-const REMEMBERED: Duration = Duration::from_secs(60);
-
-/// The most ended asks that are remembered.
-const REMEMBERED_MAX: usize = 4096;
-
-/// How long a hub must live after it heard that a reply was taken, until its replier surely knows. Before, every hub that
-/// comes up is told again, however long none was there.
-const TAKEN_KNOWN: Duration = Duration::from_secs(10);
-
-/// After which time an ask is said again that a hub had accepted and the next one has refused.
-const AGAIN_WAIT: Duration = Duration::from_secs(1);
+/// After which time an ask is sent again that a hub had accepted and the next one has refused.
+const RESEND_WAIT: Duration = Duration::from_secs(1);
 
 /// An own ask without an outcome.
 #[derive(Debug, Clone)]
 struct OpenAsk {
     to: String,
-    /// The text; none of one that was inherited without: it is not said again.
-    question: Option<Rc<str>>,
+    /// The text; none where the channel before this one has left none: the ask is not sent again.
+    question: Option<Rc<String>>,
     started: Instant,
     deadline: Instant,
     broadcast: Option<BroadcastId>,
     /// Whom a hub has accepted it for.
-    bound: Option<PeerTag>,
+    bound: Option<ClientTag>,
     state: AskState,
     /// The call that waits for its acceptance.
     call: Option<CallId>,
 }
 
-/// An own ask that has ended.
-#[derive(Debug, Clone, Copy)]
-struct EndedAsk {
-    /// The reply that was taken, if that was its end.
-    taken: Option<Taken>,
-    /// Whether nobody waited for it any more, which a hub may not have heard.
-    withdrawn: bool,
-}
-
-/// A reply that was taken.
-#[derive(Debug, Clone, Copy)]
-struct Taken {
-    /// Whose.
-    by: PeerTag,
-    /// When a hub was told last.
-    said: Instant,
-    /// Whether its replier surely knows.
-    known: bool,
+/// How an own ask has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Its reply was taken.
+    Taken,
+    /// Nobody waits for a reply any more.
+    Over,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,36 +58,35 @@ enum Timer {
     AskPatience(AskId),
     /// Nobody has accepted the broadcast.
     BroadcastPatience(BroadcastId),
-    /// The ask that a former hub had accepted is said again.
-    Again(AskId),
+    /// The ask that a former hub had accepted is sent again.
+    Resend(AskId),
     /// The ask is over.
     Deadline(AskId),
-    /// The ended ask may be forgotten.
-    Forget(AskId),
 }
 
 /// Own asks and broadcasts. Invariant: an ask is in `asks` until the one outcome that its program is told.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
     asks: BTreeMap<AskId, OpenAsk>,
-    ended: BTreeMap<AskId, EndedAsk>,
-    /// The ended asks in the order of their ends.
-    ended_order: VecDeque<AskId>,
-    broadcasts: BTreeMap<BroadcastId, OpenBroadcast>,
+    ended: EndedAsks<Ended>,
+    unconfirmed: Unconfirmed,
+    broadcasts: Broadcasts,
     timers: Deadlines<Timer>,
 }
 
 impl Sent {
-    pub(super) const fn new() -> Self {
+    /// Returns a table in which nothing is open.
+    pub(super) fn new() -> Self {
         Self {
             asks: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            ended_order: VecDeque::new(),
-            broadcasts: BTreeMap::new(),
+            ended: EndedAsks::new(),
+            unconfirmed: Unconfirmed::default(),
+            broadcasts: Broadcasts::default(),
             timers: Deadlines::new(),
         }
     }
 
+    /// Sends an ask.
     #[expect(clippy::too_many_arguments, reason = "a call's four parts, its time and where its messages go")]
     pub(super) fn ask(
         &mut self,
@@ -119,7 +101,7 @@ impl Sent {
     ) {
         let ask = OpenAsk {
             to,
-            question: Some(question.into()),
+            question: Some(Rc::new(question)),
             started: now,
             deadline: now + timeout,
             broadcast: None,
@@ -129,163 +111,195 @@ impl Sent {
         };
         self.timers.set(Timer::AskPatience(id), now + patience);
         self.timers.set(Timer::Deadline(id), ask.deadline + DEADLINE_SLACK);
-        say_ask(now, id, &ask, out);
+        ask.send(now, id, out);
         self.asks.insert(id, ask);
     }
 
-    /// Says everything again to a hub that may know nothing of it.
-    pub(super) fn say_again(&mut self, now: Instant, out: &mut Outgoing) {
-        for (id, taken) in self.taken().filter(|(_, taken)| !taken.known) {
-            taken.said = now;
-            out.notice(ClientMessage::Taken { ask_id: *id, by: taken.by });
-        }
-        for (id, _) in self.ended.iter().filter(|(_, ended)| ended.withdrawn) {
-            out.notice(ClientMessage::Withdraw { ask_id: *id });
-        }
+    /// Sends a broadcast.
+    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
+    pub(super) fn broadcast(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        id: BroadcastId,
+        question: String,
+        timeout: Duration,
+        patience: Duration,
+        out: &mut Outgoing,
+    ) {
+        self.timers.set(Timer::BroadcastPatience(id), now + patience);
+        self.broadcasts.start(now, call, id, question, timeout, out);
+    }
+
+    /// Sends everything again to a hub that may know nothing of it.
+    pub(super) fn resend(&mut self, now: Instant, out: &mut Outgoing) {
+        self.unconfirmed.resend(now, out);
         for (id, ask) in &self.asks {
-            say_ask(now, *id, ask, out);
+            ask.send(now, *id, out);
         }
-        for (id, broadcast) in &self.broadcasts {
-            if broadcast.call.is_some() {
-                say_broadcast(*id, broadcast, out);
-            }
-        }
+        self.broadcasts.resend(out);
     }
 
-    /// Remembers an ask that has ended, for a while beyond its end or its deadline.
-    fn remember(&mut self, id: AskId, from: Instant, ended: EndedAsk) {
-        self.ended.insert(id, ended);
-        self.ended_order.push_back(id);
-        self.timers.set(Timer::Forget(id), from + REMEMBERED);
-        if self.ended_order.len() > REMEMBERED_MAX
-            && let Some(oldest) = self.ended_order.pop_front()
-        {
-            self.ended.remove(&oldest);
-            self.timers.clear(&Timer::Forget(oldest));
-        }
-    }
-
-    /// Takes note of the connection's end: which taken replies the next hub must be told of.
+    /// Records the connection's end.
     pub(super) fn handle_disconnected(&mut self, now: Instant) {
-        for (_, taken) in self.taken() {
-            taken.known |= now.saturating_duration_since(taken.said) >= TAKEN_KNOWN;
-        }
+        self.unconfirmed.handle_disconnected(now);
     }
 
-    fn taken(&mut self) -> impl Iterator<Item = (&AskId, &mut Taken)> {
-        self.ended.iter_mut().filter_map(|(id, ended)| Some((id, ended.taken.as_mut()?)))
-    }
-
+    /// Gives the calls that wait for an acceptance so long from their beginning.
     pub(super) fn set_patience(&mut self, now: Instant, patience: Duration) {
         for (id, ask) in self.asks.iter().filter(|(_, ask)| ask.call.is_some()) {
             self.timers.set(Timer::AskPatience(*id), (ask.started + patience).max(now));
         }
-        for (id, broadcast) in self.broadcasts.iter().filter(|(_, broadcast)| broadcast.call.is_some()) {
-            self.timers.set(Timer::BroadcastPatience(*id), (broadcast.started + patience).max(now));
+        for (id, started) in self.broadcasts.unaccepted() {
+            self.timers.set(Timer::BroadcastPatience(id), (started + patience).max(now));
         }
     }
 
-    /// Takes note of an acceptance. `is_guarantor`: whether this client sees to the ask's end, and not its session's peer.
-    pub(super) fn handle_accepted(&mut self, accepted: Accepted, is_guarantor: bool, out: &mut Outgoing) {
-        let Some(ask) = self.asks.get_mut(&accepted.ask_id) else {
-            if is_guarantor && !self.ended.contains_key(&accepted.ask_id) {
+    /// Records that the hub has an ask.
+    pub(super) fn handle_accepted(&mut self, accepted: Accepted, out: &mut Outgoing) {
+        let Accepted { ask_id, to, tag, state, cwd, status, waiting_for } = accepted;
+        let Some(ask) = self.asks.get_mut(&ask_id) else {
+            if self.ended.get(ask_id).is_none() {
                 // Its caller was told that it failed: nobody may be made to answer it.
-                out.notice(ClientMessage::Withdraw { ask_id: accepted.ask_id });
+                out.notice(Notice::Withdraw(Withdraw { ask_id }));
             }
             return;
         };
-        ask.bound = Some(accepted.tag);
-        ask.state = ask.state.max(accepted.state);
-        ask.to = accepted.to.to_string();
-        self.timers.clear(&Timer::AskPatience(accepted.ask_id));
+        ask.bound = Some(tag);
+        ask.state = ask.state.max(state);
+        ask.to = to.to_string();
+        self.timers.clear(&Timer::AskPatience(ask_id));
         if let Some(call) = ask.call.take() {
-            let asked = Asked { ask_id: accepted.ask_id, to: accepted.to, state: accepted.state };
-            out.answer(call, Ok(Answer::Asked(asked)));
-        }
-        if !is_guarantor {
-            self.drop_ask(accepted.ask_id);
+            let accepted = AcceptedAsk { ask_id, to, state, cwd: Some(cwd), status, waiting_for };
+            out.answer(call, Ok(CallAnswer::Asked(accepted)));
         }
     }
 
+    /// Records that the hub has the asks of a broadcast.
+    pub(super) fn handle_broadcast_accepted(&mut self, now: Instant, accepted: BroadcastAccepted, out: &mut Outgoing) {
+        let broadcast_id = accepted.broadcast_id;
+        self.timers.clear(&Timer::BroadcastPatience(broadcast_id));
+        let Some(broadcast) = self.broadcasts.accept(&accepted) else {
+            for ask in accepted.asks.iter().filter(|ask| !self.asks.contains_key(&ask.ask_id)) {
+                out.notice(Notice::Withdraw(Withdraw { ask_id: ask.ask_id }));
+            }
+            return;
+        };
+        let deadline = now + broadcast.timeout;
+        for ask in &accepted.asks {
+            let open = OpenAsk {
+                to: ask.to.to_string(),
+                question: broadcast.question.clone(),
+                started: now,
+                deadline,
+                broadcast: Some(broadcast_id),
+                bound: Some(ask.tag),
+                state: ask.state,
+                call: None,
+            };
+            self.timers.set(Timer::Deadline(ask.ask_id), deadline + DEADLINE_SLACK);
+            self.asks.insert(ask.ask_id, open);
+        }
+        let BroadcastAccepted { asks, refused, .. } = accepted;
+        let accepted = AcceptedBroadcast { broadcast_id, asks, refused };
+        out.answer(broadcast.call, Ok(CallAnswer::Broadcasted(accepted)));
+        self.close_broadcast(broadcast_id, out);
+    }
+
+    /// Records that the hub did not take an ask.
     pub(super) fn handle_ask_refused(&mut self, now: Instant, id: AskId, error: Refusal, out: &mut Outgoing) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         if let Some(call) = ask.call.take() {
             self.drop_ask(id);
             return out.answer(call, Err(error));
         }
-        let state = ask.state;
         if matches!(error.code, ErrorCode::PeerGone | ErrorCode::Timeout) {
-            self.end(now, id, End::Failed { code: error.code, state }, None, out);
+            let end = End::Failed { code: error.code, state: ask.state, waiting_for: None };
+            self.end(id, end, Ended::Over, out);
         } else {
             // Another hub has accepted it: this one has no room for it now, or believes it to be another's.
-            self.timers.set(Timer::Again(id), now + AGAIN_WAIT);
+            self.timers.set(Timer::Resend(id), now + RESEND_WAIT);
         }
     }
 
+    /// Records that the hub did not take a broadcast.
+    pub(super) fn handle_broadcast_refused(&mut self, id: BroadcastId, error: Refusal, out: &mut Outgoing) {
+        self.timers.clear(&Timer::BroadcastPatience(id));
+        if let Some(call) = self.broadcasts.refuse(id) {
+            out.answer(call, Err(error));
+        }
+    }
+
+    /// Takes the reply to an ask, unless it comes too late.
     pub(super) fn handle_reply(&mut self, now: Instant, reply: ReplyEvent, out: &mut Outgoing) {
         let ReplyEvent { ask_id, from, by, text } = reply;
+        let taken = Taken { ask_id, by };
         if self.asks.contains_key(&ask_id) {
-            out.notice(ClientMessage::Taken { ask_id, by });
-            self.end(now, ask_id, End::Reply { from, text }, Some(by), out);
-            return;
+            out.notice(Notice::Taken(taken));
+            self.unconfirmed.add_taken(now, taken);
+            return self.end(ask_id, End::Reply { from, text }, Ended::Taken, out);
         }
-        match self.ended.get(&ask_id).map(|ended| ended.taken.is_some()) {
-            Some(true) => out.notice(ClientMessage::Taken { ask_id, by }),
-            // While a broadcast is being said again the ask may be one of its own: the hub tells the reply once more
+        match self.ended.get(ask_id) {
+            Some(Ended::Taken) => out.notice(Notice::Taken(taken)),
+            // While a broadcast is being sent again the ask may be one of its own: the hub tells the reply once more
             // behind its acceptance.
-            None if self.broadcasts.values().any(|broadcast| broadcast.call.is_some()) => {}
-            // It came too late, and the answering session must not believe otherwise.
-            Some(false) | None => out.notice(ClientMessage::Withdraw { ask_id }),
+            None if self.broadcasts.unaccepted().next().is_some() => {}
+            // The answering session must not believe that it was in time.
+            Some(Ended::Over) | None => out.notice(Notice::Withdraw(Withdraw { ask_id })),
         }
     }
 
-    pub(super) fn handle_failed(&mut self, now: Instant, failed: &FailedEvent, out: &mut Outgoing) {
-        let FailedEvent { ask_id, code, state } = *failed;
-        self.end(now, ask_id, End::Failed { code, state }, None, out);
+    /// Records that an ask has ended without a reply.
+    pub(super) fn handle_failed(&mut self, failed: Failed, out: &mut Outgoing) {
+        let Failed { ask_id, code, state, waiting_for } = failed;
+        self.end(ask_id, End::Failed { code, state, waiting_for }, Ended::Over, out);
     }
 
     /// Ends an ask with its outcome: the only place that tells one.
-    fn end(&mut self, now: Instant, id: AskId, end: End, taken_by: Option<PeerTag>, out: &mut Outgoing) {
+    fn end(&mut self, id: AskId, end: End, ended: Ended, out: &mut Outgoing) {
         let Some(ask) = self.drop_ask(id) else { return };
         let to = PeerName::parse(&ask.to).unwrap_or_else(|_| PeerName::of_folder(&ask.to));
         if let Some(call) = ask.call {
-            let asked = Asked { ask_id: id, to: to.clone(), state: ask.state };
-            out.answer(call, Ok(Answer::Asked(asked)));
+            let (to, status) = (to.clone(), Activity::Unknown);
+            let accepted = AcceptedAsk { ask_id: id, to, state: ask.state, cwd: None, status, waiting_for: None };
+            out.answer(call, Ok(CallAnswer::Asked(accepted)));
         }
-        let taken = taken_by.map(|by| Taken { by, said: now, known: false });
-        self.remember(id, ask.deadline.max(now), EndedAsk { taken, withdrawn: false });
-        let replied = matches!(end, End::Reply { .. });
-        let gone = matches!(end, End::Failed { code: ErrorCode::PeerGone, .. });
+        self.ended.insert(id, ended);
+        if let Some(broadcast_id) = ask.broadcast {
+            self.broadcasts.count(broadcast_id, &end);
+        }
         out.event(ClientEvent::Outcome(Outcome { ask_id: id, to, broadcast_id: ask.broadcast, end }));
-        if let Some(broadcast_id) = ask.broadcast
-            && let Some(broadcast) = self.broadcasts.get_mut(&broadcast_id)
-        {
-            broadcast.open -= 1;
-            match (replied, gone) {
-                (true, _) => broadcast.tally.replied += 1,
-                (false, true) => broadcast.tally.gone += 1,
-                (false, false) => broadcast.tally.timed_out += 1,
-            }
+        if let Some(broadcast_id) = ask.broadcast {
             self.close_broadcast(broadcast_id, out);
         }
     }
 
+    /// Ends an ask without an outcome.
     pub(super) fn withdraw(&mut self, id: AskId, out: &mut Outgoing) {
         let Some(ask) = self.drop_ask(id) else { return };
-        out.notice(ClientMessage::Withdraw { ask_id: id });
-        self.remember(id, ask.deadline, EndedAsk { taken: None, withdrawn: true });
-        if let Some(broadcast_id) = ask.broadcast
-            && let Some(broadcast) = self.broadcasts.get_mut(&broadcast_id)
-        {
-            broadcast.open -= 1;
-            broadcast.tally.asked -= 1;
+        self.abandon(id, out);
+        if let Some(broadcast_id) = ask.broadcast {
+            self.broadcasts.discount(broadcast_id);
             self.close_broadcast(broadcast_id, out);
+        }
+    }
+
+    /// Tells every hub that nobody waits for this ask, which is not open any more.
+    fn abandon(&mut self, id: AskId, out: &mut Outgoing) {
+        out.notice(Notice::Withdraw(Withdraw { ask_id: id }));
+        self.unconfirmed.add_withdrawn(id);
+        self.ended.insert(id, Ended::Over);
+    }
+
+    fn close_broadcast(&mut self, id: BroadcastId, out: &mut Outgoing) {
+        if let Some(tally) = self.broadcasts.close(id) {
+            out.event(ClientEvent::Tally(tally));
         }
     }
 
     fn drop_ask(&mut self, id: AskId) -> Option<OpenAsk> {
         self.timers.clear(&Timer::AskPatience(id));
-        self.timers.clear(&Timer::Again(id));
+        self.timers.clear(&Timer::Resend(id));
         self.timers.clear(&Timer::Deadline(id));
         self.asks.remove(&id)
     }
@@ -296,64 +310,84 @@ impl Sent {
         for id in asks {
             self.handle_ask_refused(now, id, error.clone(), out);
         }
-        let waiting: Vec<BroadcastId> =
-            self.broadcasts.iter().filter(|(_, broadcast)| broadcast.call.is_some()).map(|(id, _)| *id).collect();
-        for id in waiting {
+        let broadcasts: Vec<BroadcastId> = self.broadcasts.unaccepted().map(|(id, _)| id).collect();
+        for id in broadcasts {
             self.handle_broadcast_refused(id, error.clone(), out);
         }
     }
 
+    /// Forgets everything: another client of the same identity tells how it ends.
+    pub(super) fn release(&mut self) {
+        for id in self.asks.keys().copied().collect::<Vec<_>>() {
+            self.drop_ask(id);
+        }
+        self.broadcasts.release();
+    }
+
+    /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant, unreachable: &Refusal, out: &mut Outgoing) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::AskPatience(id) => self.give_up(now, id, unreachable, out),
-                Timer::Again(id) => {
+                Timer::Resend(id) => {
                     if let Some(ask) = self.asks.get(&id) {
-                        say_ask(now, id, ask, out);
+                        ask.send(now, id, out);
                     }
                 }
                 Timer::BroadcastPatience(id) => self.handle_broadcast_refused(id, unreachable.clone(), out),
                 Timer::Deadline(id) => {
                     self.give_up(now, id, unreachable, out);
                     if let Some(state) = self.asks.get(&id).map(|ask| ask.state) {
-                        out.notice(ClientMessage::Withdraw { ask_id: id });
-                        self.end(now, id, End::Failed { code: ErrorCode::Timeout, state }, None, out);
+                        out.notice(Notice::Withdraw(Withdraw { ask_id: id }));
+                        let end = End::Failed { code: ErrorCode::Timeout, state, waiting_for: None };
+                        self.end(id, end, Ended::Over, out);
                     }
-                }
-                Timer::Forget(id) => {
-                    self.ended.remove(&id);
                 }
             }
         }
     }
 
-    /// Fails an ask that no hub has accepted. It is never said again.
+    /// Fails an ask that no hub has accepted. It is never sent again.
     fn give_up(&mut self, now: Instant, id: AskId, unreachable: &Refusal, out: &mut Outgoing) {
-        if let Some(deadline) = self.asks.get(&id).filter(|ask| ask.call.is_some()).map(|ask| ask.deadline) {
-            out.notice(ClientMessage::Withdraw { ask_id: id });
+        if self.asks.get(&id).is_some_and(|ask| ask.call.is_some()) {
             self.handle_ask_refused(now, id, unreachable.clone(), out);
-            self.remember(id, deadline.max(now), EndedAsk { taken: None, withdrawn: true });
+            self.abandon(id, out);
         }
     }
 
+    /// Returns when [`Sent::handle_timeout`] is to be called next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
+
+    /// Returns the asks that a hub has accepted, those first whose deadlines come first.
+    pub(super) fn open(&self, now: Instant) -> Vec<OpenSentView> {
+        let mut open: Vec<_> = self.asks.iter().filter(|(_, ask)| ask.call.is_none()).collect();
+        open.sort_by_key(|(_, ask)| ask.deadline);
+        let view = |(id, ask): (&AskId, &OpenAsk)| OpenSentView {
+            ask_id: *id,
+            to: ask.to.clone(),
+            state: ask.state,
+            left_s: ask.deadline.saturating_duration_since(now).as_secs(),
+        };
+        open.into_iter().map(view).collect()
+    }
 }
 
-fn say_ask(now: Instant, ask_id: AskId, ask: &OpenAsk, out: &mut Outgoing) {
-    let Some(question) = &ask.question else { return };
-    out.request(Purpose::Ask(ask_id), |id| {
-        ClientMessage::Ask(AskRequest {
-            id,
-            ask_id,
-            to: ask.to.clone(),
-            question: question.to_string(),
-            timeout_ms: millis_left(now, ask.deadline),
-            bound: ask.bound,
-            broadcast_id: ask.broadcast,
-        })
-    });
+impl OpenAsk {
+    fn send(&self, now: Instant, ask_id: AskId, out: &mut Outgoing) {
+        let Some(question) = &self.question else { return };
+        out.request(Purpose::Ask(ask_id), || {
+            Request::Ask(Ask {
+                ask_id,
+                to: self.to.clone(),
+                question: question.as_ref().clone(),
+                timeout_ms: millis_left(now, self.deadline),
+                bound: self.bound,
+                broadcast_id: self.broadcast,
+            })
+        });
+    }
 }
 
 fn millis_left(now: Instant, deadline: Instant) -> u64 {

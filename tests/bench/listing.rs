@@ -49,7 +49,7 @@ for ((round = 0; round < $1; round++)); do took /bin/true; took "$2" status; too
         let sessions: Vec<RawClient> = (0..PEERS).map(|number| session(&relay, number)).collect();
         assert_eq!(relay.peers().len(), PEERS);
         // A hub that has just started says so in each listing.
-        std::thread::sleep(relay::hub::SETTLING + std::time::Duration::from_secs(1));
+        std::thread::sleep(relay::hub::GRACE + std::time::Duration::from_secs(1));
         let mut command = relay.manager.command("bash");
         let program = relay.program("relayctl").display().to_string();
         let output = command.args(["-c", SCRIPT, "bash", &ROUNDS.to_string(), &program]).output().unwrap();
@@ -75,10 +75,11 @@ for ((round = 0; round < $1; round++)); do took /bin/true; took "$2" status; too
     fn session(relay: &Installed, number: usize) -> RawClient {
         let mut client = RawClient::over(relay.connect().unwrap());
         client.say(&json!({
-            "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": format!("{:032x}", (1_u128 << 64) + number as u128),
-            "program": concat!("relay-channel ", env!("CARGO_PKG_VERSION")), "kind": "channel",
-            "cwd": format!("/home/me/projects/service-{number}"), "branch": "main", "pid": std::process::id(),
-            "client": "claude-code 2.1.330", "status": "idle", "wakes_by": "waiter",
+            "type": "hello", "id": 1, "versions": relay::protocol::VERSIONS, "kind": "session",
+            "program": concat!("relay-channel ", env!("CARGO_PKG_VERSION")), "agent": "claude-code",
+            "session": {"pid": std::process::id(), "start": 1, "thread": number.to_string()},
+            "client": "claude-code 2.1.330", "cwd": format!("/home/me/projects/service-{number}"), "branch": "main",
+            "status": "idle", "wakes_by": "waiter",
         }));
         assert_eq!(client.hear()["type"], "welcome");
         client

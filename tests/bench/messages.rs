@@ -43,8 +43,8 @@ fn main() {
     }
     let mut sessions: Vec<Session> =
         (0..RESIDENTS).map(|n| Session::start(&directory.path().join(format!("s{n}")), &socket)).collect();
-    // The hub settles for two seconds, and channels hold their first events back for half of one.
-    std::thread::sleep(relay::hub::SETTLING + Duration::from_secs(1));
+    // The hub's grace period lasts two seconds, and channels hold their first events back for half of one.
+    std::thread::sleep(relay::hub::GRACE + Duration::from_secs(1));
     measure_asks(&mut sessions);
     let channels: u64 = sessions.iter().map(|session| kib(&session.0.child, "Pss:")).sum();
     for n in RESIDENTS..=LISTENERS {

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
 use super::finding::Finding;
 use super::{Examined, claude};
 use crate::claude_code::command_line;
@@ -14,7 +12,8 @@ use crate::cli::service_view::Fix;
 use crate::client::{ClientConfig, ClientEvent, End, HubClient};
 use crate::paths::Environment;
 use crate::protocol::{
-    Activity, ClientKind, ErrorCode, PeerKey, PeerName, PeerView, Presence, Refusal, SessionFacts, StatusAnswer, Wake,
+    Activity, ClientKey, ClientKind, ErrorCode, PeerName, PeerView, Presence, Refusal, SessionFacts, SessionId, Status,
+    Wake,
 };
 
 /// How long the question may take.
@@ -22,7 +21,7 @@ const LOOP_BACK: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     let (Ok(socket), Some(Ok(()))) = (&examined.socket, &examined.reach) else { return Vec::new() };
-    let (control, outcomes) = client(socket, ClientKind::Control {});
+    let mut control = client(socket, ClientKind::Control { key: ClientKey::random() });
     let status = control.status().await;
     let findings = match status {
         Ok(status) => {
@@ -32,7 +31,7 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
                 findings.extend(sessions(&answer.peers));
             }
             findings.extend(other_hubs(hubs::of_user(examined.environment.uid), status.pid, &examined.environment));
-            findings.push(loop_back(socket, &control, outcomes).await);
+            findings.push(loop_back(socket, &mut control).await);
             findings
         }
         Err(refusal) => vec![silent(&refusal, restart_of_service(examined))],
@@ -41,11 +40,11 @@ pub(super) async fn check(examined: &Examined) -> Vec<Finding> {
     findings
 }
 
-fn client(socket: &Path, kind: ClientKind) -> (HubClient, mpsc::UnboundedReceiver<ClientEvent>) {
+fn client(socket: &Path, kind: ClientKind) -> HubClient {
     let program = PROGRAM.to_owned();
     // Somebody listens there: what names it is not to blame.
-    let config = ClientConfig { socket: socket.to_owned(), named_by: None, key: PeerKey::random(), program, kind };
-    HubClient::start(config)
+    let config = ClientConfig { socket: socket.to_owned(), named_by: None, program, kind };
+    HubClient::new(config)
 }
 
 /// Returns what restarts the hub of the service; none where this socket is another hub's.
@@ -64,7 +63,7 @@ fn silent(refusal: &Refusal, restart: Option<String>) -> Finding {
     }
 }
 
-fn version(status: &StatusAnswer, restart: &str) -> Finding {
+fn version(status: &Status, restart: &str) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
     let shown = format!("version {}, process {}, up {} s", status.hub, status.pid, status.uptime_s);
     let (what, outdated) = match (status.hub == own, status.replaced) {
@@ -107,7 +106,7 @@ fn other_hubs(hubs: Vec<HubProcess>, answering: u32, environment: &Environment) 
     }
 }
 
-fn limits(status: &StatusAnswer) -> Option<Finding> {
+fn limits(status: &Status) -> Option<Finding> {
     let reached: Vec<String> = status.refused.iter().map(|(limit, n)| format!("{limit} ({n})")).collect();
     (!reached.is_empty()).then(|| Finding::note("hub-limits", format!("refused something: {}", reached.join(", "))))
 }
@@ -134,21 +133,25 @@ fn sessions(peers: &[PeerView]) -> Vec<Finding> {
 }
 
 /// Has a session of its own asked by a tool of its own, through the real hub.
-async fn loop_back(socket: &Path, control: &HubClient, outcomes: mpsc::UnboundedReceiver<ClientEvent>) -> Finding {
+async fn loop_back(socket: &Path, control: &mut HubClient) -> Finding {
     let name = format!("doctor-{:08x}", getrandom::u32().unwrap_or(0));
     let facts = SessionFacts {
+        // This process is no agent's: a start that no process has tells it from all others.
+        session: SessionId { pid: std::process::id(), start: 0, thread: Some(name.clone()) },
         name: PeerName::parse(&name).ok(),
-        cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
-        branch: None,
-        pid: std::process::id(),
-        start: None,
-        seat: None,
+        agent: "doctor".to_owned(),
         client: Some(PROGRAM.to_owned()),
-        presence: Presence { status: Activity::Busy, wakes_by: Wake::Channel },
+        presence: Presence {
+            cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
+            branch: None,
+            status: Activity::Busy,
+            waiting_for: None,
+            wakes_by: Wake::Channel,
+        },
     };
-    let (session, asks) = client(socket, ClientKind::Channel(facts));
+    let mut session = client(socket, ClientKind::Session(Box::new(facts)));
     let started = Instant::now();
-    let came_back = tokio::time::timeout(LOOP_BACK, exchange(&session, asks, control, outcomes, &name)).await;
+    let came_back = tokio::time::timeout(LOOP_BACK, exchange(&mut session, control, &name)).await;
     let taken = started.elapsed();
     session.bye().await;
     match came_back {
@@ -161,31 +164,24 @@ async fn loop_back(socket: &Path, control: &HubClient, outcomes: mpsc::Unbounded
     }
 }
 
-async fn exchange(
-    session: &HubClient,
-    mut asks: mpsc::UnboundedReceiver<ClientEvent>,
-    control: &HubClient,
-    mut outcomes: mpsc::UnboundedReceiver<ClientEvent>,
-    name: &str,
-) -> Result<(), String> {
+async fn exchange(session: &mut HubClient, control: &mut HubClient, name: &str) -> Result<(), String> {
     let refused = |refusal: Refusal| format!("{} ({})", refusal.message, refusal.code);
     // Answered only once the session is known to the hub.
     session.peers().await.map_err(refused)?;
     let asked = control.ask(name.to_owned(), "loop-back".to_owned(), LOOP_BACK).await.map_err(refused)?;
     let answering = async {
-        while let Some(event) = asks.recv().await {
+        loop {
             // A broadcast may reach this session as well: it ends when the session leaves.
-            if let ClientEvent::Ask(ask) = event
+            if let ClientEvent::Ask(ask) = session.next_event().await
                 && ask.ask_id == asked.ask_id
             {
                 return session.reply(ask.ask_id, ask.question).await.map(|_| ()).map_err(refused);
             }
         }
-        Err("the session's connection ended".to_owned())
     };
     let hearing = async {
-        while let Some(event) = outcomes.recv().await {
-            if let ClientEvent::Outcome(outcome) = event
+        loop {
+            if let ClientEvent::Outcome(outcome) = control.next_event().await
                 && outcome.ask_id == asked.ask_id
             {
                 return match outcome.end {
@@ -195,7 +191,6 @@ async fn exchange(
                 };
             }
         }
-        Err("the asking connection ended".to_owned())
     };
     tokio::try_join!(answering, hearing).map(|_| ())
 }
@@ -206,9 +201,8 @@ mod tests {
     use crate::cli::doctor::finding::State;
     use crate::protocol::VersionRange;
 
-    fn status(hub: &str, activated: bool, replaced: bool) -> StatusAnswer {
-        StatusAnswer {
-            id: 1,
+    fn status(hub: &str, activated: bool, replaced: bool) -> Status {
+        Status {
             hub: hub.to_owned(),
             pid: 2,
             versions: VersionRange { min: 1, max: 1 },

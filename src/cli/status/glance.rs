@@ -9,7 +9,7 @@ use super::{HubView, Report};
 use crate::cli::output::{Line, visible_line};
 use crate::cli::peers::status as activity;
 use crate::cli::wording;
-use crate::protocol::{Activity, PeerView, StatusAnswer, VersionRange, Wake};
+use crate::protocol::{Activity, PeerView, Status, VersionRange, Wake};
 
 /// How many sessions are listed before the rest is counted.
 const LISTED_MAX: usize = 8;
@@ -17,6 +17,10 @@ const LISTED_MAX: usize = 8;
 /// Returns what a session waits for, if it waits for its user.
 const fn waits_for(peer: &PeerView) -> Option<&str> {
     match peer.presence.status {
+        Activity::Waiting => Some(match &peer.presence.waiting_for {
+            Some(dialog) => dialog.as_str(),
+            None => "a dialog",
+        }),
         Activity::Idle | Activity::Busy | Activity::Unknown => None,
     }
 }
@@ -112,7 +116,7 @@ pub(super) fn details(report: &Report) -> Line {
     Line::of(&rows.join("\n"))
 }
 
-fn hub_text(status: &StatusAnswer) -> String {
+fn hub_text(status: &Status) -> String {
     let VersionRange { min, max } = status.versions;
     let versions = if min == max { max.to_string() } else { format!("{min} to {max}") };
     let uptime = wording::exact(Duration::from_secs(status.uptime_s));
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn limits_that_were_reached_are_named_and_counted() {
         let refused = [("rate".to_owned(), 3), ("loop".to_owned(), 1)].into();
-        let text = shown(&report(StatusAnswer { refused, ..status() }), false);
+        let text = shown(&report(Status { refused, ..status() }), false);
         assert!(text.contains("limits     reached: loop once, rate 3 times\n"), "{text}");
     }
 }

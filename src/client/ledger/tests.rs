@@ -1,81 +1,207 @@
 use super::*;
+use crate::client::event::End;
 use crate::protocol::{
-    Accepted, Activity, AskEvent, BroadcastAccepted, BroadcastId, ErrorCode, FailedEvent, PeerKey, ReplyEvent,
-    SessionFacts, Wake,
+    Accepted, Activity, Ask, Asked, BroadcastId, ClientKey, ClientTag, Closed, Failed, Peers, Progress, Renamed,
+    ReplyEvent, SessionFacts, SessionId, Taken, Wake, Withdraw,
 };
 
 mod asks;
+mod parked;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn ledger(kind: ClientKind) -> Ledger {
+    Ledger::new(ClientConfig { socket: "/run/relay/hub.sock".into(), named_by: None, program: "test".to_owned(), kind })
+}
+
+fn control() -> Ledger {
+    ledger(ClientKind::Control { key: ClientKey::from_bytes([1; 16]) })
+}
+
+fn presence(status: Activity) -> Presence {
+    Presence { cwd: "/w/web".to_owned(), branch: None, status, waiting_for: None, wakes_by: Wake::Channel }
+}
+
+fn session() -> Ledger {
+    ledger(ClientKind::Session(Box::new(SessionFacts {
+        session: SessionId { pid: 4711, start: 1, thread: None },
+        name: None,
+        agent: "claude-code".to_owned(),
+        client: None,
+        presence: presence(Activity::Idle),
+    })))
+}
 
 fn greeting() -> Ledger {
-    let mut ledger = Ledger::new(ClientConfig {
-        socket: "/run/relay/hub.sock".into(),
-        named_by: None,
-        key: PeerKey::random(),
-        program: "test".to_owned(),
-        kind: ClientKind::Control {},
-    });
+    let mut ledger = control();
     ledger.handle_connected();
     ledger
 }
 
-fn turn_away(ledger: &mut Ledger, now: Instant) {
-    let error = Refusal::new(ErrorCode::RateLimited, "too many connections", "close some");
-    ledger.handle_message(now, HubMessage::Error { id: None, error });
-    ledger.handle_disconnected(now);
+/// Returns the messages that are to be sent.
+fn sent(ledger: &mut Ledger) -> Vec<ClientMessage> {
+    std::iter::from_fn(|| ledger.poll_message()).collect()
+}
+
+/// Returns the requests that are to be sent.
+fn requests(ledger: &mut Ledger) -> Vec<(RequestId, Request)> {
+    sent(ledger)
+        .into_iter()
+        .filter_map(|message| match message {
+            ClientMessage::Request(id, request) => Some((id, request)),
+            ClientMessage::Notice(_) => None,
+        })
+        .collect()
+}
+
+/// Returns the notices that are to be sent.
+fn notices(ledger: &mut Ledger) -> Vec<Notice> {
+    sent(ledger)
+        .into_iter()
+        .filter_map(|message| match message {
+            ClientMessage::Notice(notice) => Some(notice),
+            ClientMessage::Request(..) => None,
+        })
+        .collect()
+}
+
+/// Returns what the program is told.
+fn told(ledger: &mut Ledger) -> Vec<Output> {
+    std::iter::from_fn(|| ledger.poll_output()).collect()
+}
+
+/// Returns how own asks have ended.
+fn ends(ledger: &mut Ledger) -> Vec<(AskId, End)> {
+    let end = |output| match output {
+        Output::Event(ClientEvent::Outcome(outcome)) => Some((outcome.ask_id, outcome.end)),
+        Output::Event(_) | Output::Answer { .. } => None,
+    };
+    told(ledger).into_iter().filter_map(end).collect()
+}
+
+fn welcome_to(version: u32) -> Welcome {
+    let hub = "test".to_owned();
+    Welcome { version, name: None, hub, settling: false, sent: Vec::new(), parked: None }
+}
+
+/// Answers the hello that the ledger sends.
+fn answer_hello(ledger: &mut Ledger, now: Instant, answer: Answer) {
+    let all = requests(ledger);
+    let [(id, Request::Hello(_))] = all[..] else { panic!("no hello: {all:?}") };
+    ledger.handle_message(now, HubMessage::Answer(id, answer));
 }
 
 fn welcome(ledger: &mut Ledger, now: Instant) {
-    welcome_to(ledger, now, VERSIONS.max);
+    answer_hello(ledger, now, Answer::Welcome(Box::new(welcome_to(VERSIONS.max))));
 }
 
-/// Welcomes the ledger to a hub of this protocol version.
-fn welcome_to(ledger: &mut Ledger, now: Instant, version: u32) {
-    let Some(ClientMessage::Hello(hello)) = std::iter::from_fn(|| ledger.poll_message()).last() else {
-        panic!("no hello")
+/// Connects the ledger to a hub that welcomes it so.
+fn connect(ledger: &mut Ledger, now: Instant, welcome: Welcome) {
+    ledger.handle_connected();
+    answer_hello(ledger, now, Answer::Welcome(Box::new(welcome)));
+}
+
+/// Loses the connection and has another hub welcome the ledger.
+fn reconnect(ledger: &mut Ledger, now: Instant) {
+    ledger.handle_disconnected(now);
+    connect(ledger, now, welcome_to(VERSIONS.max));
+}
+
+fn event(ledger: &mut Ledger, now: Instant, event: Event) {
+    ledger.handle_message(now, HubMessage::Event(event));
+}
+
+fn web() -> PeerName {
+    PeerName::parse("web").unwrap()
+}
+
+fn tag() -> ClientTag {
+    ClientKey::from_bytes([7; 16]).tag()
+}
+
+/// Makes a call for an ask with this number that stays open for a minute.
+fn call_ask(ledger: &mut Ledger, now: Instant, n: u64) -> AskId {
+    let (ask_id, question) = (AskId::from_bits(n), "ready?".to_owned());
+    let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: MINUTE };
+    ledger.handle_call(now, CallId(n), call);
+    ask_id
+}
+
+fn accepted(ask_id: AskId) -> Accepted {
+    let (cwd, status) = ("/w/web".to_owned(), Activity::Idle);
+    Accepted { ask_id, to: web(), tag: tag(), state: AskState::Accepted, cwd, status, waiting_for: None }
+}
+
+/// Makes an ask that the hub accepts.
+fn ask(ledger: &mut Ledger, now: Instant, n: u64) -> AskId {
+    let ask_id = call_ask(ledger, now, n);
+    let all = requests(ledger);
+    let [(id, Request::Ask(_))] = all[..] else { panic!("not asked: {all:?}") };
+    ledger.handle_message(now, HubMessage::Answer(id, Answer::Accepted(accepted(ask_id))));
+    let answers = told(ledger);
+    assert!(matches!(answers[..], [Output::Answer { result: Ok(CallAnswer::Asked(_)), .. }]), "{answers:?}");
+    ask_id
+}
+
+fn reply(ask_id: AskId) -> Event {
+    Event::Reply(ReplyEvent { ask_id, from: web(), by: tag(), text: "yes".to_owned() })
+}
+
+/// Gives the ledger an ask with this number.
+fn receive(ledger: &mut Ledger, now: Instant, n: u64) -> AskId {
+    let (ask_id, from, question) = (AskId::from_bits(n), "web".to_owned(), "?".to_owned());
+    event(ledger, now, Event::Asked(Asked { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None }));
+    ask_id
+}
+
+fn taken(ask_id: AskId) -> Notice {
+    Notice::Taken(Taken { ask_id, by: tag() })
+}
+
+fn withdraw(ask_id: AskId) -> Notice {
+    Notice::Withdraw(Withdraw { ask_id })
+}
+
+fn progress(ask_id: AskId, state: AskState) -> Notice {
+    Notice::Progress(Progress { ask_id, state })
+}
+
+fn turn_away(ledger: &mut Ledger, now: Instant) {
+    event(ledger, now, Event::Error(Refusal::new(ErrorCode::RateLimited, "too many connections", "close some")));
+    ledger.handle_disconnected(now);
+}
+
+/// Returns the codes of refused calls and of failed asks that the program is told of.
+fn codes(ledger: &mut Ledger) -> Vec<ErrorCode> {
+    let code = |output| match output {
+        Output::Answer { result: Err(refusal), .. } => Some(refusal.code),
+        Output::Event(ClientEvent::Outcome(outcome)) => match outcome.end {
+            End::Failed { code, .. } => Some(code),
+            End::Reply { .. } => None,
+        },
+        Output::Answer { .. } | Output::Event(_) => None,
     };
-    let welcome = Welcome { id: hello.id, version, name: None, hub: "test".to_owned(), settling: false, place: None };
-    ledger.handle_message(now, HubMessage::Welcome(welcome));
-}
-
-/// Returns a ledger with one ask that the hub has accepted, which stays open for a minute, and its answer.
-fn asked(now: Instant) -> (Ledger, ReplyEvent) {
-    let mut ledger = greeting();
-    welcome(&mut ledger, now);
-    let (ask_id, question) = (AskId::from_bits(1), "?".to_owned());
-    let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
-    ledger.handle_call(now, CallId(1), call);
-    let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("not asked") };
-    let (from, by) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
-    let accepted = Accepted { id: ask.id, ask_id, to: from.clone(), tag: by, state: AskState::Accepted };
-    ledger.handle_message(now, HubMessage::Accepted(accepted));
-    (ledger, ReplyEvent { ask_id, from, by, text: "yes".to_owned() })
+    told(ledger).into_iter().filter_map(code).collect()
 }
 
 /// Makes two calls, lets their patience end, and returns what they are refused with.
 fn refusals(ledger: &mut Ledger, now: Instant) -> Vec<ErrorCode> {
     ledger.handle_call(now, CallId(1), Call::Peers);
-    let (to, question) = ("web".to_owned(), "?".to_owned());
-    let ask = Call::Ask { ask_id: AskId::from_bits(1), to, question, timeout: Duration::from_secs(60) };
-    ledger.handle_call(now, CallId(2), ask);
-    assert_eq!(ledger.poll_output(), None);
+    call_ask(ledger, now, 2);
+    assert_eq!(told(ledger), []);
     ledger.handle_timeout(now + PATIENCE);
-    std::iter::from_fn(|| ledger.poll_output())
-        .map(|output| match output {
-            Output::Answer { result: Err(refusal), .. } => refusal.code,
-            other @ (Output::Answer { .. } | Output::Event(_)) => panic!("not refused: {other:?}"),
-        })
-        .collect()
+    codes(ledger)
 }
 
 #[test]
-fn a_hub_that_turns_a_client_away_is_quoted_when_patience_ends() {
+fn hub_that_turns_a_client_away_is_quoted_when_patience_ends() {
     let (mut ledger, now) = (greeting(), Instant::now());
     turn_away(&mut ledger, now);
     assert_eq!(refusals(&mut ledger, now), [ErrorCode::RateLimited; 2]);
 }
 
 #[test]
-fn a_welcome_takes_back_that_the_client_was_turned_away() {
+fn welcome_takes_back_that_the_client_was_turned_away() {
     let (mut ledger, now) = (greeting(), Instant::now());
     turn_away(&mut ledger, now);
     ledger.handle_connected();
@@ -85,7 +211,7 @@ fn a_welcome_takes_back_that_the_client_was_turned_away() {
 }
 
 #[test]
-fn a_hub_that_has_gone_turns_nobody_away() {
+fn hub_that_has_gone_turns_nobody_away() {
     let (mut ledger, now) = (greeting(), Instant::now());
     turn_away(&mut ledger, now);
     ledger.handle_listener(now, true);
@@ -93,167 +219,145 @@ fn a_hub_that_has_gone_turns_nobody_away() {
 }
 
 #[test]
-fn a_hub_that_refuses_something_else_turns_nobody_away() {
+fn hub_that_refuses_a_frame_after_welcome_turns_nobody_away() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);
     turn_away(&mut ledger, now);
     assert_eq!(refusals(&mut ledger, now), [ErrorCode::HubUnreachable; 2]);
 }
 
-/// Returns what the program has been told since it was asked last: the codes of refused calls and of failed asks.
-fn codes(ledger: &mut Ledger) -> Vec<ErrorCode> {
-    let code = |output| match output {
-        Output::Answer { result: Err(refusal), .. } => Some(refusal.code),
-        Output::Event(ClientEvent::Outcome(outcome)) => match outcome.end {
-            crate::client::End::Failed { code, .. } => Some(code),
-            crate::client::End::Reply { .. } => None,
-        },
-        Output::Answer { .. } | Output::Event(_) => None,
-    };
-    std::iter::from_fn(|| ledger.poll_output()).filter_map(code).collect()
+#[test]
+fn refused_hello_is_quoted_at_once_and_open_asks_are_kept() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    ask(&mut ledger, now, 1);
+    ledger.handle_disconnected(now);
+    ledger.handle_call(now, CallId(2), Call::Peers);
+    call_ask(&mut ledger, now, 4);
+    ledger.handle_connected();
+    answer_hello(&mut ledger, now, Answer::Error(Refusal::new(ErrorCode::ProtocolMismatch, "no", "nothing")));
+    ledger.handle_call(now, CallId(3), Call::Peers);
+    assert_eq!(codes(&mut ledger), [ErrorCode::ProtocolMismatch; 3]);
+    ledger.handle_timeout(now + MINUTE * 2);
+    assert_eq!(codes(&mut ledger), [ErrorCode::Timeout]);
+    assert!(!ledger.is_superseded());
 }
 
 #[test]
-fn a_hub_that_will_not_have_a_client_is_quoted_at_once_and_open_asks_are_kept_unless_another_has_them() {
-    for (code, ends) in
-        [(ErrorCode::ProtocolMismatch, vec![ErrorCode::Timeout]), (ErrorCode::AlreadyRegistered, Vec::new())]
-    {
-        let now = Instant::now();
-        let (mut ledger, _) = asked(now);
-        ledger.handle_disconnected(now);
-        ledger.handle_call(now, CallId(2), Call::Peers);
-        let (to, question, timeout) = ("web".to_owned(), "?".to_owned(), Duration::from_secs(60));
-        ledger.handle_call(now, CallId(4), Call::Ask { ask_id: AskId::from_bits(4), to, question, timeout });
-        ledger.handle_connected();
-        let Some(ClientMessage::Hello(hello)) = ledger.poll_message() else { panic!("no hello") };
-        let error = Refusal::new(code, "no", "nothing");
-        ledger.handle_message(now, HubMessage::Error { id: Some(hello.id), error });
-        ledger.handle_call(now, CallId(3), Call::Peers);
-        assert_eq!(codes(&mut ledger), [code; 3]);
-        ledger.handle_timeout(now + Duration::from_secs(120));
-        assert_eq!(codes(&mut ledger), ends, "{code:?}");
-    }
+fn superseded_client_tells_no_outcome_and_does_not_come_back() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    ask(&mut ledger, now, 1);
+    ledger.handle_call(now, CallId(2), Call::Peers);
+    let error = Refusal::new(ErrorCode::AlreadyRegistered, "another connection has this session", "nothing");
+    event(&mut ledger, now, Event::Error(error));
+    ledger.handle_disconnected(now);
+    ledger.handle_call(now, CallId(3), Call::Peers);
+    assert_eq!(codes(&mut ledger), [ErrorCode::AlreadyRegistered; 2]);
+    ledger.handle_timeout(now + MINUTE * 2);
+    assert_eq!(told(&mut ledger), []);
+    assert!(ledger.is_superseded());
 }
 
 #[test]
-fn no_two_requests_have_one_id_and_the_hub_is_there_once_it_has_welcomed() {
+fn request_ids_are_never_used_twice() {
     let (mut ledger, now) = (greeting(), Instant::now());
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..3 {
         assert!(!ledger.is_up());
-        let Some(ClientMessage::Hello(hello)) = ledger.poll_message() else { panic!("no hello") };
-        let (hub, name, version) = ("test".to_owned(), None, VERSIONS.max);
-        let welcome = Welcome { id: hello.id, version, name, hub, settling: false, place: None };
-        ledger.handle_message(now, HubMessage::Welcome(welcome));
+        let all = requests(&mut ledger);
+        let [(hello, Request::Hello(_))] = all[..] else { panic!("no hello: {all:?}") };
+        let answer = Answer::Welcome(Box::new(welcome_to(VERSIONS.max)));
+        ledger.handle_message(now, HubMessage::Answer(hello, answer));
         assert!(ledger.is_up());
         ledger.handle_call(now, CallId(1), Call::Peers);
-        let Some(ClientMessage::Peers { id }) = ledger.poll_message() else { panic!("not said") };
-        assert!(ids.insert(hello.id) && ids.insert(id), "{ids:?}");
-        let answer = crate::protocol::PeersAnswer { id, you: None, peers: Vec::new(), settling: false };
-        ledger.handle_message(now, HubMessage::Peers(answer));
+        let all = requests(&mut ledger);
+        let [(id, Request::Peers)] = all[..] else { panic!("not sent: {all:?}") };
+        assert!(ids.insert(hello) && ids.insert(id), "{ids:?}");
+        let peers = Peers { you: None, peers: Vec::new(), settling: false };
+        ledger.handle_message(now, HubMessage::Answer(id, Answer::Peers(peers)));
         ledger.handle_disconnected(now);
         ledger.handle_connected();
     }
 }
 
 #[test]
-fn an_older_hub_is_told_nothing_that_it_does_not_know_and_a_newer_one_all_of_it() {
+fn older_hub_is_sent_nothing_that_it_does_not_know() {
     let (mut ledger, now) = (greeting(), Instant::now());
-    welcome_to(&mut ledger, now, 1);
+    answer_hello(&mut ledger, now, Answer::Welcome(Box::new(welcome_to(0))));
     ledger.handle_named("backend".to_owned());
     ledger.handle_call(now, CallId(1), Call::Watch { text: false });
-    assert_eq!(ledger.poll_message(), None);
+    assert_eq!(sent(&mut ledger), []);
     let Some(Output::Answer { result: Err(refusal), .. }) = ledger.poll_output() else { panic!("no refusal") };
     assert_eq!(refusal.code, ErrorCode::ProtocolMismatch);
-    assert_eq!(refusal.message, "relay-hub is too old: it speaks protocol 1, which has no watch");
+    assert_eq!(refusal.message, "relay-hub is too old: it speaks protocol 0, which has no watch");
 
+    reconnect(&mut ledger, now);
+    assert_eq!(notices(&mut ledger), [Notice::Named(Named { name: "backend".to_owned() })]);
+    ledger.handle_call(now, CallId(2), Call::Watch { text: false });
+    assert!(matches!(requests(&mut ledger)[..], [(_, Request::Watch(_))]));
+}
+
+#[test]
+fn presence_is_sent_when_it_is_new_and_in_each_hello() {
+    let (mut ledger, now) = (session(), Instant::now());
+    connect(&mut ledger, now, welcome_to(VERSIONS.max));
+    for (status, is_new) in [(Activity::Idle, false), (Activity::Busy, true), (Activity::Busy, false)] {
+        ledger.handle_presence(presence(status));
+        assert_eq!(notices(&mut ledger).len(), usize::from(is_new), "{status:?}");
+    }
+    let moved = Presence { cwd: "/w/api".to_owned(), ..presence(Activity::Busy) };
+    ledger.handle_presence(moved.clone());
+    assert_eq!(notices(&mut ledger), [Notice::Presence(moved.clone())]);
     ledger.handle_disconnected(now);
     ledger.handle_connected();
-    welcome_to(&mut ledger, now, 2);
-    assert_eq!(ledger.poll_message(), Some(ClientMessage::Named { name: "backend".to_owned() }));
-    ledger.handle_call(now, CallId(2), Call::Watch { text: false });
-    assert!(matches!(ledger.poll_message(), Some(ClientMessage::Watch { .. })));
+    let all = requests(&mut ledger);
+    let [(_, Request::Hello(hello))] = &all[..] else { panic!("no hello: {all:?}") };
+    assert!(matches!(&hello.kind, ClientKind::Session(facts) if facts.presence == moved));
 }
 
 #[test]
-fn what_a_channel_says_of_its_session_goes_to_a_hub_that_is_there() {
-    let (mut ledger, now) = (greeting(), Instant::now());
-    let tag = PeerKey::random().tag();
-    let offer = Offer { to: tag, batch: 1, text: "hi".to_owned() };
-    let verdict = Verdict { to: tag, batch: Some(1), show: true };
-    let ask_id = AskId::from_bits(1);
-    let say = |ledger: &mut Ledger| {
-        ledger.handle_offer(offer.clone());
-        ledger.handle_verdict(verdict);
-        ledger.handle_progress(ask_id, AskState::Shown);
-        std::iter::from_fn(|| ledger.poll_message()).collect::<Vec<_>>()
-    };
-    welcome(&mut ledger, now);
-    let (from, question) = ("web".to_owned(), "?".to_owned());
-    let event = AskEvent { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, asker: Some(tag) };
-    ledger.handle_message(now, HubMessage::Ask(event));
-    while ledger.poll_message().is_some() {}
-    let progress = ClientMessage::Progress { ask_id, state: AskState::Shown, asker: Some(tag) };
-    let all = [ClientMessage::Offer(offer.clone()), ClientMessage::Verdict(verdict), progress];
-    assert_eq!(say(&mut ledger), all);
-    ledger.handle_disconnected(now);
-    assert_eq!(say(&mut ledger), []);
-}
-
-#[test]
-fn who_watches_is_told_that_the_hub_has_gone_once_it_was_there() {
+fn watcher_is_told_once_that_the_hub_has_gone() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);
     ledger.handle_call(now, CallId(1), Call::Watch { text: false });
-    let Some(ClientMessage::Watch { id, .. }) = ledger.poll_message() else { panic!("not said") };
-    let (hub, pid, settling) = ("test".to_owned(), 1, false);
-    let watching = WatchingAnswer { id, hub, pid, settling, peers: Vec::new(), asks: Vec::new() };
-    ledger.handle_message(now, HubMessage::Watching(watching.clone()));
-    let answer = Output::Answer { call: CallId(1), result: Ok(Answer::Watching(watching.clone())) };
-    assert_eq!(ledger.poll_output(), Some(answer));
+    let watching =
+        Box::new(Watching { hub: "test".to_owned(), pid: 1, settling: false, peers: Vec::new(), asks: Vec::new() });
+    let answer = |ledger: &mut Ledger| {
+        let all = requests(ledger);
+        let [(id, Request::Watch(_))] = all[..] else { panic!("not sent: {all:?}") };
+        ledger.handle_message(now, HubMessage::Answer(id, Answer::Watching(watching.clone())));
+        told(ledger)
+    };
+    let result = Ok(CallAnswer::Watching(watching.clone()));
+    assert_eq!(answer(&mut ledger), [Output::Answer { call: CallId(1), result }]);
     for events in [vec![Output::Event(ClientEvent::Away)], Vec::new()] {
         ledger.handle_disconnected(now);
-        assert_eq!(std::iter::from_fn(|| ledger.poll_output()).collect::<Vec<_>>(), events);
+        assert_eq!(told(&mut ledger), events);
         ledger.handle_connected();
     }
     welcome(&mut ledger, now);
-    let Some(ClientMessage::Watch { id, .. }) = ledger.poll_message() else { panic!("not said again") };
-    let watching = WatchingAnswer { id, ..watching };
-    ledger.handle_message(now, HubMessage::Watching(watching.clone()));
-    assert_eq!(ledger.poll_output(), Some(Output::Event(ClientEvent::Watching(watching))));
+    assert_eq!(answer(&mut ledger), [Output::Event(ClientEvent::Watching(watching.clone()))]);
 }
 
 #[test]
-fn a_channel_hears_of_its_companions_and_of_a_name_that_is_new() {
-    let (mut ledger, now) = (greeting(), Instant::now());
-    let presence = Presence { status: Activity::Idle, wakes_by: Wake::Channel };
-    ledger.config.kind = ClientKind::Channel(SessionFacts {
-        name: None,
-        cwd: "/w/web".to_owned(),
-        branch: None,
-        pid: 1,
-        start: None,
-        seat: None,
-        client: None,
-        presence,
-    });
-    welcome(&mut ledger, now);
-    ledger.handle_message(now, HubMessage::Waiter { tag: None });
-    assert_eq!(ledger.poll_output(), Some(Output::Event(ClientEvent::Companion(CompanionEvent::Waiter(None)))));
-    let name = PeerName::parse("web").unwrap();
-    for event in [Some(Output::Event(ClientEvent::Renamed { name: name.clone() })), None] {
-        ledger.handle_message(now, HubMessage::Renamed { id: None, name: name.clone() });
-        assert_eq!(ledger.poll_output(), event);
+fn session_is_told_of_a_new_name_once_and_brings_it_back() {
+    let (mut ledger, now) = (session(), Instant::now());
+    connect(&mut ledger, now, welcome_to(VERSIONS.max));
+    for events in [vec![Output::Event(ClientEvent::Renamed { name: web() })], Vec::new()] {
+        event(&mut ledger, now, Event::Renamed(Renamed { name: web() }));
+        assert_eq!(told(&mut ledger), events);
     }
     ledger.handle_disconnected(now);
     ledger.handle_connected();
-    let Some(ClientMessage::Hello(hello)) = ledger.poll_message() else { panic!("no hello") };
-    assert!(matches!(hello.kind, ClientKind::Channel(facts) if facts.name == Some(name)));
+    let all = requests(&mut ledger);
+    let [(_, Request::Hello(hello))] = &all[..] else { panic!("no hello: {all:?}") };
+    assert!(matches!(&hello.kind, ClientKind::Session(facts) if facts.name == Some(web())));
 }
 
 #[test]
-fn a_hub_where_nobody_listens_is_waited_for_less_long() {
-    let (to, question, timeout) = ("web".to_owned(), "?".to_owned(), Duration::from_secs(60));
+fn hub_where_nobody_listens_is_waited_for_less_long() {
+    let (to, question, timeout) = ("web".to_owned(), "?".to_owned(), MINUTE);
     let ask = Call::Ask { ask_id: AskId::from_bits(1), to, question: question.clone(), timeout };
     let broadcast = Call::Broadcast { broadcast_id: BroadcastId::from_bits(1), question, timeout };
     for call in [Call::Peers, ask, broadcast] {
@@ -266,4 +370,18 @@ fn a_hub_where_nobody_listens_is_waited_for_less_long() {
             assert_eq!(ledger.poll_timeout(), Some(now + patience));
         }
     }
+}
+
+#[test]
+fn handed_over_alone_can_wait_for_the_next_message() {
+    let (mut ledger, now) = (session(), Instant::now());
+    connect(&mut ledger, now, welcome_to(VERSIONS.max));
+    sent(&mut ledger);
+    assert!(!ledger.can_wait(), "there is nothing");
+    let ask_id = receive(&mut ledger, now, 1);
+    ledger.handle_progress(ask_id, AskState::HandedOver);
+    assert!(ledger.can_wait());
+    ledger.handle_progress(ask_id, AskState::Shown);
+    assert!(!ledger.can_wait());
+    assert_eq!(notices(&mut ledger), [AskState::HandedOver, AskState::Shown].map(|state| progress(ask_id, state)));
 }

@@ -1,201 +1,208 @@
-//! What is asked, received and answered, as it is said and told.
+//! What is asked, received and answered, as it is sent and told.
 
 use super::*;
+use crate::client::sent::DEADLINE_SLACK;
+use crate::protocol::BroadcastAccepted;
 
 #[test]
-fn how_far_an_ask_has_come_is_said_once_never_backwards_and_of_open_ones_alone() {
+fn accepted_ask_says_where_the_session_works_and_what_it_does() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);
-    for n in [1, 2] {
-        let (ask_id, from, question) = (AskId::from_bits(n), "web".to_owned(), "?".to_owned());
-        let event = AskEvent { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, asker: None };
-        ledger.handle_message(now, HubMessage::Ask(event));
-    }
-    let said = |ledger: &mut Ledger| {
-        let progress = |message| {
-            let ClientMessage::Progress { ask_id, state, .. } = message else { return None };
-            Some((ask_id, state))
-        };
-        std::iter::from_fn(|| ledger.poll_message()).filter_map(progress).collect::<Vec<_>>()
+    let ask_id = call_ask(&mut ledger, now, 1);
+    let id = requests(&mut ledger)[0].0;
+    let waits =
+        Accepted { status: Activity::Waiting, waiting_for: Some("permission prompt".to_owned()), ..accepted(ask_id) };
+    ledger.handle_message(now, HubMessage::Answer(id, Answer::Accepted(waits)));
+    let Some(Output::Answer { result: Ok(CallAnswer::Asked(asked)), .. }) = ledger.poll_output() else {
+        panic!("not accepted")
     };
-    said(&mut ledger);
-    let ask_id = AskId::from_bits(1);
+    assert_eq!((asked.cwd.as_deref(), asked.status), (Some("/w/web"), Activity::Waiting));
+    assert_eq!(asked.waiting_for.as_deref(), Some("permission prompt"));
+}
+
+#[test]
+fn progress_is_sent_once_never_backwards_and_of_open_asks_alone() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let [ask_id, other] = [1, 2].map(|n| receive(&mut ledger, now, n));
     for (state, is_new) in
         [(AskState::HandedOver, true), (AskState::HandedOver, false), (AskState::Shown, true), (AskState::Held, false)]
     {
         ledger.handle_progress(ask_id, state);
-        assert_eq!(said(&mut ledger), Vec::from_iter(is_new.then_some((ask_id, state))), "{state:?}");
+        assert_eq!(notices(&mut ledger), Vec::from_iter(is_new.then(|| progress(ask_id, state))), "{state:?}");
     }
-    ledger.handle_message(now, HubMessage::Closed { ask_id: AskId::from_bits(2) });
-    ledger.handle_progress(AskId::from_bits(2), AskState::Shown);
-    assert_eq!(said(&mut ledger), []);
-    ledger.handle_disconnected(now);
-    ledger.handle_connected();
-    welcome(&mut ledger, now);
-    assert_eq!(said(&mut ledger), [(ask_id, AskState::Shown)]);
+    event(&mut ledger, now, Event::Closed(Closed { ask_id: other }));
+    ledger.handle_progress(other, AskState::Shown);
+    assert_eq!(notices(&mut ledger), []);
+    reconnect(&mut ledger, now);
+    assert_eq!(notices(&mut ledger), [progress(ask_id, AskState::Shown)]);
 }
 
 #[test]
-fn a_reply_that_nobody_takes_is_said_to_be_pending_after_two_seconds() {
+fn reply_that_nobody_takes_is_pending_after_two_seconds() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);
-    let (ask_id, from, question) = (AskId::from_bits(1), "web".to_owned(), "?".to_owned());
-    let event = AskEvent { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, asker: None };
-    ledger.handle_message(now, HubMessage::Ask(event));
-    while ledger.poll_output().is_some() {}
+    let ask_id = receive(&mut ledger, now, 1);
+    told(&mut ledger);
     ledger.handle_call(now, CallId(1), Call::Reply { ask_id, text: "yes".to_owned() });
     let until = now + Duration::from_secs(2);
     assert_eq!((ledger.poll_output(), ledger.poll_timeout()), (None, Some(until)));
     ledger.handle_timeout(until);
-    let Some(Output::Answer { call: CallId(1), result: Ok(Answer::Replied(replied)) }) = ledger.poll_output() else {
+    let Some(Output::Answer { call: CallId(1), result: Ok(CallAnswer::Replied(replied)) }) = ledger.poll_output()
+    else {
         panic!("not answered")
     };
     assert!(!replied.taken);
 }
 
 #[test]
-fn an_ask_that_a_hub_had_accepted_and_the_next_one_refuses_is_said_again_until_it_ends() {
-    let now = Instant::now();
-    let (mut ledger, ReplyEvent { ask_id, .. }) = asked(now);
-    let said = |ledger: &mut Ledger| {
-        std::iter::from_fn(|| ledger.poll_message()).find_map(|message| {
-            let ClientMessage::Ask(ask) = message else { return None };
-            Some((ask.id, ask.timeout_ms / 1000))
+fn ask_refused_by_the_next_hub_is_sent_again_until_it_ends() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let ask_id = ask(&mut ledger, now, 1);
+    let asked = |ledger: &mut Ledger| {
+        requests(ledger).into_iter().find_map(|(id, request)| {
+            let Request::Ask(Ask { timeout_ms, bound, .. }) = request else { return None };
+            Some((id, timeout_ms / 1000, bound))
         })
     };
-    ledger.handle_disconnected(now);
-    ledger.handle_connected();
-    welcome(&mut ledger, now);
+    reconnect(&mut ledger, now);
     for (second, code) in [(0, ErrorCode::RateLimited), (1, ErrorCode::BadArgs), (2, ErrorCode::PeerBusy)] {
-        let (id, left) = said(&mut ledger).unwrap();
-        assert_eq!(left, 60 - second);
+        let (id, left, bound) = asked(&mut ledger).unwrap();
+        assert_eq!((left, bound), (60 - second, Some(tag())));
         let now = now + Duration::from_secs(second);
         let error = Refusal::new(code, "no room", "wait");
-        ledger.handle_message(now, HubMessage::Error { id: Some(id), error });
-        assert_eq!((said(&mut ledger), ledger.poll_timeout()), (None, Some(now + Duration::from_secs(1))));
+        ledger.handle_message(now, HubMessage::Answer(id, Answer::Error(error)));
+        assert_eq!((asked(&mut ledger), ledger.poll_timeout()), (None, Some(now + Duration::from_secs(1))));
         ledger.handle_timeout(now + Duration::from_secs(1));
     }
-    assert!(said(&mut ledger).is_some());
+    assert!(asked(&mut ledger).is_some());
     ledger.handle_withdraw(ask_id);
-    ledger.handle_timeout(now + Duration::from_secs(60));
-    assert_eq!(said(&mut ledger), None);
+    ledger.handle_timeout(now + MINUTE);
+    assert_eq!(asked(&mut ledger), None);
     // A hub may not have heard of that.
-    ledger.handle_disconnected(now);
-    ledger.handle_connected();
-    welcome(&mut ledger, now);
-    assert_eq!(ledger.poll_message(), Some(ClientMessage::Withdraw { ask_id }));
-    assert_eq!(ledger.poll_message(), None);
+    reconnect(&mut ledger, now);
+    assert_eq!(sent(&mut ledger), [ClientMessage::Notice(withdraw(ask_id))]);
 }
 
 #[test]
-fn a_reply_that_comes_too_late_is_refused_though_a_broadcast_waits_for_its_acceptance() {
+fn late_reply_is_refused_though_a_broadcast_waits_for_its_acceptance() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);
-    let (to, tag) = (PeerName::parse("web").unwrap(), PeerKey::random().tag());
-    for n in 1..=2 {
-        let (ask_id, question) = (AskId::from_bits(n), "?".to_owned());
-        let call = Call::Ask { ask_id, to: "web".to_owned(), question, timeout: Duration::from_secs(60) };
+    let [first, second] = [1, 2].map(|n| ask(&mut ledger, now, n));
+    ledger.handle_withdraw(first);
+    let (code, state) = (ErrorCode::Timeout, AskState::Accepted);
+    event(&mut ledger, now, Event::Failed(Failed { ask_id: second, code, state, waiting_for: None }));
+    let broadcast_id = BroadcastId::from_bits(1);
+    let call = Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout: MINUTE };
+    ledger.handle_call(now, CallId(3), call);
+    sent(&mut ledger);
+    for (ask_id, notice) in
+        [(first, Some(withdraw(first))), (second, Some(withdraw(second))), (AskId::from_bits(3), None)]
+    {
+        event(&mut ledger, now, reply(ask_id));
+        assert_eq!(notices(&mut ledger), Vec::from_iter(notice), "one that is unknown may be the broadcast's");
+    }
+}
+
+#[test]
+fn reply_to_an_unknown_ask_is_refused() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    event(&mut ledger, now, reply(AskId::from_bits(77)));
+    assert_eq!(notices(&mut ledger), [withdraw(AskId::from_bits(77))]);
+}
+
+#[test]
+fn refused_broadcast_says_why_and_an_empty_one_has_no_tally() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let mut outputs = |n| {
+        let broadcast_id = BroadcastId::from_bits(n);
+        let call = Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout: MINUTE };
         ledger.handle_call(now, CallId(n), call);
-        let Some(ClientMessage::Ask(ask)) = ledger.poll_message() else { panic!("no ask") };
-        let accepted = Accepted { id: ask.id, ask_id, to: to.clone(), tag, state: AskState::Accepted };
-        ledger.handle_message(now, HubMessage::Accepted(accepted));
-    }
-    ledger.handle_withdraw(AskId::from_bits(1));
-    let code = ErrorCode::Timeout;
-    let failed = FailedEvent { ask_id: AskId::from_bits(2), code, state: AskState::Accepted };
-    ledger.handle_message(now, HubMessage::Failed(failed));
-    let (broadcast_id, timeout) = (BroadcastId::from_bits(1), Duration::from_secs(60));
-    ledger.handle_call(now, CallId(3), Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout });
-    let mut reply = |n| {
-        while ledger.poll_message().is_some() {}
-        let event = ReplyEvent { ask_id: AskId::from_bits(n), from: to.clone(), by: tag, text: "yes".to_owned() };
-        ledger.handle_message(now, HubMessage::Reply(event));
-        ledger.poll_message()
-    };
-    for n in 1..=2 {
-        assert_eq!(reply(n), Some(ClientMessage::Withdraw { ask_id: AskId::from_bits(n) }));
-    }
-    assert_eq!(reply(3), None, "it may be one of the broadcast's");
-}
-
-#[test]
-fn what_nobody_waits_for_is_withdrawn_and_what_has_ended_is_left_alone() {
-    let now = Instant::now();
-    let (mut ledger, reply) = asked(now);
-    let (ask_id, to, tag, state) = (reply.ask_id, reply.from.clone(), reply.by, AskState::Accepted);
-    let stranger = AskId::from_bits(77);
-    let accepted = |ask_id| HubMessage::Accepted(Accepted { id: 9, ask_id, to: to.clone(), tag, state });
-    let failed = HubMessage::Failed(FailedEvent { ask_id, code: ErrorCode::PeerGone, state });
-    let unknown = HubMessage::Reply(ReplyEvent { ask_id: stranger, ..reply });
-    let withdraw = ClientMessage::Withdraw { ask_id: stranger };
-    for (message, said) in [
-        (failed, None),
-        (accepted(ask_id), None),
-        (accepted(stranger), Some(withdraw.clone())),
-        (unknown, Some(withdraw)),
-    ] {
-        ledger.handle_message(now, message);
-        assert_eq!(ledger.poll_message(), said);
-    }
-}
-
-#[test]
-fn a_broadcast_that_is_refused_says_why_and_one_that_reaches_nobody_has_no_tally() {
-    let (mut ledger, now) = (greeting(), Instant::now());
-    welcome(&mut ledger, now);
-    let mut said = |n| {
-        let (broadcast_id, timeout) = (BroadcastId::from_bits(n), Duration::from_secs(60));
-        ledger.handle_call(now, CallId(n), Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout });
-        let Some(ClientMessage::Broadcast(broadcast)) = ledger.poll_message() else { panic!("not said") };
-        let message = if n == 1 {
-            let error = Refusal::new(ErrorCode::RateLimited, "too many", "wait");
-            HubMessage::Error { id: Some(broadcast.id), error }
+        let all = requests(&mut ledger);
+        let [(id, Request::Broadcast(_))] = all[..] else { panic!("not sent: {all:?}") };
+        let answer = if n == 1 {
+            Answer::Error(Refusal::new(ErrorCode::RateLimited, "too many", "wait"))
         } else {
-            let (id, asks, refused) = (broadcast.id, Vec::new(), Vec::new());
-            HubMessage::BroadcastAccepted(BroadcastAccepted { id, broadcast_id, asks, refused })
+            Answer::BroadcastAccepted(BroadcastAccepted { broadcast_id, asks: Vec::new(), refused: Vec::new() })
         };
-        ledger.handle_message(now, message);
-        std::iter::from_fn(|| ledger.poll_output()).collect::<Vec<_>>()
+        ledger.handle_message(now, HubMessage::Answer(id, answer));
+        told(&mut ledger)
     };
-    let refused = said(1);
+    let refused = outputs(1);
     assert!(
         matches!(&refused[..], [Output::Answer { result: Err(error), .. }] if error.code == ErrorCode::RateLimited)
     );
-    let nobody = said(2);
-    assert!(matches!(nobody[..], [Output::Answer { result: Ok(Answer::Broadcasted(_)), .. }]), "{nobody:?}");
+    let nobody = outputs(2);
+    assert!(matches!(nobody[..], [Output::Answer { result: Ok(CallAnswer::Broadcasted(_)), .. }]), "{nobody:?}");
 }
 
 #[test]
-fn that_a_reply_was_taken_is_said_again_until_a_hub_has_lived_long_enough_to_tell_its_replier() {
+fn taken_is_sent_again_until_a_connection_has_lasted_ten_seconds() {
     let mut now = Instant::now();
-    let (mut ledger, reply) = asked(now);
-    let taken = ClientMessage::Taken { ask_id: reply.ask_id, by: reply.by };
-    ledger.handle_message(now, HubMessage::Reply(reply));
-    assert_eq!(ledger.poll_message(), Some(taken.clone()));
-    for (lives, is_said_again) in [(9, true), (9, true), (10, false)] {
-        now += Duration::from_secs(lives);
-        ledger.handle_disconnected(now);
-        ledger.handle_connected();
-        welcome(&mut ledger, now);
-        assert_eq!(ledger.poll_message(), is_said_again.then(|| taken.clone()));
+    let mut ledger = greeting();
+    welcome(&mut ledger, now);
+    let ask_id = ask(&mut ledger, now, 1);
+    event(&mut ledger, now, reply(ask_id));
+    assert_eq!(notices(&mut ledger), [taken(ask_id)]);
+    for (lasted, is_sent_again) in [(9, true), (9, true), (10, false)] {
+        now += Duration::from_secs(lasted);
+        reconnect(&mut ledger, now);
+        assert_eq!(notices(&mut ledger), Vec::from_iter(is_sent_again.then(|| taken(ask_id))));
     }
 }
 
 #[test]
-fn a_reply_that_lay_in_the_pipe_until_its_ask_was_over_is_late() {
-    let time = Duration::from_secs(60) + crate::client::sent::DEADLINE_SLACK;
-    for (after, is_late) in [(time - Duration::from_millis(1), false), (time, true)] {
-        let now = Instant::now();
-        let (mut ledger, reply) = asked(now);
-        // This process did not run meanwhile, so nothing that was due has been done.
-        ledger.handle_message(now + after, HubMessage::Reply(reply));
-        let ends: Vec<_> = std::iter::from_fn(|| ledger.poll_output())
-            .filter_map(|output| match output {
-                Output::Event(ClientEvent::Outcome(outcome)) => Some(outcome.end),
-                Output::Event(_) | Output::Answer { .. } => None,
-            })
-            .collect();
-        assert_eq!(ends.len(), 1, "{ends:?}");
-        assert_eq!(matches!(ends[0], crate::client::End::Failed { code: ErrorCode::Timeout, .. }), is_late, "{ends:?}");
+fn what_ends_while_the_hub_is_away_is_sent_to_the_next_one() {
+    let mut now = Instant::now();
+    let mut ledger = greeting();
+    welcome(&mut ledger, now);
+    let ask_id = ask(&mut ledger, now, 1);
+    ledger.handle_disconnected(now);
+    ledger.handle_withdraw(ask_id);
+    for _ in 0..3 {
+        // Hubs that are there for long and do not welcome the client are told nothing.
+        ledger.handle_connected();
+        now += MINUTE;
+        turn_away(&mut ledger, now);
     }
+    sent(&mut ledger);
+    connect(&mut ledger, now, welcome_to(VERSIONS.max));
+    assert_eq!(notices(&mut ledger), [withdraw(ask_id)]);
+}
+
+#[test]
+fn reply_that_lay_in_the_pipe_until_its_ask_was_over_is_late() {
+    let time = MINUTE + DEADLINE_SLACK;
+    for (after, is_late) in [(time - Duration::from_millis(1), false), (time, true)] {
+        let (mut ledger, now) = (greeting(), Instant::now());
+        welcome(&mut ledger, now);
+        let ask_id = ask(&mut ledger, now, 1);
+        // This process did not run meanwhile, so nothing that was due has been done.
+        event(&mut ledger, now + after, reply(ask_id));
+        let ends = ends(&mut ledger);
+        assert_eq!(ends.len(), 1, "{ends:?}");
+        assert_eq!(matches!(ends[0].1, End::Failed { code: ErrorCode::Timeout, .. }), is_late, "{ends:?}");
+    }
+}
+
+#[test]
+fn open_asks_are_listed_by_deadline_with_the_beginning_of_the_question() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let [late, early] = [(9, 90_000), (8, 10_500)].map(|(n, timeout_ms)| {
+        let (ask_id, from, question) = (AskId::from_bits(n), "api".to_owned(), "ü".repeat(201));
+        event(&mut ledger, now, Event::Asked(Asked { ask_id, from, question, timeout_ms, broadcast_id: None }));
+        ask_id
+    });
+    told(&mut ledger);
+    let own = ask(&mut ledger, now, 1);
+    call_ask(&mut ledger, now, 2);
+    let open = ledger.open(now + Duration::from_secs(1));
+    assert_eq!(open.received.iter().map(|ask| (ask.ask_id, ask.left_s)).collect::<Vec<_>>(), [(early, 9), (late, 89)]);
+    assert_eq!(open.received[0].question, "ü".repeat(200));
+    let view = serde_json::to_value(&open.sent).unwrap();
+    assert_eq!(view, serde_json::json!([{"ask_id": own, "to": "web", "state": "accepted", "left_s": 59}]));
 }

@@ -45,7 +45,7 @@ use self::peers::Peers;
 use self::refusals::Refused;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Closed, Event, Hello, Notice, Progress,
+    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Hello, Notice, Progress,
     Renamed, Reply, Request, RequestId, Taken, VERSIONS, Watch, Watched, Welcome,
 };
 
@@ -155,12 +155,12 @@ impl Hub {
             self.retry(now, deferred);
             return true;
         }
-        let Some(unconfirmed) = self.grace.finish() else { return false };
-        for (peer, ask_id) in unconfirmed {
-            self.out.event(self.peers.conn(peer), Event::Closed(Closed { ask_id }));
+        let has_finished = self.grace.finish();
+        if has_finished {
+            self.asks.close_reported(&self.peers, &mut self.out);
+            self.do_what_is_due(now);
         }
-        self.do_what_is_due(now);
-        true
+        has_finished
     }
 
     /// Returns when [`Hub::handle_timeout`] is to be called next, and what for; to be asked when all effects were polled.
@@ -371,11 +371,9 @@ impl Hub {
             timeout_ms: ask.timeout_ms,
             broadcast: ask.broadcast_id,
             cause: self.asks.cause_of(now, caller.tag, false).filter(|_| is_new),
-            reported: self.grace.reported(asked, id),
             is_returning: !is_new && self.grace.is_on(),
         };
         let state = self.asks.open(now, &self.peers, &self.limits, new, &mut self.out)?;
-        self.grace.take_report(asked, id);
         self.out.answer(caller, Answer::Accepted(self.peers.accepted(id, asked, state, &ask.to)));
         self.retry_replies(now, id);
         Ok(())
@@ -403,7 +401,7 @@ impl Hub {
 
     fn handle_progress(&mut self, tag: ClientTag, progress: Progress) {
         if self.grace.is_on() && !self.asks.contains(progress.ask_id) {
-            self.grace.report(&self.limits, tag, progress.ask_id, progress.state);
+            self.asks.report(&self.limits, tag, progress);
         } else {
             self.asks.progress(&self.peers, tag, progress, &mut self.out);
         }

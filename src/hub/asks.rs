@@ -5,6 +5,7 @@ mod ended;
 mod open;
 mod pending;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use self::ended::{Ended, EndedAsks};
@@ -14,7 +15,7 @@ use super::brakes::{Brakes, Course, Link};
 use super::connections::ConnId;
 use super::effect::{Caller, Outbox};
 use super::history;
-use super::limits::Limits;
+use super::limits::{Limits, OPEN_ASKS_FACTOR};
 use super::peers::Peers;
 use super::quota::Quota;
 use super::rate::RateLimiter;
@@ -34,6 +35,8 @@ pub(super) struct Asks {
     open: OpenTable,
     ended: EndedAsks,
     pending: PendingSends,
+    /// The asks that sessions have from a former hub and no asker has sent again, and how far they have come.
+    reported: BTreeMap<(ClientTag, AskId), AskState>,
     brakes: Brakes,
     rate: RateLimiter,
 }
@@ -46,6 +49,7 @@ impl Asks {
             open: OpenTable::new(),
             ended: EndedAsks::new(),
             pending: PendingSends::new(),
+            reported: BTreeMap::new(),
             brakes: Brakes::default(),
             rate: RateLimiter::new(),
         }
@@ -202,6 +206,21 @@ impl Asks {
             let name = |tag| peers.sender(tag).to_owned();
             let (from, to) = (link.asker, link.asked);
             out.watched(|| Some(Watched::AskAdvanced { ask_id, from: name(from), to: name(to), state }));
+        }
+    }
+
+    /// Records how far an ask has come that no asker has told this hub of yet, of as many as may be open.
+    pub(super) fn report(&mut self, limits: &Limits, tag: ClientTag, progress: Progress) {
+        let (key, most) = ((tag, progress.ask_id), limits.open_asks.saturating_mul(OPEN_ASKS_FACTOR));
+        if (self.reported.len() as u64) < most || self.reported.contains_key(&key) {
+            self.reported.insert(key, progress.state);
+        }
+    }
+
+    /// Tells sessions which of the asks that they have reported are over, since no asker has sent them again.
+    pub(super) fn close_reported(&mut self, peers: &Peers, out: &mut Outbox) {
+        for (tag, ask_id) in std::mem::take(&mut self.reported).into_keys() {
+            out.event(peers.conn(tag), Event::Closed(Closed { ask_id }));
         }
     }
 

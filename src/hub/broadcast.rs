@@ -41,7 +41,6 @@ pub(super) fn open(
                 timeout_ms: broadcast.timeout_ms,
                 broadcast: Some(id),
                 cause,
-                reported: None,
                 is_returning: false,
             };
             asks.open(now, peers, limits, new, out).inspect(|_| opened.push((tag, ask_id)))

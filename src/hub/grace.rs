@@ -1,14 +1,14 @@
 //! The grace period: in the first seconds of a hub's life the clients of a former one are still coming back, so nobody is
 //! said to be missing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::asks::Asks;
 use super::effect::Caller;
-use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR};
+use super::limits::{BROADCASTS_WAITING_MAX, Limits};
 use super::refusals::{self, Refused};
-use crate::protocol::{Ask, AskId, AskState, Broadcast, ClientTag, Reply};
+use crate::protocol::{Ask, Broadcast, Reply};
 
 /// How long the grace period lasts. Clients' longest pause between attempts to connect is shorter.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -76,21 +76,19 @@ impl Deferred {
     }
 }
 
-/// What waits for the end of the grace period, and what sessions have reported that this hub does not know.
+/// What waits for the end of the grace period.
 #[derive(Debug, Clone)]
 pub(super) struct Grace {
     until: Option<Instant>,
     deferred: Vec<Deferred>,
     /// What waited, from the end of the grace period until all of it was handled.
     due: Option<VecDeque<Deferred>>,
-    /// The asks that sessions have received from a former hub, and how far these have come.
-    reported: BTreeMap<(ClientTag, AskId), AskState>,
 }
 
 impl Grace {
     /// Begins the grace period.
     pub(super) fn new(now: Instant) -> Self {
-        Self { until: Some(now + GRACE), deferred: Vec::new(), due: None, reported: BTreeMap::new() }
+        Self { until: Some(now + GRACE), deferred: Vec::new(), due: None }
     }
 
     /// Returns whether clients of a former hub may still be coming back.
@@ -137,24 +135,6 @@ impl Grace {
         taken
     }
 
-    /// Records that a session has an ask that no asker has told this hub of yet, of as many as may be open.
-    pub(super) fn report(&mut self, limits: &Limits, peer: ClientTag, id: AskId, state: AskState) {
-        let most = limits.open_asks.saturating_mul(OPEN_ASKS_FACTOR);
-        if (self.reported.len() as u64) < most || self.reported.contains_key(&(peer, id)) {
-            self.reported.insert((peer, id), state);
-        }
-    }
-
-    /// Takes what a session has reported of an ask.
-    pub(super) fn take_report(&mut self, peer: ClientTag, id: AskId) -> Option<AskState> {
-        self.reported.remove(&(peer, id))
-    }
-
-    /// Returns what a session has reported of an ask.
-    pub(super) fn reported(&self, peer: ClientTag, id: AskId) -> Option<AskState> {
-        self.reported.get(&(peer, id)).copied()
-    }
-
     /// Ends the grace period when its time has come, and returns whether it has: what waited is due then.
     pub(super) fn handle_timeout(&mut self, now: Instant, asks: &mut Asks) -> bool {
         let has_come = self.until.is_some_and(|until| until <= now);
@@ -178,9 +158,8 @@ impl Grace {
         self.due.as_mut()?.pop_front()
     }
 
-    /// Once all that waited was handled: takes the reports that no asker has confirmed.
-    pub(super) fn finish(&mut self) -> Option<impl Iterator<Item = (ClientTag, AskId)> + use<>> {
-        self.due.take_if(|due| due.is_empty())?;
-        Some(std::mem::take(&mut self.reported).into_keys())
+    /// Returns whether all that waited was handled, once.
+    pub(super) fn finish(&mut self) -> bool {
+        self.due.take_if(|due| due.is_empty()).is_some()
     }
 }

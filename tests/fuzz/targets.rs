@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use relay::channel::neutralise;
 use relay::channel::session::{Surroundings, branch_of_head};
-use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program};
+use relay::hub::{ConnId, Effect, Hub, HubInfo, Input, Limits};
 use relay::paths::{Environment, Platform};
 use relay::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, FrameError, HELLO_MAX_BYTES, decode, encode};
-use relay::protocol::{AskId, BroadcastId, ClientMessage, HubMessage, NAME_MAX_CHARS, PeerName, RESERVED_NAMES};
+use relay::protocol::{
+    Answer, AskId, BroadcastId, ClientMessage, Event, Frame, HubMessage, NAME_MAX_CHARS, PeerName, RESERVED_NAMES,
+};
 use relay::service::{self, Manager, Step};
 
 /// A target's name and function.
@@ -69,7 +71,7 @@ fn cut_into_frames(pieces: &[&[u8]], limit: usize) -> Vec<Result<Vec<u8>, FrameE
 }
 
 /// What is a message is the same message after it was written and read again.
-fn round_trip<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(frame: &[u8]) {
+fn round_trip<T: Frame + PartialEq + std::fmt::Debug>(frame: &[u8]) {
     match decode::<T>(frame) {
         Ok(message) => {
             let mut again = Vec::new();
@@ -89,7 +91,7 @@ fn round_trip<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + st
 pub fn hello(bytes: &[u8]) {
     let mut house = House::new();
     house.connect(0);
-    house.say(0, b"{\"type\":\"hello\",\"id\":1,\"versions\":{\"min\":1,\"max\":1},\"key\":\"00000000000000000000000000000001\",\"program\":\"p\",\"kind\":\"channel\",\"cwd\":\"/w/api\",\"pid\":1,\"status\":\"idle\",\"wakes_by\":\"channel\"}\n");
+    house.say(0, b"{\"type\":\"hello\",\"id\":1,\"versions\":{\"min\":1,\"max\":1},\"program\":\"p\",\"kind\":\"session\",\"session\":{\"pid\":1,\"start\":1},\"agent\":\"a\",\"cwd\":\"/w/api\",\"status\":\"idle\",\"wakes_by\":\"channel\"}\n");
     assert_eq!(house.names.values().next().map(String::as_str), Some("api"));
     house.connect(1);
     house.say(1, bytes);
@@ -144,7 +146,7 @@ impl House {
     fn new() -> Self {
         let now = Instant::now();
         let limits = Limits { connections: 6, open_asks: 4, held_bytes: 4096, ..Limits::default() };
-        let hub = Hub::new(now, limits, Some(Duration::from_secs(30)), Program { version: "0", pid: 1 });
+        let hub = Hub::new(now, limits, Some(Duration::from_secs(30)), HubInfo { version: "0", pid: 1 });
         let (conns, lost, buffers, names) = Default::default();
         Self { hub, now, next: 0, conns, lost, buffers, names }
     }
@@ -210,20 +212,20 @@ impl House {
             match effect {
                 Effect::Send { conn, message } => {
                     assert!(self.buffers.contains_key(&conn), "{message:?} goes to a connection that is over");
-                    if let HubMessage::Welcome(welcome) = &message
-                        && let Some(name) = &welcome.name
-                    {
-                        self.names.insert(conn, name.to_string());
-                    }
-                    if let HubMessage::Renamed { name, .. } = &message {
-                        self.names.insert(conn, name.to_string());
-                    }
+                    let name = match &message {
+                        HubMessage::Answer(_, Answer::Welcome(welcome)) => welcome.name.as_ref(),
+                        HubMessage::Answer(_, Answer::Renamed(renamed)) | HubMessage::Event(Event::Renamed(renamed)) => {
+                            Some(&renamed.name)
+                        }
+                        HubMessage::Answer(..) | HubMessage::Event(_) => None,
+                    };
+                    self.names.extend(name.map(|name| (conn, name.to_string())));
                 }
                 Effect::Close { conn, .. } => {
                     self.names.remove(&conn);
                     assert!(self.buffers.remove(&conn).is_some(), "a connection is closed twice");
                 }
-                Effect::Watch { .. } => {}
+                Effect::AwaitAgent { conn, .. } => assert!(!self.buffers.contains_key(&conn), "its channel is there"),
                 Effect::Exit => assert!(self.buffers.is_empty(), "the hub leaves somebody"),
             }
         }

@@ -8,7 +8,7 @@ mod cli;
 mod daemon;
 #[cfg(target_os = "linux")]
 mod faults;
-//mod hub;
+mod hub;
 mod service;
 mod session;
 mod support;

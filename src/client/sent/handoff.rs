@@ -1,5 +1,6 @@
 //! What of the asker's end passes from one channel of a session to the next. Pure.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,10 @@ impl Sent {
             self.ended.insert(taken.ask_id, Ended::Taken);
             self.unconfirmed.add_taken(now, taken);
         }
+        // A hub that stood still counts from when it read the ask, which may be later.
+        let mut at_most = BTreeMap::new();
         for parked in parked.sent.drain(..) {
+            at_most.insert(parked.ask.ask_id, parked.ask.timeout_ms);
             let left = Duration::from_millis(parked.ask.timeout_ms) + DEADLINE_SLACK;
             self.adopt_ask(now, parked.ask, left.saturating_sub(KEPT_MAX), parked.question.map(Rc::new));
         }
@@ -67,7 +71,8 @@ impl Sent {
                 self.abandon(own.ask_id, out);
                 continue;
             }
-            let left = Duration::from_millis(own.timeout_ms) + DEADLINE_SLACK;
+            let left_ms = at_most.get(&own.ask_id).map_or(own.timeout_ms, |most| own.timeout_ms.min(*most));
+            let left = Duration::from_millis(left_ms) + DEADLINE_SLACK;
             let question = self.drop_ask(own.ask_id).and_then(|ask| ask.question);
             self.adopt_ask(now, own, left, question);
         }

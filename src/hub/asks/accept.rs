@@ -24,8 +24,6 @@ pub(in crate::hub) struct NewAsk {
     pub(in crate::hub) broadcast: Option<BroadcastId>,
     /// What it follows from.
     pub(in crate::hub) cause: Option<AskId>,
-    /// How far it has come already, where the asked session has reported that it has the ask from a former hub.
-    pub(in crate::hub) reported: Option<AskState>,
     /// Whether a former hub had accepted it: then it has met every limit before but the room that its text takes.
     pub(in crate::hub) is_returning: bool,
 }
@@ -49,7 +47,8 @@ impl Asks {
                 Some(Watched::AskRefused { from, to, code: refused.error.code })
             });
         })?;
-        let NewAsk { id, asker, asked, broadcast, cause, reported, .. } = new;
+        let NewAsk { id, asker, asked, broadcast, cause, .. } = new;
+        let reported = self.reported.remove(&(asked, id));
         if limits.loops && broadcast.is_none() {
             self.count(cause, |link| &mut link.asks);
         }
@@ -82,7 +81,8 @@ impl Asks {
     /// Returns how the chain goes on that the ask is part of.
     fn check(&mut self, now: Instant, peers: &Peers, limits: &Limits, new: &NewAsk) -> Result<Course, Refused> {
         // The asked session's client has the text of one that it has reported.
-        let bytes = if new.reported.is_some() { 0 } else { new.question.len() };
+        let is_reported = self.reported.contains_key(&(new.asked, new.id));
+        let bytes = if is_reported { 0 } else { new.question.len() };
         self.open.questions.check(limits, new.asker, bytes as u64, new.is_returning)?;
         if new.is_returning {
             return Ok(Course::default());

@@ -15,13 +15,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
-use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program};
+use relay::hub::{ConnId, Effect, Hub, HubInfo, Input, Limits};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    Activity, AskId, AskRequest, AskState, BODY_MAX_BYTES, Bequest, BroadcastId, BroadcastRequest, ClientKind,
-    ClientMessage, Hello, HubMessage, PeerKey, PeerName, PeerTag, Presence, Refusal, ReplyRequest, SessionFacts,
-    VersionRange, Wake,
+    Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, Broadcast, BroadcastId, ClientKey, ClientKind, ClientMessage,
+    ClientTag, Event, Hello, HubMessage, Notice, Park, PeerName, Presence, Progress, Refusal, Rename, Reply, Request,
+    SessionFacts, SessionId, Taken, VersionRange, Wake, Withdraw,
 };
+use serde_json::json;
 
 use self::naive::{Naive, Out};
 
@@ -63,12 +64,30 @@ enum Op {
     Pass(Duration),
 }
 
-fn key(client: u8) -> PeerKey {
-    PeerKey::from_bytes([client + 1; 16])
+/// The first one is a person's tool, the others are sessions.
+fn kind(client: u8, named: Option<&str>, wakes_by: Wake) -> ClientKind {
+    if client == 0 {
+        return ClientKind::Control { key: ClientKey::from_bytes([1; 16]) };
+    }
+    ClientKind::Session(Box::new(SessionFacts {
+        session: SessionId { pid: client.into(), start: 1, thread: None },
+        name: named.map(|name| PeerName::parse(name).unwrap()),
+        agent: "claude-code".to_owned(),
+        client: None,
+        presence: presence(["/w/api", "/w/api", "/w/web", "/w/c++"][usize::from(client) % 4], wakes_by),
+    }))
 }
 
-fn client_keys() -> impl Strategy<Value = PeerTag> {
-    (0..CLIENTS).prop_map(|client| key(client).tag())
+fn presence(cwd: &str, wakes_by: Wake) -> Presence {
+    Presence { cwd: cwd.to_owned(), branch: None, status: Activity::Idle, waiting_for: None, wakes_by }
+}
+
+fn tag(client: u8) -> ClientTag {
+    kind(client, None, Wake::Channel).tag()
+}
+
+fn client_tags() -> impl Strategy<Value = ClientTag> {
+    (0..CLIENTS).prop_map(tag)
 }
 
 fn broadcasts() -> impl Strategy<Value = BroadcastId> {
@@ -77,7 +96,7 @@ fn broadcasts() -> impl Strategy<Value = BroadcastId> {
 
 /// Few ids, so that they meet: plain ones, and those that a broadcast's asks have.
 fn asks() -> impl Strategy<Value = AskId> {
-    let of_broadcast = (broadcasts(), 0..CLIENTS).prop_map(|(id, client)| AskId::of_broadcast(id, &key(client)));
+    let of_broadcast = (broadcasts(), 0..CLIENTS).prop_map(|(id, client)| AskId::of_broadcast(id, tag(client)));
     prop_oneof![3 => (0u64..6).prop_map(AskId::from_bits), 1 => of_broadcast]
 }
 
@@ -103,45 +122,53 @@ fn timeouts() -> impl Strategy<Value = u64> {
 }
 
 fn addresses() -> impl Strategy<Value = &'static str> {
-    select(vec!["api", "API ", "api-2", "web", "new", "nobody", "all", "shell", "--"])
+    select(vec!["api", "API ", "api-2", "web", "new", "nobody", "all", "shell", "--", "c++"])
 }
 
-fn messages() -> impl Strategy<Value = ClientMessage> {
-    let bound = proptest::option::weighted(0.2, client_keys());
-    let ask = (1u64..9, asks(), addresses(), texts(), timeouts(), bound, proptest::option::weighted(0.1, broadcasts()))
-        .prop_map(|(id, ask_id, to, question, timeout_ms, bound, broadcast_id)| {
-            let to = to.to_owned();
-            ClientMessage::Ask(AskRequest { id, ask_id, to, question, timeout_ms, bound, broadcast_id })
-        });
-    let broadcast =
-        (1u64..9, broadcasts(), texts(), timeouts()).prop_map(|(id, broadcast_id, question, timeout_ms)| {
-            ClientMessage::Broadcast(BroadcastRequest { id, broadcast_id, question, timeout_ms })
-        });
-    let reply = (1u64..9, asks(), texts())
-        .prop_map(|(id, ask_id, text)| ClientMessage::Reply(ReplyRequest { id, ask_id, text }));
-    let rename = (1u64..9, addresses()).prop_map(|(id, name)| ClientMessage::Rename { id, name: name.to_owned() });
-    let presence = wakes().prop_map(|wakes_by| Presence { status: Activity::Busy, wakes_by });
+fn requests() -> impl Strategy<Value = Request> {
+    let bound = proptest::option::weighted(0.2, client_tags());
+    let ask = (asks(), addresses(), texts(), timeouts(), bound, proptest::option::weighted(0.1, broadcasts())).prop_map(
+        |(ask_id, to, question, timeout_ms, bound, broadcast_id)| {
+            Request::Ask(Ask { ask_id, to: to.to_owned(), question, timeout_ms, bound, broadcast_id })
+        },
+    );
+    let broadcast = (broadcasts(), texts(), timeouts()).prop_map(|(broadcast_id, question, timeout_ms)| {
+        Request::Broadcast(Broadcast { broadcast_id, question, timeout_ms })
+    });
     prop_oneof![
         12 => ask,
         3 => broadcast,
-        9 => reply,
-        6 => (asks(), states(), proptest::option::weighted(0.3, client_keys()))
-            .prop_map(|(ask_id, state, asker)| ClientMessage::Progress { ask_id, state, asker }),
-        6 => (asks(), client_keys()).prop_map(|(ask_id, by)| ClientMessage::Taken { ask_id, by }),
-        2 => asks().prop_map(|ask_id| ClientMessage::Withdraw { ask_id }),
-        2 => rename,
-        2 => (1u64..9).prop_map(|id| ClientMessage::Peers { id }),
-        1 => presence.prop_map(ClientMessage::Presence),
-        1 => Just(ClientMessage::Bequest { bequest: Bequest::Taken { ask_id: AskId::from_bits(1), by: key(0).tag() } }),
-        1 => Just(ClientMessage::Answer { to: key(0).tag(), answer: Box::new(HubMessage::End {}) }),
-        1 => Just(ClientMessage::Bye {}),
+        9 => (asks(), texts()).prop_map(|(ask_id, text)| Request::Reply(Reply { ask_id, text })),
+        2 => addresses().prop_map(|name| Request::Rename(Rename { name: name.to_owned() })),
+        2 => Just(Request::Peers),
+    ]
+}
+
+fn notices() -> impl Strategy<Value = Notice> {
+    let waiting = proptest::option::of(Just("permission prompt".to_owned()));
+    let presence = (select(vec!["/w/api", "/w/c++"]), wakes(), waiting)
+        .prop_map(|(cwd, wakes_by, waiting_for)| Presence { waiting_for, ..presence(cwd, wakes_by) });
+    prop_oneof![
+        6 => (asks(), states()).prop_map(|(ask_id, state)| Notice::Progress(Progress { ask_id, state })),
+        6 => (asks(), client_tags()).prop_map(|(ask_id, by)| Notice::Taken(Taken { ask_id, by })),
+        2 => asks().prop_map(|ask_id| Notice::Withdraw(Withdraw { ask_id })),
+        2 => presence.prop_map(Notice::Presence),
+        2 => (0..3).prop_map(|n| Notice::Park(Park { value: json!(n) })),
+        2 => Just(Notice::Bye),
+    ]
+}
+
+fn messages() -> impl Strategy<Value = ClientMessage> {
+    prop_oneof![
+        28 => (1u64..9, requests()).prop_map(|(id, request)| ClientMessage::Request(id, request)),
+        20 => notices().prop_map(ClientMessage::Notice),
     ]
 }
 
 fn ops() -> impl Strategy<Value = Op> {
     let back = || 0usize..8;
     let named = proptest::option::weighted(0.3, select(vec!["api", "web", "api-2"]));
-    let hello = (back(), 0..CLIENTS, prop_oneof![9 => 1u32..=2, 1 => Just(0), 1 => Just(3)], named, wakes());
+    let hello = (back(), 0..CLIENTS, prop_oneof![9 => Just(1u32), 1 => Just(0), 1 => Just(3)], named, wakes());
     let error = select(vec![
         FrameError::TooLong { limit: 9 },
         FrameError::NotUtf8,
@@ -182,9 +209,9 @@ impl Trial {
             loops: false,
             ..Limits::default()
         };
-        let hub = || Hub::new(now, limits.clone(), None, Program { version: "m", pid: 1 });
+        let hub = || Hub::new(now, limits.clone(), None, HubInfo { version: "m", pid: 1 });
         let model = Naive::new(now, MAX_OPEN, MAX_CONNECTIONS);
-        Self { now, hub: hub(), twin: hub(), model, open: BTreeSet::new(), made: 0, last: ClientMessage::Bye {} }
+        Self { now, hub: hub(), twin: hub(), model, open: BTreeSet::new(), made: 0, last: ClientMessage::Notice(Notice::Bye) }
     }
 
     fn conn(&self, back: usize) -> ConnId {
@@ -200,20 +227,10 @@ impl Trial {
                 Input::Connected { conn }
             }
             Op::Hello { back, client, versions, named, wakes_by } => {
-                let facts = SessionFacts {
-                    name: named.map(|name| PeerName::parse(name).unwrap()),
-                    cwd: if client < 3 { "/w/api" } else { "/w/web" }.to_owned(),
-                    branch: None,
-                    pid: client.into(),
-                    start: None,
-                    seat: None,
-                    client: None,
-                    presence: Presence { status: Activity::Idle, wakes_by },
-                };
-                let kind = if client == 0 { ClientKind::Control {} } else { ClientKind::Channel(facts) };
-                let versions = VersionRange { min: versions, max: versions };
-                let hello = Hello { id: 1, versions, key: key(client), program: "p".to_owned(), kind };
-                Input::Received { conn: self.conn(back), message: ClientMessage::Hello(Box::new(hello)) }
+                let (kind, program) = (kind(client, named, wakes_by), "p".to_owned());
+                let hello = Hello { versions: VersionRange { min: versions, max: versions }, program, kind };
+                let message = ClientMessage::Request(1, Request::Hello(Box::new(hello)));
+                Input::Received { conn: self.conn(back), message }
             }
             Op::Say { back, message } => {
                 self.last = message.clone();
@@ -251,13 +268,13 @@ impl Trial {
 
     /// Checks that the hub and its model did the same for each connection, and that nothing names a closed one.
     fn compare(&mut self, cause: &dyn std::fmt::Debug) {
-        let mut done = Vec::new();
+        let (mut done, mut awaited) = (Vec::new(), Vec::new());
         while let Some(effect) = self.hub.poll_effect() {
             assert_eq!(self.twin.poll_effect().as_ref(), Some(&effect), "the same inputs, other effects");
             match effect {
                 Effect::Send { conn, message } => done.push((conn, Ok(without_words(message)))),
                 Effect::Close { conn, reason } => done.push((conn, Err(reason))),
-                Effect::Watch { .. } => {}
+                Effect::AwaitAgent { conn, .. } => awaited.push(conn),
                 Effect::Exit => panic!("nobody told this hub to leave"),
             }
         }
@@ -268,6 +285,7 @@ impl Trial {
                 self.open.remove(conn);
             }
         }
+        assert_eq!(awaited, std::mem::take(&mut self.model.awaited), "after {cause:?}");
         let mut wanted = std::mem::take(&mut self.model.out);
         let by_connection = |out: &Out| out.0;
         done.sort_by_key(by_connection);
@@ -279,7 +297,7 @@ impl Trial {
     fn end(mut self) {
         for conn in self.open.clone() {
             self.perform(match conn.0 % 3 {
-                0 => Op::Say { back: (self.made - conn.0) as usize, message: ClientMessage::Bye {} },
+                0 => Op::Say { back: (self.made - conn.0) as usize, message: ClientMessage::Notice(Notice::Bye) },
                 1 => Op::Garbage { back: (self.made - conn.0) as usize, error: FrameError::NotUtf8 },
                 _ => Op::Disconnect { back: (self.made - conn.0) as usize },
             });
@@ -295,15 +313,15 @@ impl Trial {
 fn without_words(mut message: HubMessage) -> HubMessage {
     let silence = |error: &mut Refusal| *error = Refusal::new(error.code, "", "");
     match &mut message {
-        HubMessage::Error { error, .. } => silence(error),
-        HubMessage::BroadcastAccepted(accepted) => accepted.refused.iter_mut().for_each(|r| silence(&mut r.error)),
+        HubMessage::Answer(_, Answer::Error(error)) | HubMessage::Event(Event::Error(error)) => silence(error),
+        HubMessage::Answer(_, Answer::BroadcastAccepted(accepted)) => accepted.refused.iter_mut().for_each(|r| silence(&mut r.error)),
         _ => {}
     }
     message
 }
 
 #[test]
-fn the_hub_does_what_its_model_does() {
+fn hub_does_what_its_model_does() {
     let config = ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").map_or(DEFAULT_CASES, |n| n.parse().expect("a number")),
         failure_persistence: None,

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use relay::client::call::{Answer, CallId, Output};
-use relay::client::{ClientEvent, End};
+use relay::client::{CallAnswer, CallId, ClientEvent, End, Output};
 use relay::protocol::{AskId, ErrorCode};
 
 use super::world::{ASKS, NAMES};
@@ -81,7 +80,7 @@ impl Promises {
                     let watched = &mut self.asks[ask];
                     assert!(!watched.accepted && !watched.refused, "the ask {ask} was answered twice: {result:?}");
                     match result {
-                        Ok(Answer::Asked(asked)) => {
+                        Ok(CallAnswer::Asked(asked)) => {
                             assert_eq!(index(asked.ask_id), ask);
                             watched.accepted = true;
                         }
@@ -96,7 +95,7 @@ impl Promises {
                 assert!(!watched.reply_answered, "a reply was answered twice: {result:?}");
                 watched.reply_answered = true;
                 match result {
-                    Ok(Answer::Replied(replied)) => watched.reply_told = replied.taken.then_some(true),
+                    Ok(CallAnswer::Replied(replied)) => watched.reply_told = replied.taken.then_some(true),
                     _ => watched.reply_told = Some(false),
                 }
             }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use relay::client::ClientConfig;
-use relay::client::call::{Call, CallId};
 use relay::client::ledger::Ledger;
-use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
-use relay::protocol::{Activity, AskId, ClientKind, ClientMessage, HubMessage, PeerKey, Presence, SessionFacts, Wake};
+use relay::client::{Call, CallId, ClientConfig};
+use relay::hub::{ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
+use relay::protocol::{
+    Activity, AskId, ClientKind, ClientMessage, HubMessage, Presence, SessionFacts, SessionId, Wake,
+};
 
 use super::fingerprint::{self, Part};
 use super::promises::Promises;
@@ -16,7 +17,7 @@ use super::promises::Promises;
 pub(super) const CLIENTS: usize = 3;
 pub(super) const NAMES: [&str; CLIENTS] = ["a", "b", "c"];
 
-/// Who asks whom, and for how long: one deadline that falls into a restarted hub's settling, one beyond all patience.
+/// Who asks whom, and for how long: one deadline that falls into a restarted hub's grace period, one beyond all patience.
 pub(super) const ASKS: [(usize, usize, Duration); 2] =
     [(0, 1, Duration::from_millis(3000)), (1, 2, Duration::from_millis(8000))];
 
@@ -95,23 +96,29 @@ fn ask_id(ask: usize) -> AskId {
 }
 
 fn hub(now: Instant) -> Hub {
-    Hub::new(now, Limits { rate: false, ..Limits::default() }, None, Program { version: "m", pid: 1 })
+    Hub::new(now, Limits { rate: false, ..Limits::default() }, None, HubInfo { version: "m", pid: 1 })
 }
 
 impl World {
-    /// The beginning: a settled hub, everybody welcomed, both asks on their way to it.
+    /// The beginning: a hub whose grace period is over, everybody welcomed, both asks on their way to it.
     pub(super) fn new(start: Instant, faults: Faults) -> Self {
         let ledger = |client: usize| {
-            let presence = Presence { status: Activity::Idle, wakes_by: Wake::Channel };
-            let cwd = format!("/w/{}", NAMES[client]);
-            let facts =
-                SessionFacts { name: None, cwd, branch: None, pid: 1, start: None, seat: None, client: None, presence };
-            let key = PeerKey::from_bytes([client as u8 + 1; 16]);
-            let kind = ClientKind::Channel(facts);
+            let kind = ClientKind::Session(Box::new(SessionFacts {
+                session: SessionId { pid: client as u32 + 1, start: 1, thread: None },
+                name: None,
+                agent: "m".to_owned(),
+                client: None,
+                presence: Presence {
+                    cwd: format!("/w/{}", NAMES[client]),
+                    branch: None,
+                    status: Activity::Idle,
+                    waiting_for: None,
+                    wakes_by: Wake::Channel,
+                },
+            }));
             Part::new(Ledger::new(ClientConfig {
                 socket: PathBuf::from("/s"),
                 named_by: None,
-                key,
                 program: "m".to_owned(),
                 kind,
             }))
@@ -128,8 +135,8 @@ impl World {
             faults,
             promises: Part::new(Promises::default()),
         };
-        world.now += SETTLING;
-        world.hub.iter_mut().for_each(|hub| hub.handle_timeout(start + SETTLING));
+        world.now += GRACE;
+        world.hub.iter_mut().for_each(|hub| hub.handle_timeout(start + GRACE));
         world.gather();
         for (ask, (asker, asked, timeout)) in ASKS.into_iter().enumerate() {
             let (to, question) = (NAMES[asked].to_owned(), format!("question {ask}"));
@@ -331,7 +338,7 @@ impl World {
                     }
                 }
                 Effect::Close { conn: ConnId(conn), .. } => self.hub_ends(conn as u8),
-                Effect::Watch { .. } => {}
+                Effect::AwaitAgent { .. } => panic!("nobody parks"),
                 Effect::Exit => panic!("nobody told this hub to leave"),
             }
         }
@@ -380,7 +387,7 @@ impl World {
             self.gather();
         }
         for client in 0..CLIENTS {
-            self.ledgers[client].handle_bye();
+            self.ledgers[client].handle_leave(self.now, None);
         }
         self.pump();
         self.gather_without_reconnecting();

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use relay::hub::{CloseReason, ConnId, Input};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    AskId, AskRequest, AskState, BroadcastId, ClientKind, ClientMessage, ErrorCode, Hello, HubMessage, NameError,
-    PeerKey, PeerName, PeerTag, PeerView, PeersAnswer, Refusal, RequestId, SessionFacts, VERSIONS, Welcome,
+    self, Answer, AskId, AskState, BroadcastId, ClientKind, ClientMessage, ClientTag, Closed, ErrorCode, Event, Hello,
+    HubMessage, NameError, Notice, PeerName, PeerView, Refusal, Renamed, Request, RequestId, SessionFacts, VERSIONS,
+    Welcome,
 };
+use serde_json::Value;
 
 /// What comes out: a message, or the end of a connection.
 pub(crate) type Out = (ConnId, Result<HubMessage, CloseReason>);
@@ -18,14 +20,21 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Client {
-    key: PeerKey,
+    tag: ClientTag,
     conn: Option<ConnId>,
     lost: Vec<ConnId>,
     gone_at: Option<Instant>,
     name: Option<PeerName>,
     chosen: bool,
-    facts: Option<SessionFacts>,
+    facts: Option<Box<SessionFacts>>,
+    parked: Option<Value>,
     since: Instant,
+}
+
+impl Client {
+    fn cwd(&self) -> &str {
+        self.facts.as_ref().map_or("", |facts| &facts.presence.cwd)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +50,8 @@ enum Phase {
 #[derive(Debug, Clone)]
 struct Ask {
     id: AskId,
-    asker: PeerTag,
-    asked: PeerTag,
+    asker: ClientTag,
+    asked: ClientTag,
     question: String,
     broadcast: Option<BroadcastId>,
     state: AskState,
@@ -55,10 +64,11 @@ struct Ask {
 
 #[derive(Debug, Clone)]
 struct Waiting {
-    tag: PeerTag,
+    tag: ClientTag,
     conn: ConnId,
+    id: RequestId,
     since: Instant,
-    message: ClientMessage,
+    request: Request,
 }
 
 /// The model.
@@ -66,15 +76,17 @@ struct Waiting {
 pub(crate) struct Naive {
     max_open: u64,
     max_connections: usize,
-    settled_at: Instant,
+    start: Instant,
     settling: bool,
     /// Open connections, whose they are, and until when a hello is waited for.
-    conns: Vec<(ConnId, Option<PeerTag>, Instant)>,
+    conns: Vec<(ConnId, Option<ClientTag>, Instant)>,
     clients: Vec<Client>,
     asks: Vec<Ask>,
     waiting: Vec<Waiting>,
-    claims: Vec<(PeerTag, AskId, AskState, Option<PeerTag>)>,
+    reported: Vec<(ClientTag, AskId, AskState)>,
     pub(crate) out: Vec<Out>,
+    /// The connections whose sessions' agents are to be waited for.
+    pub(crate) awaited: Vec<ConnId>,
 }
 
 fn error(code: ErrorCode) -> Refusal {
@@ -86,31 +98,32 @@ impl Naive {
         Self {
             max_open,
             max_connections: max_connections as usize,
-            settled_at: now + 2 * SECOND,
+            start: now,
             settling: true,
             conns: vec![],
             clients: vec![],
             asks: vec![],
             waiting: vec![],
-            claims: vec![],
+            reported: vec![],
             out: vec![],
+            awaited: vec![],
         }
     }
 
-    fn client(&mut self, tag: PeerTag) -> Option<&mut Client> {
-        self.clients.iter_mut().find(|client| client.key.tag() == tag)
+    fn client(&mut self, tag: ClientTag) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| client.tag == tag)
     }
 
-    fn name(&mut self, tag: PeerTag) -> Option<PeerName> {
+    fn name(&mut self, tag: ClientTag) -> Option<PeerName> {
         self.client(tag)?.name.clone()
     }
 
-    fn sender(&mut self, tag: PeerTag) -> Option<String> {
+    fn sender(&mut self, tag: ClientTag) -> Option<String> {
         self.client(tag).map(|client| client.name.as_ref().map_or("shell".to_owned(), PeerName::to_string))
     }
 
-    fn find(&self, name: &PeerName) -> Option<PeerTag> {
-        self.clients.iter().find(|client| client.name.as_ref() == Some(name)).map(|client| client.key.tag())
+    fn find(&self, name: &PeerName) -> Option<ClientTag> {
+        self.clients.iter().find(|client| client.name.as_ref() == Some(name)).map(|client| client.tag)
     }
 
     fn ask(&mut self, id: AskId) -> Option<&mut Ask> {
@@ -121,20 +134,32 @@ impl Naive {
         self.conns.iter().any(|(open, ..)| *open == conn)
     }
 
+    fn answer(&mut self, conn: ConnId, id: RequestId, answer: Answer) {
+        self.say(conn, HubMessage::Answer(id, answer));
+    }
+
     fn say(&mut self, conn: ConnId, message: HubMessage) {
         if self.is_open(conn) {
             self.out.push((conn, Ok(message)));
         }
     }
 
-    fn tell(&mut self, tag: PeerTag, message: HubMessage) {
+    fn tell(&mut self, tag: ClientTag, event: Event) {
         if let Some(conn) = self.client(tag).and_then(|client| client.conn) {
-            self.say(conn, message);
+            self.say(conn, HubMessage::Event(event));
         }
     }
 
     fn refuse(&mut self, conn: ConnId, id: RequestId, code: ErrorCode) {
-        self.say(conn, HubMessage::Error { id: Some(id), error: error(code) });
+        self.answer(conn, id, Answer::Error(error(code)));
+    }
+
+    /// Refuses what may be no request.
+    fn refuse_any(&mut self, conn: ConnId, id: Option<RequestId>, code: ErrorCode) {
+        match id {
+            Some(id) => self.refuse(conn, id, code),
+            None => self.say(conn, HubMessage::Event(Event::Error(error(code)))),
+        }
     }
 
     fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
@@ -149,42 +174,32 @@ impl Naive {
         for client in self.clients.iter_mut().filter(|client| client.conn == Some(conn)) {
             client.conn = None;
             client.gone_at = Some(until);
+            client.lost = vec![conn];
         }
     }
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
-            // It knows of no companions.
-            Input::Looked { .. } => {}
             Input::Connected { conn } => {
                 self.conns.push((conn, None, now + 5 * SECOND));
                 if self.conns.len() > self.max_connections {
-                    self.say(conn, HubMessage::Error { id: None, error: error(ErrorCode::RateLimited) });
+                    self.refuse_any(conn, None, ErrorCode::RateLimited);
                     self.close(now, conn, CloseReason::TooManyConnections);
                 }
             }
-            // Only of sessions with seats, which the model's are not.
-            Input::ClientEnded { .. } => {}
             Input::Malformed { conn, error: what } => {
                 let too_long = matches!(what, FrameError::TooLong { .. });
                 let code = if too_long { ErrorCode::TooLarge } else { ErrorCode::BadMsg };
                 let id = if let FrameError::NotAMessage { id, .. } = what { id } else { None };
-                self.say(conn, HubMessage::Error { id, error: error(code) });
+                self.refuse_any(conn, id, code);
                 if !matches!(what, FrameError::NotAMessage { .. }) {
                     self.close(now, conn, CloseReason::Malformed);
                 }
             }
-            Input::Disconnected { conn } => {
-                let owner = self.conns.iter().find(|(open, ..)| *open == conn).and_then(|(_, tag, _)| *tag);
-                let settled = if self.settling { self.settled_at } else { now };
-                self.lose(conn, settled.max(now + 2 * SECOND));
-                if let Some(client) = owner.and_then(|tag| self.client(tag)) {
-                    client.lost.push(conn);
-                }
-            }
+            Input::Disconnected { conn } => self.lose(conn, now + 2 * SECOND),
             Input::ProcessEnded { conn } => {
                 let gone = |client: &&Client| client.conn.is_none() && client.lost.contains(&conn);
-                if let Some(tag) = self.clients.iter().find(gone).map(|client| client.key.tag()) {
+                if let Some(tag) = self.clients.iter().find(gone).map(|client| client.tag) {
                     self.forget(now, tag);
                 }
             }
@@ -196,28 +211,24 @@ impl Naive {
 
     fn receive(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
         let Some((_, owner, _)) = self.conns.iter().find(|(open, ..)| *open == conn).copied() else { return };
-        let id = match &message {
-            ClientMessage::Hello(hello) => Some(hello.id),
-            ClientMessage::Peers { id } | ClientMessage::Status { id } | ClientMessage::Rename { id, .. } => Some(*id),
-            ClientMessage::Ask(ask) => Some(ask.id),
-            ClientMessage::Broadcast(broadcast) => Some(broadcast.id),
-            ClientMessage::Reply(reply) => Some(reply.id),
-            _ => None,
-        };
-        let Some(tag) = owner else {
-            return match message {
-                ClientMessage::Hello(hello) => self.hello(now, conn, *hello),
-                ClientMessage::Bye {} => self.close(now, conn, CloseReason::Bye),
-                _ => self.say(conn, HubMessage::Error { id, error: error(ErrorCode::NotRegistered) }),
-            };
-        };
-        match message {
-            ClientMessage::Hello(hello) => self.refuse(conn, hello.id, ErrorCode::AlreadyRegistered),
-            ClientMessage::Peers { id } => self.list(now, conn, tag, id),
-            ClientMessage::Ask(ask) => self.handle_ask(now, conn, tag, ask),
-            ClientMessage::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, broadcast),
-            ClientMessage::Reply(reply) => self.reply(now, conn, tag, reply),
-            ClientMessage::Rename { id, name } => match (self.name(tag), PeerName::parse(&name)) {
+        match (message, owner) {
+            (ClientMessage::Request(id, Request::Hello(hello)), None) => self.hello(now, conn, id, *hello),
+            (ClientMessage::Notice(Notice::Bye), None) => self.close(now, conn, CloseReason::Bye),
+            (ClientMessage::Request(id, _), None) => self.refuse(conn, id, ErrorCode::NotRegistered),
+            (ClientMessage::Notice(_), None) => self.refuse_any(conn, None, ErrorCode::NotRegistered),
+            (ClientMessage::Request(id, request), Some(tag)) => self.request(now, conn, tag, id, request),
+            (ClientMessage::Notice(notice), Some(tag)) => self.notice(now, conn, tag, notice),
+        }
+    }
+
+    fn request(&mut self, now: Instant, conn: ConnId, tag: ClientTag, id: RequestId, request: Request) {
+        match request {
+            Request::Hello(_) => self.refuse(conn, id, ErrorCode::AlreadyRegistered),
+            Request::Peers => self.list(now, conn, tag, id),
+            Request::Ask(ask) => self.handle_ask(now, conn, tag, id, ask),
+            Request::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, id, broadcast),
+            Request::Reply(reply) => self.reply(now, conn, tag, id, reply),
+            Request::Rename(rename) => match (self.name(tag), PeerName::parse(&rename.name)) {
                 (None, _) => self.refuse(conn, id, ErrorCode::NotRegistered),
                 (_, Err(NameError::Empty | NameError::Reserved)) => self.refuse(conn, id, ErrorCode::BadArgs),
                 (_, Ok(name)) if self.find(&name).is_some_and(|holder| holder != tag) => {
@@ -226,39 +237,57 @@ impl Naive {
                 (_, Ok(name)) => {
                     let client = self.client(tag).unwrap();
                     (client.name, client.chosen) = (Some(name.clone()), true);
-                    self.say(conn, HubMessage::Renamed { id: Some(id), name });
+                    self.answer(conn, id, Answer::Renamed(Renamed { name }));
                 }
             },
-            ClientMessage::Progress { ask_id, state, asker } => self.progress(now, tag, ask_id, state, asker),
-            ClientMessage::Taken { ask_id, by } => self.taken(now, tag, ask_id, by),
-            ClientMessage::Withdraw { ask_id } => self.withdraw(now, tag, ask_id),
-            ClientMessage::Presence(presence) => {
+            // What the model's clients do not want.
+            Request::Status | Request::Watch(_) => {}
+        }
+    }
+
+    fn notice(&mut self, now: Instant, conn: ConnId, tag: ClientTag, notice: Notice) {
+        match notice {
+            Notice::Progress(progress) => self.progress(tag, progress),
+            Notice::Taken(taken) => self.taken(now, tag, taken.ask_id, taken.by),
+            Notice::Withdraw(withdraw) => self.withdraw(now, tag, withdraw.ask_id),
+            Notice::Presence(presence) => {
                 if let Some(facts) = self.client(tag).and_then(|client| client.facts.as_mut()) {
                     facts.presence = presence;
                 }
             }
-            ClientMessage::Bye {} => {
+            Notice::Park(park) => {
+                if let Some(client) = self.client(tag).filter(|client| client.name.is_some()) {
+                    client.parked = Some(park.value);
+                }
+            }
+            Notice::Bye => {
                 self.close(now, conn, CloseReason::Bye);
-                self.forget(now, tag);
+                if self.client(tag).is_some_and(|client| client.parked.is_some()) {
+                    self.awaited.push(conn);
+                } else {
+                    self.forget(now, tag);
+                }
             }
             // What the model's clients do not say.
-            _ => {}
+            Notice::Named(_) => {}
         }
     }
 
-    fn hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
+    fn hello(&mut self, now: Instant, conn: ConnId, id: RequestId, hello: Hello) {
         let Some(version) = VERSIONS.common(hello.versions) else {
-            self.refuse(conn, hello.id, ErrorCode::ProtocolMismatch);
+            self.refuse(conn, id, ErrorCode::ProtocolMismatch);
             return self.close(now, conn, CloseReason::ProtocolMismatch);
         };
-        let (tag, settling) = (hello.key.tag(), self.settling);
-        let facts = if let ClientKind::Channel(facts) = hello.kind { Some(facts) } else { None };
+        let (tag, settling) = (hello.kind.tag(), self.settling);
+        let mut parked = None;
+        let facts = if let ClientKind::Session(facts) = hello.kind { Some(facts) } else { None };
         let known = self.client(tag).is_some();
         let mut displaced = None;
         if known {
             let client = self.client(tag).unwrap();
             let old = client.conn.take();
             client.facts = facts;
+            parked = client.parked.take();
             client.gone_at = None;
             client.lost.clear();
             if let Some(old) = old {
@@ -267,7 +296,7 @@ impl Naive {
             }
         } else {
             let wanted =
-                facts.as_ref().map(|facts| facts.name.clone().unwrap_or_else(|| PeerName::of_folder(&facts.cwd)));
+                facts.as_ref().map(|facts| facts.name.clone().unwrap_or_else(|| PeerName::of_folder(&facts.presence.cwd)));
             let chosen = facts.as_ref().is_some_and(|facts| facts.name.is_some());
             let holder = wanted.as_ref().and_then(|name| self.find(name));
             if let Some(holder) = holder.filter(|_| chosen && settling)
@@ -278,33 +307,35 @@ impl Naive {
                 displaced = Some((holder, other));
             }
             let name = wanted.map(|wanted| self.free(wanted));
-            let (conn, lost, gone_at, key) = (None, vec![], None, hello.key);
-            self.clients.push(Client { key, conn, lost, gone_at, name, chosen, facts, since: now });
+            let (conn, lost, gone_at, parked) = (None, vec![], None, None);
+            self.clients.push(Client { tag, conn, lost, gone_at, name, chosen, facts, parked, since: now });
         }
         self.client(tag).unwrap().conn = Some(conn);
         self.conns.iter_mut().filter(|(open, ..)| *open == conn).for_each(|(_, owner, _)| *owner = Some(tag));
         let name = self.name(tag);
-        let (id, hub, place) = (hello.id, "m".into(), None);
-        self.say(conn, HubMessage::Welcome(Welcome { id, version, name: name.clone(), hub, settling, place }));
+        let sent = self.own(now, tag);
+        let welcome = Welcome { version, name: name.clone(), hub: "m".into(), settling, sent, parked };
+        self.answer(conn, id, Answer::Welcome(Box::new(welcome)));
         if let Some((holder, name)) = displaced {
-            self.tell(holder, HubMessage::Renamed { id: None, name });
+            self.tell(holder, Event::Renamed(Renamed { name }));
         }
         if known {
             for ask in self.asks.clone() {
                 if ask.asked == tag {
                     self.send_question(now, ask.id);
                 } else if ask.asker == tag && matches!(ask.phase, Phase::Answered { .. }) {
-                    self.tell_end(ask.id);
+                    self.tell_end(ask.id, None);
                 }
             }
         }
         if settling && name.is_some() {
-            let for_it = |waiting: &Waiting| match &waiting.message {
-                ClientMessage::Ask(AskRequest { bound: Some(bound), .. }) => *bound == tag,
-                ClientMessage::Ask(ask) => PeerName::parse(&ask.to).ok() == name,
+            let waiting = std::mem::take(&mut self.waiting);
+            let is_for_it = |waiting: &Waiting| match &waiting.request {
+                Request::Ask(ask) => self.find_asked(ask) == Some(tag),
                 _ => false,
             };
-            let ready = self.take_waiting(for_it);
+            let (ready, left) = waiting.into_iter().partition(is_for_it);
+            self.waiting = left;
             self.retry(now, ready);
         }
     }
@@ -321,46 +352,45 @@ impl Naive {
     }
 
     fn retry(&mut self, now: Instant, ready: Vec<Waiting>) {
-        for Waiting { tag, conn, since, mut message } in ready {
+        for Waiting { tag, conn, id, since, mut request } in ready {
             let waited = (now - since).as_millis() as u64;
-            if let ClientMessage::Ask(AskRequest { timeout_ms, .. }) = &mut message {
-                *timeout_ms = timeout_ms.saturating_sub(waited).max(1);
+            if let Request::Ask(ask) = &mut request {
+                ask.timeout_ms = ask.timeout_ms.saturating_sub(waited).max(1);
             }
             let Some(client) = self.client(tag) else { continue };
-            match message {
-                message if client.conn == Some(conn) => self.receive(now, conn, message),
-                ClientMessage::Ask(ask) if ask.bound.is_some() => self.handle_ask(now, conn, tag, ask),
+            match request {
+                request if client.conn == Some(conn) => self.request(now, conn, tag, id, request),
+                Request::Ask(ask) if ask.bound.is_some() => self.handle_ask(now, conn, tag, id, ask),
                 _ => {}
             }
         }
     }
 
-    fn list(&mut self, now: Instant, conn: ConnId, tag: PeerTag, id: RequestId) {
+    fn list(&mut self, now: Instant, conn: ConnId, tag: ClientTag, id: RequestId) {
         let mut peers = vec![];
         for client in &self.clients {
             if let (Some(name), Some(facts)) = (client.name.clone(), client.facts.clone())
-                && client.key.tag() != tag
+                && client.tag != tag
             {
                 peers.push(PeerView {
                     name,
-                    cwd: facts.cwd,
-                    branch: facts.branch,
-                    pid: facts.pid,
+                    pid: facts.session.pid,
+                    agent: facts.agent,
                     client: facts.client,
                     presence: facts.presence,
                     connected_s: (now - client.since).as_secs(),
-                    open_asks: self.open_of(client.key.tag()),
+                    open_asks: self.open_of(client.tag),
                 });
             }
         }
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         let you = self.name(tag);
-        self.say(conn, HubMessage::Peers(PeersAnswer { id, you, peers, settling: self.settling }));
+        self.answer(conn, id, Answer::Peers(protocol::Peers { you, peers, settling: self.settling }));
     }
 
     /// Returns when something is to be said next, if nothing happens before.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let settled = self.settling.then_some(self.settled_at);
+        let settled = self.settling.then_some(self.start + 2 * SECOND);
         let hellos = self.conns.iter().filter(|(_, owner, _)| owner.is_none()).map(|(.., until)| *until);
         let asks = self.asks.iter().filter(|ask| ask.ended_at.is_none()).map(|ask| ask.over_at);
         let gone = self.clients.iter().filter_map(|client| client.gone_at);
@@ -368,14 +398,14 @@ impl Naive {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.settling && self.settled_at <= now {
+        if self.settling && self.start + 2 * SECOND <= now {
             self.settling = false;
-            let (replies, others) = self.waiting.drain(..).partition(|w| matches!(w.message, ClientMessage::Reply(_)));
+            let (replies, others) = self.waiting.drain(..).partition(|w| matches!(w.request, Request::Reply(_)));
             self.retry(now, others);
             self.retry(now, replies);
-            self.claims.sort();
-            for (tag, ask_id, ..) in std::mem::take(&mut self.claims) {
-                self.tell(tag, HubMessage::Closed { ask_id });
+            self.reported.sort();
+            for (tag, ask_id, _) in std::mem::take(&mut self.reported) {
+                self.tell(tag, Event::Closed(Closed { ask_id }));
             }
         }
         for (conn, owner, until) in self.conns.clone() {
@@ -394,11 +424,18 @@ impl Naive {
                 _ => self.end(now, id, Phase::TimedOut),
             }
         }
-        self.asks.retain(|ask| ask.ended_at.is_none_or(|at| at.max(ask.deadline) + 60 * SECOND > now));
-        let mut gone: Vec<_> = self.clients.iter().map(|client| (client.gone_at, client.key.tag())).collect();
+        // Ended ones are forgotten every ten seconds.
+        let age = |at: Instant| (at - self.start).as_millis().div_ceil(10_000) * 10_000;
+        let is_kept = |ask: &Ask| ask.ended_at.is_none_or(|at| age(at.max(ask.deadline) + 60 * SECOND) > age_of(now, self.start));
+        self.asks.retain(is_kept);
+        let mut gone: Vec<_> = self.clients.iter().map(|client| (client.gone_at, client.tag)).collect();
         gone.sort();
         for (_, tag) in gone.into_iter().filter(|(at, _)| at.is_some_and(|at| at <= now)) {
             self.forget(now, tag);
         }
     }
+}
+
+fn age_of(now: Instant, start: Instant) -> u128 {
+    (now - start).as_millis()
 }

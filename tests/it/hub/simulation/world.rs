@@ -8,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use relay::client::call::{Call, CallId};
 use relay::client::ledger::Ledger;
-use relay::client::{ClientConfig, RECONNECT_CAP};
+use relay::client::{Call, CallId, ClientConfig, RECONNECT_CAP};
 use relay::hub::{ConnId, Hub, Input};
 use relay::protocol::{
-    Activity, AskId, AskState, ClientKind, ClientMessage, ClientProcess, HubMessage, PeerKey, PeerName, Presence,
-    SHELL, Seat, SessionFacts, Wake,
+    Activity, AskId, AskState, ClientKey, ClientKind, ClientMessage, ClientTag, HubMessage, PeerName, Presence, SHELL,
+    SessionFacts, SessionId, Wake,
 };
 
 use super::checker::Checker;
@@ -26,10 +25,13 @@ const STEPS_WITHOUT_TIME: u32 = 10_000;
 /// One client: a session's channel or a person's tool, with its ledger.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// Those of its channels.
-    pub(crate) keys: Vec<PeerKey>,
-    /// Whether what a channel has left to the present one is on its way.
+    pub(crate) tag: ClientTag,
+    /// How many channels the session has had.
+    pub(crate) channels: u32,
+    /// Whether what the channel before the present one has parked is on its way.
     pub(crate) renewing: bool,
+    /// Whether the present channel was never welcomed.
+    fresh: bool,
     pub(crate) ledger: Ledger,
     /// The name that its hub gave it; none for a person's tool.
     pub(crate) name: Option<PeerName>,
@@ -63,12 +65,8 @@ pub(crate) enum Step {
     HubEnd(ConnId),
     ClientEnd(ConnId),
     ProcessEnd(ConnId),
-    /// A new channel has heard all that the one before left to it.
-    Inherited(ConnId),
     /// A congested connection takes everything again.
     Drains(ConnId),
-    /// A session's client has ended.
-    ClientProcessEnd(usize),
     /// The script acts for a client.
     Act(usize),
     /// A session does something with an ask that it was shown.
@@ -84,10 +82,6 @@ struct Running {
     claimed: BTreeMap<PeerName, usize>,
     /// What this hub called each of its clients last.
     called: BTreeMap<usize, PeerName>,
-}
-
-fn process_of(client: usize) -> ClientProcess {
-    ClientProcess { pid: 1000 + client as u32, start: 1 }
 }
 
 /// The whole of a run.
@@ -171,42 +165,38 @@ impl World {
         self.schedule(at, step);
     }
 
-    fn new_key(&mut self, client: usize) -> PeerKey {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.random.next().to_le_bytes());
-        bytes[8] = client as u8;
-        PeerKey::from_bytes(bytes)
-    }
-
     /// Adds a client that connects at once.
     pub(crate) fn add_client(&mut self, folder: Option<&str>) -> usize {
         let index = self.clients.len();
-        let key = self.new_key(index);
-        let presence =
-            Presence { status: Activity::Unknown, wakes_by: *self.random.pick(&[Wake::Channel, Wake::NextPrompt]) };
+        let key = ClientKey::from_bytes([index as u8 + 1; 16]);
+        let wakes_by = *self.random.pick(&[Wake::Channel, Wake::NextPrompt]);
         let kind = match folder {
-            None => ClientKind::Control {},
-            Some(cwd) => ClientKind::Channel(SessionFacts {
+            None => ClientKind::Control { key },
+            Some(cwd) => ClientKind::Session(Box::new(SessionFacts {
+                session: SessionId { pid: 1000 + index as u32, start: 1, thread: None },
                 name: None,
-                cwd: cwd.to_owned(),
-                branch: None,
-                pid: process_of(index).pid,
-                start: Some(1),
-                seat: self.random.chance(70).then(Seat::default),
+                agent: "claude-code".to_owned(),
                 client: None,
-                presence,
-            }),
+                presence: Presence {
+                    cwd: cwd.to_owned(),
+                    branch: None,
+                    status: Activity::Unknown,
+                    waiting_for: None,
+                    wakes_by,
+                },
+            })),
         };
         let config = ClientConfig {
             socket: PathBuf::from("/run/hub.sock"),
             named_by: None,
-            key,
             program: "simulated 1".into(),
             kind,
         };
         self.clients.push(Client {
-            keys: vec![key],
+            tag: config.kind.tag(),
+            channels: 1,
             renewing: false,
+            fresh: false,
             ledger: Ledger::new(config.clone()),
             name: None,
             alive: true,
@@ -290,10 +280,10 @@ impl World {
     /// Returns until when the one that a step concerns is paused.
     fn held_until(&self, step: &Step) -> Option<Instant> {
         match step {
-            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) | Step::ClientProcessEnd(_) => {
+            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) => {
                 Some(self.hub_paused_until)
             }
-            Step::ToClient(conn, _) | Step::Inherited(conn) | Step::ClientEnd(conn) => {
+            Step::ToClient(conn, _) | Step::ClientEnd(conn) => {
                 Some(self.clients[self.pipes.get(conn)?.client].paused_until)
             }
             Step::Connect(client) | Step::Act(client) | Step::Handle(client, _) => {
@@ -308,12 +298,6 @@ impl World {
             Step::Connect(client) => self.connect(client),
             Step::ToHub(conn, message) => self.arrive_at_hub(conn, message),
             Step::ToClient(conn, message) => self.arrive_at_client(conn, message),
-            Step::Inherited(conn) => {
-                let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
-                if self.clients[client].conn == Some(conn) {
-                    self.clients[client].renewing = false;
-                }
-            }
             Step::HubEnd(conn) => {
                 if let Some(pipe) = self.pipes.get_mut(&conn)
                     && std::mem::take(&mut pipe.hub_open)
@@ -323,7 +307,6 @@ impl World {
             }
             Step::ProcessEnd(conn) => self.tell_hub(Input::ProcessEnded { conn }),
             Step::Drains(conn) => self.tell_hub(Input::Drained { conn }),
-            Step::ClientProcessEnd(client) => self.tell_hub(Input::ClientEnded { process: process_of(client) }),
             Step::ClientEnd(conn) => {
                 let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
                 if self.clients[client].conn == Some(conn) {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use relay::hub::ConnId;
 use relay::protocol::{
-    Accepted, AskEvent, AskId, AskRequest, AskState, BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal,
-    BroadcastRequest, ClientMessage, ErrorCode, FailedEvent, HubMessage, OpenAsks, PeerName, PeerTag, ReplyEvent,
-    ReplyRequest, Wake,
+    self, Accepted, Activity, Answer, AskId, AskState, Asked, Broadcast, BroadcastAccepted, BroadcastAsk, BroadcastId,
+    BroadcastRefusal, ClientTag, Closed, ErrorCode, Event, Failed, OpenAsks, OwnAsk, PeerName, Progress, Replied, Reply,
+    ReplyEvent, Request, RequestId, Wake,
 };
 
 use super::{Ask, Naive, Phase, Waiting, error};
@@ -20,12 +20,16 @@ fn check(text: &str, timeout_ms: u64) -> Result<(), ErrorCode> {
     }
 }
 
+/// Returns whether the session that is asked may be coming back.
+fn may_come(ask: &protocol::Ask) -> bool {
+    ask.bound.is_some() || ask.to.contains('+') || PeerName::parse(&ask.to).is_ok()
+}
+
 impl Naive {
-    pub(super) fn taken(&mut self, now: Instant, tag: PeerTag, id: AskId, asked: PeerTag) {
+    pub(super) fn taken(&mut self, now: Instant, tag: ClientTag, id: AskId, asked: ClientTag) {
         match self.ask(id).map(|ask| ask.asker) {
             Some(asker) if asker == tag => self.end(now, id, Phase::Replied),
             Some(_) => {}
-            None if self.is_anothers(id, asked, tag) => {}
             None => {
                 let (question, state, phase) = (String::new(), AskState::Shown, Phase::Replied);
                 let (deadline, over_at, ended_at) = (now, now, Some(now));
@@ -46,100 +50,124 @@ impl Naive {
         }
     }
 
-    pub(super) fn withdraw(&mut self, now: Instant, tag: PeerTag, id: AskId) {
+    pub(super) fn withdraw(&mut self, now: Instant, tag: ClientTag, id: AskId) {
         if self.ask(id).is_some_and(|ask| ask.asker == tag) {
             self.end(now, id, Phase::Withdrawn);
         }
-        let own = |w: &Waiting| w.tag == tag && matches!(&w.message, ClientMessage::Ask(ask) if ask.ask_id == id);
+        let own = |w: &Waiting| w.tag == tag && matches!(&w.request, Request::Ask(ask) if ask.ask_id == id);
         for waiting in self.take_waiting(own) {
-            if let ClientMessage::Ask(ask) = waiting.message {
-                self.refuse(waiting.conn, ask.id, ErrorCode::UnknownAsk);
-            }
+            self.refuse(waiting.conn, waiting.id, ErrorCode::UnknownAsk);
         }
     }
 
     pub(super) fn retry_replies(&mut self, now: Instant, id: AskId) {
-        let ready = self.take_waiting(|w| matches!(&w.message, ClientMessage::Reply(reply) if reply.ask_id == id));
+        let ready = self.take_waiting(|w| matches!(&w.request, Request::Reply(reply) if reply.ask_id == id));
         self.retry(now, ready);
     }
 
-    pub(super) fn open_of(&self, tag: PeerTag) -> OpenAsks {
+    pub(super) fn open_of(&self, tag: ClientTag) -> OpenAsks {
         let open = || self.asks.iter().filter(|ask| ask.ended_at.is_none());
         let sent = open().filter(|ask| ask.asker == tag).count() as u64;
         OpenAsks { sent, received: open().filter(|ask| ask.asked == tag).count() as u64 }
     }
 
-    pub(super) fn handle_ask(&mut self, now: Instant, conn: ConnId, tag: PeerTag, ask: AskRequest) {
+    pub(super) fn handle_ask(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        tag: ClientTag,
+        id: RequestId,
+        ask: protocol::Ask,
+    ) {
         if let Err(code) = check(&ask.question, ask.timeout_ms) {
-            return self.refuse(conn, ask.id, code);
+            return self.refuse(conn, id, code);
         }
         if let Some(known) = self.ask(ask.ask_id).cloned() {
             return match known.phase {
-                _ if known.asker != tag => self.refuse(conn, ask.id, ErrorCode::BadArgs),
-                Phase::Replied | Phase::Withdrawn => self.refuse(conn, ask.id, ErrorCode::UnknownAsk),
+                _ if known.asker != tag => self.refuse(conn, id, ErrorCode::BadArgs),
+                Phase::Replied | Phase::Withdrawn => self.refuse(conn, id, ErrorCode::UnknownAsk),
                 _ => {
-                    self.accept(conn, &ask, known.asked, known.state);
-                    self.tell_end(ask.ask_id);
+                    self.accept(conn, id, &ask, known.asked, known.state);
+                    self.tell_end(ask.ask_id, None);
                 }
             };
         }
-        let name = PeerName::parse(&ask.to).ok();
-        let asked = match ask.bound {
-            Some(bound) => self.name(bound).map(|_| bound),
-            None => name.as_ref().and_then(|name| self.find(name)),
-        };
+        let asked = self.find_asked(&ask);
         match asked {
-            Some(asked) if asked == tag => self.refuse(conn, ask.id, ErrorCode::BadArgs),
+            Some(asked) if asked == tag => self.refuse(conn, id, ErrorCode::BadArgs),
             Some(asked) => {
                 let said_again = self.settling && ask.bound.is_some();
                 let (until, question) = (now + Duration::from_millis(ask.timeout_ms), ask.question.clone());
                 match self.open(now, (ask.ask_id, tag, asked), question, until, ask.broadcast_id, said_again) {
-                    Ok(state) => self.accept(conn, &ask, asked, state),
-                    Err(code) => self.refuse(conn, ask.id, code),
-                }
-                if self.settling {
-                    self.retry_replies(now, ask.ask_id);
+                    Ok(state) => {
+                        self.accept(conn, id, &ask, asked, state);
+                        self.retry_replies(now, ask.ask_id);
+                    }
+                    Err(code) => self.refuse(conn, id, code),
                 }
             }
-            None if self.settling && (ask.bound.is_some() || name.is_some()) => {
-                self.waiting.push(Waiting { tag, conn, since: now, message: ClientMessage::Ask(ask) });
+            None if self.settling && may_come(&ask) => {
+                self.waiting.push(Waiting { tag, conn, id, since: now, request: Request::Ask(ask) });
             }
-            None if ask.bound.is_some() => self.refuse(conn, ask.id, ErrorCode::PeerGone),
-            None => self.refuse(conn, ask.id, ErrorCode::PeerNotFound),
+            None if ask.bound.is_some() => self.refuse(conn, id, ErrorCode::PeerGone),
+            None => self.refuse(conn, id, ErrorCode::PeerNotFound),
         }
     }
 
-    fn accept(&mut self, conn: ConnId, ask: &AskRequest, tag: PeerTag, state: AskState) {
-        let to = self.name(tag).unwrap_or_else(|| PeerName::of_folder(&ask.to));
-        self.say(conn, HubMessage::Accepted(Accepted { id: ask.id, ask_id: ask.ask_id, to, tag, state }));
+    /// Of what has other characters in it, only a folder's name is an address.
+    pub(super) fn find_asked(&mut self, ask: &protocol::Ask) -> Option<ClientTag> {
+        match ask.bound {
+            Some(bound) => self.name(bound).map(|_| bound),
+            None if ask.to.contains('+') => {
+                let ends = format!("/{}", ask.to);
+                let mut there = self.clients.iter().filter(|client| client.cwd().ends_with(&ends));
+                there.next().filter(|_| there.next().is_none()).map(|client| client.tag)
+            }
+            None => self.find(&PeerName::parse(&ask.to).ok()?),
+        }
     }
 
-    /// Returns whether this session says that it has the ask from somebody else.
-    fn is_anothers(&self, id: AskId, asked: PeerTag, asker: PeerTag) -> bool {
-        let mut claims = self.claims.iter().filter(|(tag, ask, ..)| (*tag, *ask) == (asked, id));
-        claims.any(|(.., claimed)| claimed.is_some_and(|known| known != asker))
+    fn accept(&mut self, conn: ConnId, id: RequestId, ask: &protocol::Ask, tag: ClientTag, state: AskState) {
+        let to = self.name(tag).unwrap_or_else(|| PeerName::of_folder(&ask.to));
+        let presence = self.client(tag).and_then(|client| client.facts.clone()).map(|facts| facts.presence);
+        let cwd = presence.as_ref().map_or(String::new(), |presence| presence.cwd.clone());
+        let status = presence.as_ref().map_or(Activity::Unknown, |presence| presence.status);
+        let waiting_for = presence.and_then(|presence| presence.waiting_for);
+        let accepted = Accepted { ask_id: ask.ask_id, to, tag, state, cwd, status, waiting_for };
+        self.answer(conn, id, Answer::Accepted(accepted));
+    }
+
+    /// Returns what a client that is back is told of its own open asks.
+    pub(super) fn own(&mut self, now: Instant, tag: ClientTag) -> Vec<OwnAsk> {
+        let open: Vec<Ask> = self.asks.iter().filter(|ask| ask.asker == tag && ask.ended_at.is_none()).cloned().collect();
+        let mut own = vec![];
+        for ask in open {
+            if let Some(to) = self.name(ask.asked) {
+                let timeout_ms = ask.deadline.saturating_duration_since(now).as_millis() as u64;
+                let (ask_id, tag, state, broadcast_id) = (ask.id, ask.asked, ask.state, ask.broadcast);
+                own.push(OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id });
+            }
+        }
+        own
     }
 
     fn open(
         &mut self,
         now: Instant,
-        (id, asker, asked): (AskId, PeerTag, PeerTag),
+        (id, asker, asked): (AskId, ClientTag, ClientTag),
         question: String,
         deadline: Instant,
         broadcast: Option<BroadcastId>,
         said_again: bool,
     ) -> Result<AskState, ErrorCode> {
-        if self.is_anothers(id, asked, asker) {
-            return Err(ErrorCode::BadArgs);
-        }
         if !said_again && self.open_of(asker).sent >= self.max_open {
             return Err(ErrorCode::RateLimited);
         }
         if !said_again && self.open_of(asked).received >= self.max_open {
             return Err(ErrorCode::PeerBusy);
         }
-        let claimed = self.claims.iter().position(|(tag, ask, ..)| *tag == asked && *ask == id);
-        let claim = claimed.map(|at| self.claims.remove(at).2);
+        let reported = self.reported.iter().position(|(tag, ask, ..)| *tag == asked && *ask == id);
+        let claim = reported.map(|at| self.reported.remove(at).2);
         let wakes = self.client(asked).and_then(|client| client.facts.as_ref()).map(|facts| facts.presence.wakes_by);
         let first = if wakes == Some(Wake::NextPrompt) { AskState::Held } else { AskState::Accepted };
         let state = claim.unwrap_or(first);
@@ -159,18 +187,17 @@ impl Naive {
         {
             let timeout_ms = (ask.deadline.saturating_duration_since(now)).as_millis() as u64;
             let (question, broadcast_id) = (ask.question, ask.broadcast);
-            let (ask_id, asker) = (id, Some(ask.asker));
-            let event = AskEvent { ask_id, from, question, timeout_ms, broadcast_id, asker };
-            self.tell(ask.asked, HubMessage::Ask(event));
+            let event = Asked { ask_id: id, from, question, timeout_ms, broadcast_id };
+            self.tell(ask.asked, Event::Asked(event));
         }
     }
 
-    pub(super) fn tell_end(&mut self, id: AskId) {
+    pub(super) fn tell_end(&mut self, id: AskId, waiting_for: Option<String>) {
         let Ask { asker, asked, state, phase, .. } = self.ask(id).unwrap().clone();
-        let failed = |code| HubMessage::Failed(FailedEvent { ask_id: id, code, state });
+        let failed = |code| Event::Failed(Failed { ask_id: id, code, state, waiting_for: waiting_for.clone() });
         match phase {
             Phase::Answered { text, from, .. } => {
-                self.tell(asker, HubMessage::Reply(ReplyEvent { ask_id: id, from, by: asked, text }));
+                self.tell(asker, Event::Reply(ReplyEvent { ask_id: id, from, by: asked, text }));
             }
             Phase::TimedOut => self.tell(asker, failed(ErrorCode::Timeout)),
             Phase::Gone => self.tell(asker, failed(ErrorCode::PeerGone)),
@@ -178,21 +205,21 @@ impl Naive {
         }
     }
 
-    pub(super) fn handle_broadcast(&mut self, now: Instant, conn: ConnId, tag: PeerTag, broadcast: BroadcastRequest) {
-        let BroadcastRequest { id, broadcast_id, ref question, timeout_ms } = broadcast;
+    pub(super) fn handle_broadcast(&mut self, now: Instant, conn: ConnId, tag: ClientTag, id: RequestId, broadcast: Broadcast) {
+        let Broadcast { broadcast_id, ref question, timeout_ms } = broadcast;
         if let Err(code) = check(question, timeout_ms) {
             return self.refuse(conn, id, code);
         }
         if self.settling {
-            let message = ClientMessage::Broadcast(broadcast);
-            return self.waiting.push(Waiting { tag, conn, since: now, message });
+            let request = Request::Broadcast(broadcast);
+            return self.waiting.push(Waiting { tag, conn, id, since: now, request });
         }
-        let all = self.clients.iter().filter(|client| client.key.tag() != tag);
-        let mut all: Vec<_> = all.filter_map(|client| Some((client.name.clone()?, client.key))).collect();
+        let all = self.clients.iter().filter(|client| client.tag != tag);
+        let mut all: Vec<_> = all.filter_map(|client| Some((client.name.clone()?, client.tag))).collect();
         all.sort();
         let (mut asks, mut refused, mut known) = (vec![], vec![], vec![]);
-        for (to, key) in all {
-            let (ask_id, asked) = (AskId::of_broadcast(broadcast_id, &key), key.tag());
+        for (to, asked) in all {
+            let ask_id = AskId::of_broadcast(broadcast_id, asked);
             let opened = match self.ask(ask_id).map(|ask| (ask.asker, ask.state)) {
                 Some((asker, _)) if asker != tag => Err(ErrorCode::BadArgs),
                 Some((_, state)) => {
@@ -209,19 +236,20 @@ impl Naive {
                 Err(code) => refused.push(BroadcastRefusal { to, error: error(code) }),
             }
         }
-        self.say(conn, HubMessage::BroadcastAccepted(BroadcastAccepted { id, broadcast_id, asks, refused }));
-        known.into_iter().for_each(|id| self.tell_end(id));
+        let accepted = BroadcastAccepted { broadcast_id, asks, refused };
+        self.answer(conn, id, Answer::BroadcastAccepted(accepted));
+        known.into_iter().for_each(|id| self.tell_end(id, None));
     }
 
-    pub(super) fn reply(&mut self, now: Instant, conn: ConnId, tag: PeerTag, reply: ReplyRequest) {
-        let (id, ask_id) = (reply.id, reply.ask_id);
+    pub(super) fn reply(&mut self, now: Instant, conn: ConnId, tag: ClientTag, id: RequestId, reply: Reply) {
+        let ask_id = reply.ask_id;
         let Some(from) = self.name(tag) else { return self.refuse(conn, id, ErrorCode::NotRegistered) };
         if let Err(code) = check(&reply.text, 1) {
             return self.refuse(conn, id, code);
         }
         let Some(ask) = self.ask(ask_id) else {
             if self.settling {
-                return self.waiting.push(Waiting { tag, conn, since: now, message: ClientMessage::Reply(reply) });
+                return self.waiting.push(Waiting { tag, conn, id, since: now, request: Request::Reply(reply) });
             }
             return self.refuse(conn, id, ErrorCode::UnknownAsk);
         };
@@ -230,33 +258,22 @@ impl Naive {
             Phase::Open { .. } => {
                 ask.state = AskState::Shown;
                 ask.phase = Phase::Answered { text: reply.text, from, request: (conn, id) };
-                self.tell_end(ask_id);
+                self.tell_end(ask_id, None);
             }
             Phase::Answered { request, .. } if request.0 == conn => self.refuse(conn, id, ErrorCode::UnknownAsk),
             Phase::Answered { text, .. } => ask.phase = Phase::Answered { text, from, request: (conn, id) },
             Phase::Replied => {
                 let asker = ask.asker;
                 let to = self.sender(asker).unwrap_or_else(|| "a session that has ended".to_owned());
-                self.say(conn, HubMessage::Replied { id, ask_id, to });
+                self.answer(conn, id, Answer::Replied(Replied { ask_id, to }));
             }
             Phase::TimedOut | Phase::Gone | Phase::Withdrawn => self.refuse(conn, id, ErrorCode::UnknownAsk),
         }
     }
 
-    pub(super) fn progress(
-        &mut self,
-        now: Instant,
-        tag: PeerTag,
-        ask_id: AskId,
-        state: AskState,
-        asker: Option<PeerTag>,
-    ) {
-        let settling = self.settling;
-        let known = self.ask(ask_id).map(|ask| (ask.asker, ask.asked));
-        if known.is_some_and(|(by, asked)| asked == tag && asker.is_some_and(|asker| asker != by)) {
-            self.end(now, ask_id, Phase::Gone);
-            self.asks.retain(|ask| ask.id != ask_id);
-        }
+    pub(super) fn progress(&mut self, tag: ClientTag, progress: Progress) {
+        let Progress { ask_id, state } = progress;
+        let (settling, most) = (self.settling, self.max_open as usize * 32);
         match self.ask(ask_id) {
             Some(ask) if ask.asked == tag && ask.ended_at.is_none() => {
                 ask.state = ask.state.max(state);
@@ -265,15 +282,13 @@ impl Naive {
                 }
             }
             None if settling => {
-                let old = self.claims.iter().position(|(peer, ask, ..)| *peer == tag && *ask == ask_id);
-                let own = self.claims.iter().filter(|(peer, ..)| *peer == tag).count() as u64;
-                match old {
-                    Some(old) => self.claims[old] = (tag, ask_id, state, asker),
-                    None if own < self.max_open => self.claims.push((tag, ask_id, state, asker)),
+                match self.reported.iter().position(|(peer, ask, _)| *peer == tag && *ask == ask_id) {
+                    Some(old) => self.reported[old] = (tag, ask_id, state),
+                    None if self.reported.len() < most => self.reported.push((tag, ask_id, state)),
                     None => {}
                 }
             }
-            Some(_) | None => self.tell(tag, HubMessage::Closed { ask_id }),
+            Some(_) | None => self.tell(tag, Event::Closed(Closed { ask_id })),
         }
     }
 
@@ -285,18 +300,20 @@ impl Naive {
         let (asker, asked) = (ask.asker, ask.asked);
         ask.ended_at = Some(now);
         let before = std::mem::replace(&mut ask.phase, how.clone());
-        self.tell_end(id);
+        let presence = self.client(asked).and_then(|client| client.facts.clone()).map(|facts| facts.presence);
+        let waits = presence.filter(|_| how == Phase::TimedOut).and_then(|presence| presence.waiting_for);
+        self.tell_end(id, waits);
         match before {
             Phase::Answered { request: (conn, request), .. } if how == Phase::Replied => {
                 let to = self.sender(asker).unwrap_or_else(|| "a session that has ended".to_owned());
-                self.say(conn, HubMessage::Replied { id: request, ask_id: id, to });
+                self.answer(conn, request, Answer::Replied(Replied { ask_id: id, to }));
             }
             Phase::Answered { request: (conn, request), .. } => self.refuse(conn, request, ErrorCode::UnknownAsk),
-            _ => self.tell(asked, HubMessage::Closed { ask_id: id }),
+            _ => self.tell(asked, Event::Closed(Closed { ask_id: id })),
         }
     }
 
-    pub(super) fn forget(&mut self, now: Instant, tag: PeerTag) {
+    pub(super) fn forget(&mut self, now: Instant, tag: ClientTag) {
         for ask in self.asks.clone() {
             if ask.asked == tag && matches!(ask.phase, Phase::Open { .. }) {
                 self.end(now, ask.id, Phase::Gone);
@@ -305,6 +322,7 @@ impl Naive {
         for ask in self.asks.clone().into_iter().filter(|ask| ask.asker == tag) {
             self.end(now, ask.id, Phase::Withdrawn);
         }
-        self.clients.retain(|client| client.key.tag() != tag);
+        self.clients.retain(|client| client.tag != tag);
+        self.waiting.retain(|waiting| waiting.tag != tag);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use relay::client::ledger::Ledger;
 use relay::hub::{ConnId, Input};
 use relay::protocol::{AskState, ClientKind};
+use serde_json::json;
 
 use super::{Step, World};
 
@@ -43,22 +44,18 @@ impl World {
 
     /// Gives a session a new channel in place of the present one, which leaves in order or is killed.
     pub(crate) fn renew(&mut self, client: usize, orderly: bool) {
-        if self.clients[client].config.kind == (ClientKind::Control {}) || self.clients[client].renewing {
+        if matches!(self.clients[client].config.kind, ClientKind::Control { .. }) || self.clients[client].renewing {
             return;
         }
         self.checker.count(if orderly { "fault: channel renewed" } else { "fault: channel killed and renewed" });
         self.note(|| format!("the channel of {client} {}", if orderly { "leaves" } else { "is killed" }));
-        let has_seat = matches!(&self.clients[client].config.kind, ClientKind::Channel(facts) if facts.seat.is_some());
-        let can_leave = orderly && has_seat && self.clients[client].welcomed.is_some();
+        let can_leave = orderly && self.clients[client].welcomed.is_some();
         if can_leave {
             // A channel says so of all that it has shown.
             for ask in self.checker.shown_to(client) {
                 self.clients[client].ledger.handle_progress(ask, AskState::HandedOver);
             }
-            self.clients[client].ledger.handle_leave(self.now, Vec::new());
-        }
-        if orderly {
-            self.clients[client].ledger.handle_bye();
+            self.clients[client].ledger.handle_leave(self.now, Some(json!(client)));
             self.pump();
         }
         self.missed.insert(client);
@@ -68,27 +65,29 @@ impl World {
         let connected = self.clients[client].conn.is_some_and(|conn| !self.pipes[&conn].is_broken);
         let is_heard = can_leave && connected && self.running.is_some() && self.hub_paused_until <= self.now;
         self.checker.saw_renewal(client, is_heard);
+        let mut next_at = self.now;
         if let Some(conn) = self.clients[client].conn.take() {
             if !orderly {
                 self.lose(conn);
             }
             let end = self.pipes[&conn].to_hub_at.max(self.now) + self.random.millis(0..20);
             self.schedule(end, Step::HubEnd(conn));
+            // The agent starts another when this one has ended, and the hub reads in the order of arrival.
+            next_at = end;
             if !orderly && self.random.chance(70) {
                 self.checker.count("process end seen");
                 let at = end + self.random.millis(0..500);
                 self.schedule(at, Step::ProcessEnd(conn));
             }
         }
-        let mut config = self.clients[client].config.clone();
-        config.key = self.new_key(client);
         let renewed = &mut self.clients[client];
-        renewed.keys.push(config.key);
-        (renewed.ledger, renewed.renewing, renewed.welcomed) = (Ledger::new(config), is_heard, None);
-        self.schedule_in(0..1200, Step::Connect(client));
+        (renewed.channels, renewed.fresh) = (renewed.channels + 1, true);
+        (renewed.ledger, renewed.renewing, renewed.welcomed) = (Ledger::new(renewed.config.clone()), is_heard, None);
+        let next_at = next_at + self.random.millis(0..1200);
+        self.schedule(next_at, Step::Connect(client));
     }
 
-    /// Takes note that what was left to a new channel may be lost on the way.
+    /// Records that what was left to a new channel may be lost on the way.
     fn spoil_renewal(&mut self, client: usize) {
         if std::mem::take(&mut self.clients[client].renewing) {
             self.checker.saw_renewal(client, false);
@@ -122,8 +121,8 @@ impl World {
 
     pub(crate) fn pause_hub(&mut self, pause: Duration) {
         let Some(running) = &self.running else { return };
-        // A hub that sleeps through its settling takes those who came meanwhile for missing.
-        self.hub_overslept |= running.hub.is_settling();
+        // A hub that sleeps through its grace period takes those who came meanwhile for missing.
+        self.hub_overslept |= running.hub.is_in_grace();
         (0..self.clients.len()).for_each(|client| self.spoil_renewal(client));
         self.checker.count("fault: hub paused");
         self.note(|| format!("the hub is paused for {pause:?}"));
@@ -145,7 +144,9 @@ impl World {
         self.checker.count(if orderly { "fault: client left" } else { "fault: client killed" });
         self.note(|| format!("{client} {}", if orderly { "leaves" } else { "is killed" }));
         if orderly {
-            self.clients[client].ledger.handle_bye();
+            // An agent that ends may have asked its channel to leave first.
+            let parks = self.clients[client].welcomed.is_some() && self.random.chance(30);
+            self.clients[client].ledger.handle_leave(self.now, parks.then(|| json!(client)));
             self.pump();
         }
         self.missed.insert(client);

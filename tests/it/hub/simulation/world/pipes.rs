@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use relay::client::ClientEvent;
-use relay::client::call::Output;
-use relay::hub::{ConnId, Effect, Hub, Input, Limits, Program, SETTLING};
-use relay::protocol::codec::{FrameBuffer, decode, encode};
+use relay::client::{ClientEvent, Output};
+use relay::hub::{ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
+use relay::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use relay::protocol::{
-    AskEvent, AskId, ClientKind, ClientMessage, ClientProcess, ErrorCode, HubMessage, PeerTag, Place,
+    Answer, AskId, Asked, ClientKind, ClientMessage, ClientTag, ErrorCode, Event, Frame, HubMessage, Request,
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Pipe, Running, Step, World};
 
@@ -29,7 +27,7 @@ impl World {
             let idle = self.random.chance(50).then(|| self.random.millis(500..5000));
             let open_asks = if self.tight { 3 } else { Limits::default().open_asks };
             let limits = Limits { rate: self.tight, loops: self.tight, open_asks, ..Limits::default() };
-            let hub = Hub::new(self.now, limits, idle, Program { version: "simulated", pid: 1 });
+            let hub = Hub::new(self.now, limits, idle, HubInfo { version: "simulated", pid: 1 });
             self.running = Some(Running { hub, claimed: BTreeMap::new(), called: BTreeMap::new() });
         }
         self.next_conn += 1;
@@ -47,8 +45,8 @@ impl World {
     pub(super) fn arrive_at_hub(&mut self, conn: ConnId, message: ClientMessage) {
         let Some(pipe) = self.pipes.get_mut(&conn).filter(|pipe| pipe.hub_open) else { return };
         let client = pipe.client;
-        if let ClientMessage::Hello(hello) = &message
-            && let ClientKind::Channel(facts) = &hello.kind
+        if let ClientMessage::Request(_, Request::Hello(hello)) = &message
+            && let ClientKind::Session(facts) = &hello.kind
         {
             pipe.brought = facts.name.clone();
         }
@@ -60,17 +58,11 @@ impl World {
         let Some(client) = self.pipes.get(&conn).map(|pipe| pipe.client) else { return };
         if self.clients[client].conn == Some(conn) {
             self.note(|| format!("{client} <- {message:?}"));
-            if let HubMessage::Welcome(welcome) = &message {
-                self.clients[client].welcomed = Some(self.now);
-                if welcome.place.is_some() {
+            if let HubMessage::Answer(_, Answer::Welcome(_)) = &message {
+                let welcomed = &mut self.clients[client];
+                (welcomed.welcomed, welcomed.renewing) = (Some(self.now), false);
+                if std::mem::take(&mut welcomed.fresh) {
                     self.checker.saw_resume(self.now, client);
-                }
-                match welcome.place {
-                    // The hub has said all that was left behind its welcome.
-                    Some(Place::Heir { .. }) => self.schedule(self.pipes[&conn].to_client_at, Step::Inherited(conn)),
-                    // It came before the other one had left, and succeeds later.
-                    Some(Place::Second) => {}
-                    None => self.clients[client].renewing = false,
                 }
             }
             self.clients[client].ledger.handle_message(self.now, message);
@@ -91,7 +83,7 @@ impl World {
                 self.check_patience(client, &output);
                 match output {
                     Output::Event(ClientEvent::Renamed { name }) => self.clients[client].name = Some(name),
-                    Output::Event(ClientEvent::Ask(AskEvent { ask_id, .. })) => {
+                    Output::Event(ClientEvent::Ask(Asked { ask_id, .. })) => {
                         self.schedule_in(0..3000, Step::Handle(client, ask_id));
                     }
                     Output::Event(_) | Output::Answer { .. } => {}
@@ -136,7 +128,7 @@ impl World {
                 let at = pipe.to_client_at;
                 self.schedule(at, Step::ClientEnd(conn));
             }
-            Effect::Watch { process } => self.watch_client(process),
+            Effect::AwaitAgent { conn, .. } => self.await_agent(conn),
             Effect::Exit => {
                 self.checker.count("idle exit");
                 self.note(|| "the hub leaves".to_owned());
@@ -146,12 +138,12 @@ impl World {
         }
     }
 
-    /// Looks for the end of a session's client.
-    fn watch_client(&mut self, process: ClientProcess) {
-        let client = process.pid as usize - 1000;
+    /// Looks for the end of the agent of a session whose channel has left.
+    fn await_agent(&mut self, conn: ConnId) {
+        let client = self.pipes[&conn].client;
         if !self.clients[client].alive && self.random.chance(50) {
-            self.checker.count("client end seen");
-            self.schedule_in(0..500, Step::ClientProcessEnd(client));
+            self.checker.count("agent end seen");
+            self.schedule_in(0..500, Step::ProcessEnd(conn));
         }
     }
 
@@ -162,7 +154,7 @@ impl World {
             && !self.hub_was_paused
             && !self.missed.contains(&client)
         {
-            let answered_by = self.clients[client].welcomed.map(|at| at + SETTLING + Duration::from_millis(500));
+            let answered_by = self.clients[client].welcomed.map(|at| at + GRACE + Duration::from_millis(500));
             assert!(answered_by.is_none_or(|by| by > self.now), "{client} had a hub and was told: {error}");
         }
     }
@@ -173,7 +165,7 @@ impl World {
         let client = pipe.client;
         let running = self.running.as_mut().unwrap();
         match message {
-            HubMessage::Welcome(welcome) => {
+            HubMessage::Answer(_, Answer::Welcome(welcome)) => {
                 let Some(name) = &welcome.name else { return };
                 self.checker.saw_name(client, name.as_str());
                 if let Some(called) = running.called.get(&client) {
@@ -189,28 +181,30 @@ impl World {
                 }
                 running.called.insert(client, name.clone());
             }
-            HubMessage::Renamed { id, name } => {
-                self.checker.saw_name(client, name.as_str());
-                if id.is_some() {
-                    running.claimed.insert(name.clone(), client);
-                }
-                running.called.insert(client, name.clone());
+            HubMessage::Answer(_, Answer::Renamed(renamed)) => {
+                self.checker.saw_name(client, renamed.name.as_str());
+                running.claimed.insert(renamed.name.clone(), client);
+                running.called.insert(client, renamed.name.clone());
             }
-            HubMessage::Accepted(accepted) => self.watch_bound(accepted.ask_id, accepted.tag),
-            HubMessage::BroadcastAccepted(accepted) => {
+            HubMessage::Event(Event::Renamed(renamed)) => {
+                self.checker.saw_name(client, renamed.name.as_str());
+                running.called.insert(client, renamed.name.clone());
+            }
+            HubMessage::Answer(_, Answer::Accepted(accepted)) => self.watch_bound(accepted.ask_id, accepted.tag),
+            HubMessage::Answer(_, Answer::BroadcastAccepted(accepted)) => {
                 accepted.asks.iter().for_each(|ask| self.watch_bound(ask.ask_id, ask.tag));
             }
             _ => {}
         }
     }
 
-    fn watch_bound(&mut self, ask: AskId, tag: PeerTag) {
-        let bound = self.clients.iter().position(|client| client.keys.iter().any(|key| key.tag() == tag)).unwrap();
+    fn watch_bound(&mut self, ask: AskId, tag: ClientTag) {
+        let bound = self.clients.iter().position(|client| client.tag == tag).unwrap();
         self.checker.saw_bound(ask, bound);
     }
 
     /// Sends a message through its bytes, in some runs.
-    pub(super) fn travel<T: Serialize + DeserializeOwned>(&self, message: T) -> T {
+    pub(super) fn travel<T: Frame>(&self, message: T) -> T {
         if !self.encoded {
             return message;
         }
@@ -218,6 +212,6 @@ impl World {
         encode(&message, &mut bytes);
         let mut buffer = FrameBuffer::default();
         buffer.push(&bytes);
-        decode(buffer.next_frame(relay::protocol::codec::FRAME_MAX_BYTES).unwrap().unwrap()).unwrap()
+        decode(buffer.next_frame(FRAME_MAX_BYTES).unwrap().unwrap()).unwrap()
     }
 }

@@ -3,9 +3,11 @@
 use relay::hub::{ConnId, Effect, Input};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    Activity, AskId, AskRequest, AskState, BODY_MAX_BYTES, Bequest, ClientKind, ClientMessage, Hello, HubMessage,
-    Offer, PeerKey, Presence, ReplyRequest, VERSIONS, Verdict, VersionRange, Wake,
+    Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, ClientKey, ClientKind, ClientMessage, Event, Hello,
+    HubMessage, Named, Notice, Park, Presence, Progress, Reply, Request, Taken, VERSIONS, VersionRange, Wake, Watch,
+    Withdraw,
 };
+use serde_json::json;
 
 use super::World;
 
@@ -39,11 +41,12 @@ impl World {
             Input::Malformed { conn, error: FrameError::NotAMessage { id: None, reason: "what".to_owned() } };
         let of_the_future = VersionRange { min: VERSIONS.max + 1, max: VERSIONS.max + 1 };
         let versions = if self.random.chance(20) { of_the_future } else { VERSIONS };
-        let mut inputs = vec![malformed, self.received(conn, ClientMessage::Peers { id: 1 })];
+        let mut inputs = vec![malformed, self.received(conn, ClientMessage::Request(1, Request::Peers))];
         for versions in [versions, VERSIONS] {
-            let key = PeerKey::from_bytes([self.random.below(250) as u8 + 1; 16]);
-            let hello = Hello { id: 2, versions, key, program: "stranger 1".to_owned(), kind: ClientKind::Control {} };
-            inputs.push(self.received(conn, ClientMessage::Hello(Box::new(hello))));
+            let key = ClientKey::from_bytes([self.random.below(250) as u8 + 1, 0xee].repeat(8).try_into().unwrap());
+            let (program, kind) = ("stranger 1".to_owned(), ClientKind::Control { key });
+            let hello = Hello { versions, program, kind };
+            inputs.push(self.received(conn, ClientMessage::Request(2, Request::Hello(Box::new(hello)))));
         }
         for message in self.pretences() {
             inputs.push(self.received(conn, message));
@@ -60,55 +63,66 @@ impl World {
         let asker = self.random.below(self.clients.len() as u64) as usize;
         let open = self.checker.open_of(asker);
         let ask_id = if open.is_empty() { AskId::from_bits(1) } else { *self.random.pick(&open) };
-        let (by, asked) = (self.clients[asker].config.key.tag(), self.random.pick(&self.clients).config.key.tag());
-        let too_long = "x".repeat(BODY_MAX_BYTES + 1);
+        let asked = self.random.pick(&self.clients).tag;
         let fresh = AskId::from_bits(self.random.next());
-        // While a hub settles it cannot tell whose an ask is that a stranger claims first: docs/security.md.
-        let taken = if self.running.as_ref().is_some_and(|running| running.hub.is_settling()) { fresh } else { ask_id };
-        vec![
-            ClientMessage::Reply(ReplyRequest { id: 3, ask_id, text: "a stranger's reply".to_owned() }),
-            ClientMessage::Progress { ask_id, state: AskState::Shown, asker: Some(by) },
-            ClientMessage::Taken { ask_id: taken, by: asked },
-            ClientMessage::Withdraw { ask_id },
-            ClientMessage::Ask(AskRequest {
-                id: 4,
-                ask_id: fresh,
-                to: "api".to_owned(),
-                question: too_long,
-                timeout_ms: 1000,
-                bound: None,
-                broadcast_id: None,
-            }),
-            ClientMessage::Watch { id: 5, text: false },
-            ClientMessage::Presence(Presence { status: Activity::Idle, wakes_by: Wake::Channel }),
-            ClientMessage::Named { name: "api".to_owned() },
-            ClientMessage::Offer(Offer { to: by, batch: 1, text: "a stranger's offer".to_owned() }),
-            ClientMessage::Holding { batch: 1 },
-            ClientMessage::Verdict(Verdict { to: by, batch: Some(1), show: true }),
-            ClientMessage::Bequest { bequest: Bequest::Taken { ask_id, by: asked } },
-            ClientMessage::Answer { to: by, answer: Box::new(HubMessage::Closed { ask_id }) },
-        ]
+        let ask = Ask {
+            ask_id: fresh,
+            to: "api".to_owned(),
+            question: "x".repeat(BODY_MAX_BYTES + 1),
+            timeout_ms: 1000,
+            bound: None,
+            broadcast_id: None,
+        };
+        let presence = Presence {
+            cwd: "/".to_owned(),
+            branch: None,
+            status: Activity::Idle,
+            waiting_for: None,
+            wakes_by: Wake::Channel,
+        };
+        let requests = [
+            Request::Reply(Reply { ask_id, text: "a stranger's reply".to_owned() }),
+            Request::Ask(ask),
+            Request::Watch(Watch { text: false }),
+        ];
+        let notices = [
+            Notice::Progress(Progress { ask_id, state: AskState::Shown }),
+            // A hub believes it of an ask that it does not know: nothing is built against malice of the same user.
+            Notice::Taken(Taken { ask_id: fresh, by: asked }),
+            Notice::Withdraw(Withdraw { ask_id }),
+            Notice::Presence(presence),
+            Notice::Named(Named { name: "api".to_owned() }),
+            Notice::Park(Park { value: json!("a stranger's") }),
+        ];
+        let requests = (3..).zip(requests).map(|(id, request)| ClientMessage::Request(id, request));
+        requests.chain(notices.into_iter().map(ClientMessage::Notice)).collect()
     }
 
     /// Takes what is for a stranger. Returns whether it was.
     pub(super) fn is_for_stranger(&mut self, effect: &Effect) -> bool {
         let conn = match effect {
             Effect::Send { conn, .. } | Effect::Close { conn, .. } => *conn,
-            Effect::Watch { .. } | Effect::Exit => return false,
+            Effect::AwaitAgent { .. } | Effect::Exit => return false,
         };
         if !self.strangers.contains(&conn) {
             return false;
         }
         match effect {
-            Effect::Send { message: HubMessage::Error { error, .. }, .. } => self.checker.count(error.code.as_str()),
+            Effect::Send { message: HubMessage::Answer(_, Answer::Error(error)), .. }
+            | Effect::Send { message: HubMessage::Event(Event::Error(error)), .. } => {
+                self.checker.count(error.code.as_str());
+            }
             Effect::Send { message, .. } => {
-                let is_of_asks = matches!(message, HubMessage::Ask(_) | HubMessage::Reply(_) | HubMessage::Failed(_));
+                let is_of_asks = matches!(
+                    message,
+                    HubMessage::Event(Event::Asked(_) | Event::Reply(_) | Event::Failed(_))
+                );
                 assert!(!is_of_asks, "a stranger was told {message:?}");
             }
             Effect::Close { .. } => {
                 self.strangers.remove(&conn);
             }
-            Effect::Watch { .. } | Effect::Exit => {}
+            Effect::AwaitAgent { .. } | Effect::Exit => {}
         }
         true
     }

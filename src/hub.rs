@@ -45,8 +45,8 @@ use self::peers::Peers;
 use self::refusals::Refused;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Hello, Notice, Progress,
-    Renamed, Reply, Request, RequestId, Taken, VERSIONS, Watch, Watched, Welcome,
+    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Hello, Notice, Progress, Renamed, Reply,
+    Request, RequestId, Taken, VERSIONS, Watch, Watched, Welcome,
 };
 
 pub use self::asks::REMEMBERED;
@@ -314,6 +314,7 @@ impl Hub {
         let arrival = self.peers.hello(now, conn, hello, settling, &mut self.out);
         let tag = arrival.tag;
         if let Some(old) = arrival.superseded {
+            self.out.refuse_stranger(old, None, refusals::superseded());
             self.close(now, old, CloseReason::Superseded);
         }
         self.connections.set_client(conn, tag);

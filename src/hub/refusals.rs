@@ -171,6 +171,14 @@ pub(super) fn already_registered() -> Refused {
     )
 }
 
+pub(super) fn superseded() -> Refused {
+    refused(
+        ErrorCode::AlreadyRegistered,
+        "a newer connection with the same identity has taken the place of this one",
+        "leave it to the newer one",
+    )
+}
+
 pub(super) fn protocol_mismatch(theirs: VersionRange, program: &str) -> Refused {
     let (old, next) = if theirs.max < VERSIONS.min && program.starts_with("relay-channel") {
         (program, "install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)")

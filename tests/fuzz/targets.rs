@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use relay::agent::claude_code::{Mode, lets_us_in};
+use relay::agent::folder::branch_of_head;
 use relay::channel::neutralise;
-use relay::channel::session::{Surroundings, branch_of_head};
 use relay::hub::{ConnId, Effect, Hub, HubInfo, Input, Limits};
 use relay::paths::{Environment, Platform};
 use relay::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, FrameError, HELLO_MAX_BYTES, decode, encode};
@@ -214,9 +215,8 @@ impl House {
                     assert!(self.buffers.contains_key(&conn), "{message:?} goes to a connection that is over");
                     let name = match &message {
                         HubMessage::Answer(_, Answer::Welcome(welcome)) => welcome.name.as_ref(),
-                        HubMessage::Answer(_, Answer::Renamed(renamed)) | HubMessage::Event(Event::Renamed(renamed)) => {
-                            Some(&renamed.name)
-                        }
+                        HubMessage::Answer(_, Answer::Renamed(renamed))
+                        | HubMessage::Event(Event::Renamed(renamed)) => Some(&renamed.name),
                         HubMessage::Answer(..) | HubMessage::Event(_) => None,
                     };
                     self.names.extend(name.map(|name| (conn, name.to_string())));
@@ -281,20 +281,19 @@ pub fn neutralise(bytes: &[u8]) {
     assert!(!neutralise::line(&raw).contains('\n'));
 }
 
-/// What the channel reads of its surroundings: the text of a `.git/HEAD`, and a command line.
+/// What the channel reads of its session: the text of a `.git/HEAD`, and a command line.
 pub fn session(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Some(branch) = branch_of_head(&text) {
         assert!(branch.len() <= text.len());
     }
-    let parent_command: Vec<String> = text.split('\0').map(str::to_owned).collect();
-    let has_entry = parent_command.iter().any(|word| word.contains("server:relay") || word.contains("plugin:relay@"));
+    let command: Vec<String> = text.split('\0').map(str::to_owned).collect();
+    let has_entry = command.iter().any(|word| word.contains("server:relay") || word.contains("plugin:relay@"));
     for plugin in [false, true] {
-        let parent_command = parent_command.clone();
-        let entrypoint = Some("cli".to_owned());
-        let seen = Surroundings { parent_command, plugin, entrypoint, ..Surroundings::default() };
-        assert!(!seen.takes_channel_events() || has_entry, "channel events without an entry of ours");
+        assert!(!lets_us_in(&command, plugin) || has_entry, "channel events without an entry of ours");
     }
+    let by_hand = command.iter().any(|word| word.starts_with("-p") || word.starts_with("--"));
+    assert!(by_hand || Mode::of(&command, Some(true)) != Mode::StreamJson);
 }
 
 /// The variables that hand sockets over, as a real `relay-hub` reads them: three lines, `LISTEN_FDS`, `LISTEN_FDNAMES` and

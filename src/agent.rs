@@ -7,6 +7,7 @@
 
 pub mod claude_code;
 pub mod folder;
+mod mcp_client;
 pub mod other;
 
 use std::future::pending;
@@ -17,32 +18,13 @@ use std::path::{Path, PathBuf};
 use self::claude_code::ClaudeCode;
 use self::folder::Folder;
 use self::other::Other;
+pub use self::mcp_client::McpClient;
 use crate::process::{self, Process};
 use crate::protocol::{Activity, PeerName, Presence, SessionFacts, SessionId, Wake};
 use crate::watched::{PathWatch, Signal, Watching, process_end};
 
 /// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
 pub const CHANNEL_VARIABLE: &str = "RELAY_CHANNEL";
-
-/// The most characters of an MCP client's name and version.
-const CLIENT_MAX_CHARS: usize = 80;
-
-/// What the MCP client says of itself in `initialize`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct McpClient {
-    /// Its name: `claude-code`.
-    pub name: String,
-    /// Its version: `2.1.330`.
-    pub version: String,
-}
-
-impl McpClient {
-    /// Returns name and version for people; none where the client says neither.
-    pub fn shown(&self) -> Option<String> {
-        let text: String = format!("{} {}", self.name, self.version).trim().chars().take(CLIENT_MAX_CHARS).collect();
-        (!text.is_empty()).then_some(text)
-    }
-}
 
 /// Which agent it is.
 #[derive(Debug)]

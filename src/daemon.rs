@@ -18,6 +18,7 @@
 //! listener's backlog, which the service manager keeps: the next hub serves it.
 
 mod accept;
+mod admission;
 mod connection;
 mod descriptors;
 mod log_throttle;

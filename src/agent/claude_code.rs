@@ -7,7 +7,7 @@ pub mod session_file;
 use std::path::{Path, PathBuf};
 
 use self::session_file::{SessionFile, State};
-use super::McpClient;
+use super::mcp_client::McpClient;
 use crate::process::{self, Process};
 
 /// The agent's short name on the wire.

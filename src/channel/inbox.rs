@@ -10,6 +10,7 @@
 //! session is idle, the route is given up and its messages are shown again by the next one, marked as repeats.
 
 mod ended;
+mod entry;
 mod parked;
 mod readers;
 mod unproven;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use self::ended::Ended;
+use self::entry::Entry;
 use self::parked::Parked;
 pub use self::readers::ReaderCommand;
 use self::readers::Readers;
@@ -51,13 +53,6 @@ pub struct Batch {
     pub messages: Vec<Message>,
     /// How many more wait for the next call.
     pub left: usize,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    /// The received ask that this message is; none for what became of own asks.
-    ask: Option<AskId>,
-    message: Message,
 }
 
 /// The messages that arrived and were not yet handed over.

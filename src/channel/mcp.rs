@@ -7,6 +7,7 @@
 //! **Invariant:** what a client makes the channel hold belongs to an open request or to an answer that it does not read. Of
 //! both together there are at most [`OPEN_MAX`]; then nothing more is read, and the client has to wait.
 
+mod error;
 pub mod line;
 pub mod repair;
 
@@ -17,6 +18,8 @@ use rmcp::model::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+pub use self::error::OPEN_MAX;
+use self::error::{INVALID_PARAMS, INVALID_REQUEST, error};
 use self::line::{Line, Message};
 use super::notification;
 use super::tools;
@@ -31,17 +34,6 @@ const CHANNEL_CAPABILITY: &str = "claude/channel";
 
 /// What the model is told of the server as a whole. Claude Code cuts it at 2,048 characters.
 pub const INSTRUCTIONS: &str = include_str!("instructions.md");
-
-/// How many requests and unread answers there may be. A session's model calls about ten tools at a time, and the
-/// cancellation behind the call that takes the last place is read as soon as any of them is answered, which takes seconds at
-/// the most.
-pub const OPEN_MAX: usize = 64;
-
-// JSON-RPC 2.0, section 5.1.
-const INVALID_REQUEST: i32 = -32600;
-const METHOD_NOT_FOUND: i32 = -32601;
-const INVALID_PARAMS: i32 = -32602;
-const PARSE_ERROR: i32 = -32700;
 
 /// What the channel has to do for the client.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,10 +179,6 @@ fn without_type(result: &impl Serialize) -> Value {
 
 fn result(id: &RequestId, result: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "result": result})
-}
-
-fn error(id: &Value, code: i32, message: &str) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
 }
 
 #[cfg(test)]

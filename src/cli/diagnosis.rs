@@ -4,13 +4,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::service_view::{Fix, ServiceView};
+use super::service_view::{Fix, Reach, ServiceView};
 use crate::advice::{self, Advice, Observation, Place, Starter};
 use crate::paths::Environment;
 use crate::protocol::{ErrorCode, Refusal};
-
-/// What a connect met: somebody listens, or what was seen instead.
-pub(super) type Reach = Result<(), Observation>;
 
 /// How long a hub may be silent before the service manager is asked about it: a cold start takes some 20 ms.
 const SILENCE: Duration = Duration::from_millis(250);

@@ -10,10 +10,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Context;
-use super::diagnosis::{self, Reach};
+use super::diagnosis;
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output};
-use super::service_view::{Fix, ServiceView};
+use super::service_view::{Reach, Fix, ServiceView};
 use crate::advice::Observation;
 use crate::paths::{Environment, PathError};
 use crate::service::{self, SystemCommands};

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::diagnosis::Reach;
 use crate::advice::startup::INSTALL_ALL;
 use crate::advice::{Observation, START_HUB, by_hand, quoted};
 use crate::paths::Environment;
 use crate::service::{self, LABEL, Manager, SERVICE_UNIT, SOCKET_UNIT, SystemCommands, UnitStatus};
+
+/// What a connect met: somebody listens, or what was seen instead.
+pub(super) type Reach = Result<(), Observation>;
 
 /// How long a service manager may take to answer before the look goes on without it.
 const PATIENCE: Duration = Duration::from_millis(400);

@@ -21,6 +21,7 @@ use crate::service::{self, Effect, Plan, ServiceError, Step, SystemCommands};
 mod agents;
 mod claude_code;
 mod files;
+mod recipe;
 
 use agents::Found;
 

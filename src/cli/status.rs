@@ -7,10 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use super::diagnosis::{self, Reach};
+use super::diagnosis;
 use super::error::{CliError, Exit};
 use super::output::{Format, Output};
-use super::service_view::{ServiceView, Warning};
+use super::service_view::{Reach, ServiceView, Warning};
 use crate::advice::Observation;
 use crate::paths::Environment;
 use crate::protocol::{ErrorCode, PeerView, Refusal, Status, VersionRange};

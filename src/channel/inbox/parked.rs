@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Entry;
+use super::entry::Entry;
 use crate::channel::notification::{self, Message};
 use crate::client::PROGRAM_PART_MAX_BYTES;
 use crate::protocol::AskId;

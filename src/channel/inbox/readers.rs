@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::Entry;
+use super::entry::Entry;
 use crate::channel::envelope;
 use crate::channel::notification::Message;
 use crate::protocol::Activity;

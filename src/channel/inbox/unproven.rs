@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Entry;
+use super::entry::Entry;
 use crate::protocol::Activity;
 
 /// How long an idle session may take to start a turn after a channel event: it takes less than half a second.

@@ -8,7 +8,8 @@ use super::Examined;
 use super::finding::Finding;
 use crate::advice::startup::next_for_path;
 use crate::advice::{REPAIR, quoted};
-use crate::cli::diagnosis::{self, Reach};
+use crate::cli::diagnosis;
+use crate::cli::service_view::Reach;
 use crate::cli::service_view::Fix;
 
 pub(super) fn check(examined: &Examined) -> Vec<Finding> {

@@ -3,25 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::claude_code;
+use super::recipe::Agent;
 use crate::cli::error::CliError;
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError};
-
-/// What setting up an agent takes.
-pub(super) struct Agent {
-    /// What it is called on the command line.
-    pub(super) name: &'static str,
-    /// What people call it.
-    pub(super) shown: &'static str,
-    /// What is to be restarted afterwards.
-    pub(super) restart: &'static str,
-    /// Finds its program.
-    pub(super) find: fn(&Environment) -> Option<PathBuf>,
-    /// Returns what installs the plugin, from what the agent has.
-    pub(super) install: fn(&Path, &Environment, &Path) -> Result<Plan, ServiceError>,
-    /// Returns what removes it.
-    pub(super) remove: fn(&Path) -> Result<Plan, ServiceError>,
-}
 
 /// Every agent.
 pub(super) const AGENTS: &[Agent] = &[claude_code::AGENT];
@@ -77,18 +62,4 @@ pub(super) fn find(environment: &Environment, named: &[String]) -> Result<Vec<Fo
         }
     }
     Ok(found)
-}
-
-/// Returns the first program of this name in `PATH`, or in one of the places below the home directory where the agent's own
-/// installers put it.
-pub(super) fn program(environment: &Environment, name: &str, places: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let own = places.iter().filter_map(|place| Some(environment.home.as_ref()?.join(place)));
-    let directories = std::env::split_paths(&path).chain(own);
-    directories.map(|directory| directory.join(name)).find(|program| is_program(program))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::agents::{Agent, program};
+use super::recipe::{Agent, program};
 use super::{files, shown};
 use crate::agent::claude_code::config_directory;
 use crate::paths::Environment;

@@ -1,14 +1,11 @@
-//! Programs of several protocol versions together: the newest and the one before it talk, others are told why not.
+//! Programs of several protocol versions together: those that have one in common talk, others are told why not.
 //!
-//! The other programs are real builds of the same source ([`Other`]): those of the version before know neither `named` nor
-//! `watch`.
+//! The other programs are real builds of the same source ([`Other`]).
 
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::support::claude_code::{self, wait_for_peer};
 use crate::support::hub_process::HubProcess;
 use crate::support::mcp::Session;
 use crate::support::other_versions::Other;
@@ -22,10 +19,10 @@ fn hub(version: Option<Other>) -> HubProcess {
 }
 
 /// Starts a session with a channel of this version; returns when it is a peer.
-fn session(stage: &Stage, version: Option<Other>, folder: &str) -> Session {
+fn session(stage: &Stage, version: Option<Other>, flater: &str) -> Session {
     let own = || PathBuf::from(env!("CARGO_BIN_EXE_relay-channel"));
     let program = version.map_or_else(own, |other| other.program("relay-channel"));
-    let session = stage.start_program(&program, folder);
+    let session = stage.start_program(&program, flater);
     session.call("relay_peers", json!({})).ok();
     session
 }
@@ -52,79 +49,49 @@ fn assert_broadcast(from: &Session, to: &Session) {
 }
 
 #[test]
-fn hubs_and_channels_of_neighbouring_versions_talk_in_all_four_pairings() {
-    for hub_version in [None, Some(Other::Earlier)] {
+fn hubs_and_channels_of_neighbouring_versions_talk_in_all_pairings() {
+    for hub_version in [None, Some(Other::Later)] {
         let stage = Stage::with(hub(hub_version));
         stage.hub.settle();
-        let (newer, older) = (session(&stage, None, "newer"), session(&stage, Some(Other::Earlier), "older"));
-        assert_answered(&newer, &older, "to the older?");
-        assert_answered(&older, &newer, "to the newer?");
-        assert_broadcast(&newer, &older);
-        assert_broadcast(&older, &newer);
-        for (session, wanted) in [(&newer, "one"), (&older, "two")] {
+        let (own, later) = (session(&stage, None, "own"), session(&stage, Some(Other::Later), "later"));
+        assert_answered(&own, &later, "to the later?");
+        assert_answered(&later, &own, "to the own?");
+        assert_broadcast(&own, &later);
+        assert_broadcast(&later, &own);
+        for (session, wanted) in [(&own, "one"), (&later, "two")] {
             assert_eq!(session.call("relay_rename", json!({"name": wanted})).ok()["name"], wanted);
         }
-        let unanswered = ask(&newer, "two", "never?", 60);
-        older.close();
-        let outcome = newer.event_of("failed");
+        let unanswered = ask(&own, "two", "never?", 60);
+        later.close();
+        let outcome = own.event_of("failed");
         assert_eq!((outcome.get("ask_id"), outcome.get("code")), (unanswered.as_str(), "peer_gone"));
         assert!(!stage.hub.log().contains("no message"), "{}", stage.hub.log());
     }
 }
 
 #[test]
-fn the_status_names_the_older_programs_as_long_as_they_are_there() {
-    let mut stage = Stage::with(hub(Some(Other::Earlier)));
-    let older = session(&stage, Some(Other::Earlier), "older");
+fn status_names_programs_of_another_version_while_they_are_there() {
+    let mut stage = Stage::with(hub(Some(Other::Later)));
+    let later = session(&stage, Some(Other::Later), "later");
     let status = || {
         let output = stage.relayctl(&["status"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let hub_warning = format!("warning: the hub has version {} and relayctl has {OWN}\n", Other::Earlier.version());
+    let hub_warning = format!("warning: the hub has version {} and relayctl has {OWN}\n", Other::Later.version());
     let channel_warning = format!(
         "warning: sessions run a channel of another version: 1 relay-channel {}\nnext: reconnect in these sessions: /mcp\n",
-        Other::Earlier.version()
+        Other::Later.version()
     );
     assert!(status().contains(&hub_warning) && status().contains(&channel_warning), "{}", status());
-    let watch = stage.relayctl(&["watch"]).output().unwrap();
-    assert_eq!(
-        (watch.status.code(), String::from_utf8(watch.stderr).unwrap().as_str()),
-        (
-            Some(1),
-            "error: relay-hub is too old: it speaks protocol 1, which has no watch (protocol_mismatch)\n\
-             next: install the newer claude-relay, then run: relayctl doctor --fix\n"
-        )
-    );
-
     stage.hub.kill_and_restart(&[]);
-    older.call("relay_peers", json!({})).ok();
+    later.call("relay_peers", json!({})).ok();
     let status = || String::from_utf8(stage.relayctl(&["status"]).output().unwrap().stderr).unwrap();
     assert!(!status().contains(&hub_warning) && status().contains(&channel_warning), "{}", status());
-    older.close();
-    older.wait();
-    let newer = session(&stage, None, "older");
-    assert_eq!((name(&newer).as_str(), status().as_str()), ("older", ""));
-}
-
-#[test]
-fn a_name_that_an_older_hub_cannot_be_told_is_told_to_the_next_one() {
-    let mut stage = Stage::with(hub(Some(Other::Earlier)));
-    let (config, folder) = (tempfile::tempdir().unwrap(), stage.folders().join("backend"));
-    for directory in [&config.path().join("sessions"), &folder] {
-        fs::create_dir_all(directory).unwrap();
-    }
-    let file = config.path().join(format!("sessions/{}.json", std::process::id()));
-    let session_is = |record: Value| fs::write(&file, record.to_string()).unwrap();
-    session_is(json!({"sessionId": "1", "status": "idle"}));
-    let session = claude_code::session(&stage.hub, &folder, config.path()).env("RELAY_CHANNEL", "on").start();
-    wait_for_peer(&mut stage.hub.session("watcher"), "backend", "status", "idle");
-    session_is(json!({"sessionId": "1", "name": "Payments", "nameSource": "user", "status": "busy"}));
-    wait_for_peer(&mut stage.hub.session("watcher"), "backend", "status", "busy");
-    assert!(!stage.hub.log().contains("no message"), "{}", stage.hub.log());
-    stage.hub.kill_and_restart(&[]);
-    wait_for_peer(&mut stage.hub.session("watcher"), "payments", "status", "busy");
-    assert_eq!(name(&session), "payments");
+    later.close();
+    later.wait();
+    let own = session(&stage, None, "later");
+    assert_eq!((name(&own).as_str(), status().as_str()), ("later", ""));
 }
 
 /// Returns code, sentence and advice of a tool's refusal.
@@ -139,7 +106,7 @@ fn versions_with_nothing_in_common_say_which_side_is_too_old_and_what_updates_it
     let session = stage.start_program(&Other::Foreign.program("relay-channel"), "future");
     insta::assert_snapshot!(told(&session).replace(Other::Foreign.version(), "NEWER"), @"
     protocol_mismatch
-    relay-channel NEWER speaks protocol 3 to 4, this hub 1 to 2: relay-hub is too old
+    relay-channel NEWER speaks protocol 90 to 91, this hub 1 to 1: relay-hub is too old
     install the newer claude-relay, then run: relayctl doctor --fix
     ");
     assert!(session.is_alive());
@@ -148,7 +115,7 @@ fn versions_with_nothing_in_common_say_which_side_is_too_old_and_what_updates_it
     let session = stage.start("past", "on");
     insta::assert_snapshot!(told(&session).replace(OWN, "OLDER"), @"
     protocol_mismatch
-    relay-channel OLDER speaks protocol 1 to 2, this hub 3 to 4: relay-channel OLDER is too old
+    relay-channel OLDER speaks protocol 1 to 1, this hub 90 to 91: relay-channel OLDER is too old
     install the newer claude-relay, then start the session's client again (or in it: /mcp, reconnect)
     ");
     let status = stage.relayctl(&["status"]).output().unwrap();
@@ -168,30 +135,30 @@ fn versions_with_nothing_in_common_say_which_side_is_too_old_and_what_updates_it
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_ask_between_older_programs_survives_their_upgrade_and_the_older_hub_makes_room_by_itself() {
+fn ask_between_other_programs_survives_their_replacement() {
     use std::path::Path;
 
     use crate::support::installed::Installed;
     use crate::support::user_manager::user_manager;
 
-    let programs = ["relay-hub", "relay-channel", "relayctl"].map(|name| Other::Earlier.program(name));
+    let programs = ["relay-hub", "relay-channel", "relayctl"].map(|name| Other::Later.program(name));
     let relay = Installed::with_programs(user_manager!(), &programs);
     let status = || -> Value { serde_json::from_str(&relay.relayctl_ok("status --json")).unwrap() };
     let (web, backend) = (relay.session("web"), relay.session("backend"));
     let old = status();
-    assert_eq!((&old["hub"], &old["versions"]["max"]), (&json!(Other::Earlier.version()), &json!(1)));
+    assert_eq!((&old["hub"], &old["versions"]["max"]), (&json!(Other::Later.version()), &json!(2)));
     let ask_id = ask(&web, "backend", "ready?", 60);
     let question = backend.event_of("ask");
 
     relay.upgrade();
     let new = status();
-    assert_eq!((&new["hub"], &new["versions"]["max"]), (&json!(OWN), &json!(2)));
+    assert_eq!((&new["hub"], &new["versions"]["max"]), (&json!(OWN), &json!(1)));
     assert_ne!(new["pid"], old["pid"]);
     assert_eq!(relay.manager.property("relay.service", "NRestarts"), "0");
     assert_eq!(reply(&backend, &question, "at last")["state"], "accepted");
     let outcome = web.event_of("reply");
     assert_eq!((outcome.get("ask_id"), outcome.content.as_str()), (ask_id.as_str(), "at last"));
-    let skew = format!("sessions run a channel of another version: 2 relay-channel {}", Other::Earlier.version());
+    let skew = format!("sessions run a channel of another version: 2 relay-channel {}", Other::Later.version());
     assert_eq!(status()["warnings"][0]["what"], skew);
 
     for session in [web, backend] {

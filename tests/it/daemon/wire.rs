@@ -75,17 +75,17 @@ fn every_refusal_of_the_hub_is_reached_and_says_what_to_do() {
         "type": "hello", "id": 2, "versions": {"min": 1, "max": 2}, "key": "1".repeat(32), "program": "test 1",
         "kind": "control",
     }));
-    expect(&mut alice, "already_registered", "said hello before");
+    expect(&mut alice, "already_registered", "sent hello before");
     alice.say(&json!({"type": "dance", "id": 3}));
-    expect(&mut alice, "bad_msg", "unknown variant `dance`");
+    expect(&mut alice, "bad_msg", "no request has the type \"dance\"");
     alice.say(&ask(4, 1, "nobody", 60_000));
-    expect(&mut alice, "peer_not_found", "no peer is named nobody");
+    expect(&mut alice, "peer_not_found", "no session is named nobody");
     alice.say(&ask(5, 2, "alice", 60_000));
     expect(&mut alice, "bad_args", "alice is this session itself");
     alice.say(&ask(6, 3, "bob", 0));
     expect(&mut alice, "bad_args", "out of bounds: 1 to 86400 s");
     alice.say(&json!({"type": "rename", "id": 7, "name": "bob"}));
-    expect(&mut alice, "name_taken", "another peer is named bob");
+    expect(&mut alice, "name_taken", "another session is named bob");
     alice.say(&json!({"type": "rename", "id": 8, "name": "everyone"}));
     expect(&mut alice, "bad_args", "reserved");
     alice.say(&json!({"type": "reply", "id": 9, "ask_id": "0000-0000-0009", "text": "hm"}));
@@ -93,7 +93,7 @@ fn every_refusal_of_the_hub_is_reached_and_says_what_to_do() {
     let mut long = ask(10, 4, "bob", 60_000);
     long["question"] = json!("x".repeat(65_537));
     alice.say(&long);
-    expect(&mut alice, "too_large", "65537 bytes and the limit is 65536");
+    expect(&mut alice, "too_large", "65537 bytes; the limit is 65536");
 
     for n in 10..13 {
         alice.say(&ask(n, n, "bob", 60_000));
@@ -101,10 +101,10 @@ fn every_refusal_of_the_hub_is_reached_and_says_what_to_do() {
         assert_eq!(bob.hear()["type"], "ask");
     }
     alice.say(&ask(20, 20, "bob", 60_000));
-    expect(&mut alice, "rate_limited", "waits for 3 answers and the limit is 3");
+    expect(&mut alice, "rate_limited", "waits for 3 replies; the limit is 3");
     let mut carol = hub.session("carol");
     carol.say(&ask(2, 21, "bob", 60_000));
-    expect(&mut carol, "peer_busy", "3 asks wait for bob and the limit is 3");
+    expect(&mut carol, "peer_busy", "3 asks wait for bob; the limit is 3");
 
     bob.say(&json!({"type": "bye"}));
     bob.expect_end();

@@ -134,10 +134,10 @@ impl HubProcess {
     /// Connects as a session that works in this folder and has a channel.
     pub(crate) fn session(&self, folder: &str) -> RawClient {
         let mut client = self.connect();
-        let key = format!("{:0<32}", folder.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
         client.say(&json!({
-            "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "key": key[..32], "program": "test 1",
-            "kind": "channel", "cwd": format!("/test/{folder}"), "pid": 1, "status": "idle", "wakes_by": "channel",
+            "type": "hello", "id": 1, "versions": {"min": 1, "max": 2}, "program": "test 1", "kind": "session",
+            "session": {"pid": 1, "start": 1, "thread": folder}, "agent": "test",
+            "cwd": format!("/test/{folder}"), "status": "idle", "wakes_by": "channel",
         }));
         assert_eq!(client.hear()["type"], "welcome");
         client

@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 /// Another version of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Other {
-    /// Speaks the protocol version before the newest, and lacks what the newest added.
-    Earlier,
+    /// Speaks one protocol version more than these programs.
+    Later,
     /// Speaks only versions that have nothing in common with these programs.
     Foreign,
 }
@@ -23,24 +23,24 @@ impl Other {
     /// Returns the version that its programs say they have.
     pub(crate) const fn version(self) -> &'static str {
         match self {
-            Self::Earlier => "0.0.9",
+            Self::Later => "8.0.0",
             Self::Foreign => "9.0.0",
         }
     }
 
     const fn feature(self) -> &'static str {
         match self {
-            Self::Earlier => "earlier-protocol",
+            Self::Later => "later-protocol",
             Self::Foreign => "foreign-protocol",
         }
     }
 
     /// Returns the path of its `relay-hub` or `relay-channel`.
     pub(crate) fn program(self, name: &str) -> PathBuf {
-        static EARLIER: OnceLock<PathBuf> = OnceLock::new();
+        static LATER: OnceLock<PathBuf> = OnceLock::new();
         static FOREIGN: OnceLock<PathBuf> = OnceLock::new();
         let built = match self {
-            Self::Earlier => &EARLIER,
+            Self::Later => &LATER,
             Self::Foreign => &FOREIGN,
         };
         built.get_or_init(|| self.build()).join(name)

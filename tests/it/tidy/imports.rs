@@ -106,6 +106,10 @@ impl<'ast> Visit<'ast> for Paths<'_> {
         }
     }
 
+    fn visit_visibility(&mut self, _: &'ast Visibility) {
+        // Who may see something is not what it uses.
+    }
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if segments.len() > 1 {

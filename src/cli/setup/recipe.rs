@@ -1,0 +1,36 @@
+//! What setting up one agent takes.
+
+use std::path::{Path, PathBuf};
+
+use crate::paths::Environment;
+use crate::service::{Plan, ServiceError};
+
+/// What setting up an agent takes.
+pub(super) struct Agent {
+    /// What it is called on the command line.
+    pub(super) name: &'static str,
+    /// What people call it.
+    pub(super) shown: &'static str,
+    /// What is to be restarted afterwards.
+    pub(super) restart: &'static str,
+    /// Finds its program.
+    pub(super) find: fn(&Environment) -> Option<PathBuf>,
+    /// Returns what installs the plugin, from what the agent has.
+    pub(super) install: fn(&Path, &Environment, &Path) -> Result<Plan, ServiceError>,
+    /// Returns what removes it.
+    pub(super) remove: fn(&Path) -> Result<Plan, ServiceError>,
+}
+
+/// Returns the first program of this name in `PATH`, or in one of the places below the home directory where the agent's own
+/// installers put it.
+pub(super) fn program(environment: &Environment, name: &str, places: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = places.iter().filter_map(|place| Some(environment.home.as_ref()?.join(place)));
+    let directories = std::env::split_paths(&path).chain(own);
+    directories.map(|directory| directory.join(name)).find(|program| is_program(program))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}

@@ -229,7 +229,7 @@ fn expect_all(states: &[State]) {
         relay.upgrade();
         own(&relay.manager, bindir);
         let healed =
-            user.run("rm -rf $U/*.d $D.old; [ ! -L $D ] || rm $D; systemctl --user daemon-reload; relayctl doctor --fix; relayctl doctor");
+            user.run("rm -rf $U/*.d $D.old; [ ! -L $D ] || rm $D; systemctl --user daemon-reload; relayctl doctor --fix; systemctl --user restart relay.service; relayctl doctor");
         assert!(!healed.contains("FAIL"), "{}: {healed}", state.name);
     }
     let session = relay.session("backend");

@@ -119,7 +119,11 @@ const UNITS: &[State] = &[
         Cured,
     ),
     state("unit files deleted while it runs", "rm -r $U; systemctl --user daemon-reload", Well),
-    state("unit files deleted", "rm -r $U; systemctl --user daemon-reload; systemctl --user stop relay.socket", Cured),
+    state(
+        "unit files deleted",
+        "rm -r $U; systemctl --user daemon-reload; systemctl --user stop relay.socket relay.service",
+        Cured,
+    ),
     state(
         "hub stopped by a signal",
         "relayctl peers; kill -STOP $(systemctl --user show relay.service -P MainPID)",
@@ -229,7 +233,7 @@ fn expect_all(states: &[State]) {
         relay.upgrade();
         own(&relay.manager, bindir);
         let healed =
-            user.run("rm -rf $U/*.d $D.old; [ ! -L $D ] || rm $D; systemctl --user daemon-reload; systemctl --user restart relay.service; relayctl doctor --fix >/dev/null 2>&1; relayctl doctor");
+            user.run("rm -rf $U/*.d $D.old; [ ! -L $D ] || rm $D; systemctl --user daemon-reload; relayctl doctor --fix >/dev/null 2>&1; systemctl --user restart relay.service; relayctl doctor --fix >/dev/null 2>&1; relayctl doctor");
         assert!(!healed.contains("FAIL"), "{}: {healed}", state.name);
     }
     let session = relay.session("backend");

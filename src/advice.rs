@@ -251,7 +251,7 @@ mod tests {
         the mode of /run/user/1/relay keeps you out -> chmod 700 /run/user/1/relay
         this process may not use Unix sockets, as in a sandbox -> # run it outside the sandbox; in a session, call the tool relay_ask instead
         /run/user/1/relay belongs to user 7, not to you -> sudo chown -R "$(id -u)" /run/user/1/relay
-        /run/user/1/relay/hub.sock is no socket -> rm /run/user/1/relay/hub.sock && relayctl doctor --fix
+        /run/user/1/relay is in the way of the hub's socket -> mv /run/user/1/relay /run/user/1/relay.old && relayctl doctor --fix
         the hub at /run/user/1/relay/hub.sock does not answer -> relayctl doctor --fix
         the hub cannot start: no such limit -> # correct it
         /run/user/1/relay/hub.sock cannot be connected to: no memory -> relayctl doctor --fix
@@ -278,8 +278,8 @@ mod tests {
         the hub at /run/user/1/relay/hub.sock does not answer -> relayctl hub stop; relayctl hub start
         no hub listens: there is no socket at /run/user/1/relay/hub.sock, where RELAY_SOCKET points -> relayctl hub start --socket /run/user/1/relay/hub.sock
         the hub at /run/user/1/relay/hub.sock, where RELAY_SOCKET points does not answer -> relayctl hub stop --socket /run/user/1/relay/hub.sock; relayctl hub start --socket /run/user/1/relay/hub.sock
-        /run/user/1/relay/hub.sock, where RELAY_SOCKET points is no socket -> unset RELAY_SOCKET
-        /run/user/1/relay/hub.sock, where --socket points is no socket -> relayctl status   # without --socket
+        /etc/passwd is in the way of the hub's socket, where RELAY_SOCKET points -> unset RELAY_SOCKET
+        /etc/passwd is in the way of the hub's socket, where --socket points -> relayctl status   # without --socket
         ");
     }
 

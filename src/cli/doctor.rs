@@ -182,16 +182,16 @@ mod tests {
         out.fail(&verdict(&findings()).unwrap_err());
         insta::assert_snapshot!(anstream::adapter::strip_str(&captured.text()), @"
         --- stdout
-        ok    programs          all three are here
-        note  linger            off: the hub ends with your last login
-        warn  claude-plugin     not enabled
-                                cure: claude plugin install relay@claude-relay
-        FAIL  socket-unit       relay.socket is inactive
-                                cure: systemctl --user start relay.socket
-        FAIL  socket-reachable  there is no socket
-                                cure: systemctl --user start relay.socket
-        FAIL  socket-directory  open to others
-                                cure: chmod 700 /run/x
+        ok    programs           all three are here
+        note  linger             off: the hub ends with your last login
+        warn  claude-plugin      not enabled
+                                  cure: claude plugin install relay@claude-relay
+        FAIL  socket-unit        relay.socket is inactive
+                                  cure: systemctl --user start relay.socket
+        FAIL  socket-reachable   there is no socket
+                                  cure: systemctl --user start relay.socket
+        FAIL  socket-directory   open to others
+                                  cure: chmod 700 /run/x
         --- stderr
         error: 3 checks failed
         next: systemctl --user start relay.socket

@@ -215,9 +215,9 @@ mod tests {
     #[test]
     fn sessions_are_rows() {
         insta::assert_snapshot!(table(&peers(), Some(Path::new("/home/ada")), None), @r#"
-        NAME          FOLDER                    BRANCH  STATUS  WAKES BY     OPEN ASKS           SINCE
-        backend       ~/src/backend             main    busy    channel      1 sent, 2 received  2h
-        プロジェクト  /srv/evil\n\u{1b}[2Jname  -       idle    next prompt  -                   40s
+        NAME          FOLDER                    BRANCH  STATUS  REACHABLE           OPEN ASKS           SINCE
+        backend       ~/src/backend             main    busy    now                 1 sent, 2 received  2h
+        プロジェクト  /srv/evil\n\u{1b}[2Jname  -       idle    at its next prompt  -                   40s
         "#);
     }
 
@@ -226,10 +226,8 @@ mod tests {
         let deep = peer("web", "/home/ada/a/very/deep/folder/that/does/not/fit/into/a/terminal/of/eighty/columns");
         let text = table(&[deep], Some(Path::new("/home/ada")), Some(80));
         insta::assert_snapshot!(text, @"
-        NAME  FOLDER                     BRANCH  STATUS  WAKES BY     OPEN ASKS  SINCE
-        web   ~/a/very/deep/folder/that  -       idle    next prompt  -          40s
-              /does/not/fit/into/a/term
-              inal/of/eighty/columns
+        NAME  FOLDER                                          STATUS  REACHABLE
+        web   …oes/not/fit/into/a/terminal/of/eighty/columns  idle    at its next prompt
         ");
         assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
@@ -238,7 +236,13 @@ mod tests {
     fn columns_that_say_nothing_are_left_out_and_names_are_whole() {
         let names = ["project-10", "project-2", "project-1", "a-name-that-is-long-and-has-to-be-copied"];
         let peers: Vec<PeerView> = names.iter().map(|name| peer(name, "/home/ada/src/some/folder/of/it")).collect();
-        insta::assert_snapshot!(table(&peers, Some(Path::new("/home/ada")), Some(60)), @"");
+        insta::assert_snapshot!(table(&peers, Some(Path::new("/home/ada")), Some(60)), @"
+        NAME                                      FOLDER      STATUS  REACHABLE
+        a-name-that-is-long-and-has-to-be-copied  …der/of/it  idle    at its next prompt
+        project-1                                 …der/of/it  idle    at its next prompt
+        project-2                                 …der/of/it  idle    at its next prompt
+        project-10                                …der/of/it  idle    at its next prompt
+        ");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How the hub stands with the service manager, and what of it a person should repair.
 
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -140,7 +142,13 @@ impl ServiceView {
         let hub = self.unit(SERVICE_UNIT).filter(|hub| hub.result == "exit-code" && hub.active != "active")?;
         let (program, code) = (hub.program.clone().unwrap_or_default(), hub.exit_code.unwrap_or(0));
         if code == EXIT_EXEC {
-            let is_there = program.is_file();
+            let found = program.metadata().ok().filter(Metadata::is_file);
+            let is_there = found.is_some();
+            if found.is_some_and(|found| found.permissions().mode() & 0o111 != 0) {
+                // Mended since, and the manager has not tried it again.
+                let reason = "its program could not be executed the last time".to_owned();
+                return Some(Observation::Failing { reason, next: self.restart_command() });
+            }
             let why = if is_there { "cannot be executed" } else { "is not there" };
             let reason = format!("its program {} {why}", program.display());
             // What was installed is right, and a file beside it says otherwise.

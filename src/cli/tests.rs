@@ -67,9 +67,9 @@ fn wrong_usage_leads_to_the_help_of_the_command() {
     --- stdout
     --- stderr
     error: the following required arguments were not provided:
-      <QUESTION>
+      <QUESTION>...
 
-    Usage: relayctl ask <NAME> <QUESTION>
+    Usage: relayctl ask <NAME> <QUESTION>...
     next: relayctl ask --help
     --- exit 2
     ");

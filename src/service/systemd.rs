@@ -37,9 +37,10 @@ pub(super) fn install(environment: &Environment, bindir: &Path) -> Result<Plan, 
         write(SOCKET_UNIT, SOCKET_TEMPLATE.to_owned()),
         write(SERVICE_UNIT, service),
         run("systemctl --user daemon-reload", When::Changed),
+        // A hub of the old file goes on otherwise. Nothing is lost: its clients come back to the new one. Not restarted: a
+        // socket does not start as long as its service ends, and one that fails takes its time for that.
+        run("systemctl --user stop relay.socket relay.service", When::Replaced),
         run("systemctl --user enable --now relay.socket", When::ChangedUnless(checks)),
-        // A hub of the old file goes on otherwise. Nothing is lost: its clients come back to the new one.
-        run("systemctl --user try-restart relay.socket relay.service", When::Replaced),
     ];
     Ok(Plan { steps })
 }

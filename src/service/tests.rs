@@ -87,10 +87,7 @@ fn programs_that_moved_are_reloaded_and_a_running_hub_is_replaced() {
     home.install("/opt/old", &mut manager);
     manager.changes.clear();
     assert!(home.install("/opt/new", &mut manager));
-    assert_eq!(
-        manager.changes,
-        ["daemon-reload", "enable --now relay.socket", "try-restart relay.socket relay.service"]
-    );
+    assert_eq!(manager.changes, ["daemon-reload", "stop relay.socket relay.service", "enable --now relay.socket"]);
 }
 
 #[test]

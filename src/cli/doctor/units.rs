@@ -211,11 +211,11 @@ mod tests {
         Ok service: launchd (gui/501); dev.claude-relay.hub is running -> None
         ");
         fs::remove_file(bindir.join("relay-hub")).unwrap();
-        insta::assert_snapshot!(told(Err(Observation::Refused)), @r#"
+        insta::assert_snapshot!(told(Err(Observation::Refused)), @r##"
         Ok service-manager: launchd (gui/501) answers -> None
-        Fail unit-files: HOME/Library/LaunchAgents/dev.claude-relay.hub.plist starts HOME/bin/relay-hub, which is not there -> Some("relayctl install-service")
+        Fail unit-files: HOME/Library/LaunchAgents/dev.claude-relay.hub.plist starts HOME/bin/relay-hub, which is not there -> Some("# install the whole package again: relayctl, relay-hub and relay-channel belong together")
         Fail service: dev.claude-relay.hub is loaded, but its socket was removed or replaced -> Some("launchctl bootout gui/501/dev.claude-relay.hub; relayctl install-service")
-        "#);
+        "##);
     }
 
     #[test]
@@ -232,7 +232,11 @@ mod tests {
         };
         assert_eq!(look(&unit(&hub, "Restart=always\n")), None);
         assert_eq!(look(&unit(&hub, "Restart=no\n")), Some((State::Warn, true)));
-        assert_eq!(look(&unit(Path::new("/nonexistent/relay-hub"), "Restart=always\n")), Some((State::Fail, true)));
+        assert_eq!(
+            look(&unit(Path::new("/nonexistent/relay-hub"), "Restart=always\n")),
+            Some((State::Fail, false)),
+            "no hub is beside this test"
+        );
         let other = directory.path().join("other-hub");
         fs::write(&other, "").unwrap();
         assert_eq!(look(&unit(&other, "Restart=always\n")), Some((State::Note, false)));

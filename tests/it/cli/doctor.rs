@@ -272,9 +272,9 @@ fn a_relay_socket_that_leads_nowhere_is_named() {
         let output = installed.relayctl(&["doctor", "--json"]).env("RELAY_SOCKET", value).output().unwrap();
         Report::of(&output)
     };
-    let report = wrong("/nonexistent/hub.sock");
+    let report = wrong("/proc/none/hub.sock");
     assert_eq!(report.code, Some(1));
-    assert_eq!(report.cure_of("socket-reachable"), "relayctl hub start --socket /nonexistent/hub.sock");
+    assert_eq!(report.cure_of("socket-reachable"), "relayctl hub start --socket /proc/none/hub.sock");
     assert_eq!(wrong("hub.sock").cure_of("socket-path"), "unset RELAY_SOCKET");
     installed.doctor(&[]).expect_healthy();
 }

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use self::claude_code::ClaudeCode;
 use self::folder::Folder;
-use self::other::Other;
 pub use self::mcp_client::McpClient;
+use self::other::Other;
 use crate::process::{self, Process};
 use crate::protocol::{Activity, PeerName, Presence, SessionFacts, SessionId, Wake};
 use crate::watched::{PathWatch, Signal, Watching, process_end};
@@ -262,6 +262,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::mcp_client::CLIENT_MAX_CHARS;
     use super::*;
 
     #[test]

@@ -96,7 +96,9 @@ impl Hub {
         let is_open = self.connections.is_open(input.conn());
         match input {
             Input::Connected { conn } => self.handle_connected(now, conn),
-            Input::ProcessEnded { conn } => self.handle_process_ended(now, conn),
+            Input::ProcessEnded { conn } => {
+                self.connections.lost_client(conn).into_iter().for_each(|tag| self.leave(now, tag));
+            }
             Input::Received { conn, message } if is_open => self.handle_message(now, conn, message),
             Input::Malformed { conn, error } if is_open => self.handle_malformed(now, conn, &error),
             Input::Disconnected { conn } if is_open => self.lose(now, conn),
@@ -230,12 +232,7 @@ impl Hub {
     }
 
     fn handle_malformed(&mut self, now: Instant, conn: ConnId, error: &FrameError) {
-        let limit = match error {
-            FrameError::TooLong { .. } => Some("frame_bytes"),
-            FrameError::Crowded { .. } => Some("unfinished_bytes"),
-            FrameError::NotUtf8 | FrameError::NotAnObject(_) | FrameError::NotAMessage { .. } => None,
-        };
-        self.out.refuse_stranger(conn, error.request_id(), Refused { limit, error: error.refusal() });
+        self.out.refuse_stranger(conn, error.request_id(), refusals::malformed(error));
         if error.is_fatal() {
             self.close(now, conn, CloseReason::Malformed);
         }
@@ -318,11 +315,10 @@ impl Hub {
             self.close(now, old, CloseReason::Superseded);
         }
         self.connections.set_client(conn, tag);
-        let name = self.peers.name(tag).cloned();
         tracing::info!(conn = conn.0, peer = self.peers.sender(tag), is_back = arrival.is_back, "a client has come");
         let welcome = Welcome {
             version,
-            name,
+            name: self.peers.name(tag).cloned(),
             hub: self.overview.info.version.to_owned(),
             settling,
             sent: self.asks.own(now, &self.peers, tag),
@@ -333,17 +329,12 @@ impl Hub {
         if arrival.is_back {
             self.asks.resend(&self.peers, tag);
         } else {
-            self.out.watched(|| {
-                let peer = self.peers.view(now, tag, self.asks.counts(tag))?;
-                Some(Watched::PeerCame { peer })
-            });
+            let counts = self.asks.counts(tag);
+            self.out.watched(|| Some(Watched::PeerCame { peer: self.peers.view(now, tag, counts)? }));
         }
         if settling {
             let peers = &self.peers;
-            let is_for_it = |deferred: &Deferred| match &deferred.request {
-                Waiting::Ask(ask) => find(peers, ask).is_ok_and(|found| found == tag),
-                Waiting::Broadcast(_) | Waiting::Reply(_) => false,
-            };
+            let is_for_it = |deferred: &Deferred| deferred.ask().is_some_and(|ask| peers.resolve(ask) == Ok(tag));
             let ready = self.grace.take(is_for_it, &mut self.asks);
             ready.into_iter().for_each(|deferred| self.retry(now, deferred));
         }
@@ -355,7 +346,7 @@ impl Hub {
         if self.asks.contains(id) {
             return self.asks.repeat(now, &self.peers, caller, &ask, &mut self.out);
         }
-        let asked = match find(&self.peers, &ask) {
+        let asked = match self.peers.resolve(&ask) {
             Ok(asked) if asked == caller.tag => return Err(refusals::asks_itself(self.peers.sender(asked))),
             Ok(asked) => asked,
             Err(_) if self.grace.is_on() && (ask.bound.is_some() || names::may_be_address(&ask.to)) => {
@@ -478,12 +469,6 @@ impl Hub {
         }
     }
 
-    fn handle_process_ended(&mut self, now: Instant, conn: ConnId) {
-        if let Some(tag) = self.connections.lost_client(conn) {
-            self.leave(now, tag);
-        }
-    }
-
     /// Closes a connection.
     fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
         self.lose(now, conn);
@@ -510,16 +495,5 @@ impl Hub {
         self.asks.peer_left(now, &self.peers, tag, &mut self.out);
         self.connections.forget_lost(tag);
         self.peers.remove(tag, &mut self.out);
-    }
-}
-
-// Nobody is declared gone in the grace period.
-const _: () = assert!(GONE_WAIT.as_millis() >= GRACE.as_millis());
-
-/// Returns whom an ask is for. Once a hub has accepted it, its session's identity decides and not the name.
-fn find(peers: &Peers, ask: &Ask) -> Result<ClientTag, Refused> {
-    match ask.bound {
-        Some(tag) => peers.name(tag).map(|_| tag).ok_or_else(|| refusals::peer_gone(&ask.to)),
-        None => peers.find(&ask.to),
     }
 }

@@ -1,7 +1,7 @@
 //! What an MCP client says of itself: one of the ways to recognise an agent.
 
 /// The most characters of an MCP client's name and version.
-const CLIENT_MAX_CHARS: usize = 80;
+pub(super) const CLIENT_MAX_CHARS: usize = 80;
 
 /// What the MCP client says of itself in `initialize`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::Context;
 use super::diagnosis;
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output};
-use super::service_view::{Reach, Fix, ServiceView};
+use super::service_view::{Fix, Reach, ServiceView};
 use crate::advice::Observation;
 use crate::paths::{Environment, PathError};
 use crate::service::{self, SystemCommands};

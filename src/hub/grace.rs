@@ -64,6 +64,14 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
+    /// Returns the ask that waits, if it is one.
+    pub(super) const fn ask(&self) -> Option<&Ask> {
+        match &self.request {
+            Waiting::Ask(ask) => Some(ask),
+            Waiting::Broadcast(_) | Waiting::Reply(_) => None,
+        }
+    }
+
     /// Returns the request as it stands now: the time that an ask waited is not given to it again, since its asker has
     /// counted from the start. A broadcast's time begins when its asks are opened.
     pub(super) fn aged(self, now: Instant) -> Waiting {

@@ -16,8 +16,8 @@ use super::quota::Quota;
 use super::refusals::{self, Refused, Texts};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    Accepted, Activity, AskId, AskState, ClientKind, ClientTag, Event, Hello, NameError, OpenAsks, PARKED_MAX_BYTES,
-    PeerName, PeerView, Presence, Renamed, SHELL, SessionFacts, SessionId, Watched,
+    Accepted, Activity, Ask, AskId, AskState, ClientKind, ClientTag, Event, Hello, NameError, OpenAsks,
+    PARKED_MAX_BYTES, PeerName, PeerView, Presence, Renamed, SHELL, SessionFacts, SessionId, Watched,
 };
 
 /// How long a client whose connection was lost is waited for, unless its process is known to have ended.
@@ -309,6 +309,17 @@ impl Peers {
     /// Returns what holds of a session at this moment.
     pub(super) fn presence(&self, tag: ClientTag) -> Option<&Presence> {
         self.session(tag).map(|session| &session.facts.presence)
+    }
+
+    /// Returns whom an ask is for. Once a hub has accepted it, its session's identity decides and not the name.
+    ///
+    /// # Errors
+    /// No session has this identity or address.
+    pub(super) fn resolve(&self, ask: &Ask) -> Result<ClientTag, Refused> {
+        match ask.bound {
+            Some(tag) => self.name(tag).map(|_| tag).ok_or_else(|| refusals::peer_gone(&ask.to)),
+            None => self.find(&ask.to),
+        }
     }
 
     /// Returns the session that an address means.

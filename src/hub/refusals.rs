@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR, Rate, SHARES, WATCHERS_MAX};
+use crate::protocol::codec::FrameError;
 use crate::protocol::{
     AskId, AskOutcome, BODY_MAX_BYTES, ErrorCode, NameError, PeerName, RESERVED_NAMES, Refusal, SHELL, TIMEOUT_MAX_S,
     VERSIONS, VersionRange,
@@ -169,6 +170,15 @@ pub(super) fn already_registered() -> Refused {
         "this connection has sent hello before",
         "continue without, or open another connection",
     )
+}
+
+pub(super) fn malformed(error: &FrameError) -> Refused {
+    let limit = match error {
+        FrameError::TooLong { .. } => Some("frame_bytes"),
+        FrameError::Crowded { .. } => Some("unfinished_bytes"),
+        FrameError::NotUtf8 | FrameError::NotAnObject(_) | FrameError::NotAMessage { .. } => None,
+    };
+    Refused { limit, error: error.refusal() }
 }
 
 pub(super) fn superseded() -> Refused {

@@ -8,8 +8,8 @@ use rmcp::service::{RoleServer, RxJsonRpcMessage};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::repair::repair;
 use super::error::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, OPEN_MAX, PARSE_ERROR, error};
+use super::repair::repair;
 use crate::agent::McpClient;
 
 /// The longest line, in bytes. A question of 64 KiB fits, however its characters are escaped.

@@ -9,8 +9,8 @@ use super::finding::Finding;
 use crate::advice::startup::next_for_path;
 use crate::advice::{REPAIR, quoted};
 use crate::cli::diagnosis;
-use crate::cli::service_view::Reach;
 use crate::cli::service_view::Fix;
+use crate::cli::service_view::Reach;
 
 pub(super) fn check(examined: &Examined) -> Vec<Finding> {
     let socket = match &examined.socket {

@@ -46,7 +46,7 @@ use self::refusals::Refused;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
     Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Hello, Notice, Progress, Renamed, Reply,
-    Request, RequestId, Taken, VERSIONS, Watch, Watched, Welcome,
+    Request, RequestId, SessionId, Taken, VERSIONS, Watch, Watched, Welcome,
 };
 
 pub use self::asks::REMEMBERED;
@@ -210,6 +210,11 @@ impl Hub {
     /// Returns whether a connection has said a hello that was accepted. Before it, only a small frame is to be read of it.
     pub fn has_greeted(&self, conn: ConnId) -> bool {
         self.connections.client(conn).is_some()
+    }
+
+    /// Returns the session on this connection: its agent is waited for when the connection is lost.
+    pub fn agent(&self, conn: ConnId) -> Option<&SessionId> {
+        self.peers.session_id(self.connections.client(conn)?)
     }
 
     /// Returns how many bytes of texts the hub holds for a connection that takes nothing at present.

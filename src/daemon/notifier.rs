@@ -131,7 +131,7 @@ mod tests {
         notifier.status(again, status_line);
         notifier.handle_timeout(again);
         let mut hear = || manager.recv(&mut said).ok().map(|n| String::from_utf8_lossy(&said[..n]).into_owned());
-        assert_eq!(hear().as_deref(), Some("READY=1\nSTATUS=0 peers, 0 open asks\n"));
+        assert_eq!(hear().as_deref(), Some("READY=1\nSTATUS=0 sessions, 0 open asks\n"));
         assert_eq!(hear().as_deref(), Some("WATCHDOG=1\n"));
         assert_eq!((hear(), notifier.poll_timeout()), (None, Some(again + every)));
     }

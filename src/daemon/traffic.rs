@@ -9,6 +9,7 @@ use super::{Daemon, Logged};
 use crate::fault;
 use crate::hub::limits::FRAMES_TOTAL_MAX;
 use crate::hub::{CloseReason, ConnId, Effect, Input};
+use crate::process;
 use crate::protocol::ClientMessage;
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameError, HELLO_MAX_BYTES};
 
@@ -194,10 +195,14 @@ impl Daemon<'_> {
 
     /// Forgets a connection that is over, tells the rules, and awaits the end of its process.
     pub(super) fn lose(&mut self, conn: ConnId) {
+        let agent = self.hub.agent(conn).map(|session| (session.pid, session.start));
         if let Some(connection) = self.forget(conn) {
             self.handle(Input::Disconnected { conn });
-            if let Some(pid) = connection.pid {
-                self.await_end(pid, None, Input::ProcessEnded { conn });
+            // An agent may start its session's channel anew. One that is not seen, as in a container, is not waited for.
+            let seen = agent.filter(|(pid, start)| process::of(*pid).is_some_and(|found| found.start == *start));
+            let awaited = seen.map(|(pid, start)| (pid, Some(start)));
+            if let Some((pid, start)) = awaited.or_else(|| Some((connection.pid?, None))) {
+                self.await_end(pid, start, Input::ProcessEnded { conn });
             }
         }
     }

@@ -235,6 +235,11 @@ impl Peers {
         self.session(tag).filter(|session| session.parked.is_some()).map(|session| session.facts.session.clone())
     }
 
+    /// Returns the identity of a session.
+    pub(super) fn session_id(&self, tag: ClientTag) -> Option<&SessionId> {
+        self.session(tag).map(|session| &session.facts.session)
+    }
+
     /// Returns whether a value is kept for a channel that may come.
     pub(super) fn has_parked(&self) -> bool {
         !self.parked.is_empty()

@@ -21,7 +21,7 @@ fn a_question_and_its_answer_arrive_word_for_word() {
         .ok();
     let ask_id = text(&accepted["ask_id"]);
     let ids = [(ask_id.as_str(), "ASK")];
-    insta::assert_snapshot!(masked(&accepted.to_string(), &ids), @r#"{"ask_id":"ASK","to":"backend-api","state":"accepted","deadline_seconds":60}"#);
+    insta::assert_snapshot!(masked(&accepted.to_string(), &ids), @r#"{"ask_id":"ASK","to":"backend-api","cwd":"/tmp/.tmpgobjZZ/Backend API","state":"accepted","status":"unknown","deadline_seconds":60}"#);
 
     let question = backend.event();
     insta::assert_snapshot!(shown(&question, &ids), @r#"
@@ -73,7 +73,7 @@ fn a_session_that_nothing_wakes_gets_its_messages_with_its_next_tool_call_and_on
     let held = web.call("relay_ask", json!({"to": "quiet", "question": "Ready?", "timeout_seconds": 60})).ok();
     let ask_id = text(&held["ask_id"]);
     let ids = [(ask_id.as_str(), "ASK")];
-    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","state":"held","deadline_seconds":60,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","cwd":"/tmp/.tmp2fsdK5/quiet","state":"held","status":"unknown","deadline_seconds":60,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
     assert_eq!(quiet.events_within(Duration::from_millis(700)), [], "no channel event, however long one waits");
 
     let result = quiet.call("relay_peers", json!({})).ok();
@@ -254,7 +254,7 @@ fn a_pending_reply_that_cannot_be_handed_over_is_told_to_have_failed() {
     web.signal(Signal::KILL);
     insta::assert_snapshot!(shown(&backend.event(), &[(&ask_id, "ASK")]), @r#"
     {"ask_id":"ASK","code":"unknown_ask","from":"web","kind":"reply_failed"}
-    Your reply to ask ASK could not be handed over to "web": the ask ASK was withdrawn by its asker, N s ago; nothing of it can be delivered any more. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
+    Your reply to ask ASK could not be handed over to "web": the ask ASK was withdrawn by its asker, N s ago; a reply can no longer be delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
     "#);
 }
 

@@ -94,13 +94,12 @@ fn names_come_back_whoever_comes_first() {
 }
 
 #[test]
-fn a_socket_that_was_deleted_cuts_nobody_off_and_is_found_when_it_is_made_again() {
+fn hub_whose_socket_was_deleted_makes_room_for_the_next_one() {
     let mut stage = Stage::new(&HUB);
     let (web, backend) = (stage.session("web"), stage.session("backend"));
     std::fs::remove_file(stage.hub.socket()).unwrap();
-    assert_they_talk(&web, &backend);
+    stage.hub.wait_for_log("the socket's path leads elsewhere");
     stage.hub.kill();
-    assert_eq!(web.call("relay_peers", json!({})).code(), "hub_unreachable");
     stage.hub.start_again(&HUB);
     wait_until_back(&web);
     wait_until_back(&backend);

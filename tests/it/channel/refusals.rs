@@ -33,19 +33,19 @@ fn peer_not_found() {
     let web = stage.session("web");
     insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "Back End", "question": "?"})), @"
     peer_not_found
-    no peer is named back-end
-    list the peers (relay_peers, or relayctl peers) and use one of their names
+    no session is named back-end
+    list the sessions (relay_peers, or relayctl peers) and use one of their names
     ");
     insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "everybody", "question": "?"})), @"
     peer_not_found
-    no peer is named everybody
-    list the peers (relay_peers, or relayctl peers) and use one of their names
+    no session is named everybody
+    list the sessions (relay_peers, or relayctl peers) and use one of their names
     ");
-    insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "…", "question": "?"})), @"
+    insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "…", "question": "?"})), @r#"
     peer_not_found
-    the address is empty: it needs at least one letter or digit
-    list the peers (relay_peers, or relayctl peers) and use one of their names
-    ");
+    no session works in a folder named exactly "…"
+    list the sessions (relay_peers, or relayctl peers) and use one of their names
+    "#);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn name_taken() {
     let (web, _backend) = (stage.session("web"), stage.session("backend"));
     insta::assert_snapshot!(refused(&web, "relay_rename", json!({"name": "Backend"})), @"
     name_taken
-    another peer is named backend; this session is still web
+    another session is named backend; this session is still web
     choose another name
     ");
 }
@@ -89,7 +89,7 @@ fn unknown_ask() {
     "#);
     insta::assert_snapshot!(refused(&backend, "relay_reply", json!({"ask_id": "k3v9-x2mq-7bd4", "text": "!"})), @"
     unknown_ask
-    no open ask k3v9-x2mq-7bd4 waits for an answer of this session
+    no open ask k3v9-x2mq-7bd4 waits for a reply of this session
     check the ask_id; if the answer still matters, ask that session a question of your own
     ");
     let ask_id = ask(&web, "backend", "?", 60);
@@ -97,7 +97,7 @@ fn unknown_ask() {
     // Not the one that was asked.
     insta::assert_snapshot!(masked(&refused(&web, "relay_reply", json!({"ask_id": ask_id, "text": "!"})), &ids), @"
     unknown_ask
-    no open ask ASK waits for an answer of this session
+    no open ask ASK waits for a reply of this session
     check the ask_id; if the answer still matters, ask that session a question of your own
     ");
     reply(&backend, &backend.event(), "!");
@@ -111,7 +111,7 @@ fn unknown_ask() {
     web.event();
     insta::assert_snapshot!(masked(&refused(&backend, "relay_reply", json!({"ask_id": late, "text": "!"})), &[(&late, "ASK")]), @"
     unknown_ask
-    the ask ASK timed out, N s ago; nothing of it can be delivered any more
+    the ask ASK timed out, N s ago; a reply can no longer be delivered
     check the ask_id; if the answer still matters, ask that session a question of your own
     ");
 }
@@ -184,16 +184,16 @@ fn rate_limited_and_peer_busy() {
     let question = json!({"to": "backend", "question": "?"});
     insta::assert_snapshot!(refused(&web, "relay_ask", question.clone()), @"
     rate_limited
-    this session waits for 2 answers and the limit is 2
-    wait until some of them have ended
+    this session waits for 2 replies; the limit is 2
+    wait until some of its asks have ended
     ");
     insta::assert_snapshot!(refused(&docs, "relay_ask", question), @"
     peer_busy
-    2 asks wait for backend and the limit is 2
+    2 asks wait for backend; the limit is 2
     ask again when it has answered some of them
     ");
     let broadcast = docs.call("relay_broadcast", json!({"question": "?"})).ok();
-    insta::assert_snapshot!(broadcast["refused"].to_string(), @r#"[{"to":"backend","error":{"code":"peer_busy","message":"2 asks wait for backend and the limit is 2","next":"ask again when it has answered some of them"}}]"#);
+    insta::assert_snapshot!(broadcast["refused"].to_string(), @r#"[{"to":"backend","error":{"code":"peer_busy","message":"2 asks wait for backend; the limit is 2","next":"ask again when it has answered some of them"}}]"#);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn loop_detected() {
     }
     insta::assert_snapshot!(told(&last.expect("the loop stops")), @"
     loop_detected
-    these sessions keep asking each other, one question making the next, and pong is asked again and again
+    these sessions keep asking each other: each question leads to the next, and pong is asked again
     stop asking for a minute; answer what is open with what is known, or tell your user
     ");
 }

@@ -77,7 +77,7 @@ fn refused_is_1() {
     exit status: 1
     --- stdout
     --- stderr
-    error: 1 asks wait for backend and the limit is 1 (peer_busy)
+    error: 1 asks wait for backend; the limit is 1 (peer_busy)
     next: # ask again when it has answered some of them
     ");
 }
@@ -161,7 +161,7 @@ fn nobody_is_6() {
     exit status: 6
     --- stdout
     --- stderr
-    error: no peer is named backend (peer_not_found)
+    error: no session is named backend (peer_not_found)
     next: relayctl peers
     ");
     insta::assert_snapshot!(run(stage.relayctl(&["broadcast", "?"])), @"
@@ -223,7 +223,7 @@ fn a_broadcast_exits_with_the_gravest_outcome() {
     two: me
     asker: me
     --- stderr
-    busy was not asked: 3 asks wait for busy and the limit is 3
+    busy was not asked: 3 asks wait for busy; the limit is 3
     4 asked: 3 answered, 1 refused
     error: not everybody answered
     next: relayctl peers
@@ -234,7 +234,7 @@ fn a_broadcast_exits_with_the_gravest_outcome() {
     one: me
     two: me
     --- stderr
-    busy was not asked: 3 asks wait for busy and the limit is 3
+    busy was not asked: 3 asks wait for busy; the limit is 3
     asker went away before it answered: the question was handed over and nothing says that it was seen
     4 asked: 2 answered, 1 went away, 1 refused
     error: not everybody answered

@@ -68,7 +68,7 @@ fn a_watcher_hears_the_whole_state_first_and_then_each_change() {
 
     let mut late = hub.session("late");
     assert_eq!(event(&mut watcher, "peer_came")["peer"]["name"], "late");
-    late.say(&json!({"type": "presence", "status": "busy", "wakes_by": "channel"}));
+    late.say(&json!({"type": "presence", "cwd": "/w", "status": "busy", "wakes_by": "channel"}));
     assert_eq!(event(&mut watcher, "peer_changed")["status"], "busy");
     late.say(&json!({"type": "rename", "id": 4, "name": "punctual"}));
     let renamed = event(&mut watcher, "peer_renamed");
@@ -118,7 +118,7 @@ fn a_watcher_that_reads_nothing_is_cut_and_the_hub_goes_on() {
     watcher.say(&json!({"type": "watch", "id": 2}));
     let wakes = ["channel", "next_prompt"];
     for n in 0..20_000 {
-        web.say(&json!({"type": "presence", "status": "busy", "wakes_by": wakes[n % 2]}));
+        web.say(&json!({"type": "presence", "cwd": "/w", "status": "busy", "wakes_by": wakes[n % 2]}));
     }
     hub.wait_for_log("its reader is too slow");
     web.say(&json!({"type": "status", "id": 3}));

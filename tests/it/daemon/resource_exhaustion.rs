@@ -157,7 +157,7 @@ fn a_service_manager_that_stops_costs_nothing() {
     sleep(Duration::from_millis(500));
     signal(manager, Signal::CONT);
     soon("what the manager missed", || {
-        relay.manager.property("relay.service", "StatusText").contains("3 peers").then_some(())
+        relay.manager.property("relay.service", "StatusText").contains("3 sessions").then_some(())
     });
     assert_eq!(relay.hub(), hub);
     drop(third);

@@ -80,7 +80,7 @@ fn status_names_programs_of_another_version_while_they_are_there() {
     };
     let hub_warning = format!("warning: the hub has version {} and relayctl has {OWN}\n", Other::Later.version());
     let channel_warning = format!(
-        "warning: sessions run a channel of another version: 1 relay-channel {}\nnext: reconnect in these sessions: /mcp\n",
+        "warning: sessions run a channel of another version: 1 relay-channel {}\nnext: # reconnect in these sessions: /mcp\n",
         Other::Later.version()
     );
     assert!(status().contains(&hub_warning) && status().contains(&channel_warning), "{}", status());
@@ -122,7 +122,7 @@ fn versions_with_nothing_in_common_say_which_side_is_too_old_and_what_updates_it
     assert_eq!(status.status.code(), Some(1));
     let said = String::from_utf8(status.stderr).unwrap();
     let wanted =
-        format!("relayctl {OWN} is too old (protocol_mismatch)\nnext: install the newer claude-relay, then try again");
+        format!("relayctl {OWN} is too old (protocol_mismatch)\nnext: # install the newer claude-relay, then try again");
     assert!(said.contains(&wanted), "{said}");
 
     // No dead end: the next hub is found without a step.

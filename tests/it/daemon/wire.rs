@@ -285,10 +285,11 @@ fn a_lost_connection_of_a_living_process_is_waited_for() {
 }
 
 #[test]
-fn the_newer_of_two_connections_with_one_key_stays() {
+fn newer_of_two_connections_of_a_session_stays() {
     let hub = HubProcess::start(&HUB);
     let mut older = hub.session("alice");
     let mut newer = hub.session("alice");
+    assert_eq!(older.hear_refusal().0, "already_registered");
     older.expect_end();
     newer.say(&json!({"type": "peers", "id": 2}));
     let answer = newer.hear();

@@ -86,9 +86,9 @@ fn a_hub_that_is_full_is_named_so_with_its_limit_and_what_to_do() {
     let output = relayctl(&hub, &["status"]).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(stdout, "✗ relay does not work: the hub has 2 connections and the limit is 2\n");
+    assert_eq!(stdout, "✗ relay does not work: the hub has 2 connections; the limit is 2\n");
     insta::assert_snapshot!(stderr, @"
-    error: the hub has 2 connections and the limit is 2 (rate_limited)
+    error: the hub has 2 connections; the limit is 2 (rate_limited)
     next: # close sessions that are not needed, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment
     ");
 }

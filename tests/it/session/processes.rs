@@ -69,8 +69,8 @@ fn an_idle_session_wakes_neither_its_channel_nor_its_waiter() {
     let waiter = claude_code::Waiter::start(&stage.hub);
     let (other, held) = (stage.session("other"), stage.held_session("held"));
     ask(&other, "held", "Hm?", 600);
-    // What has begun comes to its end: first events, the hub's settling, the waiter's welcome.
-    std::thread::sleep(Duration::from_secs(3));
+    // What has begun comes to its end: first events, the hub's grace period, the alarms of the calls.
+    std::thread::sleep(Duration::from_secs(7));
     let pids = [session.pid, waiter.pid(), other.pid, held.pid];
     let before = pids.map(wake_ups);
     let seconds = std::env::var("RELAY_IDLE_SECONDS").map_or(10, |text| text.parse().unwrap());

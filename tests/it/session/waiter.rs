@@ -152,15 +152,20 @@ fn is_running(pid: Pid) -> bool {
 }
 
 #[test]
-fn a_waiter_whose_channel_has_gone_is_told_to_end() {
-    let stage = stage();
+fn waiter_outlives_its_channel_and_wakes_for_the_next_one() {
+    let mut stage = stage();
     let session = stage.session();
     let mut waiter = Waiter::start(&stage.hub);
+    wait_for_peer(&mut stage.asker, "backend", "wakes_by", "waiter");
     session.close();
     session.wait();
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(waiter.is_there(), "its channel may be coming back");
-    assert_eq!(waiter.end(), (0, String::new()));
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(waiter.is_there(), "its agent lives");
+    let _next = stage.session();
+    wait_for_peer(&mut stage.asker, "backend", "wakes_by", "waiter");
+    ask(&mut stage.asker, 1, "still awake?");
+    let (status, text) = waiter.end();
+    assert!(status == 2 && text.contains("still awake?"), "{status}: {text}");
 }
 
 #[test]

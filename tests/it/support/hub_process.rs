@@ -218,7 +218,7 @@ impl RawClient {
     pub(crate) fn hear_refusal(&mut self) -> (String, String, String) {
         let message = self.hear();
         assert_eq!(message["type"], "error", "{message}");
-        let text = |name: &str| message["error"][name].as_str().unwrap().to_owned();
+        let text = |name: &str| message[name].as_str().unwrap().to_owned();
         (text("code"), text("message"), text("next"))
     }
 

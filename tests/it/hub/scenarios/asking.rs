@@ -267,7 +267,7 @@ fn a_second_connection_of_a_client_takes_the_place_of_the_first() {
     let again = stage.back(api, "/w/api", Some("api"));
     assert_eq!(stage.closed(api.conn), Some(CloseReason::Superseded));
     stage.say(web.conn, ask(1, "api", "ready?", 60_000));
-    assert_eq!(stage.heard(api), NONE);
+    assert_eq!(stage.heard(api), ["refused: already_registered"]);
     assert_eq!(stage.heard(again), ["welcome, api", "web asks: ready? (60 s)"]);
     stage.lose(api);
     stage.pass(GONE_WAIT * 2);

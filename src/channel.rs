@@ -155,7 +155,7 @@ impl Channel {
         // What lies behind an event in the same socket may take it back, so all is read before any is written.
         poll_once(hub_turn(&mut self.hub)).await;
         self.take_from_hub();
-        self.take_from_session().await;
+        self.take_from_session();
         let now = Instant::now();
         if self.inbox.poll_timeout(now).is_some_and(|at| at <= now) {
             self.handle_timeout(now);

@@ -20,8 +20,8 @@ impl Channel {
     }
 
     /// Takes in what the session's other processes say, until nothing is left to be done with them.
-    pub(super) async fn take_from_session(&mut self) {
-        let turn = self.place.turn().await;
+    pub(super) fn take_from_session(&mut self) {
+        let turn = self.place.turn();
         for result in turn.results {
             if self.calls.remove(CallId(result.id)).is_some() {
                 self.answer(CallId(result.id), ToolResult { json: result.result, is_error: result.is_error });

@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// Takes in all that is there.
-    pub async fn turn(&mut self) -> Turn {
+    pub fn turn(&mut self) -> Turn {
         let mut turn = Turn::default();
         match self {
             Self::Alone => {}

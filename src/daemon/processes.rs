@@ -3,6 +3,7 @@
 //! Linux tells of an end by a descriptor. Where there is none, it is looked for.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -52,7 +53,7 @@ impl Processes {
     ) -> Option<Input> {
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let until = now + GONE_WAIT;
-        if !self.awaited.contains_key(&pid) {
+        if let Entry::Vacant(vacant) = self.awaited.entry(pid) {
             let end = match End::of(id) {
                 Err(Errno::SRCH) => return Some(input),
                 end => end.ok(),
@@ -61,7 +62,7 @@ impl Processes {
                 // What has ended meanwhile is told at once.
                 let _pending = end.poll(&list.waker(Source::Process(pid)));
             }
-            self.awaited.insert(pid, Awaited { end, until, inputs: Vec::new() });
+            vacant.insert(Awaited { end, until, inputs: Vec::new() });
         }
         if start.is_some_and(|start| process::of(pid).is_none_or(|found| found.start != start)) {
             self.drop_unused(pid);

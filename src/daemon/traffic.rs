@@ -117,8 +117,9 @@ impl Daemon<'_> {
     /// Ends the connection whose frame has been unfinished for the longest, where all of them together are too much.
     fn bound_unread(&mut self) {
         while self.totals.unread > FRAMES_TOTAL_MAX {
-            let unfinished = |(conn, connection): (&ConnId, &Box<Connection>)| Some((connection.unfinished()?, *conn));
-            let Some((_since, conn)) = self.connections.iter().filter_map(unfinished).min() else { return };
+            let unfinished =
+                self.connections.iter().filter_map(|(conn, connection)| Some((connection.unfinished()?, *conn)));
+            let Some((_since, conn)) = unfinished.min() else { return };
             let error = FrameError::Crowded { bytes: self.totals.unread, limit: FRAMES_TOTAL_MAX };
             self.handle_frame(conn, Err(error));
         }

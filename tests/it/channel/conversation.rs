@@ -20,8 +20,9 @@ fn a_question_and_its_answer_arrive_word_for_word() {
         .call("relay_ask", json!({"to": "Backend API", "question": "Is the build green?", "timeout_seconds": 60}))
         .ok();
     let ask_id = text(&accepted["ask_id"]);
-    let ids = [(ask_id.as_str(), "ASK")];
-    insta::assert_snapshot!(masked(&accepted.to_string(), &ids), @r#"{"ask_id":"ASK","to":"backend-api","cwd":"/tmp/.tmpgobjZZ/Backend API","state":"accepted","status":"unknown","deadline_seconds":60}"#);
+    let folders = stage.folders().display().to_string();
+    let ids = [(ask_id.as_str(), "ASK"), (folders.as_str(), "FOLDERS")];
+    insta::assert_snapshot!(masked(&accepted.to_string(), &ids), @r#"{"ask_id":"ASK","to":"backend-api","cwd":"FOLDERS/Backend API","state":"accepted","status":"unknown","deadline_seconds":60}"#);
 
     let question = backend.event();
     insta::assert_snapshot!(shown(&question, &ids), @r#"
@@ -72,8 +73,9 @@ fn a_session_that_nothing_wakes_gets_its_messages_with_its_next_tool_call_and_on
     let (web, quiet) = (stage.session("web"), stage.held_session("quiet"));
     let held = web.call("relay_ask", json!({"to": "quiet", "question": "Ready?", "timeout_seconds": 60})).ok();
     let ask_id = text(&held["ask_id"]);
-    let ids = [(ask_id.as_str(), "ASK")];
-    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","cwd":"/tmp/.tmp2fsdK5/quiet","state":"held","status":"unknown","deadline_seconds":60,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+    let folders = stage.folders().display().to_string();
+    let ids = [(ask_id.as_str(), "ASK"), (folders.as_str(), "FOLDERS")];
+    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","cwd":"FOLDERS/quiet","state":"held","status":"unknown","deadline_seconds":60,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
     assert_eq!(quiet.events_within(Duration::from_millis(700)), [], "no channel event, however long one waits");
 
     let result = quiet.call("relay_peers", json!({})).ok();

@@ -134,7 +134,7 @@ fn loop_of_two(hub: &HubProcess) -> String {
         sessions[from].say(&ask(2, 1000 + n as u64, ["pong", "ping"][from], 60_000));
         let answer = sessions[from].hear();
         if answer["type"] == "error" {
-            return answer["error"]["code"].as_str().unwrap().to_owned();
+            return answer["code"].as_str().unwrap().to_owned();
         }
         let event = sessions[1 - from].hear();
         sessions[1 - from].say(&json!({"type": "reply", "id": 3, "ask_id": event["ask_id"], "text": "and you?"}));

@@ -45,8 +45,8 @@ use self::peers::Peers;
 use self::refusals::Refused;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Hello, Notice, Progress,
-    Renamed, Reply, Request, RequestId, Taken, VERSIONS, Watch, Watched, Welcome,
+    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Hello, Notice, Progress, Renamed, Reply,
+    Request, RequestId, Taken, VERSIONS, Watch, Watched, Welcome,
 };
 
 pub use self::asks::REMEMBERED;

@@ -214,9 +214,8 @@ impl House {
                     assert!(self.buffers.contains_key(&conn), "{message:?} goes to a connection that is over");
                     let name = match &message {
                         HubMessage::Answer(_, Answer::Welcome(welcome)) => welcome.name.as_ref(),
-                        HubMessage::Answer(_, Answer::Renamed(renamed)) | HubMessage::Event(Event::Renamed(renamed)) => {
-                            Some(&renamed.name)
-                        }
+                        HubMessage::Answer(_, Answer::Renamed(renamed))
+                        | HubMessage::Event(Event::Renamed(renamed)) => Some(&renamed.name),
                         HubMessage::Answer(..) | HubMessage::Event(_) => None,
                     };
                     self.names.extend(name.map(|name| (conn, name.to_string())));

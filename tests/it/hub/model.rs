@@ -18,9 +18,9 @@ use proptest::test_runner::TestRunner;
 use relay::hub::{ConnId, Effect, Hub, HubInfo, Input, Limits};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, Broadcast, BroadcastId, ClientKey, ClientKind, ClientMessage,
-    ClientTag, Event, Hello, HubMessage, Notice, Park, PeerName, Presence, Progress, Refusal, Rename, Reply, Request,
-    SessionFacts, SessionId, Taken, VersionRange, Wake, Withdraw,
+    Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, Broadcast, BroadcastId, ClientKey, ClientKind,
+    ClientMessage, ClientTag, Event, Hello, HubMessage, Notice, Park, PeerName, Presence, Progress, Refusal, Rename,
+    Reply, Request, SessionFacts, SessionId, Taken, VersionRange, Wake, Withdraw,
 };
 use serde_json::json;
 
@@ -127,11 +127,10 @@ fn addresses() -> impl Strategy<Value = &'static str> {
 
 fn requests() -> impl Strategy<Value = Request> {
     let bound = proptest::option::weighted(0.2, client_tags());
-    let ask = (asks(), addresses(), texts(), timeouts(), bound, proptest::option::weighted(0.1, broadcasts())).prop_map(
-        |(ask_id, to, question, timeout_ms, bound, broadcast_id)| {
+    let ask = (asks(), addresses(), texts(), timeouts(), bound, proptest::option::weighted(0.1, broadcasts()))
+        .prop_map(|(ask_id, to, question, timeout_ms, bound, broadcast_id)| {
             Request::Ask(Ask { ask_id, to: to.to_owned(), question, timeout_ms, bound, broadcast_id })
-        },
-    );
+        });
     let broadcast = (broadcasts(), texts(), timeouts()).prop_map(|(broadcast_id, question, timeout_ms)| {
         Request::Broadcast(Broadcast { broadcast_id, question, timeout_ms })
     });
@@ -211,7 +210,15 @@ impl Trial {
         };
         let hub = || Hub::new(now, limits.clone(), None, HubInfo { version: "m", pid: 1 });
         let model = Naive::new(now, MAX_OPEN, MAX_CONNECTIONS);
-        Self { now, hub: hub(), twin: hub(), model, open: BTreeSet::new(), made: 0, last: ClientMessage::Notice(Notice::Bye) }
+        Self {
+            now,
+            hub: hub(),
+            twin: hub(),
+            model,
+            open: BTreeSet::new(),
+            made: 0,
+            last: ClientMessage::Notice(Notice::Bye),
+        }
     }
 
     fn conn(&self, back: usize) -> ConnId {
@@ -314,7 +321,9 @@ fn without_words(mut message: HubMessage) -> HubMessage {
     let silence = |error: &mut Refusal| *error = Refusal::new(error.code, "", "");
     match &mut message {
         HubMessage::Answer(_, Answer::Error(error)) | HubMessage::Event(Event::Error(error)) => silence(error),
-        HubMessage::Answer(_, Answer::BroadcastAccepted(accepted)) => accepted.refused.iter_mut().for_each(|r| silence(&mut r.error)),
+        HubMessage::Answer(_, Answer::BroadcastAccepted(accepted)) => {
+            accepted.refused.iter_mut().for_each(|r| silence(&mut r.error))
+        }
         _ => {}
     }
     message

@@ -295,8 +295,9 @@ impl Naive {
                 self.out.push((old, Err(CloseReason::Superseded)));
             }
         } else {
-            let wanted =
-                facts.as_ref().map(|facts| facts.name.clone().unwrap_or_else(|| PeerName::of_folder(&facts.presence.cwd)));
+            let wanted = facts
+                .as_ref()
+                .map(|facts| facts.name.clone().unwrap_or_else(|| PeerName::of_folder(&facts.presence.cwd)));
             let chosen = facts.as_ref().is_some_and(|facts| facts.name.is_some());
             let holder = wanted.as_ref().and_then(|name| self.find(name));
             if let Some(holder) = holder.filter(|_| chosen && settling)
@@ -426,7 +427,8 @@ impl Naive {
         }
         // Ended ones are forgotten every ten seconds.
         let age = |at: Instant| (at - self.start).as_millis().div_ceil(10_000) * 10_000;
-        let is_kept = |ask: &Ask| ask.ended_at.is_none_or(|at| age(at.max(ask.deadline) + 60 * SECOND) > age_of(now, self.start));
+        let is_kept =
+            |ask: &Ask| ask.ended_at.is_none_or(|at| age(at.max(ask.deadline) + 60 * SECOND) > age_of(now, self.start));
         self.asks.retain(is_kept);
         let mut gone: Vec<_> = self.clients.iter().map(|client| (client.gone_at, client.tag)).collect();
         gone.sort();

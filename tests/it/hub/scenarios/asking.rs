@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use relay::hub::{CloseReason, Effect, GONE_WAIT, Input};
-use relay::protocol::{Activity, Answer, AskId, AskState, BroadcastId, ClientMessage, Event, HubMessage, Notice, Presence, Wake};
+use relay::protocol::{
+    Activity, Answer, AskId, AskState, BroadcastId, ClientMessage, Event, HubMessage, Notice, Presence, Wake,
+};
 
 use crate::support::hub::{Actor, Stage, ask, id, presence, progress, withdraw};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay::hub::limits::BROADCASTS_WAITING_MAX;
-use relay::hub::{Input, Limits, GRACE};
+use relay::hub::{GRACE, Input, Limits};
 use relay::protocol::{Answer, AskState};
 
 use crate::support::hub::{Actor, Stage, ask, ask_again, id, progress, withdraw};

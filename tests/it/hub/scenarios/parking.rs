@@ -78,7 +78,8 @@ fn welcome_lists_the_open_asks_of_a_session_that_is_back() {
     stage.lose(web);
     let next = stage.back(web, "/w/web", None);
     let sent = welcome(&mut stage, next).sent;
-    let sent: Vec<_> = sent.iter().map(|ask| (ask.ask_id, ask.to.as_str(), ask.tag, ask.state, ask.timeout_ms)).collect();
+    let sent: Vec<_> =
+        sent.iter().map(|ask| (ask.ask_id, ask.to.as_str(), ask.tag, ask.state, ask.timeout_ms)).collect();
     let open = |n, state| (id(n), "api", api.tag, state, 50_000);
     assert_eq!(sent, [open(2, AskState::Shown), open(3, AskState::Accepted)]);
     let db = stage.session("/w/db");

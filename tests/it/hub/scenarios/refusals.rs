@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use relay::hub::{CloseReason, GONE_WAIT, Input, Limits};
 use relay::protocol::codec::FrameError;
-use relay::protocol::{
-    AskState, BODY_MAX_BYTES, ClientMessage, ErrorCode, Hello, Refusal, Request, VersionRange,
-};
+use relay::protocol::{AskState, BODY_MAX_BYTES, ClientMessage, ErrorCode, Hello, Refusal, Request, VersionRange};
 
 use crate::support::hub::{Stage, ask, ask_again, hello, id, progress, rename, tool, withdraw};
 

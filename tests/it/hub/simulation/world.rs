@@ -280,9 +280,7 @@ impl World {
     /// Returns until when the one that a step concerns is paused.
     fn held_until(&self, step: &Step) -> Option<Instant> {
         match step {
-            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) => {
-                Some(self.hub_paused_until)
-            }
+            Step::ToHub(..) | Step::HubEnd(_) | Step::ProcessEnd(_) | Step::Drains(_) => Some(self.hub_paused_until),
             Step::ToClient(conn, _) | Step::ClientEnd(conn) => {
                 Some(self.clients[self.pipes.get(conn)?.client].paused_until)
             }

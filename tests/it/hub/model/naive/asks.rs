@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use relay::hub::ConnId;
 use relay::protocol::{
     self, Accepted, Activity, Answer, AskId, AskState, Asked, Broadcast, BroadcastAccepted, BroadcastAsk, BroadcastId,
-    BroadcastRefusal, ClientTag, Closed, ErrorCode, Event, Failed, OpenAsks, OwnAsk, PeerName, Progress, Replied, Reply,
-    ReplyEvent, Request, RequestId, Wake,
+    BroadcastRefusal, ClientTag, Closed, ErrorCode, Event, Failed, OpenAsks, OwnAsk, PeerName, Progress, Replied,
+    Reply, ReplyEvent, Request, RequestId, Wake,
 };
 
 use super::{Ask, Naive, Phase, Waiting, error};
@@ -71,14 +71,7 @@ impl Naive {
         OpenAsks { sent, received: open().filter(|ask| ask.asked == tag).count() as u64 }
     }
 
-    pub(super) fn handle_ask(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        tag: ClientTag,
-        id: RequestId,
-        ask: protocol::Ask,
-    ) {
+    pub(super) fn handle_ask(&mut self, now: Instant, conn: ConnId, tag: ClientTag, id: RequestId, ask: protocol::Ask) {
         if let Err(code) = check(&ask.question, ask.timeout_ms) {
             return self.refuse(conn, id, code);
         }
@@ -139,7 +132,8 @@ impl Naive {
 
     /// Returns what a client that is back is told of its own open asks.
     pub(super) fn own(&mut self, now: Instant, tag: ClientTag) -> Vec<OwnAsk> {
-        let open: Vec<Ask> = self.asks.iter().filter(|ask| ask.asker == tag && ask.ended_at.is_none()).cloned().collect();
+        let open: Vec<Ask> =
+            self.asks.iter().filter(|ask| ask.asker == tag && ask.ended_at.is_none()).cloned().collect();
         let mut own = vec![];
         for ask in open {
             if let Some(to) = self.name(ask.asked) {
@@ -205,7 +199,14 @@ impl Naive {
         }
     }
 
-    pub(super) fn handle_broadcast(&mut self, now: Instant, conn: ConnId, tag: ClientTag, id: RequestId, broadcast: Broadcast) {
+    pub(super) fn handle_broadcast(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        tag: ClientTag,
+        id: RequestId,
+        broadcast: Broadcast,
+    ) {
         let Broadcast { broadcast_id, ref question, timeout_ms } = broadcast;
         if let Err(code) = check(question, timeout_ms) {
             return self.refuse(conn, id, code);
@@ -281,13 +282,11 @@ impl Naive {
                     *its_client_has_it = true;
                 }
             }
-            None if settling => {
-                match self.reported.iter().position(|(peer, ask, _)| *peer == tag && *ask == ask_id) {
-                    Some(old) => self.reported[old] = (tag, ask_id, state),
-                    None if self.reported.len() < most => self.reported.push((tag, ask_id, state)),
-                    None => {}
-                }
-            }
+            None if settling => match self.reported.iter().position(|(peer, ask, _)| *peer == tag && *ask == ask_id) {
+                Some(old) => self.reported[old] = (tag, ask_id, state),
+                None if self.reported.len() < most => self.reported.push((tag, ask_id, state)),
+                None => {}
+            },
             Some(_) | None => self.tell(tag, Event::Closed(Closed { ask_id })),
         }
     }

@@ -113,10 +113,8 @@ impl World {
                 self.checker.count(error.code.as_str());
             }
             Effect::Send { message, .. } => {
-                let is_of_asks = matches!(
-                    message,
-                    HubMessage::Event(Event::Asked(_) | Event::Reply(_) | Event::Failed(_))
-                );
+                let is_of_asks =
+                    matches!(message, HubMessage::Event(Event::Asked(_) | Event::Reply(_) | Event::Failed(_)));
                 assert!(!is_of_asks, "a stranger was told {message:?}");
             }
             Effect::Close { .. } => {

@@ -40,15 +40,19 @@ use it::support;
 #[cfg(test)]
 #[path = "../tests/it"]
 mod it {
-    #[cfg(feature = "client")]
-    mod exhaustive;
-    mod hub_model;
-    mod hub_scenarios;
-    mod loops;
     #[cfg(feature = "channel")]
-    mod peer_text;
-    #[cfg(feature = "client")]
-    mod simulation;
+    mod channel {
+        mod peer_text;
+    }
+    mod hub {
+        #[cfg(feature = "client")]
+        mod exhaustive;
+        mod loops;
+        mod model;
+        mod scenarios;
+        #[cfg(feature = "client")]
+        mod simulation;
+    }
 
     pub(crate) mod support {
         pub(crate) mod hub;

@@ -4,8 +4,7 @@
 //! [`Effect`]s. Nothing here knows of sockets, clocks or processes, and nothing can fail: a bad request becomes an
 //! answer, an effect that fails in the world comes back as an input.
 //!
-//! [`Hub`] dispatches. The tables own what is in them: `Connections`, `Peers` with `Names`, `Asks`, `Grace` and `Idle`. What
-//! they want done they put into the `Outbox`.
+//! [`Hub`] dispatches. The tables own what is in them, and put what they want done into the `Outbox`.
 //!
 //! # Invariants
 //! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
@@ -428,8 +427,7 @@ impl Hub {
         if let Some(conn) = caller.conn {
             self.out.watchers_mut().insert(conn, watch.text)?;
         }
-        let settling = self.grace.is_on();
-        let watching = self.overview.watching(now, &self.peers, &self.asks, settling, caller.tag);
+        let watching = self.overview.watching(now, &self.peers, &self.asks, self.grace.is_on(), caller.tag);
         self.out.answer(caller, Answer::Watching(Box::new(watching)));
         Ok(())
     }
@@ -459,8 +457,7 @@ impl Hub {
 
     /// Handles replies again that waited for this ask to become known.
     fn retry_replies(&mut self, now: Instant, ask_id: AskId) {
-        let is_about =
-            |deferred: &Deferred| matches!(&deferred.request, Waiting::Reply(reply) if reply.ask_id == ask_id);
+        let is_about = |it: &Deferred| matches!(&it.request, Waiting::Reply(reply) if reply.ask_id == ask_id);
         let ready = self.grace.take(is_about, &mut self.asks);
         ready.into_iter().for_each(|deferred| self.retry(now, deferred));
     }
@@ -495,8 +492,7 @@ impl Hub {
 
     /// Removes a client for good, whichever way it went.
     fn leave(&mut self, now: Instant, tag: ClientTag) {
-        let is_its = |deferred: &Deferred| deferred.caller.tag == tag;
-        self.grace.take(is_its, &mut self.asks);
+        self.grace.take(|deferred| deferred.caller.tag == tag, &mut self.asks);
         self.asks.peer_left(now, &self.peers, tag, &mut self.out);
         self.connections.forget_lost(tag);
         self.peers.remove(tag, &mut self.out);

@@ -196,7 +196,7 @@ impl Stream {
     }
 }
 
-/// A descriptor that tells of something by being readable, such as [`process_end`] and [`PathWatch`].
+/// A descriptor that tells of something by being readable, such as [`process_end()`] and [`PathWatch`].
 #[derive(Debug)]
 pub struct Signal(AsyncFd<OwnedFd>);
 

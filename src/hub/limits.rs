@@ -10,7 +10,7 @@ pub struct Limits {
     /// Open asks that one client may have sent, and that one peer may have received.
     pub open_asks: u64,
     /// Bytes of questions that the hub holds for sessions that have not taken them yet, as many again of replies, and of
-    /// values that sessions have parked. One client's share is a half: [`SHARES`].
+    /// values that sessions have parked. One client's share is a third: [`SHARES`].
     pub held_bytes: u64,
     /// Bytes that wait for one connection, in its queue and with the rules, before its reader counts as too slow.
     pub queued_bytes: u64,
@@ -76,7 +76,7 @@ pub const SHELL_RATE: Rate = Rate { burst: 256, interval: Duration::from_millis(
 pub const CLIENT_RATE: Rate = Rate { burst: 2048, interval: Duration::from_millis(50) };
 
 /// How many clients' shares make `held_bytes`: one client alone never fills it.
-pub const SHARES: u64 = 2;
+pub const SHARES: u64 = 3;
 
 /// How many times `held_bytes` a hub holds in its grace period of what was sent to a former hub already. That one held a
 /// question only until the asked session had it; its asker sends it again in any case, and what a hub has accepted is not

@@ -104,19 +104,19 @@ mod tests {
 
     #[test]
     fn quota_gives_each_client_its_share_and_no_more_than_there_is() {
-        let limits = Limits { held_bytes: 40, ..Limits::default() };
+        let limits = Limits { held_bytes: 30, ..Limits::default() };
         let mut quota = Quota::new(Texts::Questions);
-        for number in 1..=4 {
+        for number in 1..=3 {
             assert!(quota.check(&limits, client(number), 10, false).is_ok());
             quota.add(client(number), 10);
             let error = quota.check(&limits, client(number), 1, false).unwrap_err().error;
             assert!(
-                error.message.contains("already has 10 bytes of unread questions; its share is 10 of 40"),
+                error.message.contains("already has 10 bytes of unread questions; its share is 10 of 30"),
                 "{error}"
             );
         }
-        let error = quota.check(&limits, client(5), 1, false).unwrap_err().error;
-        assert!(error.message.contains("holds 40 bytes of unread questions; the limit is 40"), "{error}");
+        let error = quota.check(&limits, client(4), 1, false).unwrap_err().error;
+        assert!(error.message.contains("holds 30 bytes of unread questions; the limit is 30"), "{error}");
         assert!(quota.check(&limits, client(1), 80, true).is_ok(), "what a former hub had may come again");
         assert!(quota.check(&limits, client(1), 81, true).is_err());
     }

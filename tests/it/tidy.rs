@@ -210,8 +210,7 @@ fn file_is_one_noun_of_readable_size() {
 }
 
 /// The files with unsafe code: they call foreign functions or take bare descriptors.
-const UNSAFE: [&str; 4] =
-    ["activation/launchd.rs", "activation/systemd.rs", "watched/kernel_queue.rs", "watched.rs"];
+const UNSAFE: [&str; 4] = ["activation/launchd.rs", "activation/systemd.rs", "watched/kernel_queue.rs", "watched.rs"];
 
 #[test]
 fn unsafe_code_is_only_where_it_is_listed() {

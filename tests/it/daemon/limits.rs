@@ -142,7 +142,10 @@ fn frames_that_never_end_are_given_up_oldest_first_and_others_go_on() {
     for client in &mut clients[..6] {
         let (code, message, next) = client.hear_refusal();
         assert_eq!((code.as_str(), next.as_str()), ("rate_limited", "connect again, and write each frame at once"));
-        assert!(message.ends_with(" bytes of unfinished frames wait in the hub and the limit is 16777216"), "{message}");
+        assert!(
+            message.ends_with(" bytes of unfinished frames wait in the hub and the limit is 16777216"),
+            "{message}"
+        );
         client.expect_end();
     }
     for client in &mut clients[8..] {
@@ -282,10 +285,7 @@ fn whoever_does_not_fit_into_the_open_files_is_told_and_the_log_is_not_flooded()
     let refused: Vec<RawClient> = (0..300).map(|_| hub.connect()).collect();
     for mut client in refused {
         let (code, message, next) = client.hear_refusal();
-        assert_eq!(
-            (code.as_str(), message.as_str()),
-            ("rate_limited", "the hub has 64 connections; the limit is 64")
-        );
+        assert_eq!((code.as_str(), message.as_str()), ("rate_limited", "the hub has 64 connections; the limit is 64"));
         assert!(next.contains("raise the limit: relay-hub --limit connections="), "{next}");
         client.expect_end();
     }

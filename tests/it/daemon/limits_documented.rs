@@ -137,7 +137,7 @@ fn accepted(client: &mut RawClient, n: u64, to: &str, question: &str) {
 
 #[test]
 fn whoever_meets_a_limit_is_told_which_and_how_much_and_others_are_served() {
-    let limits = ["open_asks=4", "held_bytes=260000", "connections=12", "loop=off"];
+    let limits = ["open_asks=4", "held_bytes=370000", "connections=12", "loop=off"];
     let hub = HubProcess::start(&limits.map(|limit| ["--limit", limit]).concat());
     let (asker, asked) = (hub.session("quiet-asker"), hub.session("quiet-asked"));
     let mut told = Told { hub, asker, asked, n: 1 << 40, words: String::new() };

@@ -121,8 +121,9 @@ fn versions_with_nothing_in_common_say_which_side_is_too_old_and_what_updates_it
     let status = stage.relayctl(&["status"]).output().unwrap();
     assert_eq!(status.status.code(), Some(1));
     let said = String::from_utf8(status.stderr).unwrap();
-    let wanted =
-        format!("relayctl {OWN} is too old (protocol_mismatch)\nnext: # install the newer claude-relay, then try again");
+    let wanted = format!(
+        "relayctl {OWN} is too old (protocol_mismatch)\nnext: # install the newer claude-relay, then try again"
+    );
     assert!(said.contains(&wanted), "{said}");
 
     // No dead end: the next hub is found without a step.

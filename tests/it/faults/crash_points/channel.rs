@@ -1,7 +1,7 @@
 //! A session's channel dies at each of its points, in the middle of asking and of being asked. Whoever it had to do with
 //! is told the truth once, and soon; nothing of it is left.
 
-use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::Duration;
 
 use relay::fault;
@@ -13,11 +13,14 @@ use crate::support::stage::{Stage, ask, name};
 /// How long the dying session is waited for: it may be dead already.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// Starts a session that dies at this point, and has it ask, answer and list until it does.
+/// Starts an agent that ends once its channel has died at this point, and has it ask, answer and list until it does.
 fn live_until_death(stage: &Stage, docs: &Session, armed: &str) -> Option<String> {
     let cwd = stage.folders().join("web");
     std::fs::create_dir_all(&cwd).unwrap();
-    let environment = Session::builder().cwd(&cwd).env("RELAY_CHANNEL", "on").socket(&stage.hub.socket());
+    let mut agent = Command::new("sh");
+    agent.args(["-c", "\"$0\"; exit $?", env!("CARGO_BIN_EXE_relay-channel")]);
+    agent.env("CLAUDECODE", "1").env("CLAUDE_CODE_ENTRYPOINT", "cli").env("RELAY_CHANNEL", "on");
+    let environment = Session::builder_of(agent).cwd(&cwd).socket(&stage.hub.socket());
     let web = environment.env("RELAY_FAULT", armed).spawn();
     web.initialize();
     web.notify("notifications/initialized", json!({}));
@@ -41,7 +44,7 @@ fn live_until_death(stage: &Stage, docs: &Session, armed: &str) -> Option<String
         }
     }
     let (status, _) = web.wait();
-    assert_eq!(status.signal(), Some(9), "{armed}");
+    assert_eq!(status.code(), Some(128 + 9), "{armed}");
     asked
 }
 

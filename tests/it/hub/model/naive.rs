@@ -292,6 +292,7 @@ impl Naive {
             client.lost.clear();
             if let Some(old) = old {
                 self.conns.retain(|(open, ..)| *open != old);
+                self.say(old, HubMessage::Event(Event::Error(error(ErrorCode::AlreadyRegistered))));
                 self.out.push((old, Err(CloseReason::Superseded)));
             }
         } else {

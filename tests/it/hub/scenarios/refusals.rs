@@ -268,13 +268,13 @@ fn refusals_by_limits() {
       next: ask again when it has answered some of them
     rate_limited: the hub has 3 connections; the limit is 3
       next: close sessions that are not needed, or raise the limit: relay-hub --limit connections=NUMBER, or RELAY_LIMITS=connections=NUMBER in the service's environment
-    rate_limited: 60 bytes do not fit: this session already has 2 bytes of unread questions; its share is 25 of 100
+    rate_limited: 60 bytes do not fit: this session already has 2 bytes of unread questions; its share is 33 of 100
       next: wait until some of them were read, or send the path of a file
-    rate_limited: 60 bytes do not fit: this session already has 0 bytes of unread questions; its share is 25 of 100
+    rate_limited: 60 bytes do not fit: this session already has 0 bytes of unread questions; its share is 33 of 100
       next: wait until some of them were read, or send the path of a file
-    rate_limited: 60 bytes do not fit: the session that asked already has 0 bytes of unread replies; its share is 25 of 100
+    rate_limited: 60 bytes do not fit: the session that asked already has 0 bytes of unread replies; its share is 33 of 100
       next: wait a moment and reply again, or send the path of a file
-    rate_limited: 575 bytes do not fit: this session already has 0 bytes of unread questions; its share is 25 of 100
+    rate_limited: 575 bytes do not fit: this session already has 0 bytes of unread questions; its share is 33 of 100
       next: wait until some of them were read, or send the path of a file
     rate_limited: too many asks between these two sessions: the limit is 40 at once, then one every 400 ms
       next: wait 1 s, and put several questions into one

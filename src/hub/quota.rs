@@ -117,7 +117,7 @@ mod tests {
         }
         let error = quota.check(&limits, client(4), 1, false).unwrap_err().error;
         assert!(error.message.contains("holds 30 bytes of unread questions; the limit is 30"), "{error}");
-        assert!(quota.check(&limits, client(1), 80, true).is_ok(), "what a former hub had may come again");
-        assert!(quota.check(&limits, client(1), 81, true).is_err());
+        assert!(quota.check(&limits, client(1), 60, true).is_ok(), "what a former hub had may come again");
+        assert!(quota.check(&limits, client(1), 61, true).is_err());
     }
 }

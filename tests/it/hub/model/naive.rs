@@ -291,8 +291,8 @@ impl Naive {
             client.gone_at = None;
             client.lost.clear();
             if let Some(old) = old {
-                self.conns.retain(|(open, ..)| *open != old);
                 self.say(old, HubMessage::Event(Event::Error(error(ErrorCode::AlreadyRegistered))));
+                self.conns.retain(|(open, ..)| *open != old);
                 self.out.push((old, Err(CloseReason::Superseded)));
             }
         } else {

@@ -94,6 +94,11 @@ impl Calls {
         self.open.get_mut(&call).map(|open| open.is_cancelled = true).is_some()
     }
 
+    /// Returns whether nobody waits for a call any more.
+    pub fn is_cancelled(&self, call: CallId) -> bool {
+        self.open.get(&call).is_some_and(|open| open.is_cancelled)
+    }
+
     /// Ends a call.
     pub fn remove(&mut self, call: CallId) -> Option<OpenCall> {
         self.open.remove(&call)

@@ -105,7 +105,12 @@ impl Channel {
             self.connect();
         }
         for (call, new) in calls {
-            self.start(call, new);
+            if self.calls.is_cancelled(call) {
+                self.calls.remove(call);
+                self.forget(call);
+            } else {
+                self.start(call, new);
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::Channel;
 use super::calls::{NewCall, Origin, asks_of};
 use super::mcp::ToolResult;
@@ -61,8 +63,10 @@ impl Channel {
             if let Some(hub) = &mut self.hub {
                 asks_of(&answer).into_iter().for_each(|ask_id| hub.ledger().handle_withdraw(ask_id));
             }
-            if open.origin == Origin::Client {
-                let _nobody_waits = self.mcp.answer(call, ToolResult { json: serde_json::Value::Null, is_error: true });
+            match open.origin {
+                Origin::Client => self.forget(call),
+                // The proxy forgets it with this.
+                Origin::Proxy(by, id) => self.place.send(by, &place::result(id, Value::Null, true)),
             }
             return;
         }
@@ -86,6 +90,11 @@ impl Channel {
                 self.place.send(by, &place::result(id, json, is_error));
             }
         }
+    }
+
+    /// Forgets a call that its client has cancelled.
+    pub(super) fn forget(&mut self, call: CallId) {
+        let _nobody_waits = self.mcp.answer(call, ToolResult { json: Value::Null, is_error: true });
     }
 
     pub(super) fn answer(&mut self, call: CallId, result: ToolResult) {

@@ -107,7 +107,11 @@ impl Connection {
         let Some(stream) = self.stream.as_ref().filter(|_| !self.output.is_empty()) else { return };
         match wire::write(stream, &mut self.output) {
             Ok(()) => fault::pass("link.written"),
-            Err(error) => self.handle_lost(Instant::now(), &error),
+            Err(error) => {
+                // The hub may have said why it closes.
+                let _said_before = self.read(Instant::now());
+                self.handle_lost(Instant::now(), &error);
+            }
         }
         if self.output.is_empty() && self.output.capacity() > KEPT_BYTES {
             self.output = Vec::new();

@@ -40,6 +40,7 @@ impl Daemon<'_> {
 
     /// Reads a portion of each connection that may have something to say, as long as the rules take more.
     pub(super) fn read_portions(&mut self) {
+        self.bound_unread();
         for _ in 0..self.to_read.len() {
             if self.has_effects {
                 return;
@@ -114,9 +115,10 @@ impl Daemon<'_> {
         }
     }
 
-    /// Ends the connection whose frame has been unfinished for the longest, where all of them together are too much.
+    /// Ends the connection whose frame has been unfinished for the longest, where all of them together are too much; as long
+    /// as the rules' effects are performed at once, since only then the connection is gone.
     fn bound_unread(&mut self) {
-        while self.totals.unread > FRAMES_TOTAL_MAX {
+        while self.totals.unread > FRAMES_TOTAL_MAX && !self.has_effects {
             let unfinished =
                 self.connections.iter().filter_map(|(conn, connection)| Some((connection.unfinished()?, *conn)));
             let Some((_since, conn)) = unfinished.min() else { return };

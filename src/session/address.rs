@@ -1,6 +1,6 @@
 //! Where a session's socket is, who owns it, and how it is bound and replaced.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -58,8 +58,7 @@ pub fn bind(address: &Path) -> Result<(UnixListener, Bound), BindError> {
     let directory = address.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let lock = File::open(directory)?;
-    let metadata = lock.metadata()?;
-    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+    if !is_private(&lock.metadata()?) {
         return Err(BindError::NotPrivate(directory.to_owned()));
     }
     hold(&lock)?;
@@ -74,6 +73,22 @@ pub fn bind(address: &Path) -> Result<(UnixListener, Bound), BindError> {
     fs::rename(&unnamed, address)?;
     sweep(directory, address);
     Ok((listener, Bound { path: address.to_owned(), inode }))
+}
+
+/// Checks that only this user can listen at a session's socket.
+///
+/// # Errors
+/// The directory belongs to another user, others may enter it, or it is not there.
+pub fn check(address: &Path) -> io::Result<()> {
+    let directory = address.parent().unwrap_or(Path::new("/"));
+    match is_private(&fs::metadata(directory)?) {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::PermissionDenied, BindError::NotPrivate(directory.to_owned()))),
+    }
+}
+
+fn is_private(directory: &Metadata) -> bool {
+    directory.uid() == rustix::process::geteuid().as_raw() && directory.mode() & 0o077 == 0
 }
 
 /// Takes the directory's lock, which ends with its descriptor.

@@ -83,7 +83,8 @@ impl Listener {
         let ids: Vec<ReaderId> = self.connections.keys().copied().collect();
         for id in ids {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let is_over = connection.write().is_err() || connection.read();
+            // What a connection said before it broke counts.
+            let is_over = connection.write().is_err() | connection.read();
             let is_understood = connection.messages(id, incoming);
             if is_over || !is_understood {
                 self.connections.remove(&id);

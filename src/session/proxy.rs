@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
+use super::address;
 use super::frame::{CallResult, ChannelMessage, Hello, ReaderMessage, Role};
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::watched::Stream;
@@ -23,8 +24,9 @@ impl Proxy {
     /// Connects to the session's channel. To be called within a runtime.
     ///
     /// # Errors
-    /// Nobody listens there, or the system refuses.
+    /// Nobody listens there, another user could, or the system refuses.
     pub fn connect(address: &Path) -> io::Result<Self> {
+        address::check(address)?;
         let stream = Stream::connect(address)?;
         let mut proxy = Self { stream, input: FrameBuffer::default(), output: Vec::new() };
         proxy.send(&ReaderMessage::Hello(Hello::new(Role::Proxy)));

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::address;
 use super::frame::{ChannelMessage, Deliver, ReaderMessage, Taken};
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 
@@ -23,8 +24,9 @@ impl Reader {
     /// Connects and says this.
     ///
     /// # Errors
-    /// Nobody listens there, or the system refuses.
+    /// Nobody listens there, another user could, or the system refuses.
     pub fn connect(address: &Path, hello: ReaderMessage) -> io::Result<Self> {
+        address::check(address)?;
         let mut reader = Self { stream: UnixStream::connect(address)?, input: FrameBuffer::default() };
         reader.send(&hello)?;
         Ok(reader)

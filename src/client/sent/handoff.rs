@@ -62,11 +62,17 @@ impl Sent {
         // A hub that stood still counts from when it read the ask, which may be later.
         let mut at_most = BTreeMap::new();
         for parked in parked.sent.drain(..) {
+            if self.is_own(&parked.ask) {
+                continue;
+            }
             at_most.insert(parked.ask.ask_id, parked.ask.timeout_ms);
             let left = Duration::from_millis(parked.ask.timeout_ms) + DEADLINE_SLACK;
             self.adopt_ask(now, parked.ask, left.saturating_sub(KEPT_MAX), parked.question.map(Rc::new));
         }
         for own in known {
+            if self.is_own(&own) {
+                continue;
+            }
             if own.broadcast_id.is_some_and(|id| parked.unaccepted.contains(&id)) {
                 self.abandon(own.ask_id, out);
                 continue;
@@ -85,6 +91,14 @@ impl Sent {
                 .filter(|ask| ask.broadcast == Some(id))
                 .for_each(|ask| ask.question = question.clone());
             self.close_broadcast(id, out);
+        }
+    }
+
+    /// Returns whether a call of this client makes this ask: what it sends again is answered with how it stands.
+    fn is_own(&self, own: &OwnAsk) -> bool {
+        match own.broadcast_id {
+            Some(id) => self.broadcasts.is_unaccepted(id),
+            None => self.asks.get(&own.ask_id).is_some_and(|ask| ask.call.is_some()),
         }
     }
 

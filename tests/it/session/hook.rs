@@ -39,6 +39,17 @@ fn a_prompt_gets_what_waits_once() {
 }
 
 #[test]
+fn a_prompt_gets_what_waits_while_no_hub_is_there() {
+    let (mut hub, _folder, session, mut asker) = stage();
+    ask(&mut asker, 1, "one", 60_000);
+    hub.kill();
+    let context = prompt(&hub, "hello").unwrap();
+    assert!(context.contains("\none\n"), "{context}");
+    assert_eq!(prompt(&hub, "hello"), None);
+    drop(session);
+}
+
+#[test]
 fn a_tool_call_gets_what_waits_and_a_relay_tool_where_no_hook_follows() {
     let (hub, _folder, session, mut asker) = stage();
     ask(&mut asker, 1, "one", 60_000);

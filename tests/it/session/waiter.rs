@@ -119,6 +119,18 @@ fn a_waiter_lives_through_the_death_of_the_hub() {
 }
 
 #[test]
+fn an_idle_session_is_woken_by_what_waits_while_no_hub_is_there() {
+    let mut stage = stage();
+    let session = stage.session();
+    wait_for_peer(&mut stage.asker, "backend", "wakes_by", "next_prompt");
+    assert_eq!(ask(&mut stage.asker, 1, "one")["state"], "held");
+    stage.hub.kill();
+    let (status, text) = Waiter::start(&stage.hub).end();
+    assert_eq!((status, text.matches("\none\n").count()), (2, 1), "{text}");
+    drop(session);
+}
+
+#[test]
 fn a_waiter_ends_with_its_session_whether_that_leaves_or_is_killed() {
     let hub = HubProcess::start(&[]);
     let script = "\"$0\" wait </dev/null & echo $!; read line";

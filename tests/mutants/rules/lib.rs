@@ -17,7 +17,16 @@ mod deadlines;
 #[cfg(feature = "client")]
 pub mod fault;
 pub mod hub;
+#[cfg(feature = "client")]
+pub mod process;
 pub mod protocol;
+#[cfg(feature = "client")]
+pub mod runtime;
+#[cfg(feature = "channel")]
+pub mod session {
+    pub mod frame;
+    pub mod receipt;
+}
 #[cfg(feature = "client")]
 pub mod watched;
 

@@ -32,6 +32,7 @@ mod output;
 mod peers;
 pub mod programs;
 mod question;
+mod search_path;
 mod service_view;
 mod setup;
 mod status;

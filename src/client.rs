@@ -18,7 +18,6 @@ mod parked;
 mod received;
 mod refusal;
 mod sent;
-pub(crate) mod wire;
 
 pub use self::backoff::RECONNECT_CAP;
 pub use self::call::{AcceptedAsk, AcceptedBroadcast, Call, CallAnswer, CallId, SentReply};

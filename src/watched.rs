@@ -30,6 +30,9 @@ pub use self::process_end::process_end;
 /// How long is waited before a full socket is tried again where there is no descriptor left to watch it with.
 const BLIND_WAIT: Duration = Duration::from_millis(10);
 
+/// How many bytes are read at once.
+const READ_BYTES: usize = 8 * 1024;
+
 /// One of the standard library's types that own one open descriptor for as long as they live.
 pub(crate) trait Owner: AsRawFd {}
 impl Owner for UnixListener {}
@@ -176,6 +179,37 @@ impl Stream {
     /// It takes nothing (`WouldBlock`), or the connection is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::retry_on_intr(|| rustix::io::write(self.0.get_ref(), bytes))?)
+    }
+
+    /// Hands on all that is there. Returns whether the stream has ended.
+    ///
+    /// # Errors
+    /// The connection is broken. What came before was handed on.
+    pub fn read_to(&self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
+        let mut room = [MaybeUninit::uninit(); READ_BYTES];
+        loop {
+            match self.try_read(&mut room) {
+                Ok([]) => return Ok(true),
+                Ok(bytes) => take(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes as much of these bytes as the socket takes, and removes it from them.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn write_from(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.try_write(bytes) {
+                Ok(n) => drop(bytes.drain(..n)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Returns when the other side writes no more, however much of what it wrote is unread.

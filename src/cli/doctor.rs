@@ -4,7 +4,7 @@
 //! `--fix` may do is a [`Fix`] of the finding, and `repair` is the only place that does it. The report holds no message
 //! text, no key and no name of a session, so that it can be pasted into an issue.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -100,12 +100,6 @@ impl DoctorArgs {
         }
         verdict(&findings)
     }
-}
-
-/// Returns what the shell finds instead of the programs in `bindir`, and what makes it find them.
-pub(super) fn programs_in_path(bindir: &Path, path: impl Iterator<Item = PathBuf>) -> Option<(String, String)> {
-    let finding = programs::in_path(bindir, path);
-    Some((finding.what, finding.cure?))
 }
 
 async fn examine(environment: &Environment) -> Vec<Finding> {

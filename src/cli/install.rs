@@ -7,7 +7,7 @@ use clap::Args;
 use super::error::{CliError, Exit};
 use super::output::{Line, Output};
 use super::service_view::ServiceView;
-use super::{Context, diagnosis, doctor, hubs};
+use super::{Context, diagnosis, hubs, search_path};
 use crate::paths::{Environment, Platform};
 use crate::service::{self, Effect, LABEL, Manager, Plan, SOCKET_UNIT, ServiceError, Step, SystemCommands};
 
@@ -133,9 +133,7 @@ pub(super) fn refuse_beside_foreground_hub(environment: &Environment) -> Result<
 
 /// Returns what a person who installs should know: another copy of the programs that the shell finds first.
 pub(super) fn note(bindir: &Path) -> Option<String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let finding = doctor::programs_in_path(bindir, std::env::split_paths(&path));
-    finding.map(|(what, cure)| format!("note: {what}: {cure}"))
+    search_path::obstacle(bindir, &search_path::directories()).map(|(what, next)| format!("note: {what}: {next}"))
 }
 
 fn usual_manager(environment: &Environment) -> Manager {

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::backoff::Backoff;
 use super::config::ClientConfig;
 use super::ledger::Ledger;
-use super::wire;
 use crate::fault;
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::runtime::Alarm;
@@ -105,7 +104,7 @@ impl Connection {
             encode(&message, &mut self.output);
         }
         let Some(stream) = self.stream.as_ref().filter(|_| !self.output.is_empty()) else { return };
-        match wire::write(stream, &mut self.output) {
+        match stream.write_from(&mut self.output) {
             Ok(()) => fault::pass("link.written"),
             Err(error) => {
                 // The hub may have said why it closes.
@@ -125,7 +124,7 @@ impl Connection {
         self.flush();
         if let Some(stream) = self.stream.take() {
             let write = async {
-                while wire::write(&stream, &mut self.output).is_ok() && !self.output.is_empty() {
+                while stream.write_from(&mut self.output).is_ok() && !self.output.is_empty() {
                     stream.writable().await;
                 }
             };
@@ -138,7 +137,11 @@ impl Connection {
     /// Takes what is there. The end of the stream is an error as well.
     fn read(&mut self, now: Instant) -> io::Result<()> {
         let Some(stream) = &self.stream else { return Ok(()) };
-        let is_over = wire::read(stream, &mut self.input);
+        // What came before a failure counts: a hub's last word is often followed by the end of the connection.
+        let is_over = stream.read_to(|bytes| self.input.push(bytes)).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the hub cannot be read");
+            true
+        });
         fault::pass("link.read");
         while let Some(frame) = self.input.next_frame(HUB_FRAME_MAX_BYTES) {
             match frame.and_then(decode) {

@@ -155,14 +155,7 @@ impl Listener {
 impl Connection {
     /// Reads what is there. Returns whether the connection has ended.
     fn read(&mut self) -> bool {
-        let mut room = [MaybeUninit::uninit(); READ_BYTES];
-        loop {
-            match self.stream.try_read(&mut room) {
-                Ok([]) => return true,
-                Ok(bytes) => self.input.push(bytes),
-                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
-            }
-        }
+        self.stream.read_to(|bytes| self.input.push(bytes)).unwrap_or(true)
     }
 
     /// Reads what is there, whatever the runtime knows of it.
@@ -177,14 +170,10 @@ impl Connection {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        while !self.output.is_empty() {
-            match self.stream.try_write(&self.output) {
-                Ok(n) => drop(self.output.drain(..n)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
+        self.stream.write_from(&mut self.output)?;
+        if self.output.is_empty() {
+            self.output = Vec::new();
         }
-        self.output = Vec::new();
         Ok(())
     }
 

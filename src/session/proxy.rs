@@ -1,16 +1,12 @@
 //! A second relay server of the session: its connection to the first one, to which it hands its tool calls.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::path::Path;
 
 use super::address;
 use super::frame::{CallResult, ChannelMessage, Hello, ReaderMessage, Role};
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
 use crate::watched::Stream;
-
-/// The bytes that one read asks for.
-const READ_BYTES: usize = 8 * 1024;
 
 /// The connection to the session's channel.
 #[derive(Debug)]
@@ -66,25 +62,13 @@ impl Proxy {
     }
 
     fn read(&mut self) -> io::Result<()> {
-        let mut room = [MaybeUninit::uninit(); READ_BYTES];
-        loop {
-            match self.stream.try_read(&mut room) {
-                Ok([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(bytes) => self.input.push(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
+        match self.stream.read_to(|bytes| self.input.push(bytes))? {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(()),
         }
     }
 
     fn write(&mut self) -> io::Result<()> {
-        while !self.output.is_empty() {
-            match self.stream.try_write(&self.output) {
-                Ok(n) => drop(self.output.drain(..n)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.stream.write_from(&mut self.output)
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 mod imports;
 
-use self::imports::{Sources, circles};
+use self::imports::{Sources, between_siblings, circles};
 
 /// What a layer may use of this crate, and which words must not appear in its code.
 struct Layer {
@@ -179,6 +179,7 @@ fn files_of_the_source_do_not_use_each_other_in_circles() {
     let n: usize = arrows.values().map(BTreeSet::len).sum();
     assert!(n > 200, "only {n} arrows were found");
     assert_eq!(circles(&arrows), [].map(|(): ()| BTreeSet::<&Path>::new()));
+    assert_eq!(circles(&between_siblings(&arrows)), [].map(|(): ()| BTreeSet::<&Path>::new()));
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! The three programs: beside each other, of one version, and the ones that the shell finds.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Examined;
 use super::finding::Finding;
 use crate::advice::quoted;
 use crate::advice::startup::INSTALL_ALL as INSTALL;
+use crate::cli::search_path::{self, PROGRAMS, is_program};
 use crate::service::Commands;
-
-const PROGRAMS: [&str; 3] = ["relayctl", "relay-hub", "relay-channel"];
 
 pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
     let Some(bindir) = examined.bindir.clone() else {
@@ -21,17 +19,12 @@ pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
         let what = format!("{} cannot be executed", file.display());
         return vec![Finding::fail("programs", what, format!("chmod +x {}", quoted(&file)))];
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let mut findings = vec![together(&bindir, &missing)];
     if missing.is_empty() {
         findings.push(one_version(&bindir, &mut examined.commands));
     }
-    findings.push(in_path(&bindir, std::env::split_paths(&path)));
+    findings.push(in_path(&bindir, &search_path::directories()));
     findings
-}
-
-fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn together(bindir: &Path, missing: &[&str]) -> Finding {
@@ -62,25 +55,11 @@ fn one_version(bindir: &Path, commands: &mut dyn Commands) -> Finding {
     }
 }
 
-/// Looks for the programs as a shell does: the first in `PATH` wins.
-pub(super) fn in_path(bindir: &Path, path: impl Iterator<Item = PathBuf>) -> Finding {
-    let directories: Vec<PathBuf> = path.collect();
-    let first = |name: &str| directories.iter().map(|directory| directory.join(name)).find(|found| is_program(found));
-    let put_first = format!("export PATH={}:$PATH", bindir.display());
-    let mut elsewhere = Vec::new();
-    for name in PROGRAMS {
-        let Some(found) = first(name) else {
-            return Finding::warn("programs-in-path", format!("{name} is in no directory of PATH"), put_first);
-        };
-        if found.canonicalize().ok() != bindir.join(name).canonicalize().ok() {
-            elsewhere.push(found.display().to_string());
-        }
-    }
-    if elsewhere.is_empty() {
-        Finding::ok("programs-in-path", "the shell finds these")
-    } else {
-        let what = format!("the shell finds others first: {}", elsewhere.join(", "));
-        Finding::warn("programs-in-path", what, put_first)
+/// Looks for the programs as a shell does.
+fn in_path(bindir: &Path, directories: &[PathBuf]) -> Finding {
+    match search_path::obstacle(bindir, directories) {
+        None => Finding::ok("programs-in-path", "the shell finds these"),
+        Some((what, put_first)) => Finding::warn("programs-in-path", what, put_first),
     }
 }
 
@@ -88,6 +67,7 @@ pub(super) fn in_path(bindir: &Path, path: impl Iterator<Item = PathBuf>) -> Fin
 mod tests {
     use std::fs;
     use std::io;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::cli::doctor::finding::State;
@@ -106,10 +86,7 @@ mod tests {
     fn another_program_that_comes_first_in_path_is_named() {
         let (own, other) = (programs(&PROGRAMS), programs(&["relay-channel"]));
         let look = |path: &[&tempfile::TempDir]| {
-            in_path(
-                own.path(),
-                path.iter().map(|directory| directory.path().to_owned()).collect::<Vec<_>>().into_iter(),
-            )
+            in_path(own.path(), &path.iter().map(|directory| directory.path().to_owned()).collect::<Vec<_>>())
         };
         assert_eq!(look(&[&own, &other]).state, State::Ok);
         let stray = look(&[&other, &own]);

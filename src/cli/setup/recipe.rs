@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cli::search_path;
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError};
 
@@ -24,13 +25,7 @@ pub(super) struct Agent {
 /// Returns the first program of this name in `PATH`, or in one of the places below the home directory where the agent's own
 /// installers put it.
 pub(super) fn program(environment: &Environment, name: &str, places: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let own = places.iter().filter_map(|place| Some(environment.home.as_ref()?.join(place)));
-    let directories = std::env::split_paths(&path).chain(own);
-    directories.map(|directory| directory.join(name)).find(|program| is_program(program))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    let directories: Vec<PathBuf> = search_path::directories().into_iter().chain(own).collect();
+    search_path::first(&directories, name)
 }

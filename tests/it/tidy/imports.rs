@@ -86,6 +86,19 @@ pub fn circles<'a>(arrows: &BTreeMap<&'a Path, BTreeSet<&'a Path>>) -> Vec<BTree
     groups.into_iter().collect()
 }
 
+/// Returns what uses what among modules that lie beside each other: each file counts for the modules that it is below.
+pub fn between_siblings<'a>(arrows: &BTreeMap<&'a Path, BTreeSet<&'a Path>>) -> BTreeMap<&'a Path, BTreeSet<&'a Path>> {
+    let mut siblings: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
+    for (file, used) in arrows.iter().flat_map(|(file, all)| all.iter().map(move |used| (*file, *used))) {
+        let n_shared = file.components().zip(used.components()).take_while(|(one, other)| one == other).count();
+        let below_shared = |path: &'a Path| path.ancestors().find(|above| above.components().count() == n_shared + 1);
+        if let (Some(user), Some(used)) = (below_shared(file), below_shared(used)) {
+            siblings.entry(user).or_default().insert(used);
+        }
+    }
+    siblings
+}
+
 /// Collects the paths into the crate that a file names outside of its tests.
 struct Paths<'a> {
     module: &'a Module,

@@ -80,7 +80,8 @@ pub fn circles<'a>(arrows: &BTreeMap<&'a Path, BTreeSet<&'a Path>>) -> Vec<BTree
     let mut groups = BTreeSet::new();
     for (file, theirs) in &reached {
         if theirs.contains(file) {
-            groups.insert(theirs.iter().copied().filter(|other| reached[other].contains(file)).collect());
+            let is_in_it = |other: &&Path| reached.get(other).is_some_and(|theirs| theirs.contains(file));
+            groups.insert(theirs.iter().copied().filter(is_in_it).collect());
         }
     }
     groups.into_iter().collect()

@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use relay::channel::inbox::FIRST_EVENT_DELAY;
 use relay::fault;
 use serde_json::{Value, json};
 
@@ -52,6 +53,8 @@ fn live_until_death(stage: &Stage, docs: &Session, armed: &str) -> Option<String
 fn a_channel_that_is_killed_at_any_point_leaves_nobody_waiting() {
     let stage = Stage::settled(&["--limit", "rate=off", "--limit", "loop=off"]);
     let docs = stage.session("docs");
+    // Until then it is shown nothing, so an end that has come would be missed.
+    std::thread::sleep(FIRST_EVENT_DELAY);
     for (point, passing) in fault::CHANNEL.iter().flat_map(|point| [(point, 1), (point, 3)]) {
         // A session whose hub stays connects once.
         let armed = format!("{point}:{}", if *point == "link.connected" { 1 } else { passing });

@@ -210,6 +210,8 @@ impl<'a> Daemon<'a> {
             Source::Acceptor => self.accepting.handle_ready(),
             // The deadlines are looked at in each turn.
             Source::Alarm => {}
+            // Two reasons at once wake it twice, and it says only one.
+            Source::Shutdown if self.exiting => {}
             Source::Shutdown => {
                 let waker = self.ready.waker(Source::Shutdown);
                 if let Poll::Ready(reason) = self.shutdown.as_mut().poll(&mut Context::from_waker(&waker)) {

@@ -210,6 +210,20 @@ fn an_inheriting_hub_leaves_after_five_minutes_unless_told_otherwise() {
 }
 
 #[test]
+fn a_hub_that_is_told_to_end_twice_at_once_ends_in_order() {
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut hub = Hub::in_the_foreground(directory.path(), &[]);
+        served_by(&mut RawClient::connect(&directory.path().join("bound/hub.sock")));
+        // Stopped, it finds both when it goes on.
+        for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
+            kill_process(Pid::from_child(&hub.child), signal).unwrap();
+        }
+        assert!(hub.ends().success(), "{}", hub.log());
+    }
+}
+
+#[test]
 fn a_foreground_hub_unlinks_no_socket_but_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("bound/hub.sock");
@@ -218,6 +232,6 @@ fn a_foreground_hub_unlinks_no_socket_but_its_own() {
     let other = directory.path().join("bound/other.sock");
     let _other = UnixListener::bind(&other).unwrap();
     fs::rename(&other, &socket).unwrap();
-    assert!(hub.terminate().success());
+    assert!(hub.terminate().success(), "{}", hub.log());
     UnixStream::connect(&socket).expect("the other one's socket is there");
 }

@@ -91,12 +91,6 @@ impl Mode {
     pub fn of_process(pid: u32) -> Self {
         Self::of(&process::command_line(pid), process::writes_to_terminal(pid))
     }
-
-    /// Returns whether the session's first prompt, or its end, waits for the hooks that it starts in the background
-    /// elsewhere.
-    pub const fn waits_for_hooks(self) -> bool {
-        matches!(self, Self::StreamJson | Self::Print | Self::Subcommand)
-    }
 }
 
 /// Returns whether an argument is Claude Code's own program, or the script that an interpreter runs as such.

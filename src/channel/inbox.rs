@@ -291,11 +291,6 @@ impl Inbox {
         Some(message)
     }
 
-    /// Returns whether a channel event is being written.
-    pub const fn is_writing(&self) -> bool {
-        self.writing.is_some()
-    }
-
     /// Records that the channel event was written, or could not be: then no further one is tried.
     pub fn handle_channel_written(&mut self, now: Instant, written: bool) {
         let Some(entry) = self.writing.take() else { return };

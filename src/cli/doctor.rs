@@ -98,7 +98,7 @@ impl DoctorArgs {
         for finding in &findings {
             show(finding, &mut context.out)?;
         }
-        verdict(&findings)
+        outcome(&findings)
     }
 }
 
@@ -137,7 +137,7 @@ fn show(finding: &Finding, out: &mut Output) -> Result<(), CliError> {
     if out.is_json() { out.print_json("check", finding) } else { out.print(&finding.line()) }
 }
 
-fn verdict(findings: &[Finding]) -> Result<Exit, CliError> {
+fn outcome(findings: &[Finding]) -> Result<Exit, CliError> {
     let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.state == State::Fail).collect();
     match failed.first() {
         None => Ok(Exit::Done),
@@ -173,7 +173,7 @@ mod tests {
         for finding in findings() {
             show(&finding, &mut out).unwrap();
         }
-        out.fail(&verdict(&findings()).unwrap_err());
+        out.fail(&outcome(&findings()).unwrap_err());
         insta::assert_snapshot!(anstream::adapter::strip_str(&captured.text()), @"
         --- stdout
         ok    programs           all three are here
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn warnings_alone_are_no_failure() {
-        assert_eq!(verdict(&findings()[..3]).unwrap(), Exit::Done);
-        assert_eq!(verdict(&findings()).unwrap_err().exit(), Exit::Failed);
+        assert_eq!(outcome(&findings()[..3]).unwrap(), Exit::Done);
+        assert_eq!(outcome(&findings()).unwrap_err().exit(), Exit::Failed);
     }
 }

@@ -58,6 +58,8 @@ pub struct Agent {
     folder: Folder,
     activity: Activity,
     waiting_for: Option<String>,
+    /// The name that a plugin said its user gave the session.
+    named: Option<String>,
     ended: Option<Signal>,
     followed: Option<(PathWatch, Signal)>,
 }
@@ -79,6 +81,7 @@ impl Agent {
             folder,
             activity: Activity::Unknown,
             waiting_for: None,
+            named: None,
             ended: None,
             followed: None,
         }
@@ -177,6 +180,11 @@ impl Agent {
         self.folder.look();
     }
 
+    /// Takes over the name that a plugin says the session's user gave it.
+    pub fn handle_named(&mut self, name: String) {
+        self.named = Some(name);
+    }
+
     /// Returns what the session does, as of the last look.
     pub const fn activity(&self) -> Activity {
         self.activity
@@ -197,7 +205,7 @@ impl Agent {
     pub fn facts(&self, name: Option<&str>, wakes_by: Wake) -> SessionFacts {
         SessionFacts {
             session: self.session(),
-            name: name.and_then(|name| PeerName::parse(name).ok()),
+            name: name.or(self.named.as_deref()).and_then(|name| PeerName::parse(name).ok()),
             agent: self.id().to_owned(),
             client: self.client.shown(),
             presence: self.presence(wakes_by),

@@ -87,6 +87,11 @@ impl Readers {
         self.plugin.is_some()
     }
 
+    /// Returns whether this is the plugin.
+    pub(super) fn is_plugin(&self, reader: ReaderId) -> bool {
+        self.plugin == Some(reader)
+    }
+
     /// Returns the reader that can wake the session and has nothing to show yet.
     pub(super) fn free(&self) -> Option<ReaderId> {
         self.plugin.or(self.waiter).filter(|reader| !self.batches.contains_key(reader))
@@ -123,9 +128,9 @@ impl Readers {
         }
     }
 
-    /// Tells a hook that there is nothing for it.
-    pub(super) fn dismiss(&mut self, hook: ReaderId) {
-        self.commands.push_back(ReaderCommand::End(hook));
+    /// Tells a reader that there is nothing for it.
+    pub(super) fn dismiss(&mut self, reader: ReaderId) {
+        self.commands.push_back(ReaderCommand::End(reader));
     }
 
     /// Gives a reader these messages and lines; `left` more messages wait.

@@ -1,0 +1,1 @@
+../plugin/extensions/relay/session.mjs

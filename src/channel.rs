@@ -8,6 +8,7 @@
 pub mod calls;
 pub mod envelope;
 pub mod inbox;
+pub mod instructions;
 pub mod mcp;
 mod members;
 pub mod neutralise;
@@ -173,7 +174,11 @@ impl Channel {
             let stdio = &mut self.stdio;
             let incoming = self.mcp.handle_line(&line, |answer| stdio.push(answer, Written::Other));
             match incoming {
-                Some(Incoming::Initialize(client)) => self.meet(client),
+                Some(Incoming::Initialize(initialize)) => {
+                    let prefix = self.meet(initialize.client.clone());
+                    let welcome = mcp::welcome(&initialize, &instructions::instructions(prefix));
+                    self.stdio.push(&welcome, Written::Other);
+                }
                 Some(Incoming::Ready) => {
                     self.inbox.handle_initialized(Instant::now());
                     if self.agent.as_ref().is_some_and(Agent::is_interactive) {
@@ -192,16 +197,19 @@ impl Channel {
         }
     }
 
-    /// Learns which agent it is, and takes the session's socket, or becomes the proxy of the channel that has it.
-    fn meet(&mut self, client: McpClient) {
-        if self.agent.is_some() {
-            return;
+    /// Learns which agent it is, and takes the session's socket, or becomes the proxy of the channel that has it. Returns how
+    /// the full names of our tools begin in it.
+    fn meet(&mut self, client: McpClient) -> &'static str {
+        if let Some(agent) = &self.agent {
+            return agent.tool_prefix();
         }
         let mut agent = Agent::of_process(client);
         agent.follow();
+        let prefix = agent.tool_prefix();
         self.inbox = Inbox::new(agent.takes_channel_events());
         self.agent = Some(agent);
         self.take_place();
+        prefix
     }
 
     /// Connects to the hub for the first time, unless another channel of the session is its peer.
@@ -249,7 +257,10 @@ impl Channel {
 
     fn handle_event(&mut self, event: ClientEvent) {
         match event {
-            ClientEvent::Ask(ask) => self.inbox.handle_ask(ask.ask_id, notification::ask(&ask)),
+            ClientEvent::Ask(ask) => {
+                let prefix = self.agent.as_ref().map_or("", Agent::tool_prefix);
+                self.inbox.handle_ask(ask.ask_id, notification::ask(&ask, prefix));
+            }
             ClientEvent::Closed { ask_id } => self.inbox.handle_closed(Instant::now(), ask_id),
             ClientEvent::Outcome(outcome) => self.inbox.handle_news(notification::outcome(&outcome)),
             ClientEvent::Tally(tally) => self.inbox.handle_news(notification::tally(&tally)),

@@ -5,10 +5,14 @@
 //! are our tools called in it. What no agent is known to answer is answered as for any MCP client (`other`).
 
 pub mod claude_code;
+pub mod copilot;
+pub mod declared;
 pub mod folder;
 mod kind;
 mod mcp_client;
+pub mod opencode;
 pub mod other;
+pub mod pi;
 
 use std::future::pending;
 use std::io;
@@ -16,10 +20,13 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use self::claude_code::ClaudeCode;
+use self::copilot::Copilot;
 use self::folder::Folder;
 pub use self::kind::{Kind, Profile, State, Surroundings};
 pub use self::mcp_client::McpClient;
+use self::opencode::Opencode;
 use self::other::Other;
+use self::pi::Pi;
 use crate::process::{self, Process};
 use crate::protocol::{Activity, PeerName, Presence, SessionFacts, SessionId, Wake};
 use crate::watched::{PathWatch, Signal, Watching, process_end};
@@ -28,7 +35,14 @@ use crate::watched::{PathWatch, Signal, Watching, process_end};
 type Recognise = fn(&Surroundings<'_>) -> Option<Box<dyn Kind>>;
 
 /// Every agent that is known.
-const AGENTS: &[(&Profile, Recognise)] = &[(&claude_code::PROFILE, ClaudeCode::recognise)];
+const AGENTS: &[(&Profile, Recognise)] = &[
+    (&claude_code::PROFILE, ClaudeCode::recognise),
+    (&copilot::PROFILE, Copilot::recognise),
+    (&opencode::PROFILE, Opencode::recognise),
+    (&pi::PROFILE, Pi::recognise),
+    // Last: whoever is known is asked himself.
+    (&other::PROFILE, Other::recognise),
+];
 
 /// Returns what people call the agent with this short name; one that this program does not know is called by it.
 pub fn shown(id: &str) -> &str {
@@ -269,7 +283,10 @@ mod tests {
         let agent = Agent::of_process(client);
         let own = process::own();
         assert_eq!(agent.session(), SessionId { pid: own.pid, start: own.start, thread: None });
-        assert_eq!((agent.profile().id, agent.is_interactive(), agent.outlives_channel()), (other::PROFILE.id, true, false));
+        assert_eq!(
+            (agent.profile().id, agent.is_interactive(), agent.outlives_channel()),
+            (other::PROFILE.id, true, false)
+        );
         assert_eq!(agent.facts(None, Wake::NextPrompt).client.as_deref(), Some("t 1"));
     }
 

@@ -20,7 +20,9 @@ fn main() -> ExitCode {
         // They are silent: an agent would show what they log.
         Some(SidecarCommand::Wait) => return session::waiter::run(environment.socket().ok()),
         Some(SidecarCommand::Hook) => return session::hook::run(environment.socket().ok()),
-        Some(SidecarCommand::Socket { pid, thread }) => return session::address::run(environment.socket().ok(), pid, thread),
+        Some(SidecarCommand::Socket { pid, thread }) => {
+            return session::address::run(environment.socket().ok(), pid, thread);
+        }
         None => {}
     }
     let log = logging::init(Program::Channel).unwrap_or_else(|error| {

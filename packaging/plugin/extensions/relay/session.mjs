@@ -81,7 +81,8 @@ export function join({ pid, thread, deliver }) {
   }
   const wait = () => {
     if (left || watcher) return
-    watcher = fs.watch(path.dirname(address), { persistent: false }, (_, name) => name === path.basename(address) && connect())
+    // Whatever changes there: of a file that is renamed Bun tells only the old name.
+    watcher = fs.watch(path.dirname(address), { persistent: false }, connect)
     watcher.on("error", () => {})
     connect() // whoever came before the watch was set
   }

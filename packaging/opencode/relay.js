@@ -1,6 +1,6 @@
 // opencode's part of claude-relay: shows what arrives for this session by `promptAsync`, in the conversation that it is for, and
 // tells the session's channel what the session does and what went before the model. Seen in 1.18.33.
-import { join, program } from "./relay-session.mjs"
+import { join, program } from "../plugin/extensions/relay/session.mjs"
 
 /** The titles that opencode gives itself before it has made one from the first prompt. */
 const UNTITLED = /^(New session|Child session) - \d/

@@ -43,13 +43,15 @@ session.on("user.message", ({ data }) => {
   sent.delete(data.messageId)
 })
 session.on("abort", () => (interrupted = [...sent.keys()]))
-session.on("session.idle", async () => {
+const settle = () => {
   change("idle")
   // An interrupted turn takes with it what was put into it; what is still queued comes next.
   const lost = interrupted.filter((message) => sent.has(message)).flatMap((message) => sent.get(message))
   for (const message of interrupted.splice(0)) sent.delete(message)
   if (lost.length) channel.say({ type: "lost", ids: lost })
-})
+}
+// The second one waits for commands in the background as well.
+for (const idle of ["assistant.idle", "session.idle"]) session.on(idle, settle)
 session.on("assistant.turn_start", () => change("busy"))
 session.on("tool.execution_start", () =>
   setTimeout(async () => {

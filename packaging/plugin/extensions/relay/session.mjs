@@ -7,7 +7,8 @@ import os from "node:os"
 import path from "node:path"
 import { fileURLToPath } from "node:url"
 
-const HERE = path.dirname(fileURLToPath(import.meta.url))
+/** Where `relayctl setup` says in which directory the programs are. */
+const BINDIR = fileURLToPath(new URL("../../bindir", import.meta.url))
 /** How long a connection has to live to be made again at once, in milliseconds. */
 const SHORT = 1000
 /** The most messages that are kept for the next channel. */
@@ -15,16 +16,15 @@ const UNSAID_MAX = 256
 
 /** Returns where relay-channel is: where `relayctl setup` wrote, on the search path, in the usual places. */
 export function program() {
-  const written = ["bindir", "../../bindir"].map((file) => {
-    try {
-      return fs.readFileSync(path.join(HERE, file), "utf8").trim()
-    } catch {
-      return ""
-    }
-  })
-  const usual = [`${os.homedir()}/.cargo/bin`, `${os.homedir()}/.local/bin`, "/usr/local/bin", "/usr/bin", "/opt/homebrew/bin"]
-  const folders = [...written, ...(process.env.PATH ?? "").split(path.delimiter), ...usual].filter((folder) => path.isAbsolute(folder))
-  return folders.map((folder) => path.join(folder, "relay-channel")).find((file) => fs.existsSync(file)) ?? "relay-channel"
+  const folders = [...(process.env.PATH ?? "").split(path.delimiter), `${os.homedir()}/.cargo/bin`, `${os.homedir()}/.local/bin`]
+  folders.push("/usr/local/bin", "/usr/bin", "/opt/homebrew/bin")
+  try {
+    folders.unshift(fs.readFileSync(BINDIR, "utf8").trim())
+  } catch {
+    // It was set up by hand.
+  }
+  const programs = folders.filter(path.isAbsolute).map((folder) => path.join(folder, "relay-channel"))
+  return programs.find((file) => fs.existsSync(file)) ?? "relay-channel"
 }
 
 /**

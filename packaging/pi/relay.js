@@ -1,6 +1,6 @@
 // pi's part of claude-relay: shows what arrives for this session by `sendMessage`, and tells the session's channel what the session
 // does and what went before the model. Seen in 1.6.0.
-import { join, program } from "./session.mjs"
+import { join, program } from "../plugin/extensions/relay/session.mjs"
 
 export default function (pi) {
   let channel, context

@@ -1,1 +1,0 @@
-../plugin/extensions/relay/session.mjs

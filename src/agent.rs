@@ -5,6 +5,7 @@
 //! are our tools called in it. What no agent is known to answer is answered as for any MCP client (`other`).
 
 pub mod claude_code;
+pub mod codex;
 pub mod copilot;
 pub mod declared;
 pub mod folder;
@@ -13,20 +14,28 @@ mod mcp_client;
 pub mod opencode;
 pub mod other;
 pub mod pi;
+pub mod qwen_code;
+pub mod route;
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Map, Value};
 
 use self::claude_code::ClaudeCode;
+use self::codex::Codex;
 use self::copilot::Copilot;
 use self::folder::Folder;
-pub use self::kind::{Kind, Profile, State, Surroundings};
+pub use self::kind::{CallOrigin, Kind, Profile, State, Surroundings};
 pub use self::mcp_client::McpClient;
 use self::opencode::Opencode;
 use self::other::Other;
 use self::pi::Pi;
+use self::qwen_code::QwenCode;
+use self::route::{Delivery, RouteEvent};
 use crate::process::{self, Process};
 use crate::protocol::{Activity, PeerName, Presence, SessionFacts, SessionId, Wake};
 use crate::watched::{PathWatch, Signal, Watching, process_end};
@@ -37,9 +46,11 @@ type Recognise = fn(&Surroundings<'_>) -> Option<Box<dyn Kind>>;
 /// Every agent that is known.
 const AGENTS: &[(&Profile, Recognise)] = &[
     (&claude_code::PROFILE, ClaudeCode::recognise),
+    (&codex::PROFILE, Codex::recognise),
     (&copilot::PROFILE, Copilot::recognise),
     (&opencode::PROFILE, Opencode::recognise),
     (&pi::PROFILE, Pi::recognise),
+    (&qwen_code::PROFILE, QwenCode::recognise),
     // Last: whoever is known is asked himself.
     (&other::PROFILE, Other::recognise),
 ];
@@ -66,6 +77,8 @@ pub enum Happened {
     Ended,
     /// What is known of the session may have changed.
     Changed,
+    /// There may be something to do on its route: [`Agent::turn`].
+    Route,
 }
 
 /// The agent of this channel's session.
@@ -84,8 +97,9 @@ pub struct Agent {
 
 impl Agent {
     /// Returns the agent whose MCP client this is, as far as this process can see it. Reads the environment and the system.
-    pub fn of_process(client: McpClient) -> Self {
-        let seen = Surroundings::of_process(&client, &variable);
+    /// `sockets`: where the sessions' sockets are.
+    pub fn of_process(client: McpClient, sockets: Option<&Path>) -> Self {
+        let seen = Surroundings::of_process(&client, sockets, &variable);
         let known = seen.and_then(|seen| AGENTS.iter().find_map(|(_, recognise)| recognise(&seen)));
         let kind = known.unwrap_or_else(|| Box::new(Other::default()));
         let folder = Folder::new(start_folder(kind.as_ref()));
@@ -157,9 +171,56 @@ impl Agent {
         }
     }
 
+    /// Returns whether it is known which session this is.
+    pub fn is_identified(&self) -> bool {
+        self.kind.is_identified()
+    }
+
+    /// Records that nobody will tell which session this is.
+    pub fn handle_unidentified(&mut self) {
+        self.kind.handle_unidentified();
+    }
+
+    /// Takes over what the agent says with a tool call (`_meta`).
+    pub fn handle_call_meta(&mut self, meta: &Map<String, Value>) -> CallOrigin {
+        self.kind.handle_call_meta(meta)
+    }
+
+    /// Does what is to be done on the session's route, and tells what has happened.
+    pub fn turn(&mut self, now: Instant) -> Vec<RouteEvent> {
+        let mut events = Vec::new();
+        if let Some(route) = self.kind.route() {
+            route.turn(now, &mut events);
+        }
+        events
+    }
+
+    /// Returns when [`Agent::turn`] is to be called at the latest.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.kind.route()?.poll_timeout()
+    }
+
+    /// Returns what a session says of itself that is woken by its route, and whether it takes messages only while it is idle.
+    pub fn route(&mut self) -> Option<(Wake, bool)> {
+        self.kind.route().map(|route| (route.wake(), route.is_for_idle()))
+    }
+
+    /// Delivers messages by the session's route.
+    pub fn deliver(&mut self, now: Instant, delivery: Delivery) {
+        if let Some(route) = self.kind.route() {
+            route.deliver(now, delivery);
+        }
+    }
+
     /// Returns how the full names of our tools begin in this agent.
     pub fn tool_prefix(&self) -> &'static str {
         self.kind.tool_prefix()
+    }
+
+    /// Returns the words by which a model calls this tool of ours.
+    pub fn tool(&self, name: &str) -> String {
+        let hint = self.kind.tool_hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}{name}{hint}", self.kind.tool_prefix())
     }
 
     /// Returns whether the agent's process is stopped, so that nothing reaches anybody.
@@ -237,9 +298,15 @@ impl Agent {
                 None => pending().await,
             }
         };
+        let kind = &mut self.kind;
+        let route = poll_fn(|context| match kind.route() {
+            Some(route) => route.poll_ready(context),
+            None => std::task::Poll::Pending,
+        });
         tokio::select! {
             biased;
             () = ended => return Happened::Ended,
+            () = route => return Happened::Route,
             () = changed => {}
         }
         if let Some((watch, _)) = &mut self.followed
@@ -280,7 +347,7 @@ mod tests {
     #[test]
     fn agent_that_is_not_known_is_its_channels_process() {
         let client = McpClient { name: "t".to_owned(), version: "1".to_owned() };
-        let agent = Agent::of_process(client);
+        let agent = Agent::of_process(client, None);
         let own = process::own();
         assert_eq!(agent.session(), SessionId { pid: own.pid, start: own.start, thread: None });
         assert_eq!(
@@ -299,7 +366,7 @@ mod tests {
 
     #[test]
     fn presence_of_a_plugin_counts() {
-        let mut agent = Agent::of_process(McpClient::default());
+        let mut agent = Agent::of_process(McpClient::default(), None);
         agent.handle_presence(Activity::Waiting, Some("permission".to_owned()), Some(PathBuf::from("/srv/x")));
         let presence = agent.presence(Wake::Plugin);
         assert_eq!((presence.cwd.as_str(), presence.waiting_for.as_deref()), ("/srv/x", Some("permission")));

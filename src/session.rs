@@ -80,3 +80,8 @@ pub use self::listener::{CONNECTIONS_MAX, Incoming, Listener};
 /// Names a connection of the session's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReaderId(pub u64);
+
+impl ReaderId {
+    /// No connection: the way into the session that its channel goes itself.
+    pub const ROUTE: Self = Self(0);
+}

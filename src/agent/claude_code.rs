@@ -262,7 +262,7 @@ mod tests {
         let marks = |name: &str| matches!(name, "CLAUDECODE" | "CLAUDE_CODE_ENTRYPOINT").then(|| "1".to_owned());
         let is_recognised = |client: &str, value_of: &dyn Fn(&str) -> Option<String>| {
             let client = McpClient { name: client.to_owned(), version: String::new() };
-            ClaudeCode::recognise(&Surroundings::of_process(&client, value_of).unwrap()).is_some()
+            ClaudeCode::recognise(&Surroundings::of_process(&client, None, value_of).unwrap()).is_some()
         };
         assert!(is_recognised("claude-code", &marks));
         assert!(!is_recognised("codex-mcp-client", &marks));

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use super::mcp_client::McpClient;
+use super::route::Route;
 use crate::process::{self, Process};
 use crate::protocol::Activity;
 
@@ -26,16 +29,22 @@ pub struct Surroundings<'a> {
     pub command: Vec<String>,
     /// Whether it writes to a terminal, where that is known.
     pub terminal: Option<bool>,
+    /// Where the sessions' sockets are.
+    pub sockets: Option<&'a Path>,
     /// The variables that this process was given.
     pub value_of: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl<'a> Surroundings<'a> {
     /// Returns what this process can see.
-    pub fn of_process(client: &'a McpClient, value_of: &'a dyn Fn(&str) -> Option<String>) -> Option<Self> {
+    pub fn of_process(
+        client: &'a McpClient,
+        sockets: Option<&'a Path>,
+        value_of: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
         let parent = process::parent()?;
         let (command, terminal) = (process::command_line(parent.pid), process::writes_to_terminal(parent.pid));
-        Some(Self { client, parent, command, terminal, value_of })
+        Some(Self { client, parent, command, terminal, sockets, value_of })
     }
 
     /// Returns what stands behind the agent's program on its command line; `is_program` knows the program, or the script
@@ -72,6 +81,15 @@ pub struct State {
     pub name: Option<String>,
 }
 
+/// Who has called a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOrigin {
+    /// The session's model.
+    Model,
+    /// A channel that looks for its session: nothing is to be done for it.
+    Channel,
+}
+
 /// The agent that runs this channel's session.
 pub trait Kind: fmt::Debug {
     /// Returns what is the same in all its sessions.
@@ -82,6 +100,25 @@ pub trait Kind: fmt::Debug {
 
     /// Returns the agent's own id of the session, where one process holds several.
     fn thread(&self) -> Option<&str> {
+        None
+    }
+
+    /// Returns whether it is known which session this is. The agent may have to tell.
+    fn is_identified(&self) -> bool {
+        true
+    }
+
+    /// Records that nobody will tell which session this is: then it is this process's own.
+    fn handle_unidentified(&mut self) {}
+
+    /// Takes over what the agent says with a tool call (`_meta`).
+    fn handle_call_meta(&mut self, meta: &Map<String, Value>) -> CallOrigin {
+        let _nothing_is_known_of_it = meta;
+        CallOrigin::Model
+    }
+
+    /// Returns the way into the session that its channel goes itself.
+    fn route(&mut self) -> Option<&mut dyn Route> {
         None
     }
 
@@ -115,6 +152,11 @@ pub trait Kind: fmt::Debug {
     fn tool_prefix(&self) -> &'static str {
         ""
     }
+
+    /// Returns what a model does that was not shown our tools.
+    fn tool_hint(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +168,14 @@ pub(super) mod tests {
         let client = McpClient { name: client.to_owned(), version: String::new() };
         let command = command.split(' ').map(str::to_owned).collect();
         let parent = process::own();
-        look(&Surroundings { client: &client, parent, command, terminal: Some(true), value_of: &|_| None })
+        look(&Surroundings {
+            client: &client,
+            parent,
+            command,
+            terminal: Some(true),
+            sockets: None,
+            value_of: &|_| None,
+        })
     }
 
     #[test]

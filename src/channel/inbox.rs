@@ -1,8 +1,8 @@
 //! What arrived for this session, and which route each message takes into it. Pure: the time is an argument.
 //!
 //! One message takes one route and is handed over once, in the order of arrival. The routes, best first: a channel event,
-//! where the session was started for it; a plugin in the agent; the waiter; a hook; the result of the next relay tool call. A message belongs to
-//! the inbox until its route has taken it: a write that fails, a call that is cancelled and a reader that ends before it
+//! where the session was started for it; a plugin in the agent; the waiter; the agent's
+//! daemon or own inbox; a hook; the result of the next relay tool call. A message belongs to the inbox until its route has taken it: a write that fails, a call that is cancelled and a reader that ends before it
 //! said `taken` give it back.
 //!
 //! Nothing says whether a channel event was taken: Claude Code may drop it without a word. So the first ones are kept in
@@ -120,7 +120,7 @@ impl Inbox {
         } else if self.readers.is_woken_by_waiter() {
             Wake::Waiter
         } else {
-            Wake::NextPrompt
+            self.readers.wake_of_route().unwrap_or(Wake::NextPrompt)
         }
     }
 
@@ -213,6 +213,7 @@ impl Inbox {
     pub fn handle_activity(&mut self, now: Instant, activity: Activity) {
         self.readers.handle_activity(now, activity);
         self.unproven.handle_activity(activity);
+        self.offer();
         self.announce_if_held();
     }
 
@@ -228,6 +229,13 @@ impl Inbox {
             Role::Hook => return self.handle_hook(now, by, hello),
             Role::Proxy => {}
         }
+        self.offer();
+        self.announce_if_held();
+    }
+
+    /// Records that the channel has a way of its own into the session, which may be only for one that is idle.
+    pub fn handle_route(&mut self, wake: Wake, is_for_idle: bool) {
+        self.readers.handle_route(wake, is_for_idle);
         self.offer();
         self.announce_if_held();
     }

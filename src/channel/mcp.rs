@@ -49,6 +49,8 @@ pub enum Incoming {
         tool: String,
         /// The arguments.
         arguments: Map<String, Value>,
+        /// What the client says with it.
+        meta: Map<String, Value>,
     },
     /// Nobody waits for this call any more: [`Mcp::answer`] ends it all the same.
     Cancelled(CallId),
@@ -97,7 +99,10 @@ impl Mcp {
     /// Handles a line. Each answer that can be given at once is handed to `answer`.
     pub fn handle_line(&mut self, line: &Line, mut answer: impl FnMut(&Value)) -> Option<Incoming> {
         match line::read(line, self.initialized) {
-            Message::Call { id, tool, arguments } => self.handle_call(id, tool, arguments, answer),
+            Message::Call { id, tool, arguments, meta } => {
+                let call = self.handle_call(id, &tool, answer)?;
+                Some(Incoming::Call { call, tool, arguments, meta })
+            }
             Message::Initialize { id, version, client } => {
                 self.initialized = true;
                 Some(Incoming::Initialize(Initialize { id, version, client }))
@@ -124,17 +129,11 @@ impl Mcp {
         }
     }
 
-    fn handle_call(
-        &mut self,
-        id: RequestId,
-        tool: String,
-        arguments: Map<String, Value>,
-        mut answer: impl FnMut(&Value),
-    ) -> Option<Incoming> {
+    fn handle_call(&mut self, id: RequestId, tool: &str, mut answer: impl FnMut(&Value)) -> Option<CallId> {
         let refused = if self.open.iter().any(|open| open.id == id) {
             Some((INVALID_REQUEST, "another request with this id is not yet answered".to_owned()))
         } else {
-            (!tools::is_tool(&tool)).then(|| (INVALID_PARAMS, format!("unknown tool: {tool}")))
+            (!tools::is_tool(tool)).then(|| (INVALID_PARAMS, format!("unknown tool: {tool}")))
         };
         if let Some((code, message)) = refused {
             answer(&error(&id.into_json_value(), code, &message));
@@ -143,7 +142,7 @@ impl Mcp {
         self.calls += 1;
         let call = CallId(self.calls);
         self.open.push(OpenCall { call, id, is_cancelled: false });
-        Some(Incoming::Call { call, tool, arguments })
+        Some(call)
     }
 
     /// Ends a call. Returns the answer; none where the call was cancelled.

@@ -10,8 +10,10 @@ use super::mcp::ToolResult;
 use super::place::Place;
 use super::tools::arguments::NewIds;
 use crate::agent::Agent;
+use crate::agent::route::{Delivery, RouteEvent};
 use crate::client::CallId;
 use crate::protocol::Activity;
+use crate::session::frame::Deliver;
 use crate::session::{self, ChannelMessage, ReaderId, ReaderMessage, Role};
 
 impl Channel {
@@ -52,6 +54,11 @@ impl Channel {
             }
             while let Some(command) = self.inbox.poll_command() {
                 match command {
+                    ReaderCommand::Deliver(ReaderId::ROUTE, Deliver { batch, text, ids }) => {
+                        if let Some(agent) = &mut self.agent {
+                            agent.deliver(Instant::now(), Delivery { batch, text, ids });
+                        }
+                    }
                     ReaderCommand::Deliver(to, deliver) => self.place.send(to, &ChannelMessage::Deliver(deliver)),
                     ReaderCommand::End(to) => self.place.send(to, &ChannelMessage::End),
                     ReaderCommand::Close(reader) => self.place.close(reader, &mut incoming),
@@ -60,6 +67,40 @@ impl Channel {
             if incoming.is_empty() {
                 return;
             }
+        }
+    }
+
+    /// Takes in what has happened on the session's route.
+    pub(super) fn take_from_route(&mut self) {
+        let now = Instant::now();
+        // The way into the session is the owner's.
+        if self.place.is_proxy() {
+            return;
+        }
+        for event in self.agent.as_mut().map(|agent| agent.turn(now)).unwrap_or_default() {
+            match event {
+                RouteEvent::Open => {
+                    if let Some((wake, is_for_idle)) = self.agent.as_mut().and_then(Agent::route) {
+                        self.inbox.handle_route(wake, is_for_idle);
+                    }
+                }
+                RouteEvent::Closed => self.inbox.handle_reader_gone(now, ReaderId::ROUTE),
+                RouteEvent::Taken(batch) => self.inbox.handle_taken(now, ReaderId::ROUTE, batch),
+                RouteEvent::Shown(ids) => self.inbox.handle_shown(&ids),
+                RouteEvent::Presence(activity, waiting_for) => {
+                    self.handle_presence(activity, waiting_for.map(str::to_owned), None);
+                }
+            }
+        }
+        self.join();
+    }
+
+    /// Takes over what a plugin or a route says of the session.
+    fn handle_presence(&mut self, activity: Activity, waiting_for: Option<String>, cwd: Option<PathBuf>) {
+        if let Some(agent) = &mut self.agent {
+            agent.handle_presence(activity, waiting_for, cwd);
+            self.inbox.handle_activity(Instant::now(), activity);
+            self.presence_is_due = true;
         }
     }
 
@@ -104,15 +145,6 @@ impl Channel {
                     self.inbox.handle_call_cancelled(call);
                 }
             }
-        }
-    }
-
-    /// Takes over what a plugin says of the session.
-    fn handle_presence(&mut self, status: Activity, waiting_for: Option<String>, cwd: Option<PathBuf>) {
-        if let Some(agent) = &mut self.agent {
-            agent.handle_presence(status, waiting_for, cwd);
-            self.inbox.handle_activity(Instant::now(), status);
-            self.presence_is_due = true;
         }
     }
 

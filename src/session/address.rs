@@ -42,13 +42,18 @@ pub enum BindError {
     Io(#[from] io::Error),
 }
 
+/// Returns where the sessions' sockets are, for this socket of the hub.
+pub fn directory(hub_socket: &Path) -> PathBuf {
+    hub_socket.parent().unwrap_or(Path::new("/")).join(DIRECTORY)
+}
+
 /// Returns where the session's socket is, for this socket of the hub.
 pub fn address(hub_socket: &Path, session: &SessionId) -> PathBuf {
     let SessionId { pid, start, thread } = session;
     let thread: Vec<char> = thread.iter().flat_map(|id| id.chars()).filter(char::is_ascii_alphanumeric).collect();
     let thread: String = thread[thread.len().saturating_sub(THREAD_CHARS)..].iter().collect();
     let name = if thread.is_empty() { format!("{pid}-{start}.sock") } else { format!("{pid}-{start}-{thread}.sock") };
-    hub_socket.parent().unwrap_or(Path::new("/")).join(DIRECTORY).join(name)
+    directory(hub_socket).join(name)
 }
 
 /// Prints where the channel of this process's session listens, and makes the directory, so that it can be watched: the channel

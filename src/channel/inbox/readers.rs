@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use crate::channel::envelope;
 use crate::channel::notification::Message;
-use crate::protocol::Activity;
+use crate::protocol::{Activity, Wake};
 use crate::session::ReaderId;
 use crate::session::frame::{Deliver, IDS_MAX};
 
@@ -57,6 +57,8 @@ pub(super) struct Readers {
     waiters_come: bool,
     successor: Successor,
     plugin: Option<ReaderId>,
+    /// The channel's own way into the session, and whether it is only for one that is idle.
+    route: Option<(Wake, bool)>,
     activity: Activity,
     batches: BTreeMap<ReaderId, (u64, Vec<Entry>)>,
     last_batch: u64,
@@ -70,6 +72,7 @@ impl Readers {
             waiters_come: false,
             successor: Successor::None,
             plugin: None,
+            route: None,
             activity: Activity::Unknown,
             batches: BTreeMap::new(),
             last_batch: 0,
@@ -92,9 +95,16 @@ impl Readers {
         self.plugin == Some(reader)
     }
 
+    /// Returns what the channel's own way into the session is, where it has one.
+    pub(super) fn wake_of_route(&self) -> Option<Wake> {
+        self.route.map(|(wake, _)| wake)
+    }
+
     /// Returns the reader that can wake the session and has nothing to show yet.
     pub(super) fn free(&self) -> Option<ReaderId> {
-        self.plugin.or(self.waiter).filter(|reader| !self.batches.contains_key(reader))
+        let is_idle = self.activity == Activity::Idle;
+        let route = self.route.filter(|(_, is_for_idle)| is_idle || !is_for_idle).map(|_| ReaderId::ROUTE);
+        self.plugin.or(self.waiter).or(route).filter(|reader| !self.batches.contains_key(reader))
     }
 
     /// Records what the session does.
@@ -120,6 +130,11 @@ impl Readers {
     pub(super) fn handle_plugin(&mut self, by: ReaderId) {
         let former = self.plugin.replace(by);
         self.end(former);
+    }
+
+    /// Records that the channel has a way of its own into the session.
+    pub(super) fn handle_route(&mut self, wake: Wake, is_for_idle: bool) {
+        self.route = Some((wake, is_for_idle));
     }
 
     fn end(&mut self, former: Option<ReaderId>) {
@@ -177,6 +192,9 @@ impl Readers {
         }
         if self.plugin == Some(reader) {
             self.plugin = None;
+        }
+        if reader == ReaderId::ROUTE {
+            self.route = None;
         }
         self.take_back(reader)
     }

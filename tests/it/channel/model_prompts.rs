@@ -17,7 +17,7 @@ fn ask() -> Message {
         timeout_ms: 600_000,
         broadcast_id: None,
     };
-    notification::ask(&asked, "")
+    notification::ask(&asked, "relay_reply")
 }
 
 fn name(text: &str) -> PeerName {

@@ -1,37 +1,67 @@
 //! The agent that runs the session: how it is recognised, who it is, where it works, what it does, and what wakes it.
 //!
-//! One file an agent. Each answers the same questions: is this its process and MCP client; is this a session that a person
-//! sits before; where do its folder, name and state stand and where are they followed; does it take channel events. What no
-//! agent is known to answer is answered as for any MCP client (`other`). An agent whose process holds several sessions also
-//! says which thread this one is.
+//! One file an agent. Each answers the same questions ([`Kind`]): is this its process and MCP client; is this a session that
+//! a person sits before; where do its folder, name and state stand and where are they followed; which ways lead into it; how
+//! are our tools called in it. What no agent is known to answer is answered as for any MCP client (`other`).
 
 pub mod claude_code;
+pub mod codex;
+pub mod copilot;
+pub mod declared;
 pub mod folder;
+mod kind;
 mod mcp_client;
+pub mod opencode;
 pub mod other;
+pub mod pi;
+pub mod qwen_code;
+pub mod route;
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Map, Value};
 
 use self::claude_code::ClaudeCode;
+use self::codex::Codex;
+use self::copilot::Copilot;
 use self::folder::Folder;
+pub use self::kind::{CallOrigin, Kind, Profile, State, Surroundings};
 pub use self::mcp_client::McpClient;
+use self::opencode::Opencode;
 use self::other::Other;
+use self::pi::Pi;
+use self::qwen_code::QwenCode;
+use self::route::{Delivery, RouteEvent};
 use crate::process::{self, Process};
 use crate::protocol::{Activity, PeerName, Presence, SessionFacts, SessionId, Wake};
 use crate::watched::{PathWatch, Signal, Watching, process_end};
 
+/// Recognises an agent in what is to be seen of it.
+type Recognise = fn(&Surroundings<'_>) -> Option<Box<dyn Kind>>;
+
+/// Every agent that is known.
+const AGENTS: &[(&Profile, Recognise)] = &[
+    (&claude_code::PROFILE, ClaudeCode::recognise),
+    (&codex::PROFILE, Codex::recognise),
+    (&copilot::PROFILE, Copilot::recognise),
+    (&opencode::PROFILE, Opencode::recognise),
+    (&pi::PROFILE, Pi::recognise),
+    (&qwen_code::PROFILE, QwenCode::recognise),
+    // Last: whoever is known is asked himself.
+    (&other::PROFILE, Other::recognise),
+];
+
+/// Returns what people call the agent with this short name; one that this program does not know is called by it.
+pub fn shown(id: &str) -> &str {
+    AGENTS.iter().find(|(profile, _)| profile.id == id).map_or(id, |(profile, _)| profile.shown)
+}
+
 /// The variable that overrides whether channel events are used: `on`, `off` or `auto`.
 pub const CHANNEL_VARIABLE: &str = "RELAY_CHANNEL";
-
-/// Which agent it is.
-#[derive(Debug)]
-enum Kind {
-    ClaudeCode(Box<ClaudeCode>),
-    Other(Other),
-}
 
 /// What has changed since the last look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,38 +77,39 @@ pub enum Happened {
     Ended,
     /// What is known of the session may have changed.
     Changed,
+    /// There may be something to do on its route: [`Agent::turn`].
+    Route,
 }
 
 /// The agent of this channel's session.
 #[derive(Debug)]
 pub struct Agent {
-    kind: Kind,
+    kind: Box<dyn Kind>,
     client: McpClient,
-    process: Process,
     folder: Folder,
     activity: Activity,
     waiting_for: Option<String>,
+    /// The name that a plugin said its user gave the session.
+    named: Option<String>,
     ended: Option<Signal>,
     followed: Option<(PathWatch, Signal)>,
 }
 
 impl Agent {
     /// Returns the agent whose MCP client this is, as far as this process can see it. Reads the environment and the system.
-    pub fn of_process(client: McpClient) -> Self {
-        let own = process::own();
-        let claude_code = ClaudeCode::recognise(&client, variable).and_then(|found| Some((found, process::parent()?)));
-        let (kind, process) = match claude_code {
-            Some((found, parent)) => (Kind::ClaudeCode(Box::new(found)), parent),
-            None => (Kind::Other(Other), own),
-        };
-        let folder = Folder::new(start_folder());
+    /// `sockets`: where the sessions' sockets are.
+    pub fn of_process(client: McpClient, sockets: Option<&Path>) -> Self {
+        let seen = Surroundings::of_process(&client, sockets, &variable);
+        let known = seen.and_then(|seen| AGENTS.iter().find_map(|(_, recognise)| recognise(&seen)));
+        let kind = known.unwrap_or_else(|| Box::new(Other::default()));
+        let folder = Folder::new(start_folder(kind.as_ref()));
         Self {
             kind,
             client,
-            process,
             folder,
             activity: Activity::Unknown,
             waiting_for: None,
+            named: None,
             ended: None,
             followed: None,
         }
@@ -86,8 +117,8 @@ impl Agent {
 
     /// Has the system tell of the agent's end and of its file's changes. Without either everything else works.
     pub fn follow(&mut self) {
-        if self.process != process::own() {
-            self.ended = match process_end(self.process) {
+        if self.process() != process::own() {
+            self.ended = match process_end(self.process()) {
                 Ok(end) => end.and_then(|end| Signal::new(end).ok()),
                 Err(error) => {
                     tracing::debug!(%error, "the agent's end is not told");
@@ -96,7 +127,7 @@ impl Agent {
             };
         }
         if self.is_interactive() {
-            self.followed = self.file().and_then(|path| match followed(path.to_owned()) {
+            self.followed = self.kind.file().and_then(|path| match followed(path.to_owned()) {
                 Ok(followed) => Some(followed),
                 Err(error) => {
                     tracing::debug!(%error, "the agent's file is not followed");
@@ -106,30 +137,29 @@ impl Agent {
         }
     }
 
-    /// Returns the agent's short name on the wire.
-    pub const fn id(&self) -> &'static str {
-        match &self.kind {
-            Kind::ClaudeCode(_) => claude_code::ID,
-            Kind::Other(_) => other::ID,
-        }
+    /// Returns what is the same in all sessions of this agent.
+    pub fn profile(&self) -> &'static Profile {
+        self.kind.profile()
+    }
+
+    fn process(&self) -> Process {
+        self.kind.process()
     }
 
     /// Returns the session's identity.
-    pub const fn session(&self) -> SessionId {
-        SessionId { pid: self.process.pid, start: self.process.start, thread: None }
+    pub fn session(&self) -> SessionId {
+        let Process { pid, start } = self.process();
+        SessionId { pid, start, thread: self.kind.thread().map(str::to_owned) }
     }
 
     /// Returns whether another channel may follow this one in the same session: the agent outlives its channels.
     pub fn outlives_channel(&self) -> bool {
-        self.process != process::own() && process::of(self.process.pid) == Some(self.process)
+        self.process() != process::own() && process::of(self.process().pid) == Some(self.process())
     }
 
     /// Returns whether a person sits before the session. Another one is no peer before it uses a tool.
-    pub const fn is_interactive(&self) -> bool {
-        match &self.kind {
-            Kind::ClaudeCode(claude_code) => claude_code.is_interactive(),
-            Kind::Other(_) => true,
-        }
+    pub fn is_interactive(&self) -> bool {
+        self.kind.is_interactive()
     }
 
     /// Returns whether the session takes our channel events, unless [`CHANNEL_VARIABLE`] says it.
@@ -137,25 +167,70 @@ impl Agent {
         match variable(CHANNEL_VARIABLE).as_deref() {
             Some("on") => true,
             Some("off") => false,
-            _ => match &self.kind {
-                Kind::ClaudeCode(claude_code) => claude_code.takes_channel_events(),
-                Kind::Other(_) => false,
-            },
+            _ => self.kind.takes_channel_events(),
         }
+    }
+
+    /// Returns whether it is known which session this is.
+    pub fn is_identified(&self) -> bool {
+        self.kind.is_identified()
+    }
+
+    /// Records that nobody will tell which session this is.
+    pub fn handle_unidentified(&mut self) {
+        self.kind.handle_unidentified();
+    }
+
+    /// Takes over what the agent says with a tool call (`_meta`).
+    pub fn handle_call_meta(&mut self, meta: &Map<String, Value>) -> CallOrigin {
+        self.kind.handle_call_meta(meta)
+    }
+
+    /// Does what is to be done on the session's route, and tells what has happened.
+    pub fn turn(&mut self, now: Instant) -> Vec<RouteEvent> {
+        let mut events = Vec::new();
+        if let Some(route) = self.kind.route() {
+            route.turn(now, &mut events);
+        }
+        events
+    }
+
+    /// Returns when [`Agent::turn`] is to be called at the latest.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.kind.route()?.poll_timeout()
+    }
+
+    /// Returns what a session says of itself that is woken by its route, and whether it takes messages only while it is idle.
+    pub fn route(&mut self) -> Option<(Wake, bool)> {
+        self.kind.route().map(|route| (route.wake(), route.is_for_idle()))
+    }
+
+    /// Delivers messages by the session's route.
+    pub fn deliver(&mut self, now: Instant, delivery: Delivery) {
+        if let Some(route) = self.kind.route() {
+            route.deliver(now, delivery);
+        }
+    }
+
+    /// Returns how the full names of our tools begin in this agent.
+    pub fn tool_prefix(&self) -> &'static str {
+        self.kind.tool_prefix()
+    }
+
+    /// Returns the words by which a model calls this tool of ours.
+    pub fn tool(&self, name: &str) -> String {
+        let hint = self.kind.tool_hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}{name}{hint}", self.kind.tool_prefix())
     }
 
     /// Returns whether the agent's process is stopped, so that nothing reaches anybody.
     pub fn is_stopped(&self) -> bool {
-        process::is_stopped(self.process)
+        process::is_stopped(self.process())
     }
 
     /// Looks at all that is known of the session from outside, and takes over what has changed.
     pub fn look(&mut self) -> Change {
-        let Kind::ClaudeCode(claude_code) = &mut self.kind else {
-            self.folder.look();
-            return Change::default();
-        };
-        let state = claude_code.look(self.process, self.folder.path());
+        let state = self.kind.look(self.folder.path());
         if let Some(state) = &state {
             self.activity = state.activity;
             self.waiting_for.clone_from(&state.waiting_for);
@@ -175,6 +250,11 @@ impl Agent {
             self.folder.go(&cwd);
         }
         self.folder.look();
+    }
+
+    /// Takes over the name that a plugin says the session's user gave it.
+    pub fn handle_named(&mut self, name: String) {
+        self.named = Some(name);
     }
 
     /// Returns what the session does, as of the last look.
@@ -197,8 +277,8 @@ impl Agent {
     pub fn facts(&self, name: Option<&str>, wakes_by: Wake) -> SessionFacts {
         SessionFacts {
             session: self.session(),
-            name: name.and_then(|name| PeerName::parse(name).ok()),
-            agent: self.id().to_owned(),
+            name: name.or(self.named.as_deref()).and_then(|name| PeerName::parse(name).ok()),
+            agent: self.profile().id.to_owned(),
             client: self.client.shown(),
             presence: self.presence(wakes_by),
         }
@@ -218,9 +298,15 @@ impl Agent {
                 None => pending().await,
             }
         };
+        let kind = &mut self.kind;
+        let route = poll_fn(|context| match kind.route() {
+            Some(route) => route.poll_ready(context),
+            None => std::task::Poll::Pending,
+        });
         tokio::select! {
             biased;
             () = ended => return Happened::Ended,
+            () = route => return Happened::Route,
             () = changed => {}
         }
         if let Some((watch, _)) = &mut self.followed
@@ -229,13 +315,6 @@ impl Agent {
             self.followed = None;
         }
         Happened::Changed
-    }
-
-    fn file(&self) -> Option<&Path> {
-        match &self.kind {
-            Kind::ClaudeCode(claude_code) => claude_code.file(),
-            Kind::Other(_) => None,
-        }
     }
 }
 
@@ -246,14 +325,14 @@ fn followed(path: PathBuf) -> io::Result<(PathWatch, Signal)> {
 }
 
 /// Returns the folder that the session was started in.
-fn start_folder() -> PathBuf {
-    let project = variable("CLAUDE_PROJECT_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+fn start_folder(kind: &dyn Kind) -> PathBuf {
+    let named = kind.start_folder().filter(|path| path.is_dir());
     // Of a folder that was deleted the kernel still knows the path, with a word behind it (proc_pid_cwd(5)).
     let deleted = || {
         let link = std::fs::read_link("/proc/self/cwd").ok()?;
         Some(PathBuf::from(link.to_string_lossy().strip_suffix(" (deleted)")?))
     };
-    project.or_else(|| std::env::current_dir().ok()).or_else(deleted).unwrap_or_else(|| PathBuf::from("/"))
+    named.or_else(|| std::env::current_dir().ok()).or_else(deleted).unwrap_or_else(|| PathBuf::from("/"))
 }
 
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -268,10 +347,13 @@ mod tests {
     #[test]
     fn agent_that_is_not_known_is_its_channels_process() {
         let client = McpClient { name: "t".to_owned(), version: "1".to_owned() };
-        let agent = Agent::of_process(client);
+        let agent = Agent::of_process(client, None);
         let own = process::own();
         assert_eq!(agent.session(), SessionId { pid: own.pid, start: own.start, thread: None });
-        assert_eq!((agent.id(), agent.is_interactive(), agent.outlives_channel()), (other::ID, true, false));
+        assert_eq!(
+            (agent.profile().id, agent.is_interactive(), agent.outlives_channel()),
+            (other::PROFILE.id, true, false)
+        );
         assert_eq!(agent.facts(None, Wake::NextPrompt).client.as_deref(), Some("t 1"));
     }
 
@@ -284,7 +366,7 @@ mod tests {
 
     #[test]
     fn presence_of_a_plugin_counts() {
-        let mut agent = Agent::of_process(McpClient::default());
+        let mut agent = Agent::of_process(McpClient::default(), None);
         agent.handle_presence(Activity::Waiting, Some("permission".to_owned()), Some(PathBuf::from("/srv/x")));
         let presence = agent.presence(Wake::Plugin);
         assert_eq!((presence.cwd.as_str(), presence.waiting_for.as_deref()), ("/srv/x", Some("permission")));

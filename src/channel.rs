@@ -8,6 +8,7 @@
 pub mod calls;
 pub mod envelope;
 pub mod inbox;
+pub mod instructions;
 pub mod mcp;
 mod members;
 pub mod neutralise;
@@ -25,20 +26,22 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::calls::{Calls, NewCall};
 use self::inbox::Inbox;
-use self::mcp::{Incoming, Mcp, OPEN_MAX};
+use self::mcp::{Incoming, Mcp, OPEN_MAX, ToolResult};
 use self::place::Place;
 use self::stdio::{Stdio, Written};
 use self::tools::arguments::NewIds;
-use crate::agent::{Agent, Happened, McpClient};
+use crate::agent::{Agent, CallOrigin, Happened, McpClient};
 use crate::client::{ClientConfig, ClientEvent, Connection, Output};
 use crate::fault;
 use crate::paths::Environment;
 use crate::protocol::{Activity, ClientKind, ErrorCode, Refusal, Wake};
 use crate::runtime::{self, Alarm};
+use crate::session::{self, ReaderId};
 
 /// How long a leaving channel waits until what it is writing is written.
 const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
@@ -94,6 +97,10 @@ struct Channel {
     presence_is_due: bool,
     told_wake: Option<Wake>,
     place: Place,
+    /// Whether the place was taken: as soon as it is known which session this is.
+    has_place: bool,
+    /// Whether the client is ready for what it has not asked for.
+    is_ready: bool,
     /// The connection to the hub, from the first time that one is wanted on; a proxy has none.
     hub: Option<Connection>,
     inbox: Inbox,
@@ -113,6 +120,8 @@ impl Channel {
             presence_is_due: false,
             told_wake: None,
             place: Place::Alone,
+            has_place: false,
+            is_ready: false,
             hub: None,
             inbox: Inbox::new(false),
             calls: Calls::default(),
@@ -123,7 +132,8 @@ impl Channel {
     /// Waits until something has happened. Returns why the channel must leave, if it must.
     async fn wait(&mut self, [interrupt, terminate, hangup]: [&mut Signal; 3]) -> Option<&'static str> {
         let is_full = self.is_full();
-        let timer = self.inbox.poll_timeout(Instant::now());
+        let of_route = self.agent.as_mut().and_then(Agent::poll_timeout);
+        let timer = self.inbox.poll_timeout(Instant::now()).into_iter().chain(of_route).min();
         let mut file_changed = false;
         let agent = self.agent.as_mut();
         tokio::select! {
@@ -137,6 +147,7 @@ impl Channel {
             happened = agent_happened(agent) => match happened {
                 Happened::Ended => return Some("the agent has ended"),
                 Happened::Changed => file_changed = true,
+                Happened::Route => {}
             },
             () = self.alarm.wait(timer) => {}
         }
@@ -156,6 +167,7 @@ impl Channel {
         poll_once(hub_turn(&mut self.hub)).await;
         self.take_from_hub();
         self.take_from_session();
+        self.take_from_route();
         let now = Instant::now();
         if self.inbox.poll_timeout(now).is_some_and(|at| at <= now) {
             self.handle_timeout(now);
@@ -173,16 +185,23 @@ impl Channel {
             let stdio = &mut self.stdio;
             let incoming = self.mcp.handle_line(&line, |answer| stdio.push(answer, Written::Other));
             match incoming {
-                Some(Incoming::Initialize(client)) => self.meet(client),
+                Some(Incoming::Initialize(initialize)) => {
+                    let prefix = self.meet(initialize.client.clone());
+                    let welcome = mcp::welcome(&initialize, &instructions::instructions(prefix));
+                    self.stdio.push(&welcome, Written::Other);
+                }
                 Some(Incoming::Ready) => {
                     self.inbox.handle_initialized(Instant::now());
-                    if self.agent.as_ref().is_some_and(Agent::is_interactive) {
-                        self.connect();
-                    }
+                    self.is_ready = true;
+                    self.join();
                 }
                 Some(Incoming::ToolsListed) => self.inbox.handle_tools_listed(Instant::now()),
-                Some(Incoming::Call { call, tool, arguments }) => {
+                Some(Incoming::Call { call, tool, arguments, meta }) => {
                     fault::pass("tool.called");
+                    if self.is_of_a_channel(&meta) {
+                        self.answer(call, ToolResult { json: Value::Object(Map::new()), is_error: false });
+                        continue;
+                    }
                     self.calls.insert(call);
                     self.start(call, NewCall { tool, arguments, ids: NewIds::random() });
                 }
@@ -192,16 +211,43 @@ impl Channel {
         }
     }
 
-    /// Learns which agent it is, and takes the session's socket, or becomes the proxy of the channel that has it.
-    fn meet(&mut self, client: McpClient) {
-        if self.agent.is_some() {
-            return;
+    /// Learns which agent it is. Returns how the full names of our tools begin in it.
+    fn meet(&mut self, client: McpClient) -> &'static str {
+        if let Some(agent) = &self.agent {
+            return agent.tool_prefix();
         }
-        let mut agent = Agent::of_process(client);
+        let sockets = self.socket.as_deref().ok().map(session::address::directory);
+        let mut agent = Agent::of_process(client, sockets.as_deref());
         agent.follow();
+        let prefix = agent.tool_prefix();
         self.inbox = Inbox::new(agent.takes_channel_events());
         self.agent = Some(agent);
-        self.take_place();
+        self.join();
+        prefix
+    }
+
+    /// Once it is known which session this is: takes its socket, or becomes the proxy of the channel that has it; and once the
+    /// client is ready, becomes a peer.
+    fn join(&mut self) {
+        let Some(agent) = self.agent.as_ref().filter(|agent| agent.is_identified()) else { return };
+        let is_peer = self.is_ready && agent.is_interactive();
+        if !std::mem::replace(&mut self.has_place, true) {
+            self.take_place();
+        }
+        if is_peer {
+            self.connect();
+        }
+    }
+
+    /// Takes over what the agent says with a tool call. Returns whether a channel has made it, to find its session.
+    fn is_of_a_channel(&mut self, meta: &Map<String, Value>) -> bool {
+        let Some(agent) = &mut self.agent else { return false };
+        let is_of_a_channel = agent.handle_call_meta(meta) == CallOrigin::Channel;
+        if !is_of_a_channel && !agent.is_identified() {
+            agent.handle_unidentified();
+        }
+        self.join();
+        is_of_a_channel
     }
 
     /// Connects to the hub for the first time, unless another channel of the session is its peer.
@@ -249,7 +295,10 @@ impl Channel {
 
     fn handle_event(&mut self, event: ClientEvent) {
         match event {
-            ClientEvent::Ask(ask) => self.inbox.handle_ask(ask.ask_id, notification::ask(&ask)),
+            ClientEvent::Ask(ask) => {
+                let reply_tool = self.agent.as_ref().map(|agent| agent.tool(tools::REPLY)).unwrap_or_default();
+                self.inbox.handle_ask(ask.ask_id, notification::ask(&ask, &reply_tool));
+            }
             ClientEvent::Closed { ask_id } => self.inbox.handle_closed(Instant::now(), ask_id),
             ClientEvent::Outcome(outcome) => self.inbox.handle_news(notification::outcome(&outcome)),
             ClientEvent::Tally(tally) => self.inbox.handle_news(notification::tally(&tally)),
@@ -343,6 +392,7 @@ impl Channel {
                 break;
             }
         }
+        self.inbox.handle_reader_gone(Instant::now(), ReaderId::ROUTE);
         let last = self.place.close_all();
         self.take_incoming(last);
         self.report();

@@ -173,6 +173,12 @@ impl Stream {
         let _ended = rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Read);
     }
 
+    /// Tells the other side of a socket that nothing more is written.
+    pub fn stop_writing(&self) {
+        // Of a connection that has ended there is nothing to stop.
+        let _ended = rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Write);
+    }
+
     /// Writes as much as the socket takes.
     ///
     /// # Errors
@@ -241,6 +247,14 @@ impl Signal {
     /// The system cannot watch it.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         watch(fd, Interest::READABLE).map(Self)
+    }
+
+    /// Returns whether something was told since the last time. If nothing was, the context's waker is woken once it is.
+    pub(crate) fn poll_told(&self, context: &mut Context<'_>) -> Poll<()> {
+        if let Ok(mut guard) = ready!(self.0.poll_read_ready(context)) {
+            guard.clear_ready();
+        }
+        Poll::Ready(())
     }
 
     /// Returns when something was told since the last time.

@@ -6,12 +6,12 @@ pub mod session_file;
 
 use std::path::{Path, PathBuf};
 
-use self::session_file::{SessionFile, State};
-use super::mcp_client::McpClient;
+use self::session_file::SessionFile;
+use super::kind::{Kind, Profile, State, Surroundings, arguments, has_flag};
 use crate::process::{self, Process};
 
-/// The agent's short name on the wire.
-pub const ID: &str = "claude-code";
+/// What is the same in all its sessions.
+pub const PROFILE: Profile = Profile { id: "claude-code", shown: "Claude Code" };
 
 /// How the name of its MCP client begins.
 const CLIENT: &str = "claude";
@@ -50,6 +50,9 @@ const CHANNEL_BLOCKERS: [&str; 6] = [
     "CLAUDE_CODE_USE_FOUNDRY",
 ];
 
+/// How the plugin's tools begin: plugin `relay`, server `relay`.
+pub const PLUGIN_TOOLS: &str = "mcp__plugin_relay_relay__";
+
 /// How Claude Code was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -66,21 +69,16 @@ pub enum Mode {
 impl Mode {
     /// Returns the mode of a process by its command line, and whether it writes to a terminal where that is known.
     pub fn of(command: &[String], terminal: Option<bool>) -> Self {
-        let program = command.iter().take(2).position(|argument| is_program(argument));
-        let arguments = &command[program.map_or(command.len().min(1), |at| at + 1)..];
+        let has_program = command.iter().any(|argument| is_program(argument));
+        let arguments = arguments(command, is_program);
         if arguments.first().is_some_and(|first| SUBCOMMANDS.contains(&first.as_str())) {
             return Self::Subcommand;
         }
-        let has = |flag: &str| {
-            arguments.iter().any(|argument| {
-                argument.strip_prefix(flag).is_some_and(|value| value.is_empty() || value.starts_with('='))
-            })
-        };
-        if has("-p") || has("--print") {
+        if has_flag(arguments, &["-p", "--print"]) {
             Self::Print
-        } else if has("--input-format") {
+        } else if has_flag(arguments, &["--input-format"]) {
             Self::StreamJson
-        } else if has("--output-format") || (program.is_some() && terminal == Some(false)) {
+        } else if has_flag(arguments, &["--output-format"]) || (has_program && terminal == Some(false)) {
             Self::Print
         } else {
             Self::Terminal
@@ -101,10 +99,15 @@ fn is_program(argument: &str) -> bool {
 /// Claude Code, as its environment and its command line show it.
 #[derive(Debug)]
 pub struct ClaudeCode {
+    process: Process,
     mode: Mode,
     /// Whether it says of itself that nobody attends to the session.
     unattended: bool,
     takes_channel_events: bool,
+    /// Whether this is the plugin's server, and not one that a project configures.
+    is_plugin: bool,
+    /// The folder of its project, where it names one.
+    project: Option<PathBuf>,
     config: Option<PathBuf>,
     file: Option<SessionFile>,
     path: Option<PathBuf>,
@@ -113,29 +116,41 @@ pub struct ClaudeCode {
 impl ClaudeCode {
     /// Returns what is known of it, if it is the one that started this process: its MCP client says so and it has left its
     /// marks in the environment, which other agents pass on when they are started from within it.
-    pub fn recognise(client: &McpClient, value_of: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let is_marked = value_of("CLAUDECODE").is_some() && value_of("CLAUDE_CODE_ENTRYPOINT").is_some();
-        if !is_marked || !client.name.starts_with(CLIENT) {
+    pub fn recognise(seen: &Surroundings<'_>) -> Option<Box<dyn Kind>> {
+        let is_set = |name: &str| (seen.value_of)(name).is_some();
+        let is_marked = is_set("CLAUDECODE") && is_set("CLAUDE_CODE_ENTRYPOINT");
+        if !is_marked || !seen.client.name.starts_with(CLIENT) {
             return None;
         }
-        let parent = process::parent()?.pid;
-        let command = process::command_line(parent);
-        let mode = Mode::of(&command, process::writes_to_terminal(parent));
-        let is_let_in = lets_us_in(&command, value_of("CLAUDE_PLUGIN_ROOT").is_some());
+        let mode = Mode::of(&seen.command, seen.terminal);
+        let is_plugin = is_set("CLAUDE_PLUGIN_ROOT");
+        let is_let_in = lets_us_in(&seen.command, is_plugin);
         let config = config_directory();
-        Some(Self {
+        Some(Box::new(Self {
+            process: seen.parent,
             mode,
-            unattended: value_of("CLAUDE_CODE_SESSION_ATTENDED").as_deref() == Some("0"),
-            takes_channel_events: mode == Mode::Terminal && is_let_in && channel_blockers(&value_of).is_empty(),
-            path: config.as_deref().map(|config| session_file::path(config, parent)),
+            unattended: (seen.value_of)("CLAUDE_CODE_SESSION_ATTENDED").as_deref() == Some("0"),
+            takes_channel_events: mode == Mode::Terminal && is_let_in && channel_blockers(seen.value_of).is_empty(),
+            is_plugin,
+            project: (seen.value_of)("CLAUDE_PROJECT_DIR").map(PathBuf::from),
+            path: config.as_deref().map(|config| session_file::path(config, seen.parent.pid)),
             config,
             file: None,
-        })
+        }))
+    }
+}
+
+impl Kind for ClaudeCode {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
     }
 
-    /// Returns whether a person may sit before the session. A program that feeds prompts to it as an editor does, without a
-    /// person, is known only by what Claude Code says of it.
-    pub const fn is_interactive(&self) -> bool {
+    fn process(&self) -> Process {
+        self.process
+    }
+
+    /// A program that feeds prompts to it as an editor does, without a person, is known only by what Claude Code says of it.
+    fn is_interactive(&self) -> bool {
         match self.mode {
             Mode::Terminal => true,
             Mode::StreamJson => !self.unattended,
@@ -143,20 +158,25 @@ impl ClaudeCode {
         }
     }
 
-    /// Returns whether it was started so that it takes our channel events.
-    pub const fn takes_channel_events(&self) -> bool {
+    fn start_folder(&self) -> Option<PathBuf> {
+        self.project.clone()
+    }
+
+    fn takes_channel_events(&self) -> bool {
         self.takes_channel_events
     }
 
-    /// Returns the path of the file in which it says what the session does.
-    pub fn file(&self) -> Option<&Path> {
+    fn file(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Returns what its file says now; none where nothing can be read. `folder`: where the session works.
-    pub fn look(&mut self, process: Process, folder: &Path) -> Option<State> {
+    fn look(&mut self, folder: &Path) -> Option<State> {
         let config = self.config.as_deref()?;
-        self.file.get_or_insert_with(|| SessionFile::new(config, process, folder)).look()
+        self.file.get_or_insert_with(|| SessionFile::new(config, self.process, folder)).look()
+    }
+
+    fn tool_prefix(&self) -> &'static str {
+        if self.is_plugin { PLUGIN_TOOLS } else { "" }
     }
 }
 
@@ -198,6 +218,7 @@ pub fn config_directory() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mcp_client::McpClient;
     use super::*;
 
     fn lets_in(command: &str, plugin: bool) -> bool {
@@ -239,10 +260,13 @@ mod tests {
     #[test]
     fn claude_code_is_recognised_by_its_client_and_its_environment() {
         let marks = |name: &str| matches!(name, "CLAUDECODE" | "CLAUDE_CODE_ENTRYPOINT").then(|| "1".to_owned());
-        let client = |name: &str| McpClient { name: name.to_owned(), version: String::new() };
-        assert!(ClaudeCode::recognise(&client("claude-code"), marks).is_some());
-        assert!(ClaudeCode::recognise(&client("codex-mcp-client"), marks).is_none());
-        assert!(ClaudeCode::recognise(&client("claude-code"), |_| None).is_none());
+        let is_recognised = |client: &str, value_of: &dyn Fn(&str) -> Option<String>| {
+            let client = McpClient { name: client.to_owned(), version: String::new() };
+            ClaudeCode::recognise(&Surroundings::of_process(&client, None, value_of).unwrap()).is_some()
+        };
+        assert!(is_recognised("claude-code", &marks));
+        assert!(!is_recognised("codex-mcp-client", &marks));
+        assert!(!is_recognised("claude-code", &|_| None));
     }
 
     #[test]

@@ -32,14 +32,11 @@ pub const SERVER_NAME: &str = "claude-relay";
 /// The capability that makes a server a channel.
 const CHANNEL_CAPABILITY: &str = "claude/channel";
 
-/// What the model is told of the server as a whole. Claude Code cuts it at 2,048 characters.
-pub const INSTRUCTIONS: &str = include_str!("instructions.md");
-
 /// What the channel has to do for the client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {
-    /// The client says who it is.
-    Initialize(McpClient),
+    /// The client says who it is, and waits for [`welcome`].
+    Initialize(Initialize),
     /// The client is ready for what it has not asked for.
     Ready,
     /// The client was answered with the tools.
@@ -52,9 +49,20 @@ pub enum Incoming {
         tool: String,
         /// The arguments.
         arguments: Map<String, Value>,
+        /// What the client says with it.
+        meta: Map<String, Value>,
     },
     /// Nobody waits for this call any more: [`Mcp::answer`] ends it all the same.
     Cancelled(CallId),
+}
+
+/// The client's first request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Initialize {
+    id: RequestId,
+    version: String,
+    /// What it says of itself.
+    pub client: McpClient,
 }
 
 /// The result of a tool call.
@@ -91,11 +99,13 @@ impl Mcp {
     /// Handles a line. Each answer that can be given at once is handed to `answer`.
     pub fn handle_line(&mut self, line: &Line, mut answer: impl FnMut(&Value)) -> Option<Incoming> {
         match line::read(line, self.initialized) {
-            Message::Call { id, tool, arguments } => self.handle_call(id, tool, arguments, answer),
+            Message::Call { id, tool, arguments, meta } => {
+                let call = self.handle_call(id, &tool, answer)?;
+                Some(Incoming::Call { call, tool, arguments, meta })
+            }
             Message::Initialize { id, version, client } => {
                 self.initialized = true;
-                answer(&result(&id, &initialize_result(&version)));
-                Some(Incoming::Initialize(client))
+                Some(Incoming::Initialize(Initialize { id, version, client }))
             }
             Message::ListTools { id } => {
                 answer(&result(&id, &without_type(&ListToolsResult::with_all_items(tools::definitions()))));
@@ -119,17 +129,11 @@ impl Mcp {
         }
     }
 
-    fn handle_call(
-        &mut self,
-        id: RequestId,
-        tool: String,
-        arguments: Map<String, Value>,
-        mut answer: impl FnMut(&Value),
-    ) -> Option<Incoming> {
+    fn handle_call(&mut self, id: RequestId, tool: &str, mut answer: impl FnMut(&Value)) -> Option<CallId> {
         let refused = if self.open.iter().any(|open| open.id == id) {
             Some((INVALID_REQUEST, "another request with this id is not yet answered".to_owned()))
         } else {
-            (!tools::is_tool(&tool)).then(|| (INVALID_PARAMS, format!("unknown tool: {tool}")))
+            (!tools::is_tool(tool)).then(|| (INVALID_PARAMS, format!("unknown tool: {tool}")))
         };
         if let Some((code, message)) = refused {
             answer(&error(&id.into_json_value(), code, &message));
@@ -138,7 +142,7 @@ impl Mcp {
         self.calls += 1;
         let call = CallId(self.calls);
         self.open.push(OpenCall { call, id, is_cancelled: false });
-        Some(Incoming::Call { call, tool, arguments })
+        Some(call)
     }
 
     /// Ends a call. Returns the answer; none where the call was cancelled.
@@ -156,7 +160,12 @@ pub fn channel_event(params: Value) -> Value {
     json!({"jsonrpc": "2.0", "method": notification::METHOD, "params": params})
 }
 
-fn initialize_result(wanted: &str) -> Value {
+/// Returns the answer to the client's first request.
+pub fn welcome(initialize: &Initialize, instructions: &str) -> Value {
+    result(&initialize.id, &initialize_result(&initialize.version, instructions))
+}
+
+fn initialize_result(wanted: &str, instructions: &str) -> Value {
     let known = ProtocolVersion::known_up_to(&ProtocolVersion::V_2025_11_25);
     let version = known.iter().find(|version| version.as_str() == wanted).unwrap_or(&ProtocolVersion::V_2025_11_25);
     let experimental = [(CHANNEL_CAPABILITY.to_owned(), JsonObject::new())].into();
@@ -164,7 +173,7 @@ fn initialize_result(wanted: &str) -> Value {
     let result = InitializeResult::new(capabilities)
         .with_protocol_version(version.clone())
         .with_server_info(Implementation::new(SERVER_NAME, env!("CARGO_PKG_VERSION")))
-        .with_instructions(INSTRUCTIONS);
+        .with_instructions(instructions);
     without_type(&result)
 }
 
@@ -196,10 +205,10 @@ mod tests {
         let line = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"claude-code","version":"2.1.330"}}}}}}"#
         );
-        let (incoming, answers) = handle(&mut mcp, &line);
+        let (Some(Incoming::Initialize(initialize)), _) = handle(&mut mcp, &line) else { panic!("not understood") };
         let client = McpClient { name: "claude-code".to_owned(), version: "2.1.330".to_owned() };
-        assert_eq!(incoming, Some(Incoming::Initialize(client)));
-        (mcp, answers[0].clone())
+        assert_eq!(initialize.client, client);
+        (mcp, welcome(&initialize, "be kind"))
     }
 
     fn call(id: &str, tool: &str) -> String {
@@ -211,6 +220,7 @@ mod tests {
         for (wanted, spoken) in [("2025-06-18", "2025-06-18"), ("2026-07-28", "2025-11-25"), ("junk", "2025-11-25")] {
             let (_, answer) = initialize(wanted);
             assert_eq!(answer["result"]["protocolVersion"], spoken);
+            assert_eq!((&answer["id"], &answer["result"]["instructions"]), (&json!(1), &json!("be kind")));
             assert_eq!(answer["result"]["capabilities"], json!({"experimental": {"claude/channel": {}}, "tools": {}}));
             assert!(answer["result"].get("resultType").is_none());
         }

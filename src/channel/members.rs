@@ -1,5 +1,6 @@
 //! What the channel does for the session's other processes: its place at the session's socket, and all that they say.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Channel;
@@ -9,7 +10,10 @@ use super::mcp::ToolResult;
 use super::place::Place;
 use super::tools::arguments::NewIds;
 use crate::agent::Agent;
+use crate::agent::route::{Delivery, RouteEvent};
 use crate::client::CallId;
+use crate::protocol::Activity;
+use crate::session::frame::Deliver;
 use crate::session::{self, ChannelMessage, ReaderId, ReaderMessage, Role};
 
 impl Channel {
@@ -39,6 +43,10 @@ impl Channel {
                 match one {
                     session::Incoming::Message(by, message) => self.handle_message(by, message),
                     session::Incoming::Gone(by) => {
+                        if self.inbox.is_plugin(by) {
+                            // Nobody tells any more what the session does.
+                            self.handle_presence(Activity::Unknown, None, None);
+                        }
                         self.inbox.handle_reader_gone(Instant::now(), by);
                         self.calls.handle_gone(by).into_iter().for_each(|call| self.inbox.handle_call_cancelled(call));
                     }
@@ -46,6 +54,11 @@ impl Channel {
             }
             while let Some(command) = self.inbox.poll_command() {
                 match command {
+                    ReaderCommand::Deliver(ReaderId::ROUTE, Deliver { batch, text, ids }) => {
+                        if let Some(agent) = &mut self.agent {
+                            agent.deliver(Instant::now(), Delivery { batch, text, ids });
+                        }
+                    }
                     ReaderCommand::Deliver(to, deliver) => self.place.send(to, &ChannelMessage::Deliver(deliver)),
                     ReaderCommand::End(to) => self.place.send(to, &ChannelMessage::End),
                     ReaderCommand::Close(reader) => self.place.close(reader, &mut incoming),
@@ -57,12 +70,49 @@ impl Channel {
         }
     }
 
+    /// Takes in what has happened on the session's route.
+    pub(super) fn take_from_route(&mut self) {
+        let now = Instant::now();
+        // The way into the session is the owner's.
+        if self.place.is_proxy() {
+            return;
+        }
+        for event in self.agent.as_mut().map(|agent| agent.turn(now)).unwrap_or_default() {
+            match event {
+                RouteEvent::Open => {
+                    if let Some((wake, is_for_idle)) = self.agent.as_mut().and_then(Agent::route) {
+                        self.inbox.handle_route(wake, is_for_idle);
+                    }
+                }
+                RouteEvent::Closed => self.inbox.handle_reader_gone(now, ReaderId::ROUTE),
+                RouteEvent::Taken(batch) => self.inbox.handle_taken(now, ReaderId::ROUTE, batch),
+                RouteEvent::Shown(ids) => self.inbox.handle_shown(&ids),
+                RouteEvent::Presence(activity, waiting_for) => {
+                    self.handle_presence(activity, waiting_for.map(str::to_owned), None);
+                }
+            }
+        }
+        self.join();
+    }
+
+    /// Takes over what a plugin or a route says of the session.
+    fn handle_presence(&mut self, activity: Activity, waiting_for: Option<String>, cwd: Option<PathBuf>) {
+        if let Some(agent) = &mut self.agent {
+            agent.handle_presence(activity, waiting_for, cwd);
+            self.inbox.handle_activity(Instant::now(), activity);
+            self.presence_is_due = true;
+        }
+    }
+
     fn handle_message(&mut self, by: ReaderId, message: ReaderMessage) {
         let now = Instant::now();
         match message {
             ReaderMessage::Hello(hello) => {
-                if hello.role == Role::Hook {
-                    self.look();
+                match hello.role {
+                    Role::Hook => self.look(),
+                    // Nobody sits before the session: a message would start a turn in it.
+                    Role::Plugin if !self.is_interactive() => return self.inbox.dismiss(by),
+                    Role::Waiter | Role::Plugin | Role::Proxy => {}
                 }
                 self.inbox.handle_hello(now, by, &hello);
             }
@@ -71,14 +121,14 @@ impl Channel {
                 None => self.inbox.handle_taken(now, by, taken.batch),
             },
             ReaderMessage::Shown(shown) => self.inbox.handle_shown(&shown.ids),
+            ReaderMessage::Lost(lost) => self.inbox.handle_lost(&lost.ids),
             ReaderMessage::Presence(presence) => {
-                if let Some(agent) = &mut self.agent {
-                    agent.handle_presence(presence.status, presence.waiting_for, presence.cwd);
-                    self.inbox.handle_activity(now, presence.status);
-                    self.presence_is_due = true;
-                }
+                self.handle_presence(presence.status, presence.waiting_for, presence.cwd);
             }
             ReaderMessage::Named(named) => {
+                if let Some(agent) = &mut self.agent {
+                    agent.handle_named(named.name.clone());
+                }
                 if let Some(hub) = &mut self.hub {
                     hub.ledger().handle_named(named.name);
                 }
@@ -98,10 +148,14 @@ impl Channel {
         }
     }
 
+    fn is_interactive(&self) -> bool {
+        self.agent.as_ref().is_some_and(Agent::is_interactive)
+    }
+
     /// The channel whose proxy this was has gone: takes its place, or is the proxy of another one that did.
     fn succeed(&mut self, calls: Vec<(CallId, NewCall)>) {
         self.take_place();
-        if self.agent.as_ref().is_some_and(Agent::is_interactive) {
+        if self.is_interactive() {
             self.connect();
         }
         for (call, new) in calls {

@@ -11,10 +11,8 @@ use std::process::ExitCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::agent::claude_code::{ALLOW_VARIABLE, allows_tools};
-
-/// How the plugin's tools are called in Claude Code: plugin `relay`, server `relay`, and our tools' common beginning.
-const OWN_TOOLS: &str = "mcp__plugin_relay_relay__relay_";
+use super::tools;
+use crate::agent::claude_code::{ALLOW_VARIABLE, PLUGIN_TOOLS, allows_tools};
 
 /// The most bytes of the client's input that are looked at.
 const INPUT_MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -27,7 +25,7 @@ struct Input {
 
 /// Returns the JSON that allows the call of this tool; none where it is not ours, or where it is switched off.
 pub fn answer(tool: &str, switch: Option<&str>) -> Option<String> {
-    let is_own = tool.strip_prefix(OWN_TOOLS).is_some_and(|rest| !rest.is_empty());
+    let is_own = tool.strip_prefix(PLUGIN_TOOLS).is_some_and(tools::is_tool);
     (is_own && allows_tools(switch)).then(|| {
         let decision = json!({"hookSpecificOutput": {
             "hookEventName": "PreToolUse",

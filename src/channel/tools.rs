@@ -37,8 +37,8 @@ pub fn definitions() -> Vec<Tool> {
         tool(
             PEERS,
             "Relay: list sessions",
-            "List the other Claude Code sessions that are active on this machine, and this session's own name. For each: \
-             name, folder, git branch, whether it is idle, busy or waiting for its user, and what wakes it (wakes_by; \
+            "List the other agent sessions that are active on this machine, and this session's own name. For each: \
+             name, agent, folder, git branch, whether it is idle, busy or waiting for its user, and what wakes it (wakes_by; \
              next_prompt: nothing does, it sees messages at its next prompt or relay tool call). Also lists what is open \
              for this session: the questions that it has not answered, with their ask_ids, and its own. Use it for \"what sessions are active?\", \
              \"who else is working here?\", when a name is not certain, and for \"check relay\": like every relay tool \
@@ -50,7 +50,7 @@ pub fn definitions() -> Vec<Tool> {
         tool(
             ASK,
             "Relay: ask a session",
-            "Ask or tell one other Claude Code session something, by its name. Use it for \"ask backend whether the build is \
+            "Ask or tell one other agent session something, by its name. Use it for \"ask backend whether the build is \
              green\" or \"tell frontend that the port changed\". Returns at once with an ask_id; the answer arrives later \
              by itself as a message, so do not wait or poll.",
             json!({
@@ -77,7 +77,7 @@ pub fn definitions() -> Vec<Tool> {
         tool(
             BROADCAST,
             "Relay: ask every session",
-            "Ask or tell all other Claude Code sessions the same thing. Use it for \"ask everyone what they are working \
+            "Ask or tell all other agent sessions the same thing. Use it for \"ask everyone what they are working \
              on\" or \"does anybody use port 8080?\". Returns at once; the answers arrive one by one by themselves, then \
              one tally that closes the broadcast, so do not wait or poll.",
             json!({

@@ -20,8 +20,10 @@ use crate::service::{self, Effect, Plan, ServiceError, Step, SystemCommands};
 
 mod agents;
 mod claude_code;
+mod copilot;
 mod files;
 mod recipe;
+mod script_file;
 
 use agents::Found;
 
@@ -35,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Says what it will do, does it, and says what to do next. Done twice it changes nothing.
 #[derive(Debug, Args)]
 pub(super) struct SetupArgs {
-    /// Set up only these agents: claude
+    /// Set up only these agents: claude, copilot, opencode, pi
     #[arg(value_name = "AGENT", value_parser = agents::names())]
     agents: Vec<String>,
     /// Print what would be done, and do nothing

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::super::kind::State;
 use crate::process::Process;
 use crate::protocol::{Activity, PeerName};
 
@@ -29,19 +30,6 @@ struct Record {
     waiting_for: Option<String>,
     cwd: Option<PathBuf>,
     proc_start: Option<String>,
-}
-
-/// What the file says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// What the session does.
-    pub activity: Activity,
-    /// The dialog that it stands at.
-    pub waiting_for: Option<String>,
-    /// The folder that it works in.
-    pub cwd: Option<PathBuf>,
-    /// The name that its user has given it since the last look.
-    pub name: Option<String>,
 }
 
 /// A session's file, and what it said at the last look.

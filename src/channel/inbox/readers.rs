@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use crate::channel::envelope;
 use crate::channel::notification::Message;
-use crate::protocol::Activity;
+use crate::protocol::{Activity, Wake};
 use crate::session::ReaderId;
 use crate::session::frame::{Deliver, IDS_MAX};
 
@@ -57,6 +57,8 @@ pub(super) struct Readers {
     waiters_come: bool,
     successor: Successor,
     plugin: Option<ReaderId>,
+    /// The channel's own way into the session, and whether it is only for one that is idle.
+    route: Option<(Wake, bool)>,
     activity: Activity,
     batches: BTreeMap<ReaderId, (u64, Vec<Entry>)>,
     last_batch: u64,
@@ -70,6 +72,7 @@ impl Readers {
             waiters_come: false,
             successor: Successor::None,
             plugin: None,
+            route: None,
             activity: Activity::Unknown,
             batches: BTreeMap::new(),
             last_batch: 0,
@@ -87,9 +90,21 @@ impl Readers {
         self.plugin.is_some()
     }
 
+    /// Returns whether this is the plugin.
+    pub(super) fn is_plugin(&self, reader: ReaderId) -> bool {
+        self.plugin == Some(reader)
+    }
+
+    /// Returns what the channel's own way into the session is, where it has one.
+    pub(super) fn wake_of_route(&self) -> Option<Wake> {
+        self.route.map(|(wake, _)| wake)
+    }
+
     /// Returns the reader that can wake the session and has nothing to show yet.
     pub(super) fn free(&self) -> Option<ReaderId> {
-        self.plugin.or(self.waiter).filter(|reader| !self.batches.contains_key(reader))
+        let is_idle = self.activity == Activity::Idle;
+        let route = self.route.filter(|(_, is_for_idle)| is_idle || !is_for_idle).map(|_| ReaderId::ROUTE);
+        self.plugin.or(self.waiter).or(route).filter(|reader| !self.batches.contains_key(reader))
     }
 
     /// Records what the session does.
@@ -117,15 +132,20 @@ impl Readers {
         self.end(former);
     }
 
+    /// Records that the channel has a way of its own into the session.
+    pub(super) fn handle_route(&mut self, wake: Wake, is_for_idle: bool) {
+        self.route = Some((wake, is_for_idle));
+    }
+
     fn end(&mut self, former: Option<ReaderId>) {
         if let Some(former) = former {
             self.commands.extend([ReaderCommand::End(former), ReaderCommand::Close(former)]);
         }
     }
 
-    /// Tells a hook that there is nothing for it.
-    pub(super) fn dismiss(&mut self, hook: ReaderId) {
-        self.commands.push_back(ReaderCommand::End(hook));
+    /// Tells a reader that there is nothing for it.
+    pub(super) fn dismiss(&mut self, reader: ReaderId) {
+        self.commands.push_back(ReaderCommand::End(reader));
     }
 
     /// Gives a reader these messages and lines; `left` more messages wait.
@@ -172,6 +192,9 @@ impl Readers {
         }
         if self.plugin == Some(reader) {
             self.plugin = None;
+        }
+        if reader == ReaderId::ROUTE {
+            self.route = None;
         }
         self.take_back(reader)
     }

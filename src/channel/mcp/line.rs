@@ -93,6 +93,8 @@ pub enum Message {
         tool: String,
         /// The arguments.
         arguments: Map<String, Value>,
+        /// What the client says with it.
+        meta: Map<String, Value>,
     },
     /// The first request.
     Initialize {
@@ -191,7 +193,8 @@ fn understand(message: Parsed, initialized: bool) -> Message {
 }
 
 fn call(id: RequestId, params: CallToolRequestParams) -> Message {
-    Message::Call { id, tool: params.name.into_owned(), arguments: params.arguments.unwrap_or_default() }
+    let meta = params.meta.map(|meta| meta.0.0).unwrap_or_default();
+    Message::Call { id, tool: params.name.into_owned(), arguments: params.arguments.unwrap_or_default(), meta }
 }
 
 fn refused(id: &RequestId, code: i32, message: &str) -> Message {

@@ -6,6 +6,7 @@ use std::path::Path;
 use unicode_width::UnicodeWidthStr;
 
 use super::{doing, open_asks, reachable};
+use crate::agent;
 use crate::cli::output::visible_line;
 use crate::cli::wording;
 use crate::protocol::PeerView;
@@ -45,6 +46,7 @@ pub(super) fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>)
     let branch = |peer: &PeerView| peer.presence.branch.as_deref().map_or_else(|| NOTHING.to_owned(), visible_line);
     let mut columns = vec![
         column("NAME", &|peer| peer.name.to_string()),
+        column("AGENT", &|peer| visible_line(agent::shown(&peer.agent))),
         column("FOLDER", &|peer| visible_line(&wording::folder(&peer.presence.cwd, home))),
         column("BRANCH", &branch),
         column("STATUS", &|peer| doing(&peer.presence)),
@@ -68,7 +70,7 @@ pub(super) fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>)
 
 fn fit(columns: &mut Vec<Column>, width: usize) {
     let total = |columns: &[Column]| columns.iter().map(|column| column.width() + GAP).sum::<usize>() - GAP;
-    for least in ["SINCE", "BRANCH"] {
+    for least in ["SINCE", "BRANCH", "AGENT"] {
         if total(columns) > width {
             columns.retain(|column| column.title != least);
         }

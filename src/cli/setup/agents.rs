@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::claude_code;
 use super::recipe::Agent;
+use super::{claude_code, copilot, script_file};
 use crate::cli::error::CliError;
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError};
 
 /// Every agent.
-pub(super) const AGENTS: &[Agent] = &[claude_code::AGENT];
+pub(super) const AGENTS: &[Agent] = &[claude_code::AGENT, copilot::AGENT, script_file::OPENCODE, script_file::PI];
 
 /// An agent that is on this machine.
 pub(super) struct Found {

@@ -86,7 +86,7 @@ const fn is_woken(peer: &PeerView) -> bool {
 /// Returns the sessions, a line each; what to do where there is none.
 pub(super) fn sessions(peers: &[PeerView]) -> Line {
     if peers.is_empty() {
-        return Line::of("  restart your Claude Code sessions; where they lack the plugin, first: relayctl setup");
+        return Line::of("  restart your sessions; where they lack the plugin, first: relayctl setup");
     }
     let width = peers.iter().take(LISTED_MAX).map(|peer| peer.name.as_str().chars().count()).max().unwrap_or(0);
     let mut line = Line::default();

@@ -2,7 +2,7 @@
 //! refusals are in `refusals`.
 
 use relay::channel::inbox::Batch;
-use relay::channel::mcp::INSTRUCTIONS;
+use relay::channel::instructions::instructions;
 use relay::channel::notification::{self, Message};
 use relay::channel::tools::result::{Context, render};
 use relay::channel::{envelope, tools};
@@ -10,13 +10,14 @@ use relay::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, End, Outcome, Se
 use relay::protocol::{Activity, AskId, AskState, Asked, BroadcastId, ErrorCode, PeerName, Peers, Refusal, Wake};
 
 fn ask() -> Message {
-    notification::ask(&Asked {
+    let asked = Asked {
         ask_id: AskId::from_bits(1),
         from: "web".to_owned(),
         question: "Is the build green?".to_owned(),
         timeout_ms: 600_000,
         broadcast_id: None,
-    })
+    };
+    notification::ask(&asked, "relay_reply")
 }
 
 fn name(text: &str) -> PeerName {
@@ -94,7 +95,7 @@ fn results() -> String {
 #[test]
 fn all_words_that_a_model_is_shown() {
     let page =
-        [INSTRUCTIONS, &tool_words(), &envelope::wrap_all(messages().iter(), 2), &results()].join("\n\n----\n\n");
+        [instructions(""), tool_words(), envelope::wrap_all(messages().iter(), 2), results()].join("\n\n----\n\n");
     insta::assert_snapshot!(page);
 }
 

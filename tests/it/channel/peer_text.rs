@@ -95,7 +95,7 @@ fn every_class_stays_inside_one_envelope() {
             timeout_ms: 1000,
             broadcast_id: None,
         };
-        let wrapped = envelope::wrap(&notification::ask(&event));
+        let wrapped = envelope::wrap(&notification::ask(&event, "relay_reply"));
         let inside = wrapped.strip_prefix("<relay-message kind=\"ask\" from=\"").expect(&class);
         let inside = inside.strip_suffix("\n</relay-message>").expect(&class);
         for tag in ["<relay-message", "</relay-message", "<channel", "</channel", "<system", "</system"] {

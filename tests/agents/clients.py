@@ -30,6 +30,10 @@ class Client:
     def type(self, text):
         self.terminal.type(text)
 
+    def call(self, tool, arguments):
+        """Has the model call a tool."""
+        self.type("call %s %s" % (tool, json.dumps(arguments)))
+
 
 class Opencode(Client):
     agent = "opencode"

@@ -7,6 +7,7 @@
 pub mod claude_code;
 pub mod codex;
 pub mod folder;
+pub mod gemini_cli;
 mod kind;
 mod mcp_client;
 pub mod other;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 use self::claude_code::ClaudeCode;
 use self::codex::Codex;
 use self::folder::Folder;
+use self::gemini_cli::GeminiCli;
 pub use self::kind::{CallOrigin, Kind, Profile, State, Surroundings};
 pub use self::mcp_client::McpClient;
 use self::other::Other;
@@ -41,6 +43,7 @@ const AGENTS: &[(&Profile, Recognise)] = &[
     (&claude_code::PROFILE, ClaudeCode::recognise),
     (&codex::PROFILE, Codex::recognise),
     (&qwen_code::PROFILE, QwenCode::recognise),
+    (&gemini_cli::PROFILE, GeminiCli::recognise),
 ];
 
 /// Returns what people call the agent with this short name; one that this program does not know is called by it.

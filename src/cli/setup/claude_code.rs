@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::recipe::{Agent, program};
+use super::recipe::{Agent, program, run};
 use super::{files, shown};
 use crate::agent::claude_code::config_directory;
 use crate::paths::Environment;
-use crate::service::{Plan, Run, ServiceError, Step, When};
+use crate::service::{Plan, ServiceError};
 
 pub(super) const AGENT: Agent = Agent {
     name: "claude",
     shown: "Claude Code",
     restart: "your Claude Code sessions",
+    wakes: "a channel event, where they were started with the flag, else the plugin's waiter",
     find,
     install: |program, environment, bindir| install(program, environment, bindir, &Kept::read()),
     remove: |program| remove(program, &Kept::read()),
@@ -85,16 +86,12 @@ fn remove(program: &Path, kept: &Kept) -> Result<Plan, ServiceError> {
     Ok(Plan { steps })
 }
 
-fn run(program: &str, arguments: &[&str]) -> Step {
-    let argv = [program].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
-    Step::Run(Run { argv, when: When::Always, tolerated: Vec::new(), retried: Vec::new() })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::service::Step;
 
     fn environment() -> Environment {
         Environment { home: Some("/home/ada".into()), data_home: None, ..Environment::of_process() }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::search_path;
 use crate::paths::Environment;
-use crate::service::{Plan, ServiceError};
+use crate::service::{Plan, Run, ServiceError, Step, When};
 
 /// What setting up an agent takes.
 pub(super) struct Agent {
@@ -14,6 +14,8 @@ pub(super) struct Agent {
     pub(super) shown: &'static str,
     /// What is to be restarted afterwards.
     pub(super) restart: &'static str,
+    /// What wakes its sessions.
+    pub(super) wakes: &'static str,
     /// Finds its program.
     pub(super) find: fn(&Environment) -> Option<PathBuf>,
     /// Returns what installs the plugin, from what the agent has.
@@ -28,4 +30,10 @@ pub(super) fn program(environment: &Environment, name: &str, places: &[&str]) ->
     let own = places.iter().filter_map(|place| Some(environment.home.as_ref()?.join(place)));
     let directories: Vec<PathBuf> = search_path::directories().into_iter().chain(own).collect();
     search_path::first(&directories, name)
+}
+
+/// Returns the step that runs an agent's own command.
+pub(super) fn run(program: &str, arguments: &[&str]) -> Step {
+    let argv = [program].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
+    Step::Run(Run { argv, when: When::Always, tolerated: Vec::new(), retried: Vec::new() })
 }

@@ -6,11 +6,15 @@
 
 pub mod claude_code;
 pub mod codex;
+pub mod copilot;
+pub mod declared;
 pub mod folder;
 pub mod gemini_cli;
 mod kind;
 mod mcp_client;
+pub mod opencode;
 pub mod other;
+pub mod pi;
 pub mod qwen_code;
 pub mod route;
 
@@ -24,11 +28,14 @@ use serde_json::{Map, Value};
 
 use self::claude_code::ClaudeCode;
 use self::codex::Codex;
+use self::copilot::Copilot;
 use self::folder::Folder;
 use self::gemini_cli::GeminiCli;
 pub use self::kind::{CallOrigin, Kind, Profile, State, Surroundings};
 pub use self::mcp_client::McpClient;
+use self::opencode::Opencode;
 use self::other::Other;
+use self::pi::Pi;
 use self::qwen_code::QwenCode;
 use self::route::{Delivery, RouteEvent};
 use crate::process::{self, Process};
@@ -42,8 +49,13 @@ type Recognise = fn(&Surroundings<'_>) -> Option<Box<dyn Kind>>;
 const AGENTS: &[(&Profile, Recognise)] = &[
     (&claude_code::PROFILE, ClaudeCode::recognise),
     (&codex::PROFILE, Codex::recognise),
+    (&copilot::PROFILE, Copilot::recognise),
+    (&opencode::PROFILE, Opencode::recognise),
+    (&pi::PROFILE, Pi::recognise),
     (&qwen_code::PROFILE, QwenCode::recognise),
     (&gemini_cli::PROFILE, GeminiCli::recognise),
+    // Last: whoever is known is asked himself.
+    (&other::PROFILE, Other::recognise),
 ];
 
 /// Returns what people call the agent with this short name; one that this program does not know is called by it.
@@ -80,6 +92,8 @@ pub struct Agent {
     folder: Folder,
     activity: Activity,
     waiting_for: Option<String>,
+    /// The name that a plugin said its user gave the session.
+    named: Option<String>,
     ended: Option<Signal>,
     followed: Option<(PathWatch, Signal)>,
 }
@@ -92,7 +106,16 @@ impl Agent {
         let known = seen.and_then(|seen| AGENTS.iter().find_map(|(_, recognise)| recognise(&seen)));
         let kind = known.unwrap_or_else(|| Box::new(Other::default()));
         let folder = Folder::new(start_folder(kind.as_ref()));
-        Self { kind, client, folder, activity: Activity::Unknown, waiting_for: None, ended: None, followed: None }
+        Self {
+            kind,
+            client,
+            folder,
+            activity: Activity::Unknown,
+            waiting_for: None,
+            named: None,
+            ended: None,
+            followed: None,
+        }
     }
 
     /// Has the system tell of the agent's end and of its file's changes. Without either everything else works.
@@ -232,6 +255,11 @@ impl Agent {
         self.folder.look();
     }
 
+    /// Takes over the name that a plugin says the session's user gave it.
+    pub fn handle_named(&mut self, name: String) {
+        self.named = Some(name);
+    }
+
     /// Returns what the session does, as of the last look.
     pub const fn activity(&self) -> Activity {
         self.activity
@@ -252,7 +280,7 @@ impl Agent {
     pub fn facts(&self, name: Option<&str>, wakes_by: Wake) -> SessionFacts {
         SessionFacts {
             session: self.session(),
-            name: name.and_then(|name| PeerName::parse(name).ok()),
+            name: name.or(self.named.as_deref()).and_then(|name| PeerName::parse(name).ok()),
             agent: self.profile().id.to_owned(),
             client: self.client.shown(),
             presence: self.presence(wakes_by),
@@ -325,7 +353,10 @@ mod tests {
         let agent = Agent::of_process(client, None);
         let own = process::own();
         assert_eq!(agent.session(), SessionId { pid: own.pid, start: own.start, thread: None });
-        assert_eq!((agent.profile().id, agent.is_interactive(), agent.outlives_channel()), (other::PROFILE.id, true, false));
+        assert_eq!(
+            (agent.profile().id, agent.is_interactive(), agent.outlives_channel()),
+            (other::PROFILE.id, true, false)
+        );
         assert_eq!(agent.facts(None, Wake::NextPrompt).client.as_deref(), Some("t 1"));
     }
 

@@ -39,8 +39,8 @@ pub struct ChannelArguments {
     pub command: Option<SidecarCommand>,
 }
 
-/// The processes that the plugin's hooks start beside the server.
-#[derive(Debug, Clone, Copy, Subcommand)]
+/// What the plugins of the agents start beside the server.
+#[derive(Debug, Clone, Subcommand)]
 pub enum SidecarCommand {
     /// Wait for a message and wake the session with it: started by the plugin's SessionStart and Stop hooks
     Wait,
@@ -48,6 +48,13 @@ pub enum SidecarCommand {
     Hook,
     /// Allow a call of a relay tool: started by the plugin's PreToolUse hook
     Allow,
+    /// Print where the channel of an agent's session listens, for a plugin inside the agent
+    Socket {
+        /// The agent's process
+        pid: u32,
+        /// The agent's own id of the session, where its process holds several
+        thread: Option<String>,
+    },
 }
 
 /// Reads a duration with its unit.

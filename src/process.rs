@@ -1,6 +1,9 @@
 //! What the system says of a process: its start, its parent, its command line, its terminal, whether it runs. Reading only.
 
 use std::ffi::OsString;
+#[cfg(not(target_os = "linux"))]
+use std::path::Path;
+use std::path::PathBuf;
 
 /// A process, told from a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +69,19 @@ pub fn command_line(pid: u32) -> Vec<String> {
     let only_command = sysinfo::ProcessRefreshKind::nothing().with_cmd(sysinfo::UpdateKind::Always);
     let arguments = look(pid, only_command, |process| process.cmd().to_vec());
     arguments.unwrap_or_default().iter().map(shown).collect()
+}
+
+/// Returns the folder that the process works in; none where the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn folder(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// Returns the folder that the process works in; none where the system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub fn folder(pid: u32) -> Option<PathBuf> {
+    let only_folder = sysinfo::ProcessRefreshKind::nothing().with_cwd(sysinfo::UpdateKind::Always);
+    look(pid, only_folder, |process| process.cwd().map(Path::to_owned)).flatten()
 }
 
 /// Returns whether the process writes to a terminal; none where the system does not tell.

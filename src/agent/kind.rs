@@ -160,8 +160,23 @@ pub trait Kind: fmt::Debug {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Returns what `look` says of an agent with this MCP client and this command line.
+    pub(in crate::agent) fn seen<T>(client: &str, command: &str, look: impl FnOnce(&Surroundings<'_>) -> T) -> T {
+        let client = McpClient { name: client.to_owned(), version: String::new() };
+        let command = command.split(' ').map(str::to_owned).collect();
+        let parent = process::own();
+        look(&Surroundings {
+            client: &client,
+            parent,
+            command,
+            terminal: Some(true),
+            sockets: None,
+            value_of: &|_| None,
+        })
+    }
 
     #[test]
     fn arguments_stand_behind_the_program_or_its_script() {

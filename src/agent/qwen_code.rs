@@ -56,7 +56,8 @@ impl QwenCode {
         if !seen.client.name.starts_with(CLIENT) {
             return None;
         }
-        let is_program = |argument: &str| argument.contains("/qwen-code/") || argument.ends_with("/qwen") || argument == "qwen";
+        let is_program =
+            |argument: &str| argument.contains("/qwen-code/") || argument.ends_with("/qwen") || argument == "qwen";
         let arguments = seen.arguments(is_program);
         let is_subcommand = arguments.first().is_some_and(|first| SUBCOMMANDS.contains(&first.as_str()));
         let has_person = !is_subcommand && !has_flag(arguments, &ONE_PROMPT) && seen.terminal != Some(false);

@@ -17,9 +17,12 @@ fn main() -> ExitCode {
     let environment = Environment::of_process();
     match arguments.command {
         Some(SidecarCommand::Allow) => return channel::permission::run(),
-        // Both are silent: Claude Code would show what they log.
+        // They are silent: an agent would show what they log.
         Some(SidecarCommand::Wait) => return session::waiter::run(environment.socket().ok()),
         Some(SidecarCommand::Hook) => return session::hook::run(environment.socket().ok()),
+        Some(SidecarCommand::Socket { pid, thread }) => {
+            return session::address::run(environment.socket().ok(), pid, thread);
+        }
         None => {}
     }
     let log = logging::init(Program::Channel).unwrap_or_else(|error| {

@@ -11,6 +11,7 @@
 
 mod ended;
 mod entry;
+mod given;
 mod parked;
 mod readers;
 mod unproven;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 use self::ended::Ended;
 use self::entry::Entry;
+use self::given::Given;
 use self::parked::Parked;
 pub use self::readers::ReaderCommand;
 use self::readers::Readers;
@@ -73,6 +75,7 @@ pub struct Inbox {
     /// Those of them that the next channel event waits for: what it is about may stand in their results.
     ahead: Option<BTreeSet<CallId>>,
     readers: Readers,
+    given: Given,
     /// Whether a hook is expected to follow a tool call, since one has come since the last call that relied on it.
     hook_follows: bool,
     /// Whether the waiting asks were said to be held.
@@ -99,6 +102,7 @@ impl Inbox {
             unwritten: BTreeSet::new(),
             ahead: None,
             readers: Readers::new(),
+            given: Given::default(),
             hook_follows: false,
             announced_held: !channel,
             open: BTreeSet::new(),
@@ -138,13 +142,13 @@ impl Inbox {
         if self.announced_held {
             self.progress.push_back((ask_id, AskState::Held));
         }
-        self.push(Entry { ask: Some(ask_id), message });
+        self.push(Entry::new(Some(ask_id), message));
         self.offer();
     }
 
     /// Takes in what became of an own ask, broadcast or reply.
     pub fn handle_news(&mut self, message: Message) {
-        self.push(Entry { ask: None, message });
+        self.push(Entry::new(None, message));
         self.offer();
     }
 
@@ -181,6 +185,7 @@ impl Inbox {
         if self.open.remove(&ask_id) {
             self.ended.insert(now, ask_id);
         }
+        self.given.forget(ask_id);
         let bytes = &mut self.bytes;
         self.waiting.retain(|entry| {
             let closed = entry.ask == Some(ask_id);
@@ -198,6 +203,7 @@ impl Inbox {
 
     /// Records that the session names a received ask in a reply: it has seen it.
     pub fn handle_answered(&mut self, ask_id: AskId) {
+        self.given.forget(ask_id);
         if self.open.contains(&ask_id) {
             self.progress.push_back((ask_id, AskState::Shown));
         }
@@ -256,6 +262,7 @@ impl Inbox {
     /// Records that messages went before the model.
     pub fn handle_shown<'a>(&mut self, ids: impl IntoIterator<Item = &'a String>) {
         for id in ids {
+            self.given.take(id);
             if self.unproven.handle_receipt(id) {
                 self.channel = true;
             }
@@ -265,12 +272,34 @@ impl Inbox {
         }
     }
 
+    /// Records that the agent has lost these messages, which a plugin had given it: they are given again.
+    pub fn handle_lost<'a>(&mut self, ids: impl IntoIterator<Item = &'a String>) {
+        let mut lost: Vec<Entry> = ids.into_iter().filter_map(|id| self.given.take(id)).collect();
+        lost.iter_mut().for_each(Entry::lose);
+        self.give_back_all(lost);
+        self.offer();
+    }
+
     /// Records that a reader shows its batch.
     pub fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) {
+        let is_plugin = self.is_plugin(by);
         for entry in self.readers.handle_taken(now, by, batch) {
             self.handed_over(&entry);
+            if is_plugin {
+                self.given.insert(entry);
+            }
         }
         self.offer();
+    }
+
+    /// Returns whether this is the plugin inside the session's agent, or the channel's own way into it.
+    pub fn is_plugin(&self, reader: ReaderId) -> bool {
+        self.readers.is_plugin(reader)
+    }
+
+    /// Tells a process of the session that there is nothing for it.
+    pub fn dismiss(&mut self, reader: ReaderId) {
+        self.readers.dismiss(reader);
     }
 
     /// Records that a reader has gone: what it did not take waits again.
@@ -397,7 +426,14 @@ impl Inbox {
             return;
         }
         let Some(reader) = self.readers.free() else { return };
-        let entries = self.pop_for(readers::WAKE_BYTES, envelope::OVERHEAD_BYTES);
+        let entries = if self.is_plugin(reader) {
+            self.pop_for_plugin().into_iter().collect()
+        } else {
+            self.pop_for(readers::WAKE_BYTES, envelope::OVERHEAD_BYTES)
+        };
+        if entries.is_empty() {
+            return;
+        }
         let left = self.waiting.len();
         self.readers.deliver(reader, entries, &[], left);
     }
@@ -431,7 +467,17 @@ impl Inbox {
         }
         self.waiting = VecDeque::new();
         let dropped = std::mem::take(&mut self.dropped);
-        (dropped > 0).then(|| Entry { ask: None, message: notification::overflow(dropped) })
+        (dropped > 0).then(|| Entry::new(None, notification::overflow(dropped)))
+    }
+
+    /// Takes one message: each may belong into another conversation of the agent, and is lost and found alone.
+    fn pop_for_plugin(&mut self) -> Option<Entry> {
+        let Some(at) = self.waiting.iter().position(Entry::is_for_plugin) else {
+            return if self.waiting.is_empty() { self.pop() } else { None };
+        };
+        let entry = self.waiting.remove(at)?;
+        self.bytes -= entry.message.bytes();
+        Some(entry)
     }
 
     /// Takes the messages that fit into these bytes, and one that is larger if it comes first. `overhead`: what each one

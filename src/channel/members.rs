@@ -43,6 +43,10 @@ impl Channel {
                 match one {
                     session::Incoming::Message(by, message) => self.handle_message(by, message),
                     session::Incoming::Gone(by) => {
+                        if self.inbox.is_plugin(by) {
+                            // Nobody tells any more what the session does.
+                            self.handle_presence(Activity::Unknown, None, None);
+                        }
                         self.inbox.handle_reader_gone(Instant::now(), by);
                         self.calls.handle_gone(by).into_iter().for_each(|call| self.inbox.handle_call_cancelled(call));
                     }
@@ -83,24 +87,20 @@ impl Channel {
                 RouteEvent::Closed => self.inbox.handle_reader_gone(now, ReaderId::ROUTE),
                 RouteEvent::Taken(batch) => self.inbox.handle_taken(now, ReaderId::ROUTE, batch),
                 RouteEvent::Shown(ids) => self.inbox.handle_shown(&ids),
+                RouteEvent::Lost(ids) => self.inbox.handle_lost(&ids),
                 RouteEvent::Presence(activity, waiting_for) => {
-                    self.handle_presence(now, activity, waiting_for.map(str::to_owned), None);
+                    self.handle_presence(activity, waiting_for.map(str::to_owned), None);
                 }
             }
         }
         self.join();
     }
 
-    fn handle_presence(
-        &mut self,
-        now: Instant,
-        activity: Activity,
-        waiting_for: Option<String>,
-        cwd: Option<PathBuf>,
-    ) {
+    /// Takes over what a plugin or a route says of the session.
+    fn handle_presence(&mut self, activity: Activity, waiting_for: Option<String>, cwd: Option<PathBuf>) {
         if let Some(agent) = &mut self.agent {
             agent.handle_presence(activity, waiting_for, cwd);
-            self.inbox.handle_activity(now, activity);
+            self.inbox.handle_activity(Instant::now(), activity);
             self.presence_is_due = true;
         }
     }
@@ -109,8 +109,11 @@ impl Channel {
         let now = Instant::now();
         match message {
             ReaderMessage::Hello(hello) => {
-                if hello.role == Role::Hook {
-                    self.look();
+                match hello.role {
+                    Role::Hook => self.look(),
+                    // Nobody sits before the session: a message would start a turn in it.
+                    Role::Plugin if !self.is_interactive() => return self.inbox.dismiss(by),
+                    Role::Waiter | Role::Plugin | Role::Proxy => {}
                 }
                 self.inbox.handle_hello(now, by, &hello);
             }
@@ -119,10 +122,14 @@ impl Channel {
                 None => self.inbox.handle_taken(now, by, taken.batch),
             },
             ReaderMessage::Shown(shown) => self.inbox.handle_shown(&shown.ids),
+            ReaderMessage::Lost(lost) => self.inbox.handle_lost(&lost.ids),
             ReaderMessage::Presence(presence) => {
-                self.handle_presence(now, presence.status, presence.waiting_for, presence.cwd);
+                self.handle_presence(presence.status, presence.waiting_for, presence.cwd);
             }
             ReaderMessage::Named(named) => {
+                if let Some(agent) = &mut self.agent {
+                    agent.handle_named(named.name.clone());
+                }
                 if let Some(hub) = &mut self.hub {
                     hub.ledger().handle_named(named.name);
                 }
@@ -142,10 +149,14 @@ impl Channel {
         }
     }
 
+    fn is_interactive(&self) -> bool {
+        self.agent.as_ref().is_some_and(Agent::is_interactive)
+    }
+
     /// The channel whose proxy this was has gone: takes its place, or is the proxy of another one that did.
     fn succeed(&mut self, calls: Vec<(CallId, NewCall)>) {
         self.take_place();
-        if self.agent.as_ref().is_some_and(Agent::is_interactive) {
+        if self.is_interactive() {
             self.connect();
         }
         for (call, new) in calls {

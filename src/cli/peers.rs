@@ -61,8 +61,7 @@ async fn list(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-const NOBODY: &str =
-    "no session has joined: restart your sessions; where they lack the plugin, first: relayctl setup";
+const NOBODY: &str = "no session has joined: restart your sessions; where they lack the plugin, first: relayctl setup";
 
 /// How long changes that come together may take to be shown as one.
 const TOGETHER: Duration = Duration::from_millis(100);

@@ -1,10 +1,11 @@
 //! Where a session's socket is, who owns it, and how it is bound and replaced.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -55,13 +56,29 @@ pub fn address(hub_socket: &Path, session: &SessionId) -> PathBuf {
     directory(hub_socket).join(name)
 }
 
+/// Prints where the channel of this process's session listens, and makes the directory, so that it can be watched: the channel
+/// may come later. Silent where there is no such process or no place for sockets: an agent would show what is said.
+pub fn run(hub_socket: Option<PathBuf>, pid: u32, thread: Option<String>) -> ExitCode {
+    let print = || {
+        let process = process::of(pid)?;
+        let address = address(&hub_socket?, &SessionId { pid, start: process.start, thread });
+        make_directory(address.parent()?).ok()?;
+        writeln!(io::stdout(), "{}", address.display()).ok()
+    };
+    print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
 /// Binds a session's socket. The name appears when somebody listens there.
 ///
 /// # Errors
 /// Another channel listens there, the directory is not private, or the system refuses.
 pub fn bind(address: &Path) -> Result<(UnixListener, Bound), BindError> {
     let directory = address.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    make_directory(directory)?;
     let lock = File::open(directory)?;
     if !is_private(&lock.metadata()?) {
         return Err(BindError::NotPrivate(directory.to_owned()));

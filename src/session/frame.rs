@@ -22,6 +22,8 @@ messages! {
         "taken" since 1 => Taken(taken: Taken),
         /// These messages went before the model.
         "shown" since 1 => Shown(shown: Shown),
+        /// These messages were taken and will not go before the model.
+        "lost" since 1 => Lost(lost: Lost),
         /// What the session does, and where.
         "presence" since 1 => Presence(presence: PluginPresence),
         /// The name that the session's user gave it.
@@ -92,6 +94,13 @@ pub struct Taken {
 /// Messages went before the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
+    /// Their ids.
+    pub ids: Vec<String>,
+}
+
+/// Messages that the agent has lost, with an interrupted turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
     /// Their ids.
     pub ids: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! The session's own processes: waiter, hooks, plugin, and a channel that is started anew.
 
+mod agent;
 mod hook;
-
 mod plugin;
 #[cfg(target_os = "linux")]
 mod processes;

@@ -55,7 +55,8 @@ impl OwnAddress {
     /// Returns the address beside the sessions' sockets, where one that is left over is swept; none where the system has no
     /// random number.
     pub(super) fn new(sockets: &Path, session: Process) -> Option<Self> {
-        let token = (0..4).map(|_| getrandom::u64().map(|bits| format!("{bits:016x}"))).collect::<Result<_, _>>().ok()?;
+        let token =
+            (0..4).map(|_| getrandom::u64().map(|bits| format!("{bits:016x}"))).collect::<Result<_, _>>().ok()?;
         Some(Self { path: sockets.join(format!("{}-{}-inbox.sock", session.pid, session.start)), token })
     }
 }
@@ -221,7 +222,9 @@ impl Inbox {
 
     /// Takes the receipts that have come.
     fn take_receipts(&mut self) -> Vec<Receipt> {
-        while let Some(Ok(stream)) = self.listener.as_ref().filter(|_| self.receipts.len() < RECEIPTS_MAX).and_then(Listener::accept) {
+        while let Some(Ok(stream)) =
+            self.listener.as_ref().filter(|_| self.receipts.len() < RECEIPTS_MAX).and_then(Listener::accept)
+        {
             if let Ok(stream) = Stream::new(stream) {
                 self.receipts.push((stream, Vec::new()));
             }

@@ -133,7 +133,8 @@ fn ids_in(lines: &str, ids: &[String]) -> Vec<String> {
         }
         let parts = line.message.as_ref().and_then(|message| message["parts"].as_array());
         let texts = parts.into_iter().flatten().filter_map(|part| part["text"].as_str());
-        let tags: Vec<&str> = texts.flat_map(str::lines).filter(|line| line.starts_with("&lt;relay-message ")).collect();
+        let tags: Vec<&str> =
+            texts.flat_map(str::lines).filter(|line| line.starts_with("&lt;relay-message ")).collect();
         let has = |id: &&String| tags.iter().any(|tag| tag.contains(&format!("_id=\"{id}\"")));
         seen.extend(ids.iter().filter(has).cloned());
     }

@@ -34,7 +34,7 @@ pub(super) struct ParkedMessage {
 
 impl ParkedMessage {
     pub(super) fn into_entry(self) -> Entry {
-        Entry { ask: self.ask_id, message: Message { content: self.content, meta: self.meta } }
+        Entry::new(self.ask_id, Message { content: self.content, meta: self.meta })
     }
 }
 
@@ -42,7 +42,7 @@ impl ParkedMessage {
 pub(super) fn park(open: Vec<AskId>, entries: impl Iterator<Item = Entry>) -> Value {
     let mut room = PROGRAM_PART_MAX_BYTES.saturating_sub(FRAME_BYTES + ASK_BYTES * open.len());
     let mut parked = Parked { open, messages: Vec::new() };
-    for Entry { ask, message } in entries {
+    for Entry { ask, message, .. } in entries {
         for message in [notification::text_dropped(&message), message].into_iter().rev() {
             let message = ParkedMessage { ask_id: ask, content: message.content, meta: message.meta };
             let bytes = serde_json::to_vec(&message).map_or(usize::MAX, |json| json.len() + 1);

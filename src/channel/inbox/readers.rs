@@ -90,6 +90,11 @@ impl Readers {
         self.plugin.is_some()
     }
 
+    /// Returns whether this is the plugin.
+    pub(super) fn is_plugin(&self, reader: ReaderId) -> bool {
+        self.plugin == Some(reader) || reader == ReaderId::ROUTE
+    }
+
     /// Returns what the channel's own way into the session is, where it has one.
     pub(super) fn wake_of_route(&self) -> Option<Wake> {
         self.route.map(|(wake, _)| wake)
@@ -138,9 +143,9 @@ impl Readers {
         }
     }
 
-    /// Tells a hook that there is nothing for it.
-    pub(super) fn dismiss(&mut self, hook: ReaderId) {
-        self.commands.push_back(ReaderCommand::End(hook));
+    /// Tells a reader that there is nothing for it.
+    pub(super) fn dismiss(&mut self, reader: ReaderId) {
+        self.commands.push_back(ReaderCommand::End(reader));
     }
 
     /// Gives a reader these messages and lines; `left` more messages wait.

@@ -2,14 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{claude_code, codex, gemini_cli, qwen_code};
 use super::recipe::Agent;
+use super::{claude_code, codex, copilot, gemini_cli, qwen_code, script_file};
 use crate::cli::error::CliError;
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError};
 
 /// Every agent.
-pub(super) const AGENTS: &[Agent] = &[claude_code::AGENT, codex::AGENT, gemini_cli::AGENT, qwen_code::AGENT];
+pub(super) const AGENTS: &[Agent] = &[
+    claude_code::AGENT,
+    codex::AGENT,
+    copilot::AGENT,
+    gemini_cli::AGENT,
+    script_file::OPENCODE,
+    script_file::PI,
+    qwen_code::AGENT,
+];
 
 /// An agent that is on this machine.
 pub(super) struct Found {

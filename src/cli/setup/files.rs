@@ -24,13 +24,17 @@ macro_rules! files {
     };
 }
 
-/// The plugin that several agents share, with the marketplace that it is in.
+/// The plugin that several agents share, with the marketplace that it is in, and the parts of agents that load scripts.
 pub(super) const PLUGIN: &[File] = files! {
     ".claude-plugin/marketplace.json" 0o644,
+    "packaging/opencode/relay.js" 0o644,
+    "packaging/pi/relay.js" 0o644,
     "packaging/plugin/.claude-plugin/plugin.json" 0o644,
     "packaging/plugin/.codex-plugin/mcp.json" 0o644,
     "packaging/plugin/.codex-plugin/plugin.json" 0o644,
     "packaging/plugin/README.md" 0o644,
+    "packaging/plugin/extensions/relay/extension.mjs" 0o644,
+    "packaging/plugin/extensions/relay/session.mjs" 0o644,
     "packaging/plugin/hooks/hooks.json" 0o644,
     "packaging/plugin/launch" 0o755,
     "packaging/plugin/skills/relay-ask/SKILL.md" 0o644,
@@ -128,7 +132,7 @@ pub(super) fn remove(environment: &Environment) -> Result<Plan, PathError> {
         .collect();
     // Deepest first: each is empty when its turn comes.
     let mut directories: Vec<_> = all().filter_map(|file| Path::new(file.path).parent()).collect();
-    directories.extend(["packaging/plugin/skills", "packaging", ""].map(Path::new));
+    directories.extend(["packaging/plugin/skills", "packaging/plugin/extensions", "packaging", ""].map(Path::new));
     directories.sort_by_key(|directory| std::cmp::Reverse(directory.components().count()));
     directories.dedup();
     let below = |path: &&Path| if path.as_os_str().is_empty() { data.clone() } else { data.join(path) };
@@ -174,7 +178,7 @@ mod tests {
     fn every_file_of_the_plugin_is_carried_with_its_mode() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut found = BTreeSet::from([root.join(".claude-plugin/marketplace.json")]);
-        for folder in ["packaging/plugin", "packaging/gemini"] {
+        for folder in ["packaging/gemini", "packaging/opencode", "packaging/pi", "packaging/plugin"] {
             below(&root.join(folder), &mut found);
         }
         let carried: BTreeSet<PathBuf> = all().map(|file| root.join(file.path)).collect();

@@ -260,3 +260,56 @@ fn event_is_not_repeated_by_a_channel_that_did_not_run() {
     assert_eq!(inbox.wakes_by(), Wake::Channel);
     assert!(inbox.poll_timeout(late).unwrap() > late);
 }
+
+fn with_plugin() -> (Inbox, Instant) {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_hello(now, ONE, &hello(Role::Plugin));
+    (inbox, now)
+}
+
+fn take(inbox: &mut Inbox, now: Instant) -> Vec<String> {
+    let deliver = delivered(inbox, ONE);
+    inbox.handle_taken(now, ONE, deliver.batch);
+    deliver.ids
+}
+
+#[test]
+fn plugin_gets_one_message_after_the_other() {
+    let (mut inbox, now) = with_plugin();
+    assert_eq!(inbox.wakes_by(), Wake::Plugin);
+    for bits in 1..=3 {
+        take_in(&mut inbox, bits, "hi");
+    }
+    for bits in 1..=3 {
+        assert_eq!(take(&mut inbox, now), [ask(bits).to_string()]);
+    }
+    assert_eq!(commands(&mut inbox), []);
+}
+
+#[test]
+fn what_an_agent_lost_is_given_to_its_plugin_again_and_after_three_times_to_a_call() {
+    let (mut inbox, now) = with_plugin();
+    take_in(&mut inbox, 1, "one");
+    take_in(&mut inbox, 2, "two");
+    let (first, second) = (take(&mut inbox, now), take(&mut inbox, now));
+    inbox.handle_shown(&second);
+    for _ in 0..2 {
+        inbox.handle_lost(&first);
+        assert_eq!(take(&mut inbox, now), first);
+    }
+    inbox.handle_lost(first.iter().chain(&second));
+    take_in(&mut inbox, 3, "three");
+    assert_eq!(take(&mut inbox, now), [ask(3).to_string()]);
+    assert_eq!(texts(&inbox.take_for_call(CallId(1), false)), ["one"]);
+}
+
+#[test]
+fn what_an_agent_lost_is_not_given_again_when_it_is_over() {
+    let (mut inbox, now) = with_plugin();
+    take_in(&mut inbox, 1, "one");
+    let ids = take(&mut inbox, now);
+    inbox.handle_closed(now, ask(1));
+    inbox.handle_lost(&ids);
+    assert_eq!(commands(&mut inbox), []);
+}

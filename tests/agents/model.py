@@ -1,0 +1,135 @@
+"""A stand-in for the models: OpenAI's chat completions on 127.0.0.1, one path a session. What it answers follows from what is
+new in the conversation, and every request is kept: what an agent's model was shown is what its requests contained.
+
+- A question of claude-relay is answered by relay_reply, unless it says "silent".
+- `call TOOL {JSON}`, typed by the user, calls a tool; `slow N` answers after N seconds.
+- All else is answered by "OK.".
+"""
+import json, re, sys, threading, time, traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ASK = re.compile(r'<relay-message kind=\\?"ask\\?" [^>]*?ask_id=\\?"([^"\\]+)\\?"[^>]*>(.*?)</relay-message>', re.S)
+CALL = re.compile(r"^call (\w+) (\{.*\})\s*$", re.M)
+SLOW = re.compile(r"^slow (\d+)", re.M)
+
+
+def text_of(message):
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+
+
+class Request:
+    def __init__(self, session, body):
+        self.time, self.session, self.body = time.time(), session, body
+        self.messages = body.get("messages", [])
+        last = max((i for i, message in enumerate(self.messages) if message["role"] == "assistant"), default=-1)
+        self.new = "\n".join(text_of(m) for m in self.messages[last + 1:] if m["role"] in ("user", "tool"))
+        self.all = [text_of(m) for m in self.messages if m["role"] in ("user", "tool")]
+
+    def tool(self, name):
+        """The tool's name in this agent, by what the request offers."""
+        offered = [tool.get("function", tool).get("name", "") for tool in self.body.get("tools", [])]
+        return next((full for full in offered if re.search(r"(^|[_-])%s$" % name, full)), name)
+
+    def answer(self):
+        calls = [(self.tool("relay_reply"), {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
+                 for i, q in ASK.findall(self.new) if "silent" not in q]
+        calls += [(self.tool(name), json.loads(arguments)) for name, arguments in CALL.findall(self.new)]
+        return calls, sum(int(seconds) for seconds in SLOW.findall(self.new))
+
+
+class Model:
+    def __init__(self):
+        self.requests, self.changed = [], threading.Condition()
+        model = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                body = json.loads(self.body())
+                if not self.path.split("?")[0].endswith("/chat/completions"):
+                    return self.send_error(404)
+                request = Request(self.path.split("/")[1], body)
+                # Without tools it is asked for a title or the like.
+                calls, delay = request.answer() if body.get("tools") else ([], 0)
+                if body.get("tools"):
+                    with model.changed:
+                        model.requests.append(request)
+                        model.changed.notify_all()
+                time.sleep(delay)
+                try:
+                    self.stream(body, calls)
+                except OSError:
+                    pass  # interrupted
+
+            def body(self):
+                if self.headers.get("transfer-encoding", "").lower() != "chunked":
+                    return self.rfile.read(int(self.headers["content-length"]))
+                data = b""
+                while size := int(self.rfile.readline(), 16):
+                    data += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return data
+
+            def stream(self, body, calls):
+                calls = [{"index": i, "id": "call_%d_%d" % (time.time_ns(), i), "type": "function",
+                          "function": {"name": name, "arguments": json.dumps(arguments)}} for i, (name, arguments) in enumerate(calls)]
+                said = {"role": "assistant", "content": None if calls else "OK."}
+                base = {"id": "c", "created": int(time.time()), "model": body.get("model", "stand-in")}
+                usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+                end = "tool_calls" if calls else "stop"
+                if not body.get("stream"):
+                    message = {**said, **({"tool_calls": calls} if calls else {})}
+                    data = json.dumps({**base, "object": "chat.completion", "usage": usage,
+                                       "choices": [{"index": 0, "message": message, "finish_reason": end}]}).encode()
+                    kind = "application/json"
+                else:
+                    chunk = lambda delta, why=None: {**base, "object": "chat.completion.chunk",
+                                                     "choices": [{"index": 0, "delta": delta, "finish_reason": why}]}
+                    chunks = [chunk({**said, "content": said["content"] or ""}), *([chunk({"tool_calls": calls})] if calls else []),
+                              {**chunk({}, end), "usage": usage}]
+                    data = "".join("data: %s\n\n" % json.dumps(one) for one in chunks).encode() + b"data: [DONE]\n\n"
+                    kind = "text/event-stream"
+                self.send_response(200)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self):
+                data = b'{"object": "list", "data": []}'
+                self.send_response(200)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                if not isinstance(sys.exc_info()[1], OSError):
+                    traceback.print_exc()
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def url(self, session):
+        return "http://127.0.0.1:%d/%s/v1" % (self.server.server_address[1], session)
+
+    def shown(self, session, text, within=0):
+        """The first request of the session in whose new part the text stands; none if it does not come in time."""
+        until = time.time() + within
+        with self.changed:
+            while True:
+                found = next((r for r in list(self.requests) if r.session == session and text in r.new), None)
+                if found or not self.changed.wait(max(0, until - time.time())) and time.time() >= until:
+                    return found
+
+    def times_shown(self, session, text):
+        """In how many messages of a conversation the text stands, at the most."""
+        return max((sum(text in one for one in r.all) for r in list(self.requests) if r.session == session), default=0)

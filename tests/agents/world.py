@@ -1,0 +1,120 @@
+"""A private machine for real agents: a home, a hub, terminals (tmux), a stand-in model, and a network that is a loopback alone."""
+import json, os, shlex, shutil, subprocess, sys, tempfile, time
+from model import Model
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+AGENTS = os.path.join(ROOT, "target/agents")
+PROGRAMS = os.environ.get("RELAY_PROGRAMS", os.path.join(ROOT, "target/debug"))
+
+
+def isolate():
+    """Runs this program again where nothing can leave the machine."""
+    if os.environ.get("RELAY_AGENTS_ISOLATED"):
+        return
+    os.environ["RELAY_AGENTS_ISOLATED"] = "1"
+    own = ["--net"] if os.geteuid() == 0 else ["--net", "--map-current-user"]
+    up = 'ip link set lo up && exec "$@"'
+    os.execvp("unshare", ["unshare", *own, "sh", "-c", up, "sh", sys.executable, "-u", *sys.argv])
+
+
+class Failure(Exception):
+    pass
+
+
+class World:
+    def __init__(self):
+        self.root = tempfile.mkdtemp(prefix="relay-agents-")
+        self.home = self.folder("home")
+        self.socket = os.path.join(self.folder("run"), "hub.sock")
+        os.chmod(os.path.dirname(self.socket), 0o700)
+        self.tmux_socket = os.path.join(self.root, "tmux")
+        self.model = Model()
+        self.terminals = []
+        self.hub = subprocess.Popen([PROGRAMS + "/relay-hub", "--socket", self.socket, "--limit", "rate=off", "--limit", "loop=off"],
+                                    stderr=open(self.root + "/hub.log", "w"))
+        self.until("a hub listens", lambda: os.path.exists(self.socket))
+
+    def folder(self, *names):
+        path = os.path.join(self.root, *names)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def environment(self, **more):
+        # Whatever an agent tries to reach beside the model is refused at once.
+        away = {name: "http://127.0.0.1:1" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+        away.update(NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
+        return {**away, "PATH": ":".join([self.folder("bin"), PROGRAMS, os.environ["PATH"]]), "HOME": self.home, "USER": "ada", "SHELL": "/bin/sh", "LANG": "C.UTF-8",
+                "TERM": "xterm-256color", "TMPDIR": self.folder("tmp"), "RELAY_SOCKET": self.socket, **more}
+
+    def link(self, agent, argv):
+        """Puts the agent where relayctl setup finds it."""
+        path = os.path.join(self.folder("bin"), agent)
+        with open(path, "w") as script:
+            script.write('#!/bin/sh\nexec %s "$@"\n' % shlex.join(argv))
+        os.chmod(path, 0o755)
+
+    def relayctl(self, *arguments, wait=True):
+        process = subprocess.Popen([PROGRAMS + "/relayctl", *arguments], env=self.environment(NO_COLOR="1"), text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if not wait:
+            return process
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def peers(self):
+        return {peer["name"]: peer for peer in json.loads(self.relayctl("peers", "--json")[1])["peers"]}
+
+    def until(self, what, holds, seconds=60):
+        end = time.time() + seconds
+        while time.time() < end:
+            if found := holds():
+                return found
+            time.sleep(0.1)
+        raise Failure("within %d s it does not hold that %s" % (seconds, what))
+
+    def tmux(self, *arguments):
+        return subprocess.run(["tmux", "-S", self.tmux_socket, "-f", "/dev/null", *arguments], text=True, capture_output=True).stdout
+
+    def close(self):
+        for terminal in self.terminals:
+            terminal.kill()
+        self.tmux("kill-server")
+        self.hub.terminate()
+        self.hub.wait()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Terminal:
+    """One program in a terminal of its own."""
+
+    def __init__(self, world, name, argv, environment, folder):
+        self.world, self.name = world, name
+        command = "exec env -i %s %s" % (" ".join(shlex.quote("%s=%s" % one) for one in environment.items()), shlex.join(argv))
+        world.tmux("new-session", "-d", "-s", name, "-x", "150", "-y", "50", "-c", folder, command)
+        world.tmux("set-option", "-t", name, "remain-on-exit", "on")
+        self.pid = int(world.tmux("display-message", "-p", "-t", name, "#{pane_pid}") or 0)
+        world.terminals.append(self)
+
+    def type(self, text):
+        self.world.tmux("send-keys", "-t", self.name, "-l", text)
+        time.sleep(0.4)
+        self.keys("Enter")
+
+    def keys(self, *names):
+        self.world.tmux("send-keys", "-t", self.name, *names)
+
+    def screen(self):
+        return self.world.tmux("capture-pane", "-p", "-t", self.name)
+
+    def is_alive(self):
+        return self.world.tmux("display-message", "-p", "-t", self.name, "#{pane_dead}").strip() == "0"
+
+    def kill(self):
+        if self.is_alive():
+            os.kill(self.pid, 9)

@@ -1,4 +1,4 @@
-"""A stand-in for the models: OpenAI's chat completions on 127.0.0.1, one path a session. What it answers follows from what is
+"""A stand-in for the models: OpenAI's chat completions (and its Responses) on 127.0.0.1, one path a session. What it answers follows from what is
 new in the conversation, and every request is kept: what an agent's model was shown is what its requests contained.
 
 - A question of claude-relay is answered by relay_reply, unless it says "silent".
@@ -8,7 +8,10 @@ new in the conversation, and every request is kept: what an agent's model was sh
 import json, re, sys, threading, time, traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ASK = re.compile(r'<relay-message kind=\\?"ask\\?" [^>]*?ask_id=\\?"([^"\\]+)\\?"[^>]*>(.*?)</relay-message>', re.S)
+import responses
+
+# One agent shows the first character of a tag of ours as an entity.
+ASK = re.compile(r'(?:<|&lt;)relay-message kind=\\?"ask\\?" [^>]*?ask_id=\\?"([^"\\]+)\\?"[^>]*>(.*?)(?:<|&lt;)/relay-message>', re.S)
 CALL = re.compile(r"^call (\w+) (\{.*\})\s*$", re.M)
 SLOW = re.compile(r"^slow (\d+)", re.M)
 
@@ -51,9 +54,12 @@ class Model:
 
             def do_POST(self):
                 body = json.loads(self.body())
-                if not self.path.split("?")[0].endswith("/chat/completions"):
-                    return self.send_error(404)
-                request = Request(self.path.split("/")[1], body)
+                session, is_chat = self.path.split("/")[1], self.path.split("?")[0].endswith("/chat/completions")
+                if not is_chat:
+                    if not self.path.split("?")[0].endswith("/responses"):
+                        return self.send_error(404)
+                    session, body = responses.session_of(body), responses.to_chat(body)
+                request = Request(session, body)
                 # Without tools it is asked for a title or the like.
                 calls, delay = request.answer() if body.get("tools") else ([], 0)
                 if body.get("tools"):
@@ -62,7 +68,10 @@ class Model:
                         model.changed.notify_all()
                 time.sleep(delay)
                 try:
-                    self.stream(body, calls)
+                    if is_chat:
+                        self.stream(body, calls)
+                    else:
+                        self.send("text/event-stream", responses.events(body, calls))
                 except OSError:
                     pass  # interrupted
 
@@ -95,6 +104,9 @@ class Model:
                               {**chunk({}, end), "usage": usage}]
                     data = "".join("data: %s\n\n" % json.dumps(one) for one in chunks).encode() + b"data: [DONE]\n\n"
                     kind = "text/event-stream"
+                self.send(kind, data)
+
+            def send(self, kind, data):
                 self.send_response(200)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(data)))

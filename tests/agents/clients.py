@@ -9,6 +9,8 @@ class Client:
     # What its sessions say of themselves when they can be asked.
     wakes_by, status = "plugin", "idle"
     listed_as = None
+    # How many seconds after a request the receipt may come, on a busy machine.
+    receipt_lag = 0
     # Whether a session ends with its terminal.
     ends_with_terminal = True
     # Whether what waits in an interrupted turn comes by itself afterwards, or with the next prompt.
@@ -129,6 +131,7 @@ class Qwen(Client):
     command = [AGENTS + "/qwen/node_modules/node/bin/node", AGENTS + "/qwen/node_modules/@qwen-code/qwen-code/cli-entry.js"]
     leave = "/quit"
     listed_as, wakes_by, status = "qwen-code", "inbox", "unknown"
+    receipt_lag = 5
 
     def prepare(self):
         path = self.world.folder("home", ".qwen") + "/settings.json"

@@ -34,10 +34,19 @@ class Request:
         offered = [tool.get("function", tool).get("name", "") for tool in self.body.get("tools", [])]
         return next((full for full in offered if re.search(r"(^|[_-])%s$" % name, full)), name)
 
+    def call(self, name, arguments):
+        """A call of the tool. One that is not offered is called as the message says that brought its name."""
+        full = self.tool(name)
+        named = re.search(r"call the tool (\S*%s)" % name, self.new)
+        offered = [tool.get("function", tool).get("name", "") for tool in self.body.get("tools", [])]
+        if full == name and "tool_call" in offered:
+            return "tool_call", {"name": named[1] if named else "mcp__relay__" + name, "arguments": arguments}
+        return full, arguments
+
     def answer(self):
-        calls = [(self.tool("relay_reply"), {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
+        calls = [self.call("relay_reply", {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
                  for i, q in ASK.findall(self.new) if "silent" not in q]
-        calls += [(self.tool(name), json.loads(arguments)) for name, arguments in CALL.findall(self.new)]
+        calls += [self.call(name, json.loads(arguments)) for name, arguments in CALL.findall(self.new)]
         return calls, sum(int(seconds) for seconds in SLOW.findall(self.new))
 
 

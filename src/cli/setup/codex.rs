@@ -146,7 +146,7 @@ mod tests {
         let here = Kept { marketplace: Some(data.to_owned()), enabled: Some(true), server };
         assert_eq!(installs(&here), [""; 0]);
         let elsewhere = Kept { server: files::content(SERVER_PATH, Path::new("/usr/bin")), ..here.clone() };
-        assert_eq!(installs(&elsewhere), [add.clone()]);
+        assert_eq!(installs(&elsewhere), std::slice::from_ref(&add));
         let old_clone = Kept { marketplace: Some("/tmp/clone".to_owned()), ..here };
         let remove = "run /bin/codex plugin marketplace remove claude-relay".to_owned();
         assert_eq!(installs(&old_clone), [remove, add_marketplace, add]);

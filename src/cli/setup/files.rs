@@ -125,11 +125,8 @@ pub(super) fn remove_copy(copy: &Path) -> Vec<Step> {
 /// The home directory is not known.
 pub(super) fn remove(environment: &Environment) -> Result<Plan, PathError> {
     let (data, logs) = (environment.data_dir()?, environment.log_dir()?);
-    let mut steps: Vec<Step> = all()
-        .map(|file| file.path)
-        .chain([BINDIR])
-        .map(|path| Step::RemoveFile { path: data.join(path) })
-        .collect();
+    let mut steps: Vec<Step> =
+        all().map(|file| file.path).chain([BINDIR]).map(|path| Step::RemoveFile { path: data.join(path) }).collect();
     // Deepest first: each is empty when its turn comes.
     let mut directories: Vec<_> = all().filter_map(|file| Path::new(file.path).parent()).collect();
     directories.extend(["packaging/plugin/skills", "packaging/plugin/extensions", "packaging", ""].map(Path::new));

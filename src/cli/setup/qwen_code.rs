@@ -70,7 +70,8 @@ const UNINSTALL: &[&str] = &["extensions", "uninstall", "relay"];
 fn remove(program: &Path, environment: &Environment, kept: &Kept) -> Result<Plan, ServiceError> {
     let mut steps = if kept.is_there { vec![run(&shown(program)?, UNINSTALL)] } else { Vec::new() };
     let data = environment.data_dir()?;
-    let names = fs::read_dir(&data).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names =
+        fs::read_dir(&data).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
     for name in names.filter(|name| is_leftover(name)) {
         steps.extend(files::remove_copy(&data.join(name)));
     }
@@ -99,7 +100,7 @@ mod tests {
     fn extension_is_installed_anew_where_its_copy_is_old() {
         let source = "/home/ada/.local/share/claude-relay:relay";
         let install = format!("run /bin/qwen extensions install --consent {source}");
-        assert_eq!(installs(&Kept::default()), [install.clone()]);
+        assert_eq!(installs(&Kept::default()), std::slice::from_ref(&install));
         let manifest = files::content(MANIFEST_PATH, Path::new("/opt/bin"));
         let here = Kept { is_there: true, manifest, bindir: Some("/opt/bin\n".to_owned()) };
         assert_eq!(installs(&here), [""; 0]);

@@ -66,7 +66,8 @@ fn thread_is_found_among_those_of_the_folder_by_a_call_that_comes_back() {
     daemon.thread.handle_connected();
     daemon.answer("initialize", json!({}));
     daemon.answer("thread/loaded/list", json!({"data": ["t0", "t1", "t2"]}));
-    let thread = |id: &str, cwd: &str, ephemeral: bool| json!({"thread": {"id": id, "cwd": cwd, "ephemeral": ephemeral}});
+    let thread =
+        |id: &str, cwd: &str, ephemeral: bool| json!({"thread": {"id": id, "cwd": cwd, "ephemeral": ephemeral}});
     daemon.answer("thread/read", thread("t0", "/srv/beta", false));
     daemon.answer("thread/read", thread("t1", FOLDER, false));
     daemon.answer("thread/read", thread("t2", FOLDER, true));

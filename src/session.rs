@@ -15,7 +15,11 @@
 //!    takes its place. After the end of the connection begin again here, until the agent ends.
 //! 3. Write one JSON object a line and read one JSON object a line, UTF-8. Ignore members and messages that you do not know.
 //! 4. Send `hello` with your role. Send `presence` and `named` when they change.
-//! 5. On `deliver` send `taken`, then show the text. When the agent says that it goes before the model, send `shown`.
+//! 5. On `deliver` send `taken`, then show the text. When the agent says that it goes before the model, send `shown`. When
+//!    the agent has lost it, send `lost`: it is given again.
+//!
+//! `relay-channel socket PID [THREAD]` prints the address of step 1, and makes the directory that step 2 watches.
+//! `tests/it/session/agent.py` is an agent in less than sixty lines.
 //!
 //! ```text
 //! → {"type":"hello","role":"plugin"}
@@ -32,6 +36,7 @@
 //! | `hello` | who connects; the first message | `deliver` | a batch of messages as one text, with their ids |
 //! | `taken` | the reader shows this batch | `end` | nothing is left to do: leave, and do not come back |
 //! | `shown` | these ids went before the model | `result` | the result of a proxy's `call` |
+//! | `lost` | these ids were taken and will not go before the model | | |
 //! | `presence` | what the session does, and where | | |
 //! | `named` | the name that its user gave it | | |
 //! | `call` | a tool call of a proxy | | |
@@ -54,10 +59,20 @@
 //! - `waiter`: gets one batch when there is something to wake the session with. A newer waiter ends the older one.
 //! - `hook`: says in `shown` what went before the model and in `showing` what goes before it now, and gets at once one
 //!   `deliver` or `end`. With `receipts_only` it gets `end`: a subagent's hook must not be given what its session waits for.
-//! - `plugin`: as a waiter, but stays: it gets the next batch once it has taken one. `presence` and `named` are its own.
+//! - `plugin`: as a waiter, but stays: it gets the next batch once it has taken one. A batch of it has one message, since each
+//!   may belong into another conversation of the agent: the ids are those of the tool results that began it. What was taken is
+//!   handed over, and not shown before `shown` says so. What is `lost` is given again, three times at the most; then a relay
+//!   tool call brings it. `presence` and `named` are its own. Where nobody sits before the session it gets `end` at once.
 //! - `proxy`: sends each tool call of its MCP client as `call` and gets a `result`. An ask's id is the proxy's own, so that a
 //!   call may be sent again to the next channel. It says `taken` with the call's id once its client has the result: the
 //!   result may carry messages. When the channel leaves, the first of its proxies to bind the socket is the next one.
+//!
+//! # Whose session it is
+//!
+//! A channel knows some agents ([`crate::agent`]): their process is the session's. Of any other agent the session is the
+//! channel's own process, unless the server is given [`RELAY_SESSION`](crate::agent::declared::VARIABLE): `session` says that
+//! it is that of the process which started the server, `session:ID` names the thread as well, and `run` says that nobody
+//! sits before it, so that it is no peer.
 //!
 //! # Who may connect
 //!

@@ -88,8 +88,8 @@ class Copilot(Client):
 
     def prepare(self):
         path = self.world.folder("home", ".copilot") + "/config.json"
-        trusted = json.load(open(path))["trusted_folders"] if os.path.exists(path) else []
-        json.dump({"trusted_folders": [*trusted, os.path.realpath(self.folder)]}, open(path, "w"))
+        if not os.path.exists(path):
+            json.dump({"trusted_folders": [os.path.realpath(os.path.dirname(self.folder))]}, open(path, "w"))
 
     def argv(self):
         return [*self.command, "--allow-tool", "shell(sleep:*)"]

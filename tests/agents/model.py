@@ -4,6 +4,8 @@ new in the conversation, and every request is kept: what an agent's model was sh
 - A question of claude-relay is answered by relay_reply, unless it says "silent".
 - `call TOOL {JSON}`, typed by the user, calls a tool; `slow N` answers after N seconds.
 - All else is answered by "OK.".
+
+As a proxy it refuses everything: what an agent tries to reach beside it fails at once.
 """
 import json, re, sys, threading, time, traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -122,7 +124,12 @@ class Model:
                 self.end_headers()
                 self.wfile.write(data)
 
+            def do_CONNECT(self):
+                self.send_error(403)
+
             def do_GET(self):
+                if not self.path.startswith("/"):
+                    return self.send_error(403)
                 data = b'{"object": "list", "data": []}'
                 self.send_response(200)
                 self.send_header("content-length", str(len(data)))
@@ -139,8 +146,10 @@ class Model:
         self.server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+        self.address = "http://127.0.0.1:%d" % self.server.server_address[1]
+
     def url(self, session):
-        return "http://127.0.0.1:%d/%s/v1" % (self.server.server_address[1], session)
+        return "%s/%s/v1" % (self.address, session)
 
     def shown(self, session, text, within=0):
         """The first request of the session in whose new part the text stands; none if it does not come in time."""

@@ -40,8 +40,7 @@ class World:
         return path
 
     def environment(self, **more):
-        # Whatever an agent tries to reach beside the model is refused at once.
-        away = {name: "http://127.0.0.1:1" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+        away = {name: self.model.address for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
         away.update(NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
         return {**away, "PATH": ":".join([self.folder("bin"), PROGRAMS, os.environ["PATH"]]), "HOME": self.home, "USER": "ada", "SHELL": "/bin/sh", "LANG": "C.UTF-8",
                 "TERM": "xterm-256color", "TMPDIR": self.folder("tmp"), "RELAY_SOCKET": self.socket, **more}

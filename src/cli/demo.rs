@@ -2,7 +2,7 @@
 //!
 //! It needs no service manager and no Claude Code: it starts the real `relay-hub` and three real `relay-channel`s and
 //! speaks to them as an MCP client does. `stage` starts and removes them, `session` is the MCP client, `play` is what
-//! happens, `transcript` is how it is told. Every line that is printed was received; what does not come fails the demo.
+//! happens, `transcript` is how it is told, `brief` the words for those who want it short. Every line that is printed was received; what does not come fails the demo.
 
 use clap::Args;
 
@@ -11,6 +11,7 @@ use super::error::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::output::Line;
 
+mod brief;
 mod play;
 mod session;
 mod stage;
@@ -18,10 +19,15 @@ mod transcript;
 
 use play::Play;
 use stage::{Programs, Stage};
+use transcript::Transcript;
 
 /// Show three sessions talking, on a private hub that leaves nothing behind
 #[derive(Debug, Args)]
-pub(super) struct DemoArgs {}
+pub(super) struct DemoArgs {
+    /// Show every tool call, its result and what each session is shown, word for word
+    #[arg(short, long)]
+    verbose: bool,
+}
 
 impl DemoArgs {
     /// Plays the demo to its end.
@@ -39,7 +45,7 @@ impl DemoArgs {
         let result = tokio::select! {
             biased;
             signal = interrupt.wait() => Err(CliError::Signalled(signal)),
-            result = Play::new(&mut stage, &mut context.out).perform() => result,
+            result = Play::new(&mut stage, Transcript::new(&mut context.out, self.verbose)).perform() => result,
         };
         if let Err(CliError::Demo { .. }) = &result {
             for line in stage.last_log_lines() {

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use super::ReaderId;
 use super::address::{BindError, Bound, bind};
@@ -15,8 +16,11 @@ use super::frame::{ChannelMessage, ReaderMessage};
 use crate::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use crate::watched::{self, Stream};
 
-/// The most connections at a time. A turn's hooks may run side by side.
+/// The most connections at a time; more wait until one ends. A turn's hooks may run side by side.
 pub const CONNECTIONS_MAX: usize = 64;
+
+/// The pause after a failed accept, without which a channel that is out of descriptors would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The bytes that one read asks for.
 const READ_BYTES: usize = 4 * 1024;
@@ -43,6 +47,8 @@ pub struct Listener {
     listener: watched::Listener,
     connections: BTreeMap<ReaderId, Connection>,
     accepted: u64,
+    /// Until when nobody is accepted after a failure.
+    paused_until: Option<Instant>,
     /// Removes the socket's name.
     _bound: Bound,
 }
@@ -55,7 +61,7 @@ impl Listener {
     pub fn bind(address: &Path) -> Result<Self, BindError> {
         let (listener, bound) = bind(address)?;
         let listener = watched::Listener::new(listener)?;
-        Ok(Self { listener, connections: BTreeMap::new(), accepted: 0, _bound: bound })
+        Ok(Self { listener, connections: BTreeMap::new(), accepted: 0, paused_until: None, _bound: bound })
     }
 
     /// Waits until somebody wants to connect, or a connection can be read, or written again. Cancel-safe.
@@ -67,9 +73,18 @@ impl Listener {
                 None => std::future::pending().await,
             }
         });
+        let mut accepting = pin!(async {
+            match self.paused_until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None if self.connections.len() < CONNECTIONS_MAX => {
+                    poll_fn(|cx| self.listener.poll_readable(cx).map(drop)).await
+                }
+                None => std::future::pending().await,
+            }
+        });
         poll_fn(|cx| {
             let is_read = self.connections.values().any(|one| one.stream.poll_readable(cx).is_ready());
-            if is_read || self.listener.poll_readable(cx).is_ready() || room.as_mut().poll(cx).is_ready() {
+            if is_read || accepting.as_mut().poll(cx).is_ready() || room.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             Poll::Pending
@@ -79,7 +94,10 @@ impl Listener {
 
     /// Accepts who wants to connect, writes what is left to be written, and reads all that is there.
     pub fn turn(&mut self, incoming: &mut Vec<Incoming>) {
-        self.accept();
+        self.paused_until = self.paused_until.filter(|until| Instant::now() < *until);
+        if self.paused_until.is_none() {
+            self.accept();
+        }
         let ids: Vec<ReaderId> = self.connections.keys().copied().collect();
         for id in ids {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
@@ -94,7 +112,7 @@ impl Listener {
     }
 
     fn accept(&mut self) {
-        loop {
+        while self.connections.len() < CONNECTIONS_MAX {
             match self.listener.accept() {
                 None => return,
                 Some(Ok(stream)) => {
@@ -104,18 +122,18 @@ impl Listener {
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "cannot accept on the session's socket");
+                    self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
                     return;
                 }
             }
         }
     }
 
-    /// Takes a connection in, if it is from a process of this user and there is room.
+    /// Takes a connection in, if it is from a process of this user.
     fn admit(&mut self, stream: UnixStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         let stream = tokio::net::UnixStream::from_std(stream)?;
-        let is_own = stream.peer_cred()?.uid() == rustix::process::geteuid().as_raw();
-        if !is_own || self.connections.len() >= CONNECTIONS_MAX {
+        if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let stream = Stream::new(stream.into_std()?)?;
@@ -260,11 +278,27 @@ mod tests {
     async fn connections_are_bounded_and_what_is_no_message_ends_one() {
         let (_root, path, mut listener) = listener();
         let mut readers: Vec<_> = (0..CONNECTIONS_MAX + 1).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        readers[CONNECTIONS_MAX].write_all(b"{\"type\":\"taken\",\"batch\":1}\n").unwrap();
         listener.ready().await;
         listener.turn(&mut Vec::new());
         assert_eq!(listener.connections.len(), CONNECTIONS_MAX);
-        assert_eq!(readers[CONNECTIONS_MAX].read(&mut [0; 1]).unwrap(), 0);
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, listener.ready()).await.is_err(), "who waits for room costs nothing");
         readers[0].write_all(b"{\"type\":\"later\"}\ngarbage\n").unwrap();
         assert_eq!(incoming(&mut listener).await, [Incoming::Gone(FIRST)]);
+        let last = ReaderId(CONNECTIONS_MAX as u64 + 1);
+        assert_eq!(incoming(&mut listener).await, [Incoming::Message(last, taken(1))]);
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_accept_there_is_a_pause() {
+        let (_root, path, mut listener) = listener();
+        let mut reader = UnixStream::connect(&path).unwrap();
+        reader.write_all(b"{\"type\":\"taken\",\"batch\":1}\n").unwrap();
+        listener.paused_until = Some(Instant::now() + Duration::from_millis(50));
+        let mut nothing = Vec::new();
+        listener.turn(&mut nothing);
+        assert_eq!(nothing, []);
+        assert_eq!(incoming(&mut listener).await, [Incoming::Message(FIRST, taken(1))]);
     }
 }

@@ -16,11 +16,19 @@ def setup(world, agent):
     check("set up by relayctl setup %s" % agent, code == 0, (code, out, err))
 
 
+def undo(world, agent):
+    code, out, err = world.relayctl("setup", agent, "--undo")
+    check("removed by relayctl setup %s --undo" % agent, code == 0, (code, out, err))
+    code, out, err = world.relayctl("setup", agent, "--undo")
+    check("and nothing is left of it", code == 0 and "nothing was set up" in err, (code, out, err))
+
+
 def started(world, agent, name):
-    """A session of the agent that is listed, idle and woken by its plugin."""
+    """A session of the agent that is listed, and woken as it should be."""
     client = CLIENTS[agent](world, name).start()
-    listed = lambda: (peer := world.peers().get(name)) and peer["wakes_by"] == "plugin" and peer["status"] == "idle" and peer
-    client.peer = world.until("%s is listed, idle and woken by its plugin" % name, listed, 90)
+    waits = (client.wakes_by, client.status)
+    listed = lambda: (peer := world.peers().get(name)) and (peer["wakes_by"], peer["status"]) == waits and peer
+    client.peer = world.until("%s is listed, woken by %s and %s" % (name, *waits), listed, 90)
     return client
 
 

@@ -1,6 +1,7 @@
 //! A real hub on a real socket: frames, limits, other users, versions, scarce resources.
 
 mod fd_passing;
+mod first_clients;
 #[cfg(target_os = "linux")]
 mod flood;
 mod limits;

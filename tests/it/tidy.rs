@@ -238,3 +238,21 @@ fn every_test_file_is_part_of_the_binary() {
         assert!(name == "main" || list.contains(&format!("mod {name};")), "{} lacks {name}", listed_in.display());
     }
 }
+
+/// Returns the names by which a text chooses tests of this binary.
+fn chosen_tests(text: &str) -> impl Iterator<Item = &str> {
+    let commands = text.split("--test it -- ").skip(1).map(|rest| rest.split(['`', '\n', '#']).next().unwrap_or(rest));
+    commands.flat_map(|command| command.split_whitespace().take_while(|word| !word.starts_with('-')))
+}
+
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    let listed = std::process::Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
+    let tests = String::from_utf8(listed.stdout).unwrap();
+    let pages = std::fs::read_dir(root().join("docs")).unwrap().map(|page| page.unwrap().path());
+    let documents = pages.chain([root().join("README.md")]).filter(|path| path.is_file());
+    let texts: Vec<String> = documents.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let chosen: BTreeSet<&str> = texts.iter().flat_map(|text| chosen_tests(text)).collect();
+    let missing: Vec<_> = chosen.iter().filter(|name| !tests.lines().any(|test| test.contains(**name))).collect();
+    assert!(!chosen.is_empty() && missing.is_empty(), "no test has a name with {missing:?}");
+}

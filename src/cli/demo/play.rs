@@ -9,7 +9,6 @@ use super::session::{Broken, PATIENCE, Session, Shown, ToolResult};
 use super::stage::Stage;
 use super::transcript::Transcript;
 use crate::cli::error::CliError;
-use crate::cli::output::Output;
 
 const TOOLS: [&str; 5] = ["relay_ask", "relay_broadcast", "relay_peers", "relay_rename", "relay_reply"];
 /// How often the list of peers is asked for until everybody has joined.
@@ -25,8 +24,8 @@ pub(super) struct Play<'a> {
 
 impl<'a> Play<'a> {
     /// Prepares the demo.
-    pub(super) const fn new(stage: &'a mut Stage, out: &'a mut Output) -> Self {
-        Self { stage, transcript: Transcript::new(out), n_steps: 0, step: "" }
+    pub(super) const fn new(stage: &'a mut Stage, transcript: Transcript<'a>) -> Self {
+        Self { stage, transcript, n_steps: 0, step: "" }
     }
 
     /// Plays every step.

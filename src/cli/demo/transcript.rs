@@ -6,6 +6,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::brief;
 use super::session::{Broken, Greeting, Shown, ToolResult};
 use crate::cli::error::Exit;
 use crate::cli::output::{Line, Output};
@@ -22,24 +23,28 @@ const FIRST_KEYS: [&str; 9] = ["kind", "you", "from", "to", "state", "code", "qu
 /// The telling of a demo.
 pub(super) struct Transcript<'a> {
     out: &'a mut Output,
+    is_verbose: bool,
 }
 
 impl<'a> Transcript<'a> {
-    /// Begins to tell.
-    pub(super) const fn new(out: &'a mut Output) -> Self {
-        Self { out }
+    /// Begins to tell, word for word or in short.
+    pub(super) const fn new(out: &'a mut Output, is_verbose: bool) -> Self {
+        Self { out, is_verbose }
     }
 
-    /// Says which step begins.
+    /// Says which step begins, where it is told word for word.
     pub(super) fn step(&mut self, number: usize, name: &str) -> Result<(), Broken> {
+        if !self.is_verbose {
+            return Ok(());
+        }
         let gap = if number == 1 { "" } else { "\n" };
         self.print(&Line::of(gap).styled(Style::new().bold(), &format!("{number}. {name}")))
     }
 
     /// Tells that a session has begun.
     pub(super) async fn joined(&mut self, who: &str, greeting: &Greeting) -> Result<(), Broken> {
-        let line = speaker(who).plain(&format!("starts {} with {}", greeting.server, greeting.tools.join(", ")));
-        self.tell(&line).await
+        let said = format!("starts {} with {}", greeting.server, greeting.tools.join(", "));
+        self.did(who, if self.is_verbose { &said } else { "joins" }).await
     }
 
     /// Tells a tool call and its result.
@@ -50,12 +55,20 @@ impl<'a> Transcript<'a> {
         arguments: &Value,
         result: &ToolResult,
     ) -> Result<(), Broken> {
-        self.tell(&call(who, tool, arguments, result)).await
+        match brief::call(tool, arguments, result) {
+            _ if self.is_verbose => self.tell(&call(who, tool, arguments, result)).await,
+            Some(said) => self.did(who, &said).await,
+            None => Ok(()),
+        }
     }
 
     /// Tells what was put before a session's model.
     pub(super) async fn shown(&mut self, who: &str, shown: &Shown) -> Result<(), Broken> {
-        self.tell(&event(who, shown)).await
+        match brief::event(who, shown) {
+            _ if self.is_verbose => self.tell(&event(who, shown)).await,
+            Some((who, said)) => self.did(who, &said).await,
+            None => Ok(()),
+        }
     }
 
     /// Tells what somebody does outside a session.

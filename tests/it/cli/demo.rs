@@ -64,9 +64,31 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn the_demo_shows_every_outcome_and_leaves_nothing_behind() {
+fn the_demo_in_short_fits_a_terminal() {
     let demo = Demo::new();
     let output = demo.command(relayctl()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let told = text(&output.stdout);
+    assert!(told.lines().count() <= 30 && told.lines().all(|line| line.chars().count() <= 80), "{told}");
+    for outcome in [
+        "backend   answers frontend: 8080",
+        "is told the tally: 2 asked, 2 replied",
+        "calls itself handbook",
+        "did not answer in time",
+        "refused: unknown_ask",
+        "went away",
+        "refused: peer_not_found",
+        "(exit status: 0)",
+    ] {
+        assert!(told.contains(outcome), "{outcome} is not in {told}");
+    }
+    demo.leaves_nothing();
+}
+
+#[test]
+fn the_demo_shows_every_outcome_and_leaves_nothing_behind() {
+    let demo = Demo::new();
+    let output = demo.command(relayctl()).arg("--verbose").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let told = text(&output.stdout);
     for outcome in

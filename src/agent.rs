@@ -9,6 +9,7 @@ pub mod codex;
 pub mod copilot;
 pub mod declared;
 pub mod folder;
+pub mod gemini_cli;
 mod kind;
 mod mcp_client;
 pub mod opencode;
@@ -29,6 +30,7 @@ use self::claude_code::ClaudeCode;
 use self::codex::Codex;
 use self::copilot::Copilot;
 use self::folder::Folder;
+use self::gemini_cli::GeminiCli;
 pub use self::kind::{CallOrigin, Kind, Profile, State, Surroundings};
 pub use self::mcp_client::McpClient;
 use self::opencode::Opencode;
@@ -51,6 +53,7 @@ const AGENTS: &[(&Profile, Recognise)] = &[
     (&opencode::PROFILE, Opencode::recognise),
     (&pi::PROFILE, Pi::recognise),
     (&qwen_code::PROFILE, QwenCode::recognise),
+    (&gemini_cli::PROFILE, GeminiCli::recognise),
     // Last: whoever is known is asked himself.
     (&other::PROFILE, Other::recognise),
 ];

@@ -87,9 +87,9 @@ mod tests {
             ("copilot -p hello", false),
             ("node /x/bin/copilot --prompt=hello", false),
         ] {
-            let found = seen(CLIENT, command, |seen| Copilot::recognise(seen)).unwrap();
+            let found = seen(CLIENT, command, Copilot::recognise).unwrap();
             assert_eq!(found.is_interactive(), expected, "{command}");
         }
-        assert!(seen("claude-code", "copilot", |seen| Copilot::recognise(seen)).is_none());
+        assert!(seen("claude-code", "copilot", Copilot::recognise).is_none());
     }
 }

@@ -71,9 +71,9 @@ mod tests {
             ("opencode --print-logs run hello", false),
             ("opencode mcp list", false),
         ] {
-            let found = seen(CLIENT, command, |seen| Opencode::recognise(seen)).unwrap();
+            let found = seen(CLIENT, command, Opencode::recognise).unwrap();
             assert_eq!(found.is_interactive(), expected, "{command}");
         }
-        assert!(seen("other", "opencode", |seen| Opencode::recognise(seen)).is_none());
+        assert!(seen("other", "opencode", Opencode::recognise).is_none());
     }
 }

@@ -31,6 +31,8 @@ pub enum RouteEvent {
     Taken(u64),
     /// The messages with these ids went before the model.
     Shown(Vec<String>),
+    /// The agent has lost the messages with these ids, which it had taken: they did not go before the model.
+    Lost(Vec<String>),
     /// What the session does, and the dialog that it stands at.
     Presence(Activity, Option<&'static str>),
 }

@@ -292,7 +292,7 @@ impl Inbox {
         self.offer();
     }
 
-    /// Returns whether this is the plugin inside the session's agent.
+    /// Returns whether this is the plugin inside the session's agent, or the channel's own way into it.
     pub fn is_plugin(&self, reader: ReaderId) -> bool {
         self.readers.is_plugin(reader)
     }

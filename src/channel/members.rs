@@ -87,6 +87,7 @@ impl Channel {
                 RouteEvent::Closed => self.inbox.handle_reader_gone(now, ReaderId::ROUTE),
                 RouteEvent::Taken(batch) => self.inbox.handle_taken(now, ReaderId::ROUTE, batch),
                 RouteEvent::Shown(ids) => self.inbox.handle_shown(&ids),
+                RouteEvent::Lost(ids) => self.inbox.handle_lost(&ids),
                 RouteEvent::Presence(activity, waiting_for) => {
                     self.handle_presence(activity, waiting_for.map(str::to_owned), None);
                 }

@@ -18,6 +18,7 @@ use crate::advice::Observation;
 use crate::paths::{Environment, PathError};
 use crate::service::{self, SystemCommands};
 
+mod agents;
 mod claude;
 mod finding;
 mod hub;
@@ -110,6 +111,7 @@ async fn examine(environment: &Environment) -> Vec<Finding> {
     findings.extend(hub::check(&examined).await);
     findings.extend(logs::check(&examined));
     findings.extend(claude::check(&mut examined));
+    findings.extend(agents::check(&mut examined));
     findings
 }
 

@@ -20,13 +20,17 @@ use crate::service::{self, Effect, Plan, ServiceError, Step, SystemCommands};
 
 mod agents;
 mod claude_code;
+mod codex;
 mod copilot;
 mod files;
+mod gemini_cli;
+mod qwen_code;
 mod recipe;
 mod script_file;
 
 use agents::Found;
 
+pub(super) use agents::{AgentState, states};
 pub(super) use claude_code::find as find_claude;
 
 /// How long a command of an agent or of the service manager may take.
@@ -37,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Says what it will do, does it, and says what to do next. Done twice it changes nothing.
 #[derive(Debug, Args)]
 pub(super) struct SetupArgs {
-    /// Set up only these agents: claude, copilot, opencode, pi
+    /// Set up only these agents: claude, codex, copilot, gemini, opencode, pi, qwen
     #[arg(value_name = "AGENT", value_parser = agents::names())]
     agents: Vec<String>,
     /// Print what would be done, and do nothing

@@ -135,6 +135,11 @@ pub enum PlanError {
 }
 
 impl Plan {
+    /// Returns whether doing it would change nothing, as far as that can be seen without doing it: a command is never seen.
+    pub fn is_done(&self) -> bool {
+        self.steps.iter().all(Step::is_done)
+    }
+
     /// Does every step and tells what each has done. Returns whether anything changed.
     ///
     /// # Errors
@@ -178,6 +183,20 @@ impl Step {
             Self::RemoveEmptyDirectory { path } => format!("remove directory {} (if empty)", path.display()),
             Self::Run(run) if run.when == When::Always => format!("run {}", command_line(&run.argv)),
             Self::Run(run) => format!("run {} ({})", command_line(&run.argv), run.when),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Self::MakeDirectory { path, .. } => path.is_dir(),
+            Self::WriteFile { path, content, mode } => {
+                let is_so = fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o777 == *mode);
+                is_so && fs::read_to_string(path).is_ok_and(|found| found == *content)
+            }
+            Self::RemoveFile { path } | Self::RemoveDeadSocket { path } | Self::RemoveEmptyDirectory { path } => {
+                !path.exists()
+            }
+            Self::Run(_) => false,
         }
     }
 

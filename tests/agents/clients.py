@@ -1,11 +1,18 @@
 """The real agents: how each is told of the stand-in model, how it is started, interrupted and left."""
-import glob, json, os
+import glob, json, os, subprocess
 from world import AGENTS, Terminal
 
 
 class Client:
     shell = ("bash", {"command": "sleep 8", "description": "waits"})
     leave = "/exit"
+    # What its sessions say of themselves when they can be asked.
+    wakes_by, status = "plugin", "idle"
+    listed_as = None
+    # How many seconds after a request the receipt may come, on a busy machine.
+    receipt_lag = 0
+    # Whether a session ends with its terminal.
+    ends_with_terminal = True
     # Whether what waits in an interrupted turn comes by itself afterwards, or with the next prompt.
     comes_again = True
 
@@ -27,8 +34,19 @@ class Client:
     def interrupt(self):
         self.terminal.keys("Escape")
 
+    def work(self):
+        """Has it do something for a while."""
+        self.call(*self.shell)
+
+    def end(self):
+        """Ends what outlives the terminals."""
+
     def type(self, text):
         self.terminal.type(text)
+
+    def call(self, tool, arguments):
+        """Has the model call a tool."""
+        self.type("call %s %s" % (tool, json.dumps(arguments)))
 
 
 class Opencode(Client):
@@ -85,4 +103,54 @@ class Copilot(Client):
                 "COPILOT_PROVIDER_API_KEY": "none", "COPILOT_PROVIDER_WIRE_API": "completions", "COPILOT_MODEL": "gpt-5.4"}
 
 
-CLIENTS = {client.agent: client for client in (Opencode, Pi, Copilot)}
+class Codex(Client):
+    agent = "codex"
+    command = glob.glob(AGENTS + "/codex/node_modules/@openai/codex-*/vendor/*/bin/codex")[:1]
+    leave = "/quit"
+    wakes_by = "turn"
+    ends_with_terminal = False
+
+    def prepare(self):
+        path = self.world.folder("home", ".codex") + "/config.toml"
+        base = 'model = "stand-in"\nmodel_provider = "standin"\ncheck_for_update_on_startup = false\n[analytics]\nenabled = false\n' \
+               '[model_providers.standin]\nname = "standin"\nbase_url = "%s"\nwire_api = "responses"\n' % self.world.model.url("codex")
+        config = open(path).read() if os.path.exists(path) else ""
+        if "[model_providers.standin]" not in config:
+            config = base + config
+        with open(path, "w") as file:
+            file.write(config + '[projects."%s"]\ntrust_level = "trusted"\n' % os.path.realpath(self.folder))
+
+    def variables(self):
+        return {}
+
+    def work(self):
+        self.type("slow 8")
+
+    def end(self):
+        subprocess.run([*self.command, "app-server", "daemon", "stop"], env=self.world.environment(), capture_output=True, timeout=60)
+
+
+class Qwen(Client):
+    agent = "qwen"
+    command = [AGENTS + "/qwen/node_modules/node/bin/node", AGENTS + "/qwen/node_modules/@qwen-code/qwen-code/cli-entry.js"]
+    leave = "/quit"
+    listed_as, wakes_by, status = "qwen-code", "inbox", "unknown"
+    receipt_lag = 5
+
+    def prepare(self):
+        path = self.world.folder("home", ".qwen") + "/settings.json"
+        if not os.path.exists(path):
+            settings = {"security": {"auth": {"selectedType": "openai"}, "folderTrust": {"enabled": False}}, "general": {"enableAutoUpdate": False},
+                        "privacy": {"usageStatisticsEnabled": False}, "telemetry": {"enabled": False}, "model": {"name": "stand-in"}}
+            with open(path, "w") as file:
+                json.dump(settings, file)
+
+    def variables(self):
+        return {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": self.world.model.url(self.name), "OPENAI_MODEL": "stand-in",
+                "XDG_RUNTIME_DIR": self.world.folder("run")}
+
+    def work(self):
+        self.type("slow 8")
+
+
+CLIENTS = {client.agent: client for client in (Codex, Copilot, Opencode, Pi, Qwen)}

@@ -1,4 +1,4 @@
-"""A stand-in for the models: OpenAI's chat completions on 127.0.0.1, one path a session. What it answers follows from what is
+"""A stand-in for the models: OpenAI's chat completions (and its Responses) on 127.0.0.1, one path a session. What it answers follows from what is
 new in the conversation, and every request is kept: what an agent's model was shown is what its requests contained.
 
 - A question of claude-relay is answered by relay_reply, unless it says "silent".
@@ -10,7 +10,10 @@ As a proxy it refuses everything: what an agent tries to reach beside it fails a
 import json, re, sys, threading, time, traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ASK = re.compile(r'<relay-message kind=\\?"ask\\?" [^>]*?ask_id=\\?"([^"\\]+)\\?"[^>]*>(.*?)</relay-message>', re.S)
+import responses
+
+# One agent shows the first character of a tag of ours as an entity.
+ASK = re.compile(r'(?:<|&lt;)relay-message kind=\\?"ask\\?" [^>]*?ask_id=\\?"([^"\\]+)\\?"[^>]*>(.*?)(?:<|&lt;)/relay-message>', re.S)
 CALL = re.compile(r"^call (\w+) (\{.*\})\s*$", re.M)
 SLOW = re.compile(r"^slow (\d+)", re.M)
 
@@ -33,10 +36,20 @@ class Request:
         offered = [tool.get("function", tool).get("name", "") for tool in self.body.get("tools", [])]
         return next((full for full in offered if re.search(r"(^|[_-])%s$" % name, full)), name)
 
+    def call(self, name, arguments):
+        """A call of the tool. One that is not offered is called as the message says that brought its name."""
+        full = self.tool(name)
+        named = re.search(r"call the tool (\S*%s)" % name, self.new)
+        offered = [tool.get("function", tool).get("name", "") for tool in self.body.get("tools", [])]
+        if full == name and "tool_call" in offered:
+            return "tool_call", {"name": named[1] if named else "mcp__relay__" + name, "arguments": arguments}
+        return full, arguments
+
     def answer(self):
-        calls = [(self.tool("relay_reply"), {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
+        calls = [self.call("relay_reply", {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
                  for i, q in ASK.findall(self.new) if "silent" not in q]
-        calls += [(self.tool(name), json.loads(arguments)) for name, arguments in CALL.findall(self.new)]
+        # An interrupted prompt may be back in the line before the next one is typed.
+        calls += [self.call(name, json.JSONDecoder().raw_decode(arguments)[0]) for name, arguments in CALL.findall(self.new)]
         return calls, sum(int(seconds) for seconds in SLOW.findall(self.new))
 
 
@@ -53,9 +66,12 @@ class Model:
 
             def do_POST(self):
                 body = json.loads(self.body())
-                if not self.path.split("?")[0].endswith("/chat/completions"):
-                    return self.send_error(404)
-                request = Request(self.path.split("/")[1], body)
+                session, is_chat = self.path.split("/")[1], self.path.split("?")[0].endswith("/chat/completions")
+                if not is_chat:
+                    if not self.path.split("?")[0].endswith("/responses"):
+                        return self.send_error(404)
+                    session, body = responses.session_of(body), responses.to_chat(body)
+                request = Request(session, body)
                 # Without tools it is asked for a title or the like.
                 calls, delay = request.answer() if body.get("tools") else ([], 0)
                 if body.get("tools"):
@@ -64,7 +80,10 @@ class Model:
                         model.changed.notify_all()
                 time.sleep(delay)
                 try:
-                    self.stream(body, calls)
+                    if is_chat:
+                        self.stream(body, calls)
+                    else:
+                        self.send("text/event-stream", responses.events(body, calls))
                 except OSError:
                     pass  # interrupted
 
@@ -97,6 +116,9 @@ class Model:
                               {**chunk({}, end), "usage": usage}]
                     data = "".join("data: %s\n\n" % json.dumps(one) for one in chunks).encode() + b"data: [DONE]\n\n"
                     kind = "text/event-stream"
+                self.send(kind, data)
+
+            def send(self, kind, data):
                 self.send_response(200)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(data)))

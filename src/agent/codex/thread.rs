@@ -43,9 +43,6 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// How long a turn that was started may take to begin.
 const BEGINNING: Duration = Duration::from_secs(3);
 
-/// How often messages are given again that an interrupted turn has lost.
-const TRIES: u32 = 3;
-
 /// What a request was made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Purpose {
@@ -64,7 +61,6 @@ struct Turn {
     delivery: Delivery,
     /// The id of the turn's input, which its item has.
     input: String,
-    tries: u32,
     since: Instant,
     /// Whether the thread was seen to work since.
     has_begun: bool,
@@ -144,7 +140,19 @@ impl Thread {
     }
 
     pub(super) fn deliver(&mut self, now: Instant, delivery: Delivery) {
-        self.start(Turn { delivery, input: String::new(), tries: 0, since: now, has_begun: false });
+        self.last_input += 1;
+        let input = format!("relay-{}-{}", self.nonce, self.last_input);
+        let text = |text: &str| json!([{"type": "text", "text": text}]);
+        let mut params = json!({
+            "threadId": self.id, "clientUserMessageId": input, "turnTrigger": "relay",
+            "input": text(if self.is_openai { SHOWN_LINE } else { &delivery.text }),
+        });
+        if self.is_openai {
+            let context = json!({"kind": "untrusted", "name": "relay", "value": delivery.text});
+            params["additionalContext"] = json!({input.clone(): context});
+        }
+        self.request(Purpose::Turn, "turn/start", &params);
+        self.asked = Some(Turn { delivery, input, since: now, has_begun: false });
     }
 
     /// Records what the daemon says.
@@ -176,7 +184,7 @@ impl Thread {
                 self.handle_status(now, &thread["status"]);
             }
             Purpose::Turn => self.handle_started(now, result.is_some()),
-            Purpose::Receipt { is_last } => self.handle_items(now, result, is_last),
+            Purpose::Receipt { is_last } => self.handle_items(result, is_last),
         }
     }
 
@@ -224,22 +232,6 @@ impl Thread {
         }
     }
 
-    fn start(&mut self, mut turn: Turn) {
-        self.last_input += 1;
-        turn.input = format!("relay-{}-{}", self.nonce, self.last_input);
-        let text = |text: &str| json!([{"type": "text", "text": text}]);
-        let mut params = json!({
-            "threadId": self.id, "clientUserMessageId": turn.input, "turnTrigger": "relay",
-            "input": text(if self.is_openai { SHOWN_LINE } else { &turn.delivery.text }),
-        });
-        if self.is_openai {
-            let context = json!({"kind": "untrusted", "name": "relay", "value": turn.delivery.text});
-            params["additionalContext"] = json!({turn.input.clone(): context});
-        }
-        self.request(Purpose::Turn, "turn/start", &params);
-        self.asked = Some(turn);
-    }
-
     fn handle_started(&mut self, now: Instant, is_started: bool) {
         let Some(mut turn) = self.asked.take() else { return };
         if !is_started {
@@ -248,10 +240,7 @@ impl Thread {
             self.due = Some(now + REFUSED_PAUSE);
             return;
         }
-        if turn.tries == 0 {
-            self.events.push_back(RouteEvent::Taken(turn.delivery.batch));
-        }
-        turn.tries += 1;
+        self.events.push_back(RouteEvent::Taken(turn.delivery.batch));
         turn.since = now;
         self.started = Some(turn);
         // The daemon says so a moment later; what comes until then must not go into this turn.
@@ -271,7 +260,7 @@ impl Thread {
         self.due = Some(now + self.pause);
     }
 
-    fn handle_items(&mut self, now: Instant, result: Option<&Value>, is_last: bool) {
+    fn handle_items(&mut self, result: Option<&Value>, is_last: bool) {
         let Some(turn) = &self.started else { return };
         let items = result.and_then(|result| result["data"].as_array()).into_iter().flatten();
         if items.into_iter().any(|one| one["item"]["clientId"] == turn.input.as_str()) {
@@ -279,11 +268,8 @@ impl Thread {
             (self.started, self.due) = (None, None);
             self.ask_status();
         } else if is_last && self.activity == Activity::Idle {
-            let Some(turn) = self.started.take() else { return };
-            self.due = None;
-            if turn.tries < TRIES {
-                self.start(Turn { since: now, has_begun: false, ..turn });
-            }
+            self.events.push_back(RouteEvent::Lost(turn.delivery.ids.clone()));
+            (self.started, self.due) = (None, None);
         }
     }
 

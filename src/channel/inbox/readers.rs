@@ -92,7 +92,7 @@ impl Readers {
 
     /// Returns whether this is the plugin.
     pub(super) fn is_plugin(&self, reader: ReaderId) -> bool {
-        self.plugin == Some(reader)
+        self.plugin == Some(reader) || reader == ReaderId::ROUTE
     }
 
     /// Returns what the channel's own way into the session is, where it has one.

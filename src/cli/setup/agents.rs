@@ -3,13 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::recipe::Agent;
-use super::{claude_code, copilot, script_file};
+use super::{claude_code, codex, copilot, gemini_cli, qwen_code, script_file};
 use crate::cli::error::CliError;
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError};
 
 /// Every agent.
-pub(super) const AGENTS: &[Agent] = &[claude_code::AGENT, copilot::AGENT, script_file::OPENCODE, script_file::PI];
+pub(super) const AGENTS: &[Agent] = &[
+    claude_code::AGENT,
+    codex::AGENT,
+    copilot::AGENT,
+    gemini_cli::AGENT,
+    script_file::OPENCODE,
+    script_file::PI,
+    qwen_code::AGENT,
+];
 
 /// An agent that is on this machine.
 pub(super) struct Found {
@@ -62,4 +70,29 @@ pub(super) fn find(environment: &Environment, named: &[String]) -> Result<Vec<Fo
         }
     }
     Ok(found)
+}
+
+/// An agent that is on this machine, and whether it is set up.
+pub(in crate::cli) struct AgentState {
+    /// What it is called on the command line.
+    pub(in crate::cli) name: &'static str,
+    /// What people call it.
+    pub(in crate::cli) shown: &'static str,
+    /// Its program.
+    pub(in crate::cli) program: PathBuf,
+    /// Whether setting it up would change nothing.
+    pub(in crate::cli) is_set_up: bool,
+    /// What wakes its sessions.
+    pub(in crate::cli) wakes: &'static str,
+}
+
+/// Returns the agents that are found, with the programs in `bindir`. Claude Code has checks of its own.
+pub(in crate::cli) fn states(environment: &Environment, bindir: &Path) -> Vec<AgentState> {
+    let state = |agent: &'static Agent| {
+        let program = (agent.find)(environment)?;
+        let plan = (agent.install)(&program, environment, bindir);
+        let is_set_up = plan.is_ok_and(|plan| plan.is_done());
+        Some(AgentState { name: agent.name, shown: agent.shown, program, is_set_up, wakes: agent.wakes })
+    };
+    AGENTS.iter().filter(|agent| agent.name != claude_code::AGENT.name).filter_map(state).collect()
 }

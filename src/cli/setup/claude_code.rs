@@ -16,6 +16,7 @@ pub(super) const AGENT: Agent = Agent {
     name: "claude",
     shown: "Claude Code",
     restart: "your Claude Code sessions",
+    wakes: "a channel event, where they were started with the flag, else the plugin's waiter",
     find,
     install: |program, environment, bindir| install(program, environment, bindir, &Kept::read()),
     remove: |program| remove(program, &Kept::read()),

@@ -15,6 +15,7 @@ pub(super) const AGENT: Agent = Agent {
     name: "copilot",
     shown: "Copilot",
     restart: "your Copilot sessions",
+    wakes: "the extension in its plugin",
     find: |environment| program(environment, "copilot", &PLACES),
     install: |program, environment, bindir| install(program, environment, bindir, &Kept::read(environment)),
     remove: |program| remove(program, &Kept::read(&Environment::of_process())),

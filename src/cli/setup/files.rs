@@ -30,7 +30,8 @@ pub(super) const PLUGIN: &[File] = files! {
     "packaging/opencode/relay.js" 0o644,
     "packaging/pi/relay.js" 0o644,
     "packaging/plugin/.claude-plugin/plugin.json" 0o644,
-    "packaging/plugin/.mcp.json" 0o644,
+    "packaging/plugin/.codex-plugin/mcp.json" 0o644,
+    "packaging/plugin/.codex-plugin/plugin.json" 0o644,
     "packaging/plugin/README.md" 0o644,
     "packaging/plugin/extensions/relay/extension.mjs" 0o644,
     "packaging/plugin/extensions/relay/session.mjs" 0o644,
@@ -42,6 +43,44 @@ pub(super) const PLUGIN: &[File] = files! {
     "packaging/plugin/skills/relay-rename/SKILL.md" 0o644,
     "packaging/plugin/skills/relay-status/SKILL.md" 0o644,
 };
+
+/// The extension of Gemini CLI.
+pub(super) const GEMINI: &[File] = files! {
+    "packaging/gemini/gemini-extension.json" 0o644,
+    "packaging/gemini/hooks/hooks.json" 0o644,
+};
+
+/// Every file that this program carries.
+fn all() -> impl Iterator<Item = &'static File> {
+    PLUGIN.iter().chain(GEMINI)
+}
+
+/// The files that name the channel's program, which is looked for in `PATH` unless setup says where it is: their agents
+/// expand no variable there, or copy the files away from the launcher.
+const NAMING_CHANNEL: [&str; 3] = [
+    "packaging/plugin/.codex-plugin/mcp.json",
+    "packaging/gemini/gemini-extension.json",
+    "packaging/gemini/hooks/hooks.json",
+];
+
+/// Returns what setup writes into this file of the repository, with the programs in this directory.
+pub(super) fn content(path: &str, bindir: &Path) -> Option<String> {
+    all().find(|file| file.path == path).map(|file| file.content(bindir))
+}
+
+impl File {
+    /// Returns what setup writes, with the programs in this directory.
+    pub(super) fn content(&self, bindir: &Path) -> String {
+        if !NAMING_CHANNEL.contains(&self.path) {
+            return self.content.to_owned();
+        }
+        let program = bindir.join("relay-channel").to_string_lossy().into_owned();
+        // A path in JSON, and in a shell's command in JSON.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let in_shell = quoted(&format!("exec '{}' hook", program.replace('\'', r"'\''")));
+        self.content.replace("\"relay-channel\"", &quoted(&program)).replace("\"exec relay-channel hook\"", &in_shell)
+    }
+}
 
 /// Where the plugin says in which directory its programs are: its launcher reads it.
 const BINDIR: &str = "packaging/plugin/bindir";
@@ -60,10 +99,24 @@ pub(super) fn write(data: &Path, files: &[File], bindir: &Path) -> Vec<Step> {
         steps.push(Step::WriteFile { path, content, mode });
     };
     for file in files {
-        add(file.path, file.content.to_owned(), file.mode);
+        add(file.path, file.content(bindir), file.mode);
     }
     add(BINDIR, format!("{}\n", bindir.display()), 0o644);
     steps
+}
+
+/// Where the plugin is, in the repository.
+const PLUGIN_FOLDER: &str = "packaging/plugin";
+
+/// Returns the steps that remove a copy of the plugin's folder.
+pub(super) fn remove_copy(copy: &Path) -> Vec<Step> {
+    let below = |path: &&str| Path::new(path).strip_prefix(PLUGIN_FOLDER).ok().map(Path::to_owned);
+    let files: Vec<_> = PLUGIN.iter().map(|file| file.path).chain([BINDIR]).filter_map(|path| below(&path)).collect();
+    let mut directories: Vec<&Path> = files.iter().flat_map(|file| file.ancestors().skip(1)).collect();
+    directories.sort_by_key(|directory| std::cmp::Reverse(directory.components().count()));
+    directories.dedup();
+    let removed = files.iter().map(|file| Step::RemoveFile { path: copy.join(file) });
+    removed.chain(directories.iter().map(|path| Step::RemoveEmptyDirectory { path: copy.join(path) })).collect()
 }
 
 /// Returns the plan that removes what setup has written, and the logs of hubs that ran in the background.
@@ -72,14 +125,10 @@ pub(super) fn write(data: &Path, files: &[File], bindir: &Path) -> Vec<Step> {
 /// The home directory is not known.
 pub(super) fn remove(environment: &Environment) -> Result<Plan, PathError> {
     let (data, logs) = (environment.data_dir()?, environment.log_dir()?);
-    let mut steps: Vec<Step> = PLUGIN
-        .iter()
-        .map(|file| file.path)
-        .chain([BINDIR])
-        .map(|path| Step::RemoveFile { path: data.join(path) })
-        .collect();
+    let mut steps: Vec<Step> =
+        all().map(|file| file.path).chain([BINDIR]).map(|path| Step::RemoveFile { path: data.join(path) }).collect();
     // Deepest first: each is empty when its turn comes.
-    let mut directories: Vec<_> = PLUGIN.iter().filter_map(|file| Path::new(file.path).parent()).collect();
+    let mut directories: Vec<_> = all().filter_map(|file| Path::new(file.path).parent()).collect();
     directories.extend(["packaging/plugin/skills", "packaging/plugin/extensions", "packaging", ""].map(Path::new));
     directories.sort_by_key(|directory| std::cmp::Reverse(directory.components().count()));
     directories.dedup();
@@ -126,12 +175,12 @@ mod tests {
     fn every_file_of_the_plugin_is_carried_with_its_mode() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut found = BTreeSet::from([root.join(".claude-plugin/marketplace.json")]);
-        for folder in ["packaging/opencode", "packaging/pi", "packaging/plugin"] {
+        for folder in ["packaging/gemini", "packaging/opencode", "packaging/pi", "packaging/plugin"] {
             below(&root.join(folder), &mut found);
         }
-        let carried: BTreeSet<PathBuf> = PLUGIN.iter().map(|file| root.join(file.path)).collect();
+        let carried: BTreeSet<PathBuf> = all().map(|file| root.join(file.path)).collect();
         assert_eq!(carried, found);
-        for file in PLUGIN {
+        for file in all() {
             let mode = fs::metadata(root.join(file.path)).unwrap().permissions().mode();
             assert_eq!(mode & 0o100, file.mode & 0o100, "{}", file.path);
         }
@@ -149,10 +198,18 @@ mod tests {
         fs::create_dir_all(home.path().join("data")).unwrap();
         let data = environment.data_dir().unwrap();
         let mut none = crate::service::SystemCommands::default();
-        let plan = Plan { steps: write(&data, PLUGIN, Path::new("/opt/bin")) };
+        let steps = [PLUGIN, GEMINI].map(|files| write(&data, files, Path::new("/opt/it's"))).concat();
+        let plan = Plan { steps };
         assert!(plan.perform(&mut none, |_, _| {}).unwrap());
         assert!(!plan.perform(&mut none, |_, _| {}).unwrap(), "a second time changes nothing");
-        assert_eq!(fs::read_to_string(data.join(BINDIR)).unwrap(), "/opt/bin\n");
+        assert_eq!(fs::read_to_string(data.join(BINDIR)).unwrap(), "/opt/it's\n");
+        let read = |path: &str| -> serde_json::Value {
+            serde_json::from_str(&fs::read_to_string(data.join(path)).unwrap()).unwrap()
+        };
+        let server = &read("packaging/plugin/.codex-plugin/mcp.json")["mcpServers"]["relay"];
+        assert_eq!(server["command"], "/opt/it's/relay-channel");
+        let hook = &read("packaging/gemini/hooks/hooks.json")["hooks"]["AfterTool"][0]["hooks"][0];
+        assert_eq!(hook["command"], r"exec '/opt/it'\''s/relay-channel' hook");
         remove(&environment).unwrap().perform(&mut none, |_, _| {}).unwrap();
         assert!(!data.exists());
     }

@@ -14,6 +14,8 @@ pub(super) struct Agent {
     pub(super) shown: &'static str,
     /// What is to be restarted afterwards.
     pub(super) restart: &'static str,
+    /// What wakes its sessions.
+    pub(super) wakes: &'static str,
     /// Finds its program.
     pub(super) find: fn(&Environment) -> Option<PathBuf>,
     /// Returns what installs the plugin, from what the agent has.

@@ -122,7 +122,14 @@ fn the_plugins_files_say_what_the_documents_promise() {
     .unwrap();
     assert_eq!((&marketplace["name"], &marketplace["plugins"][0]["name"]), (&json!("claude-relay"), &json!("relay")));
     assert_eq!(read(".claude-plugin/plugin.json")["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(read(".mcp.json")["mcpServers"]["relay"]["alwaysLoad"], true);
+    // Qwen Code takes the server only from here.
+    assert_eq!(read(".claude-plugin/plugin.json")["mcpServers"]["relay"]["alwaysLoad"], true);
+    let codex = read(".codex-plugin/plugin.json");
+    assert_eq!(codex["version"], env!("CARGO_PKG_VERSION"));
+    // Else Codex asks its user to trust hooks that do nothing there.
+    assert_eq!(codex["hooks"], json!({"hooks": {}}));
+    let server = &read(".codex-plugin/mcp.json")["mcpServers"]["relay"];
+    assert_eq!(server["default_tools_approval_mode"], "approve");
     let hooks = read("hooks/hooks.json");
     for event in ["SessionStart", "Stop"] {
         let hook = &hooks["hooks"][event][0]["hooks"][0];

@@ -253,8 +253,9 @@ fn simulate(seed: u64, prints: bool, keeps_history: bool) -> (Counts, Vec<String
     world.run(quiet_by, &mut |world, step| run.perform(world, step));
 
     let alive: Vec<bool> = world.clients.iter().map(|client| client.alive).collect();
-    let World { missed, hub_was_paused, hub_overslept, .. } = &world;
-    let fate = Fate { alive: &alive, gentle, missed, hub_was_paused: *hub_was_paused, hub_overslept: *hub_overslept };
+    let World { missed, silent, hub_was_paused, hub_overslept, .. } = &world;
+    let fate =
+        Fate { alive: &alive, gentle, missed, silent, hub_was_paused: *hub_was_paused, hub_overslept: *hub_overslept };
     world.checker.finish(&fate);
     let counts = std::mem::take(&mut world.checker.counts);
     for client in (0..alive.len()).filter(|client| alive[*client]) {

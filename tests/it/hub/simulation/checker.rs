@@ -75,6 +75,8 @@ pub(crate) struct Fate<'a> {
     pub(crate) gentle: bool,
     /// The clients that were killed, left, or were paused.
     pub(crate) missed: &'a BTreeSet<usize>,
+    /// The clients of which no hub had a word for longer than a taken reply is told again.
+    pub(crate) silent: &'a BTreeSet<usize>,
     /// Whether a hub was paused, and may have taken waiting clients for gone.
     pub(crate) hub_was_paused: bool,
     /// Whether a hub was paused in its grace period.
@@ -386,8 +388,11 @@ impl Checker {
         match reply.told {
             _ if ask.excused || self.killed.contains(&reply.by) => {}
             Some(true) => assert!(was_outcome, "a reply was told as taken and was not: {reply:?} {ask:?}"),
-            // An asker that did not run when the hub died can tell the next one too late that it took the reply.
-            Some(false) if !run.missed.contains(&ask.asker) && !run.hub_overslept => {
+            // An asker that did not run when the hub died can tell the next one too late that it took the reply, and a
+            // replier that comes back after long is told by a hub that was never told.
+            Some(false)
+                if !run.missed.contains(&ask.asker) && !run.silent.contains(&reply.by) && !run.hub_overslept =>
+            {
                 assert!(!was_outcome, "a reply was told as failed and was taken: {reply:?} {ask:?}");
             }
             Some(false) | None => {}

@@ -39,6 +39,8 @@ pub(crate) struct Client {
     config: ClientConfig,
     conn: Option<ConnId>,
     welcomed: Option<Instant>,
+    /// When a hub last had a word of it.
+    heard: Option<Instant>,
     paused_until: Instant,
     next_call: u64,
 }
@@ -104,6 +106,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     /// Clients that were killed, left, or were paused: they may be called gone.
     pub(crate) missed: BTreeSet<usize>,
+    /// The clients of which no hub had a word for longer than a taken reply is told again.
+    pub(crate) silent: BTreeSet<usize>,
     pub(crate) checker: Checker,
     /// Whether messages travel as bytes.
     encoded: bool,
@@ -133,6 +137,7 @@ impl World {
             strangers: BTreeSet::new(),
             clients: Vec::new(),
             missed: BTreeSet::new(),
+            silent: BTreeSet::new(),
             checker: Checker::default(),
             encoded: seed.is_multiple_of(16),
             tight: seed.is_multiple_of(8),
@@ -203,6 +208,7 @@ impl World {
             config,
             conn: None,
             welcomed: None,
+            heard: None,
             paused_until: self.now,
             next_call: 0,
         });

@@ -12,6 +12,9 @@ use relay::protocol::{
 
 use super::{Pipe, Running, Step, World};
 
+/// For how long a client tells each next hub that it took a reply.
+const TAKEN_IS_TOLD: Duration = Duration::from_secs(10);
+
 impl World {
     pub(super) fn connect(&mut self, client: usize) {
         if !self.clients[client].alive || self.clients[client].conn.is_some() {
@@ -45,6 +48,10 @@ impl World {
     pub(super) fn arrive_at_hub(&mut self, conn: ConnId, message: ClientMessage) {
         let Some(pipe) = self.pipes.get_mut(&conn).filter(|pipe| pipe.hub_open) else { return };
         let client = pipe.client;
+        let last = self.clients[client].heard.replace(self.now);
+        if last.is_some_and(|last| self.now.duration_since(last) >= TAKEN_IS_TOLD) {
+            self.silent.insert(client);
+        }
         if let ClientMessage::Request(_, Request::Hello(hello)) = &message
             && let ClientKind::Session(facts) = &hello.kind
         {

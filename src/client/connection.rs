@@ -118,14 +118,20 @@ impl Connection {
     }
 
     /// Leaves in order and for good: parks what is open for the next channel with this part of the program's own, or ends it
-    /// where there is none. Returns when everything is written, after a tenth of a second at the latest.
+    /// where there is none. Returns when everything is written, and where something is parked when the hub has read it, so
+    /// that the next channel's hello cannot overtake it; after a tenth of a second at the latest.
     pub async fn leave(&mut self, program_part: Option<Value>) {
+        let parks = program_part.is_some();
         self.ledger.handle_leave(Instant::now(), program_part);
         self.flush();
         if let Some(stream) = self.stream.take() {
             let write = async {
                 while stream.write_from(&mut self.output).is_ok() && !self.output.is_empty() {
                     stream.writable().await;
+                }
+                // The hub closes when it has read the bye.
+                while parks && stream.read_to(|_too_late| {}).is_ok_and(|is_over| !is_over) {
+                    stream.readable().await;
                 }
             };
             // Elapsed or not, the program leaves: a hub that reads too slowly sees the connection end.

@@ -36,13 +36,17 @@ class Client:
 
     def work(self):
         """Has it do something for a while."""
-        self.type("call %s %s" % (self.shell[0], json.dumps(self.shell[1])))
+        self.call(*self.shell)
 
     def end(self):
         """Ends what outlives the terminals."""
 
     def type(self, text):
         self.terminal.type(text)
+
+    def call(self, tool, arguments):
+        """Has the model call a tool."""
+        self.type("call %s %s" % (tool, json.dumps(arguments)))
 
 
 class Opencode(Client):

@@ -48,7 +48,8 @@ class Request:
     def answer(self):
         calls = [self.call("relay_reply", {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
                  for i, q in ASK.findall(self.new) if "silent" not in q]
-        calls += [self.call(name, json.loads(arguments)) for name, arguments in CALL.findall(self.new)]
+        # An interrupted prompt may be back in the line before the next one is typed.
+        calls += [self.call(name, json.JSONDecoder().raw_decode(arguments)[0]) for name, arguments in CALL.findall(self.new)]
         return calls, sum(int(seconds) for seconds in SLOW.findall(self.new))
 
 

@@ -83,6 +83,8 @@ impl World {
         let renewed = &mut self.clients[client];
         (renewed.channels, renewed.fresh) = (renewed.channels + 1, true);
         (renewed.ledger, renewed.renewing, renewed.welcomed) = (Ledger::new(renewed.config.clone()), is_heard, None);
+        // What the former channel still meant to do is not done by the next one.
+        self.agenda.retain(|_, step| !matches!(step, Step::Connect(by) if *by == client));
         let next_at = next_at + self.random.millis(0..1200);
         self.schedule(next_at, Step::Connect(client));
     }

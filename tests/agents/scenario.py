@@ -1,0 +1,41 @@
+"""What the scenarios share: checks that say what was seen, and sessions that are ready."""
+import time
+from clients import CLIENTS
+from world import Failure
+
+
+def check(what, holds, seen=""):
+    if not holds:
+        raise Failure("%s: %s" % (what, seen))
+    print("  %s" % what)
+
+
+def setup(world, agent):
+    world.link(agent, CLIENTS[agent].command)
+    code, out, err = world.relayctl("setup", agent)
+    check("set up by relayctl setup %s" % agent, code == 0, (code, out, err))
+
+
+def undo(world, agent):
+    code, out, err = world.relayctl("setup", agent, "--undo")
+    check("removed by relayctl setup %s --undo" % agent, code == 0, (code, out, err))
+    code, out, err = world.relayctl("setup", agent, "--undo")
+    check("and nothing is left of it", code == 0 and "nothing was set up" in err, (code, out, err))
+
+
+def started(world, agent, name):
+    """A session of the agent that is listed, and woken as it should be."""
+    client = CLIENTS[agent](world, name).start()
+    waits = (client.wakes_by, client.status)
+    listed = lambda: (peer := world.peers().get(name)) and (peer["wakes_by"], peer["status"]) == waits and peer
+    client.peer = world.until("%s is listed, woken by %s and %s" % (name, *waits), listed, 90)
+    return client
+
+
+def ask(world, name, question):
+    """Asks from the shell and returns how long it took."""
+    began = time.time()
+    code, out, err = world.relayctl("ask", name, question, "--timeout", "60s")
+    if (code, out) != (0, "answer to %s\n" % question):
+        raise Failure("%s is asked %s: %s" % (name, question, (code, out, err)))
+    return time.time() - began

@@ -30,6 +30,7 @@ pub use self::readers::ReaderCommand;
 use self::readers::Readers;
 use self::unproven::Unproven;
 use self::waiting::Waiting;
+pub use self::waiting::{BYTES_MAX, MESSAGES_MAX};
 use super::envelope;
 use super::notification::Message;
 use crate::client::CallId;
@@ -39,12 +40,6 @@ use crate::session::{Hello, ReaderId, Role};
 /// How long the first channel events are held back. Claude Code registers its listener 20 to 50 ms after `tools/list`
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
 pub const FIRST_EVENT_DELAY: Duration = Duration::from_millis(500);
-
-/// The most messages that wait: twice what the hub lets one session have open as asker and as asked, with their tallies.
-pub const MESSAGES_MAX: usize = 4096;
-
-/// The most bytes of waiting messages; over it a message is kept without its text.
-pub const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The bytes of messages in one tool result, exceeded only by a single message: Claude Code puts a result of more than
 /// some 25,000 tokens into a file.

@@ -3,8 +3,13 @@
 use std::collections::VecDeque;
 
 use super::entry::Entry;
-use super::{BYTES_MAX, MESSAGES_MAX};
 use crate::channel::notification;
+
+/// The most messages that wait: twice what the hub lets one session have open as asker and as asked, with their tallies.
+pub const MESSAGES_MAX: usize = 4096;
+
+/// The most bytes of waiting messages; over it a message is kept without its text.
+pub const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The messages that arrived and were not yet handed over.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ mod given;
 mod parked;
 mod readers;
 mod unproven;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -28,8 +29,10 @@ use self::parked::Parked;
 pub use self::readers::ReaderCommand;
 use self::readers::Readers;
 use self::unproven::Unproven;
+use self::waiting::Waiting;
+pub use self::waiting::{BYTES_MAX, MESSAGES_MAX};
 use super::envelope;
-use super::notification::{self, Message};
+use super::notification::Message;
 use crate::client::CallId;
 use crate::protocol::{Activity, AskId, AskState, Wake};
 use crate::session::{Hello, ReaderId, Role};
@@ -37,12 +40,6 @@ use crate::session::{Hello, ReaderId, Role};
 /// How long the first channel events are held back. Claude Code registers its listener 20 to 50 ms after `tools/list`
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
 pub const FIRST_EVENT_DELAY: Duration = Duration::from_millis(500);
-
-/// The most messages that wait: twice what the hub lets one session have open as asker and as asked, with their tallies.
-pub const MESSAGES_MAX: usize = 4096;
-
-/// The most bytes of waiting messages; over it a message is kept without its text.
-pub const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The bytes of messages in one tool result, exceeded only by a single message: Claude Code puts a result of more than
 /// some 25,000 tokens into a file.
@@ -64,9 +61,7 @@ pub struct Inbox {
     channel: bool,
     initialized: Option<Instant>,
     tools_listed: Option<Instant>,
-    waiting: VecDeque<Entry>,
-    bytes: usize,
-    dropped: u64,
+    waiting: Waiting,
     writing: Option<Entry>,
     unproven: Unproven,
     calls: BTreeMap<CallId, Vec<Entry>>,
@@ -93,9 +88,7 @@ impl Inbox {
             channel,
             initialized: None,
             tools_listed: None,
-            waiting: VecDeque::new(),
-            bytes: 0,
-            dropped: 0,
+            waiting: Waiting::default(),
             writing: None,
             unproven: Unproven::default(),
             calls: BTreeMap::new(),
@@ -142,13 +135,13 @@ impl Inbox {
         if self.announced_held {
             self.progress.push_back((ask_id, AskState::Held));
         }
-        self.push(Entry::new(Some(ask_id), message));
+        self.waiting.push(Entry::new(Some(ask_id), message));
         self.offer();
     }
 
     /// Takes in what became of an own ask, broadcast or reply.
     pub fn handle_news(&mut self, message: Message) {
-        self.push(Entry::new(None, message));
+        self.waiting.push(Entry::new(None, message));
         self.offer();
     }
 
@@ -174,7 +167,7 @@ impl Inbox {
     pub fn park(&mut self) -> Value {
         let calls = std::mem::take(&mut self.calls);
         let returned = calls.into_values().flatten();
-        let entries = self.writing.take().into_iter().chain(returned).chain(std::mem::take(&mut self.waiting));
+        let entries = self.writing.take().into_iter().chain(returned).chain(self.waiting.take());
         let open = &self.open;
         let wanted = entries.filter(|entry| entry.ask.is_none_or(|ask_id| open.contains(&ask_id)));
         parked::park(open.iter().copied().collect(), wanted)
@@ -186,14 +179,7 @@ impl Inbox {
             self.ended.insert(now, ask_id);
         }
         self.given.forget(ask_id);
-        let bytes = &mut self.bytes;
-        self.waiting.retain(|entry| {
-            let closed = entry.ask == Some(ask_id);
-            if closed {
-                *bytes -= entry.message.bytes();
-            }
-            !closed
-        });
+        self.waiting.retain(|entry| entry.ask != Some(ask_id));
     }
 
     /// Records that the reply of this session to an ask was taken.
@@ -251,7 +237,7 @@ impl Inbox {
         let ended = &mut self.ended;
         let lines: Vec<String> = hello.showing.iter().filter_map(|id| ended.take_line(now, id.parse().ok()?)).collect();
         let entries =
-            if self.channel { Vec::new() } else { self.pop_for(readers::HOOK_BYTES, envelope::OVERHEAD_BYTES) };
+            if self.channel { Vec::new() } else { self.waiting.pop_for(readers::HOOK_BYTES, envelope::OVERHEAD_BYTES) };
         if entries.is_empty() && lines.is_empty() {
             return self.readers.dismiss(by);
         }
@@ -315,14 +301,14 @@ impl Inbox {
         if self.writing.is_some() || !self.channel || self.opens_at().is_none_or(|at| now < at) {
             return None;
         }
-        if self.waiting.is_empty() && self.dropped == 0 {
+        if self.waiting.is_empty() {
             return None;
         }
         if !self.ahead.get_or_insert_with(|| self.unwritten.clone()).is_empty() {
             return None;
         }
         self.ahead = None;
-        let entry = self.pop()?;
+        let entry = self.waiting.pop()?;
         let message = entry.message.clone();
         self.writing = Some(entry);
         Some(message)
@@ -355,7 +341,7 @@ impl Inbox {
             self.hook_follows &= !left_to_hook;
             return Batch::default();
         }
-        let taken = self.pop_for(CALL_BYTES, envelope::OVERHEAD_BYTES);
+        let taken = self.waiting.pop_for(CALL_BYTES, envelope::OVERHEAD_BYTES);
         let messages = taken.iter().map(|entry| entry.message.clone()).collect();
         if !taken.is_empty() {
             self.calls.insert(call, taken);
@@ -422,14 +408,14 @@ impl Inbox {
 
     /// Gives what waits to the reader that can wake the session.
     fn offer(&mut self) {
-        if self.channel || (self.waiting.is_empty() && self.dropped == 0) {
+        if self.channel || self.waiting.is_empty() {
             return;
         }
         let Some(reader) = self.readers.free() else { return };
         let entries = if self.is_plugin(reader) {
-            self.pop_for_plugin().into_iter().collect()
+            self.waiting.pop_for_plugin().into_iter().collect()
         } else {
-            self.pop_for(readers::WAKE_BYTES, envelope::OVERHEAD_BYTES)
+            self.waiting.pop_for(readers::WAKE_BYTES, envelope::OVERHEAD_BYTES)
         };
         if entries.is_empty() {
             return;
@@ -448,54 +434,6 @@ impl Inbox {
         self.announced_held = held;
     }
 
-    fn push(&mut self, mut entry: Entry) {
-        if self.waiting.len() >= MESSAGES_MAX {
-            self.dropped += 1;
-            return;
-        }
-        if self.bytes + entry.message.bytes() > BYTES_MAX {
-            entry.message = notification::text_dropped(&entry.message);
-        }
-        self.bytes += entry.message.bytes();
-        self.waiting.push_back(entry);
-    }
-
-    fn pop(&mut self) -> Option<Entry> {
-        if let Some(entry) = self.waiting.pop_front() {
-            self.bytes -= entry.message.bytes();
-            return Some(entry);
-        }
-        self.waiting = VecDeque::new();
-        let dropped = std::mem::take(&mut self.dropped);
-        (dropped > 0).then(|| Entry::new(None, notification::overflow(dropped)))
-    }
-
-    /// Takes one message: each may belong into another conversation of the agent, and is lost and found alone.
-    fn pop_for_plugin(&mut self) -> Option<Entry> {
-        let Some(at) = self.waiting.iter().position(Entry::is_for_plugin) else {
-            return if self.waiting.is_empty() { self.pop() } else { None };
-        };
-        let entry = self.waiting.remove(at)?;
-        self.bytes -= entry.message.bytes();
-        Some(entry)
-    }
-
-    /// Takes the messages that fit into these bytes, and one that is larger if it comes first. `overhead`: what each one
-    /// costs beside its text.
-    fn pop_for(&mut self, bytes: usize, overhead: usize) -> Vec<Entry> {
-        let mut taken = Vec::new();
-        let mut sum = 0;
-        loop {
-            let next = self.waiting.front().map_or(0, |entry| entry.message.bytes()) + overhead;
-            if !taken.is_empty() && sum + next > bytes {
-                return taken;
-            }
-            let Some(entry) = self.pop() else { return taken };
-            sum += next;
-            taken.push(entry);
-        }
-    }
-
     fn give_back_all(&mut self, entries: Vec<Entry>) {
         for entry in entries.into_iter().rev() {
             self.give_back(entry);
@@ -505,8 +443,7 @@ impl Inbox {
     fn give_back(&mut self, entry: Entry) {
         let closed = entry.ask.is_some_and(|ask_id| !self.open.contains(&ask_id));
         if !closed {
-            self.bytes += entry.message.bytes();
-            self.waiting.push_front(entry);
+            self.waiting.give_back(entry);
         }
     }
 

@@ -214,9 +214,9 @@ mod tests {
     #[test]
     fn sessions_are_rows() {
         insta::assert_snapshot!(table(&peers(), Some(Path::new("/home/ada")), None), @r#"
-        NAME          FOLDER                    BRANCH  STATUS  REACHABLE           OPEN ASKS           SINCE
-        backend       ~/src/backend             main    busy    now                 1 sent, 2 received  2h
-        プロジェクト  /srv/evil\n\u{1b}[2Jname  -       idle    at its next prompt  -                   40s
+        NAME          AGENT        FOLDER                    BRANCH  STATUS  REACHABLE           OPEN ASKS           SINCE
+        backend       Claude Code  ~/src/backend             main    busy    now                 1 sent, 2 received  2h
+        プロジェクト  Claude Code  /srv/evil\n\u{1b}[2Jname  -       idle    at its next prompt  -                   40s
         "#);
     }
 

@@ -9,8 +9,8 @@ class Client:
     # What its sessions say of themselves when they can be asked.
     wakes_by, status = "plugin", "idle"
     listed_as = None
-    # How many seconds after a request the receipt may come, on a busy machine.
-    receipt_lag = 0
+    # What an asker may be told whose session was killed right after its model was shown the question.
+    known_by_then = ["was shown"]
     # Whether a session ends with its terminal.
     ends_with_terminal = True
     # Whether what waits in an interrupted turn comes by itself afterwards, or with the next prompt.
@@ -135,7 +135,8 @@ class Qwen(Client):
     command = [AGENTS + "/qwen/node_modules/node/bin/node", AGENTS + "/qwen/node_modules/@qwen-code/qwen-code/cli-entry.js"]
     leave = "/quit"
     listed_as, wakes_by, status = "qwen-code", "inbox", "unknown"
-    receipt_lag = 5
+    # On a busy machine it writes its transcript seconds later.
+    known_by_then = ["was shown", "was handed over"]
 
     def prepare(self):
         path = self.world.folder("home", ".qwen") + "/settings.json"

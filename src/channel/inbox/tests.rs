@@ -1,4 +1,5 @@
 use super::*;
+use crate::channel::notification;
 use serde_json::Map;
 
 mod readers;
@@ -118,7 +119,7 @@ fn ended_ask_is_not_shown_and_a_known_one_not_again() {
     inbox.handle_closed(Instant::now(), ask(1));
     inbox.handle_call_cancelled(CallId(1));
     assert_eq!(inbox.take_for_call(CallId(2), false), Batch::default());
-    assert_eq!(inbox.bytes, 0);
+    assert_eq!(inbox.waiting.bytes(), 0);
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn messages_are_not_dropped_in_silence() {
     for _ in 0..MESSAGES_MAX + 2 {
         inbox.handle_news(message(&"x".repeat(64 * 1024)));
     }
-    assert!(inbox.bytes <= BYTES_MAX + MESSAGES_MAX * 256);
+    assert!(inbox.waiting.bytes() <= BYTES_MAX + MESSAGES_MAX * 256);
     let (mut whole, mut notices, mut all) = (0, 0, Vec::new());
     loop {
         let batch = inbox.take_for_call(CallId(all.len() as u64), false);

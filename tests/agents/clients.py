@@ -88,6 +88,7 @@ class Pi(Client):
 
 class Copilot(Client):
     agent = "copilot"
+    receipt_lag = 5
     command = glob.glob(AGENTS + "/copilot/node_modules/@github/copilot-*/copilot")[:1]
 
     def prepare(self):

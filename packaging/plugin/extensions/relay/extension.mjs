@@ -4,19 +4,30 @@ import { joinSession } from "@github/copilot-sdk/extension"
 import { join } from "./session.mjs"
 
 const TOOLS = ["relay_ask", "relay_tell", "relay_reply", "relay_broadcast", "relay_rename"]
+/** Whom a message of ours is from, for Copilot. */
+const SOURCE = "agent-relay"
 /** How long after the start of a tool call its dialog is there, in milliseconds: no event tells of it. */
 const DIALOG_DELAY = 250
 
 const session = await joinSession({})
-const sent = new Map() // Copilot's id of a message that no model was shown yet -> the ids of the messages in it
-const shown = new Set() // Copilot's ids whose event came before their answer
-let interrupted = [] // what had been sent when the turn was interrupted
+// Copilot's id of a message of ours -> the ids of the messages in it, once `send` has answered, and where it is:
+// "sent", then in the "conversation", then "answered" by a model.
+const messages = new Map()
+let request = [] // those that the running request has
+let interrupted = [] // those that were only sent when the turn was interrupted
 let status = "idle"
 
+const tellShown = (message) => {
+  const { ids, place } = messages.get(message)
+  if (!ids || place !== "answered") return
+  messages.delete(message)
+  channel.say({ type: "shown", ids })
+}
+const those = (place) => [...messages].filter(([, entry]) => entry.place === place).map(([message]) => message)
 const deliver = async ({ text, ids = [] }) => {
-  const message = await session.send({ prompt: text, mode: "immediate", source: "agent-relay", displayPrompt: "relay: a message from another session" })
-  if (shown.delete(message)) channel.say({ type: "shown", ids })
-  else sent.set(message, ids)
+  const message = await session.send({ prompt: text, mode: "immediate", source: SOURCE, displayPrompt: "relay: a message from another session" })
+  messages.set(message, { place: "sent", ...messages.get(message), ids })
+  tellShown(message)
 }
 const channel = join({ pid: process.ppid, thread: process.env.SESSION_ID ?? session.sessionId, deliver })
 
@@ -36,23 +47,33 @@ if (process.env.RELAY_ALLOW_TOOLS?.toLowerCase() !== "off") {
 }
 await look().catch(() => tell(status))
 
-session.on("user.message", ({ data }) => {
-  const ids = sent.get(data.messageId)
-  if (ids) channel.say({ type: "shown", ids })
-  else if (data.source === "agent-relay") shown.add(data.messageId)
-  sent.delete(data.messageId)
+session.on("user.message", ({ data: { messageId, source } }) => {
+  if (source === SOURCE || messages.has(messageId)) messages.set(messageId, { ...messages.get(messageId), place: "conversation" })
 })
-session.on("abort", () => (interrupted = [...sent.keys()]))
+session.on("assistant.turn_start", ({ agentId }) => {
+  if (agentId) return
+  request = those("conversation")
+  change("busy")
+})
+// Between the turn's start and the request Esc may still come: only an answer proves that the model was shown a message.
+session.on("assistant.message", ({ agentId }) => {
+  if (agentId) return
+  for (const message of request.splice(0)) {
+    messages.get(message).place = "answered"
+    tellShown(message)
+  }
+})
+session.on("abort", () => (interrupted = those("sent")))
 const settle = () => {
   change("idle")
   // An interrupted turn takes with it what was put into it; what is still queued comes next.
-  const lost = interrupted.filter((message) => sent.has(message)).flatMap((message) => sent.get(message))
-  for (const message of interrupted.splice(0)) sent.delete(message)
-  if (lost.length) channel.say({ type: "lost", ids: lost })
+  const lost = interrupted.splice(0).filter((message) => messages.get(message)?.place === "sent")
+  const ids = lost.flatMap((message) => messages.get(message).ids)
+  for (const message of lost) messages.delete(message)
+  if (ids.length) channel.say({ type: "lost", ids })
 }
 // The second one waits for commands in the background as well.
 for (const idle of ["assistant.idle", "session.idle"]) session.on(idle, settle)
-session.on("assistant.turn_start", () => change("busy"))
 session.on("tool.execution_start", () =>
   setTimeout(async () => {
     const { items } = await session.rpc.permissions.pendingRequests().catch(() => ({ items: [] }))

@@ -37,6 +37,7 @@ pub(super) const PLUGIN: &[File] = files! {
     "packaging/plugin/skills/relay-peers/SKILL.md" 0o644,
     "packaging/plugin/skills/relay-rename/SKILL.md" 0o644,
     "packaging/plugin/skills/relay-status/SKILL.md" 0o644,
+    "packaging/plugin/skills/relay-tell/SKILL.md" 0o644,
 };
 
 /// Where the plugin says in which directory its programs are: its launcher reads it.

@@ -143,7 +143,7 @@ fn the_plugins_files_say_what_the_documents_promise() {
         assert_eq!(hook["rewakeSummary"].is_string() && hook["rewakeMessage"].is_string(), role == "wait", "{event}");
         assert_eq!(hook["args"], json!([role]), "{event}");
     }
-    for skill in ["relay-ask", "relay-broadcast", "relay-peers", "relay-rename", "relay-status"] {
+    for skill in ["relay-ask", "relay-broadcast", "relay-peers", "relay-rename", "relay-status", "relay-tell"] {
         let text = std::fs::read_to_string(plugin().join("skills").join(skill).join("SKILL.md")).unwrap();
         assert!(text.starts_with(&format!("---\nname: {skill}\n")), "{skill}: only a name gives the bare command");
     }

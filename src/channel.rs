@@ -299,8 +299,11 @@ impl Channel {
                 let reply_tool = self.agent.as_ref().map(|agent| agent.tool(tools::REPLY)).unwrap_or_default();
                 self.inbox.handle_ask(ask.ask_id, notification::ask(&ask, &reply_tool));
             }
-            ClientEvent::Closed { ask_id } => self.inbox.handle_closed(Instant::now(), ask_id),
-            ClientEvent::Outcome(outcome) => self.inbox.handle_news(notification::outcome(&outcome)),
+            ClientEvent::Tell(told) => self.inbox.handle_ask(told.tell_id, notification::tell(&told)),
+            ClientEvent::Closed { ask_id, kind } => self.inbox.handle_closed(Instant::now(), ask_id, kind),
+            ClientEvent::Outcome(outcome) => {
+                notification::outcome(&outcome).into_iter().for_each(|message| self.inbox.handle_news(message));
+            }
             ClientEvent::Tally(tally) => self.inbox.handle_news(notification::tally(&tally)),
             ClientEvent::ReplyFailed { ask_id, to, error } => {
                 self.inbox.handle_news(notification::reply_failed(ask_id, &to, &error));
@@ -373,9 +376,9 @@ impl Channel {
     fn report(&mut self) {
         let wakes_by = self.inbox.wakes_by();
         let Some(hub) = &mut self.hub else { return };
-        while let Some((ask_id, state)) = self.inbox.poll_progress() {
+        while let Some(progress) = self.inbox.poll_progress() {
             fault::pass("event.reported");
-            hub.ledger().handle_progress(ask_id, state);
+            hub.ledger().handle_progress(progress);
         }
         let is_due = std::mem::take(&mut self.presence_is_due) || self.told_wake.replace(wakes_by) != Some(wakes_by);
         if let Some(agent) = self.agent.as_ref().filter(|_| is_due) {

@@ -28,6 +28,7 @@ mod hubs;
 mod install;
 mod interrupt;
 mod logs;
+mod outcome;
 mod output;
 mod peers;
 pub mod programs;
@@ -36,6 +37,8 @@ mod search_path;
 mod service_view;
 mod setup;
 mod status;
+mod tell;
+mod wait;
 mod watch;
 mod wording;
 
@@ -50,7 +53,7 @@ const PROGRAM: &str = concat!("relayctl ", env!("CARGO_PKG_VERSION"));
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for ask: answered; for broadcast: everybody answered
+  0  done; for ask: answered; for broadcast: everybody answered; for tell: delivered
   1  failed or refused
   2  wrong usage
   3  hub not reachable
@@ -96,7 +99,9 @@ commands! {
     Status(status::StatusArgs),
     Peers(peers::PeersArgs),
     Ask(ask::AskArgs),
+    Tell(tell::TellArgs),
     Broadcast(broadcast::BroadcastArgs),
+    Wait(wait::WaitArgs),
     Watch(watch::WatchArgs),
     Logs(logs::LogsArgs),
     Doctor(doctor::DoctorArgs),

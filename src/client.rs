@@ -20,7 +20,7 @@ mod refusal;
 mod sent;
 
 pub use self::backoff::RECONNECT_CAP;
-pub use self::call::{AcceptedAsk, AcceptedBroadcast, Call, CallAnswer, CallId, SentReply};
+pub use self::call::{AcceptedAsk, AcceptedBroadcast, Call, CallAnswer, CallId, MessageId, SentReply};
 pub use self::config::ClientConfig;
 pub use self::connection::Connection;
 pub use self::event::{ClientEvent, End, Outcome, Tally};

@@ -7,12 +7,14 @@
 //! [`Hub`] dispatches. The tables own what is in them, and put what they want done into the `Outbox`.
 //!
 //! # Invariants
-//! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn.
+//! - An accepted ask ends in exactly one of: its reply is taken, it times out, its peer is gone, it is withdrawn. A tell
+//!   ends so, or when its peer was shown it, but takes no reply.
 //! - No effect names a connection that has been closed or lost.
 //! - Two peers never have the same name.
 //! - After [`Hub::handle_timeout`] with the time of [`Hub::poll_timeout`], the next timeout is later.
 //! - All that a client can make the hub hold is bounded by [`Limits`].
 
+mod asking;
 mod asks;
 mod brakes;
 mod broadcast;
@@ -34,18 +36,18 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use self::asks::{Asks, NewAsk};
+use self::asks::Asks;
 use self::connections::Connections;
 use self::effect::{Caller, Outbox};
-use self::grace::{Deferred, Grace, Waiting};
+use self::grace::{Deferred, Grace};
 use self::idle::Idle;
 use self::overview::Overview;
 use self::peers::Peers;
 use self::refusals::Refused;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    Answer, Ask, AskId, AskOutcome, Broadcast, ClientMessage, ClientTag, Hello, Notice, Progress, Renamed, Reply,
-    Request, RequestId, SessionId, Taken, VERSIONS, Watch, Watched, Welcome,
+    Answer, AskKind, ClientMessage, ClientTag, Hello, Notice, Renamed, Request, RequestId, SessionId, VERSIONS, Watch,
+    Watched, Welcome,
 };
 
 pub use self::asks::REMEMBERED;
@@ -277,8 +279,10 @@ impl Hub {
                 Ok(())
             }
             Request::Watch(watch) => self.handle_watch(now, caller, watch),
-            Request::Ask(ask) => self.handle_ask(now, caller, ask),
+            Request::Ask(ask) => self.handle_ask(now, caller, AskKind::Ask, ask),
+            Request::Tell(tell) => self.handle_ask(now, caller, AskKind::Tell, tell.into()),
             Request::Broadcast(broadcast) => self.handle_broadcast(now, caller, broadcast),
+            Request::Audience(audience) => self.handle_audience(caller, &audience),
             Request::Reply(reply) => self.handle_reply(now, caller, reply),
             Request::Rename(rename) => {
                 let name = self.peers.rename(caller.tag, &rename.name, &mut self.out)?;
@@ -290,7 +294,7 @@ impl Hub {
 
     fn handle_notice(&mut self, now: Instant, conn: ConnId, tag: ClientTag, notice: Notice) {
         match notice {
-            Notice::Progress(progress) => self.handle_progress(tag, progress),
+            Notice::Progress(progress) => self.handle_progress(now, tag, progress),
             Notice::Taken(taken) => self.handle_taken(now, tag, taken),
             Notice::Withdraw(withdraw) => self.handle_withdraw(now, tag, withdraw.ask_id),
             Notice::Presence(presence) => self.peers.set_presence(tag, presence, &mut self.out),
@@ -344,82 +348,6 @@ impl Hub {
         }
     }
 
-    fn handle_ask(&mut self, now: Instant, caller: Caller, ask: Ask) -> Result<(), Refused> {
-        check::ask(&ask)?;
-        let id = ask.ask_id;
-        if self.asks.contains(id) {
-            return self.asks.repeat(now, &self.peers, caller, &ask, &mut self.out);
-        }
-        let asked = match self.peers.resolve(&ask) {
-            Ok(asked) if asked == caller.tag => return Err(refusals::asks_itself(self.peers.sender(asked))),
-            Ok(asked) => asked,
-            Err(_) if self.grace.is_on() && (ask.bound.is_some() || names::may_be_address(&ask.to)) => {
-                return self.defer(now, caller, Waiting::Ask(ask));
-            }
-            Err(refused) => return Err(refused),
-        };
-        let is_new = ask.bound.is_none();
-        let new = NewAsk {
-            id,
-            asker: caller.tag,
-            asked,
-            question: ask.question,
-            timeout_ms: ask.timeout_ms,
-            broadcast: ask.broadcast_id,
-            cause: self.asks.cause_of(now, caller.tag, false).filter(|_| is_new),
-            is_returning: !is_new && self.grace.is_on(),
-        };
-        let state = self.asks.open(now, &self.peers, &self.limits, new, &mut self.out)?;
-        self.out.answer(caller, Answer::Accepted(self.peers.accepted(id, asked, state, &ask.to)));
-        self.retry_replies(now, id);
-        Ok(())
-    }
-
-    fn handle_broadcast(&mut self, now: Instant, caller: Caller, broadcast: Broadcast) -> Result<(), Refused> {
-        check::broadcast(&broadcast)?;
-        if self.grace.is_on() {
-            return self.defer(now, caller, Waiting::Broadcast(broadcast));
-        }
-        broadcast::open(now, &mut self.asks, &self.peers, &self.limits, caller, &broadcast, &mut self.out);
-        Ok(())
-    }
-
-    fn handle_reply(&mut self, now: Instant, caller: Caller, reply: Reply) -> Result<(), Refused> {
-        if self.peers.name(caller.tag).is_none() {
-            return Err(refusals::only_sessions("reply"));
-        }
-        check::text(&reply.text)?;
-        if self.grace.is_on() && !self.asks.contains(reply.ask_id) {
-            return self.defer(now, caller, Waiting::Reply(reply));
-        }
-        self.asks.reply(now, &self.peers, &self.limits, caller, reply, &mut self.out)
-    }
-
-    fn handle_progress(&mut self, tag: ClientTag, progress: Progress) {
-        if self.grace.is_on() && !self.asks.contains(progress.ask_id) {
-            self.asks.report(&self.limits, tag, progress);
-        } else {
-            self.asks.progress(&self.peers, tag, progress, &mut self.out);
-        }
-    }
-
-    fn handle_taken(&mut self, now: Instant, tag: ClientTag, taken: Taken) {
-        if self.asks.taken(now, &self.peers, tag, taken, &mut self.out) {
-            self.retry_replies(now, taken.ask_id);
-        }
-    }
-
-    fn handle_withdraw(&mut self, now: Instant, tag: ClientTag, ask_id: AskId) {
-        self.asks.withdraw(now, &self.peers, tag, ask_id, &mut self.out);
-        let is_it = |deferred: &Deferred| {
-            deferred.caller.tag == tag && matches!(&deferred.request, Waiting::Ask(ask) if ask.ask_id == ask_id)
-        };
-        for deferred in self.grace.take(is_it, &mut self.asks) {
-            let withdrawn = refusals::unknown_ask(ask_id, Some((AskOutcome::Withdrawn, Duration::ZERO)));
-            self.out.refuse(self.peers.still(deferred.caller), withdrawn);
-        }
-    }
-
     fn handle_watch(&mut self, now: Instant, caller: Caller, watch: Watch) -> Result<(), Refused> {
         if self.peers.name(caller.tag).is_some() {
             return Err(refusals::only_control("watch"));
@@ -430,36 +358,6 @@ impl Hub {
         let watching = self.overview.watching(now, &self.peers, &self.asks, self.grace.is_on(), caller.tag);
         self.out.answer(caller, Answer::Watching(Box::new(watching)));
         Ok(())
-    }
-
-    /// Lets a request wait for the end of the grace period.
-    fn defer(&mut self, now: Instant, caller: Caller, request: Waiting) -> Result<(), Refused> {
-        self.grace.defer(now, &self.limits, caller, request, &mut self.asks)
-    }
-
-    /// Handles a request again that waited, if the connection that it came on is still its client's. An ask that a former
-    /// hub had accepted is opened in any case while its asker is waited for: it may be answered meanwhile.
-    fn retry(&mut self, now: Instant, deferred: Deferred) {
-        let caller = self.peers.still(deferred.caller);
-        let request = deferred.aged(now);
-        if caller.conn.is_none() && !(request.is_bound() && self.peers.contains(caller.tag)) {
-            return;
-        }
-        let result = match request {
-            Waiting::Ask(ask) => self.handle_ask(now, caller, ask),
-            Waiting::Broadcast(broadcast) => self.handle_broadcast(now, caller, broadcast),
-            Waiting::Reply(reply) => self.handle_reply(now, caller, reply),
-        };
-        if let Err(refused) = result {
-            self.out.refuse(caller, refused);
-        }
-    }
-
-    /// Handles replies again that waited for this ask to become known.
-    fn retry_replies(&mut self, now: Instant, ask_id: AskId) {
-        let is_about = |it: &Deferred| matches!(&it.request, Waiting::Reply(reply) if reply.ask_id == ask_id);
-        let ready = self.grace.take(is_about, &mut self.asks);
-        ready.into_iter().for_each(|deferred| self.retry(now, deferred));
     }
 
     /// Lets a client leave in order, unless it parked a value for the session's next channel.

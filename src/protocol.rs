@@ -26,14 +26,15 @@
 //! | requests ([`Request`]) | since | | notices ([`Notice`]) | since | | answers ([`Answer`]) | since | | events ([`Event`]) | since |
 //! | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 //! | `hello` | 1 | | `progress` | 1 | | `welcome` | 1 | | `ask` | 1 |
-//! | `peers` | 1 | | `taken` | 1 | | `peers` | 1 | | `reply` | 1 |
-//! | `status` | 1 | | `withdraw` | 1 | | `status` | 1 | | `failed` | 1 |
-//! | `watch` | 1 | | `presence` | 1 | | `watching` | 1 | | `closed` | 1 |
-//! | `ask` | 1 | | `named` | 1 | | `accepted` | 1 | | `renamed` | 1 |
-//! | `broadcast` | 1 | | `park` | 1 | | `broadcast_accepted` | 1 | | `watched` | 1 |
-//! | `reply` | 1 | | `bye` | 1 | | `replied` | 1 | | `error` | 1 |
-//! | `rename` | 1 | | | | | `renamed` | 1 | | | |
-//! | | | | | | | `error` | 1 | | | |
+//! | `peers` | 1 | | `taken` | 1 | | `peers` | 1 | | `tell` | 1 |
+//! | `status` | 1 | | `withdraw` | 1 | | `status` | 1 | | `reply` | 1 |
+//! | `watch` | 1 | | `presence` | 1 | | `watching` | 1 | | `receipt` | 1 |
+//! | `ask` | 1 | | `named` | 1 | | `accepted` | 1 | | `failed` | 1 |
+//! | `tell` | 1 | | `park` | 1 | | `broadcast_accepted` | 1 | | `closed` | 1 |
+//! | `broadcast` | 1 | | `bye` | 1 | | `audience` | 1 | | `renamed` | 1 |
+//! | `audience` | 1 | | | | | `replied` | 1 | | `watched` | 1 |
+//! | `reply` | 1 | | | | | `renamed` | 1 | | `error` | 1 |
+//! | `rename` | 1 | | | | | `error` | 1 | | | |
 //!
 //! What one client sends is handled in its order. Between clients, the order is that in which the hub read them. Answers may
 //! come in another order than their requests.
@@ -69,7 +70,13 @@
 //! 4. An ask without a reply ends with the event `failed`: `timeout` at its deadline, `peer_gone` when its session has gone.
 //!    The asked session is sent `closed`. The asker's client ends an ask by itself half a second after its deadline.
 //!
-//! A `broadcast` becomes an ask for every other peer. Its asks' ids are derived ([`AskId::of_broadcast`]), so that it may be
+//! A `tell` is an ask that takes no reply: its session is sent the event `tell`, and its `tell_id` is the `ask_id` of all
+//! else. It ends with the event `receipt` as soon as its session says that it is `shown`, or says with `final` how far it
+//! came where no receipt can be had; or it fails as an ask does. Sent again it meets its end: the asked client tells its
+//! progress again, of one that has ended as well.
+//!
+//! A `broadcast` becomes an ask for every other peer, or for those that its [`Audience`] names, of which each that is not
+//! there is refused by itself. Its asks' ids are derived ([`AskId::of_broadcast`]), so that it may be
 //! sent again as well. Its tally is counted by the asker's client.
 //!
 //! # When the hub is lost
@@ -125,24 +132,24 @@ mod view;
 mod watch;
 
 pub use answer::{
-    Accepted, Answer, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, OwnAsk, Peers, Renamed, Replied, Status,
-    Welcome,
+    Accepted, Answer, AudienceView, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, OwnAsk, Peers, Renamed, Replied,
+    Status, Welcome,
 };
 pub use error::{ErrorCode, Refusal};
-pub use event::{Asked, Closed, Event, Failed, ReplyEvent};
+pub use event::{Asked, Closed, Event, Failed, Receipt, ReplyEvent, Told};
 pub use frame::{ClientMessage, Frame, HubMessage, RequestId};
 pub use id::{AskId, BroadcastId, ClientKey, ClientTag, IdError, SessionId};
 pub(crate) use invisible::{is_invisible, is_variation_selector};
 pub use name::{FALLBACK_NAME, NAME_MAX_CHARS, NameError, PeerName, RESERVED_NAMES, SHELL};
 pub use notice::{Named, Notice, Park, Progress, Taken, Withdraw};
-pub use request::{Ask, Broadcast, Hello, Rename, Reply, Request, Watch};
+pub use request::{Ask, Audience, Broadcast, Hello, Rename, Reply, Request, Tell, Watch};
 pub use session::{Activity, ClientKind, Presence, SessionFacts, Wake};
-pub use state::{AskOutcome, AskState};
+pub use state::{AskKind, AskOutcome, AskState};
 pub use version::{VERSIONS, VersionRange};
 pub use view::{AskView, OpenAsks, PeerView};
 pub use watch::{Watched, Watching};
 
-/// The longest question or reply, in bytes of UTF-8.
+/// The longest question, reply or tell, in bytes of UTF-8.
 pub const BODY_MAX_BYTES: usize = 64 * 1024;
 
 /// The longest parked value, in bytes of JSON.

@@ -31,6 +31,7 @@ class Ask:
         self.id = "-".join(letters[at : at + 4] for at in (0, 4, 8))
         self.to, self.question, self.end = to, question, time.monotonic() + seconds
         self.key = secrets.token_hex(16)  # who we are, the same on every connection
+        self.is_said = False
         self.bound = None  # whom a hub has accepted the ask for
 
     def run(self, path):
@@ -42,10 +43,10 @@ class Ask:
                     hub.connect(path)
                     return self.converse(hub)
             except OSError as error:  # no hub, or it was lost: the next one is asked again
-                if time.monotonic() > self.end and self.bound:
-                    return 4, "timeout"
-                if time.monotonic() > self.end or not self.bound:
+                if not self.is_said:
                     return 3, f"hub_unreachable: {error}"
+                if time.monotonic() > self.end:
+                    return 4, "timeout"
                 time.sleep(0.2)
 
     def converse(self, hub):
@@ -60,6 +61,7 @@ class Ask:
                 left_ms = max(1, int((self.end - time.monotonic()) * 1000))
                 again = {"bound": self.bound} if self.bound else {}
                 send(type="ask", id=2, ask_id=self.id, to=self.to, question=self.question, timeout_ms=left_ms, **again)
+                self.is_said = True
             elif kind == "accepted":
                 self.bound = message["tag"]
             elif kind == "reply" and message["ask_id"] == self.id:

@@ -82,7 +82,7 @@ impl Calls {
 
     /// Records for how long the asks of a call stay open.
     pub fn begin(&mut self, id: CallId, call: &Call) {
-        if let (Some(open), Call::Ask { timeout, .. } | Call::Broadcast { timeout, .. }) =
+        if let (Some(open), Call::Ask { timeout, .. } | Call::Tell { timeout, .. } | Call::Broadcast { timeout, .. }) =
             (self.open.get_mut(&id), call)
         {
             open.timeout_s = timeout.as_secs();
@@ -139,6 +139,7 @@ pub fn asks_of(answer: &Result<CallAnswer, Refusal>) -> Vec<AskId> {
             CallAnswer::Peers(_)
             | CallAnswer::Status(_)
             | CallAnswer::Watching(_)
+            | CallAnswer::Audience(_)
             | CallAnswer::Replied(_)
             | CallAnswer::Renamed(_),
         )

@@ -35,13 +35,13 @@ pub fn wrap_all<'a>(messages: impl Iterator<Item = &'a Message>, left: usize) ->
     text
 }
 
-/// Cuts a message's text to this many bytes, and says so in it. The line that says how to answer an ask stays.
+/// Cuts a message's text to this many bytes, and says so in it. The line under an ask or a tell stays.
 pub fn cut(message: &mut Message, bytes: usize) {
     if message.content.len() <= bytes {
         return;
     }
-    let is_ask = message.meta.get("kind").is_some_and(|kind| kind == "ask");
-    let line_at = if is_ask { message.content.rfind("\n\n") } else { None };
+    let has_line = message.meta.get("kind").is_some_and(|kind| kind == "ask" || kind == "tell");
+    let line_at = if has_line { message.content.rfind("\n\n") } else { None };
     let line = message.content.split_off(line_at.unwrap_or(message.content.len()));
     let kept = message.content.floor_char_boundary(bytes);
     let left = message.content.len() - kept;

@@ -34,7 +34,7 @@ pub use self::waiting::{BYTES_MAX, MESSAGES_MAX};
 use super::envelope;
 use super::notification::Message;
 use crate::client::CallId;
-use crate::protocol::{Activity, AskId, AskState, Wake};
+use crate::protocol::{Activity, AskId, AskKind, AskState, Progress, Wake};
 use crate::session::{Hello, ReaderId, Role};
 
 /// How long the first channel events are held back. Claude Code registers its listener 20 to 50 ms after `tools/list`
@@ -75,10 +75,10 @@ pub struct Inbox {
     hook_follows: bool,
     /// Whether the waiting asks were said to be held.
     announced_held: bool,
-    /// Received asks that somebody still waits for.
+    /// Received asks and tells that somebody still waits for.
     open: BTreeSet<AskId>,
     ended: Ended,
-    progress: VecDeque<(AskId, AskState)>,
+    progress: VecDeque<Progress>,
 }
 
 impl Inbox {
@@ -127,13 +127,13 @@ impl Inbox {
         self.tools_listed.get_or_insert(now);
     }
 
-    /// Takes in a question of another session. One that is known already is dropped.
+    /// Takes in a question of another session, or what it tells. One that is known already is dropped.
     pub fn handle_ask(&mut self, ask_id: AskId, message: Message) {
         if !self.open.insert(ask_id) {
             return;
         }
         if self.announced_held {
-            self.progress.push_back((ask_id, AskState::Held));
+            self.report(ask_id, AskState::Held, false);
         }
         self.waiting.push(Entry::new(Some(ask_id), message));
         self.offer();
@@ -174,8 +174,9 @@ impl Inbox {
     }
 
     /// Records that a received ask has ended. If it was not handed over yet, it never is.
-    pub fn handle_closed(&mut self, now: Instant, ask_id: AskId) {
-        if self.open.remove(&ask_id) {
+    pub fn handle_closed(&mut self, now: Instant, ask_id: AskId, kind: AskKind) {
+        // A tell may be read late: nobody waits for work on it.
+        if self.open.remove(&ask_id) && kind == AskKind::Ask {
             self.ended.insert(now, ask_id);
         }
         self.given.forget(ask_id);
@@ -190,8 +191,13 @@ impl Inbox {
     /// Records that the session names a received ask in a reply: it has seen it.
     pub fn handle_answered(&mut self, ask_id: AskId) {
         self.given.forget(ask_id);
+        self.report(ask_id, AskState::Shown, true);
+    }
+
+    /// Says how far a received ask has come, if it is open. `is_final`: whether nothing further can be told of it.
+    fn report(&mut self, ask_id: AskId, state: AskState, is_final: bool) {
         if self.open.contains(&ask_id) {
-            self.progress.push_back((ask_id, AskState::Shown));
+            self.progress.push_back(Progress { ask_id, state, is_final });
         }
     }
 
@@ -269,8 +275,9 @@ impl Inbox {
     /// Records that a reader shows its batch.
     pub fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) {
         let is_plugin = self.is_plugin(by);
-        for entry in self.readers.handle_taken(now, by, batch) {
-            self.handed_over(&entry);
+        let (entries, has_receipts) = self.readers.handle_taken(now, by, batch);
+        for entry in entries {
+            self.handed_over(&entry, has_receipts);
             if is_plugin {
                 self.given.insert(entry);
             }
@@ -318,7 +325,7 @@ impl Inbox {
     pub fn handle_channel_written(&mut self, now: Instant, written: bool) {
         let Some(entry) = self.writing.take() else { return };
         if written {
-            self.handed_over(&entry);
+            self.handed_over(&entry, self.unproven.has_receipts());
             self.unproven.handle_written(now, entry);
         } else {
             self.give_back(entry);
@@ -353,7 +360,7 @@ impl Inbox {
     pub fn handle_call_written(&mut self, call: CallId) {
         self.forget_result(call);
         for entry in self.calls.remove(&call).unwrap_or_default() {
-            self.handed_over(&entry);
+            self.handed_over(&entry, false);
         }
     }
 
@@ -373,7 +380,7 @@ impl Inbox {
     }
 
     /// Returns how far the next received ask has come, where that has changed.
-    pub fn poll_progress(&mut self) -> Option<(AskId, AskState)> {
+    pub fn poll_progress(&mut self) -> Option<Progress> {
         self.progress.pop_front()
     }
 
@@ -428,8 +435,8 @@ impl Inbox {
     fn announce_if_held(&mut self) {
         let held = self.wakes_by() == Wake::NextPrompt;
         if held && !self.announced_held {
-            let waiting = self.waiting.iter().filter_map(|entry| entry.ask);
-            self.progress.extend(waiting.map(|ask_id| (ask_id, AskState::Held)));
+            let waiting: Vec<AskId> = self.waiting.iter().filter_map(|entry| entry.ask).collect();
+            waiting.into_iter().for_each(|ask_id| self.report(ask_id, AskState::Held, false));
         }
         self.announced_held = held;
     }
@@ -447,9 +454,10 @@ impl Inbox {
         }
     }
 
-    fn handed_over(&mut self, entry: &Entry) {
-        if let Some(ask_id) = entry.ask.filter(|ask_id| self.open.contains(ask_id)) {
-            self.progress.push_back((ask_id, AskState::HandedOver));
+    /// `has_receipts`: whether a receipt is to come once the message goes before the model.
+    fn handed_over(&mut self, entry: &Entry, has_receipts: bool) {
+        if let Some(ask_id) = entry.ask {
+            self.report(ask_id, AskState::HandedOver, !has_receipts);
         }
     }
 }

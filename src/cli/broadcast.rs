@@ -1,57 +1,146 @@
-//! `relayctl broadcast`: one question to every session; the answers as they come, then the tally.
+//! `relayctl broadcast`: one question to every session or to some; the answers as they come, then the tally.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::ask::OutcomeView;
 use super::error::{CliError, Exit};
+use super::outcome::OutcomeView;
 use super::output::{Format, Line, Output};
-use super::question::QuestionArgs;
-use super::{Context, wording};
+use super::question::TimeoutArgs;
+use super::wait::{self, Wanted};
+use super::{Context, question, wording};
 use crate::client::{AcceptedBroadcast, ClientEvent, End, HubClient, Outcome, Tally};
-use crate::protocol::BroadcastRefusal;
+use crate::protocol::{Audience, AudienceView, BroadcastRefusal, ErrorCode};
 
-/// Ask every session and print the answers as they come
+/// Ask every session, or some, and print the answers as they come
+///
+/// Each session that is asked spends a turn on it. With --to or --in only those are asked: the named ones, and those that
+/// work in the folder or below it.
 #[derive(Debug, Args)]
 pub(super) struct BroadcastArgs {
+    /// Say this, in quotes or not; with - read it from standard input
+    #[arg(value_name = "QUESTION", required_unless_present = "list")]
+    question: Vec<String>,
+    /// Ask the sessions with these names: web,api
+    #[arg(long, value_name = "NAMES")]
+    to: Option<String>,
+    /// Ask the sessions that work in this folder or below it
+    #[arg(long = "in", value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// Print who would be asked, and ask nobody
+    #[arg(long, conflicts_with = "question")]
+    list: bool,
     #[command(flatten)]
-    question: QuestionArgs,
+    wait: TimeoutArgs,
     #[command(flatten)]
     format: Format,
 }
 
 impl BroadcastArgs {
-    /// Prints the answers.
+    /// Prints the answers, or who would be asked.
     ///
     /// # Errors
     /// The broadcast was refused or withdrawn, found nobody, or was not answered by everybody.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
+        let folder = self.folder.as_deref().map(std::path::absolute).transpose().map_err(CliError::CurrentDirectory)?;
+        let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
+        let audience = Audience { to: self.to.as_deref().map(names), folder };
+        if self.list {
+            let list = async |hub: &mut HubClient, out: &mut Output| {
+                let folder = audience.folder.clone();
+                list(&hub.audience(audience).await?, folder, out)
+            };
+            return context.converse(list).await;
+        }
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
-        let text = self.question.text(std::io::stdin())?;
-        let exchange = async |hub: &mut _, out: &mut _| self.exchange(hub, text, out).await;
-        context.converse(exchange).await
+        let text = question::text(&self.question, "question", std::io::stdin())?;
+        ask(context, audience, text, self.wait.timeout, None).await
     }
+}
 
-    async fn exchange(&self, hub: &mut HubClient, text: String, out: &mut Output) -> Result<Exit, CliError> {
-        let broadcast = hub.broadcast(text, self.question.timeout).await?;
-        if broadcast.asks.is_empty() && broadcast.refused.is_empty() {
-            return Err(CliError::NobodyThere);
+/// Returns the names in a list with commas between them.
+pub(super) fn names(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Asks them all, and prints the answers. With `wait_for` those named are waited for first, so long in all.
+///
+/// # Errors
+/// The broadcast was refused or withdrawn, found nobody, or was not answered by everybody.
+pub(super) async fn ask(
+    context: &mut Context,
+    audience: Audience,
+    text: String,
+    timeout: Duration,
+    wait_for: Option<Duration>,
+) -> Result<Exit, CliError> {
+    let exchange = async |hub: &mut HubClient, out: &mut Output| {
+        let until = wait_for.map(|time| Instant::now() + time);
+        for (name, until) in audience.to.iter().flatten().filter_map(|name| Some((name, until?))) {
+            wait::until(hub, name, Wanted::Free, until.saturating_duration_since(Instant::now())).await?;
         }
-        let waited = wording::exact(self.question.timeout);
-        let names: Vec<&str> = broadcast.asks.iter().map(|asked| asked.to.as_str()).collect();
-        if !names.is_empty() {
-            out.say_progress(&Line::of(&format!("asked {}, waiting ({waited})…", names.join(", "))));
-        }
-        let tally = report(&broadcast, async || hub.next_event().await, &waited, out).await?;
-        if out.is_json() {
-            out.print_json("tally", &TallyView::of(tally))?;
-        } else {
-            out.say(&sum(tally));
-        }
-        let exit = exit_of(tally);
-        if exit == Exit::Done { Ok(exit) } else { Err(CliError::Incomplete(exit)) }
+        exchange(hub, audience, text, timeout, out).await
+    };
+    context.converse(exchange).await
+}
+
+async fn exchange(
+    hub: &mut HubClient,
+    audience: Audience,
+    text: String,
+    timeout: Duration,
+    out: &mut Output,
+) -> Result<Exit, CliError> {
+    let folder = audience.folder.clone();
+    let broadcast = hub.broadcast(audience, text, timeout).await?;
+    if broadcast.asks.is_empty() && broadcast.refused.is_empty() {
+        return Err(nobody(folder));
     }
+    let waited = wording::exact(timeout);
+    let names: Vec<&str> = broadcast.asks.iter().map(|asked| asked.to.as_str()).collect();
+    if !names.is_empty() {
+        out.say_progress(&Line::of(&format!("asked {}, waiting ({waited})…", names.join(", "))));
+    }
+    let tally = report(&broadcast, async || hub.next_event().await, &waited, out).await?;
+    if out.is_json() {
+        out.print_json("tally", &TallyView::of(tally))?;
+    } else {
+        out.say(&sum(tally));
+    }
+    let exit = if names_nobody(&broadcast) { Exit::NobodyThere } else { exit_of(tally) };
+    if exit == Exit::Done { Ok(exit) } else { Err(CliError::Incomplete(exit)) }
+}
+
+fn nobody(folder: Option<String>) -> CliError {
+    folder.map_or(CliError::NobodyThere, |folder| CliError::NobodyBelow { folder })
+}
+
+/// Returns whether none of the names is a session's.
+fn names_nobody(broadcast: &AcceptedBroadcast) -> bool {
+    let is_unknown = |refused: &BroadcastRefusal| refused.error.code == ErrorCode::PeerNotFound;
+    broadcast.asks.is_empty() && broadcast.refused.iter().all(is_unknown)
+}
+
+/// Prints who would be asked.
+fn list(view: &AudienceView, folder: Option<String>, out: &mut Output) -> Result<Exit, CliError> {
+    if out.is_json() {
+        out.print_json("audience", view)?;
+    } else {
+        for name in &view.names {
+            out.print(&Line::of(name.as_str()))?;
+        }
+    }
+    for refused in &view.refused {
+        out.say(&refusal(refused));
+    }
+    if view.names.is_empty() {
+        return Err(nobody(folder));
+    }
+    if view.refused.is_empty() { Ok(Exit::Done) } else { Err(CliError::NotAllThere) }
 }
 
 /// Prints who could not be asked and each outcome as it comes. Returns the tally.
@@ -78,6 +167,7 @@ async fn report(
             }
             ClientEvent::Tally(tally) if tally.broadcast_id == broadcast.broadcast_id => return Ok(tally),
             ClientEvent::Ask(_)
+            | ClientEvent::Tell(_)
             | ClientEvent::Closed { .. }
             | ClientEvent::Outcome(_)
             | ClientEvent::Tally(_)
@@ -95,15 +185,13 @@ fn print_outcome(outcome: &Outcome, waited: &str, out: &mut Output) -> Result<()
     if out.is_json() {
         return out.print_json("outcome", &OutcomeView::of(outcome));
     }
-    match &outcome.end {
-        End::Reply { from, text } => out.print(&Line::of(&format!("{from}: ")).indented(text, 2)),
-        End::Failed { code, state, .. } => {
-            let (to, waited) = (outcome.to.to_string(), waited.to_owned());
-            let unanswered = CliError::Unanswered { to, code: *code, state: *state, waited };
-            out.say(&Line::of(&unanswered.to_string()));
-            Ok(())
-        }
+    if let End::Reply { from, text } = &outcome.end {
+        out.print(&Line::of(&format!("{from}: ")).indented(text, 2))?;
     }
+    if let Some(unanswered) = CliError::of_outcome(outcome, waited) {
+        out.say(&Line::of(&unanswered.to_string()));
+    }
+    Ok(())
 }
 
 fn refusal(refused: &BroadcastRefusal) -> Line {
@@ -159,7 +247,9 @@ impl TallyView {
 mod tests {
     use super::*;
     use crate::cli::output::capture;
-    use crate::protocol::{AskId, AskState, BroadcastAsk, BroadcastId, ClientKey, ErrorCode, PeerName, Refusal};
+    use crate::protocol::{
+        AskId, AskKind, AskState, BroadcastAsk, BroadcastId, ClientKey, ErrorCode, PeerName, Refusal,
+    };
 
     const BROADCAST: BroadcastId = BroadcastId::from_bits(9);
 
@@ -174,7 +264,7 @@ mod tests {
 
     fn outcome(ask: u64, to: &str, end: End) -> ClientEvent {
         let ask_id = AskId::from_bits(ask);
-        ClientEvent::Outcome(Outcome { ask_id, to: name(to), broadcast_id: Some(BROADCAST), end })
+        ClientEvent::Outcome(Outcome { ask_id, kind: AskKind::Ask, to: name(to), broadcast_id: Some(BROADCAST), end })
     }
 
     /// A broadcast to four: one answers on two lines, one is silent, one leaves, one is busy.
@@ -187,7 +277,7 @@ mod tests {
         let broadcast = AcceptedBroadcast {
             broadcast_id: BROADCAST,
             asks: vec![asked(1, "api"), asked(2, "docs"), asked(3, "ops")],
-            refused: vec![BroadcastRefusal { to: name("web"), error: busy }],
+            refused: vec![BroadcastRefusal { to: "web".into(), error: busy }],
         };
         let failed = |code, state| End::Failed { code, state, waiting_for: None };
         let mut events = [
@@ -225,6 +315,43 @@ mod tests {
         {"schema":1,"type":"outcome","ask_id":"0000-0000-0002","to":"docs","outcome":"timeout","state":"shown"}
         --- stderr
         "#);
+    }
+
+    #[test]
+    fn names_are_listed_with_commas() {
+        assert_eq!(names("web,api"), ["web", "api"]);
+        assert_eq!(names(" web , Backend API,,"), ["web", "Backend API"]);
+    }
+
+    #[test]
+    fn whom_a_broadcast_would_ask_is_data_and_who_is_not_there_is_an_error() {
+        let unknown = Refusal::new(ErrorCode::PeerNotFound, "no session is named wbe; similar names: web", "look");
+        let refused = vec![BroadcastRefusal { to: "wbe".into(), error: unknown }];
+        let all = AudienceView { names: vec![name("api"), name("web")], refused: Vec::new(), settling: false };
+        let some = AudienceView { refused: refused.clone(), ..all.clone() };
+        let none = AudienceView { names: Vec::new(), ..some.clone() };
+        for (view, exit) in [(&all, Exit::Done), (&some, Exit::Failed), (&none, Exit::NobodyThere)] {
+            let (mut out, _) = capture::output(false);
+            assert_eq!(list(view, None, &mut out).unwrap_or_else(|error| error.exit()), exit);
+        }
+        let (mut out, captured) = capture::output(false);
+        list(&some, None, &mut out).unwrap_err();
+        insta::assert_snapshot!(captured.text(), @"
+        --- stdout
+        api
+        web
+        --- stderr
+        wbe was not asked: no session is named wbe; similar names: web
+        ");
+        let (mut out, captured) = capture::output(true);
+        list(&all, None, &mut out).unwrap();
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"audience","names":["api","web"],"refused":[],"settling":false}
+        --- stderr
+        "#);
+        let broadcast = AcceptedBroadcast { broadcast_id: BROADCAST, asks: Vec::new(), refused };
+        assert!(names_nobody(&broadcast));
     }
 
     #[test]

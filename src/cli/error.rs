@@ -9,16 +9,17 @@ use tokio::signal::unix::SignalKind;
 use crate::activation::ActivationError;
 use crate::advice::startup::{CHECK_LIMITS, INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
 use crate::advice::{by_hand, pasteable};
+use crate::client::{End, Outcome};
 use crate::hub::limits::LimitError;
 use crate::logging::LoggingError;
 use crate::paths::PathError;
-use crate::protocol::{AskState, ErrorCode, Refusal};
+use crate::protocol::{AskKind, AskState, ErrorCode, Refusal};
 use crate::service::ServiceError;
 
 /// The exit codes: scripts rest on them, `relayctl --help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// Done; for an ask answered; for a broadcast answered by everybody.
+    /// Done; for an ask answered; for a broadcast answered by everybody; for a tell delivered.
     Done = 0,
     /// Failed or refused.
     Failed = 1,
@@ -68,21 +69,40 @@ pub(super) enum CliError {
     /// The hub or the client refused.
     #[error("{}", .0.message)]
     Refused(Refusal),
-    /// An own ask ended without a reply.
-    #[error("{}", unanswered(to, *code, *state, waited))]
+    /// An own ask ended without a reply, or a tell without having been delivered.
+    #[error("{}", unanswered(*kind, to, *code, *state, waited, waiting_for.as_deref()))]
     Unanswered {
+        /// Whether it was a tell.
+        kind: AskKind,
         /// Whom it had been asked.
         to: String,
         /// `timeout` or `peer_gone`.
         code: ErrorCode,
         /// How far it had come.
         state: AskState,
+        /// What the session waits for, where it stands at a dialog.
+        waiting_for: Option<String>,
         /// The time that it had, for people.
         waited: String,
     },
     /// A broadcast was not answered by everybody; who did not answer was said before.
     #[error("not everybody answered")]
     Incomplete(Exit),
+    /// A session was waited for in vain.
+    #[error("{what}")]
+    InVain {
+        /// What was seen of it last.
+        what: String,
+    },
+    /// Some of the sessions that a broadcast names are not there; which, was said before.
+    #[error("not all of these sessions are there")]
+    NotAllThere,
+    /// A broadcast found no session in a folder.
+    #[error("no session works in {folder} or below it")]
+    NobodyBelow {
+        /// The folder.
+        folder: String,
+    },
     /// A broadcast found no session.
     #[error("nobody is connected")]
     NobodyThere,
@@ -184,6 +204,19 @@ impl From<Refusal> for CliError {
 }
 
 impl CliError {
+    /// Returns why an ask was in vain, if it was.
+    pub(super) fn of_outcome(outcome: &Outcome, waited: &str) -> Option<Self> {
+        let End::Failed { code, state, waiting_for } = &outcome.end else { return None };
+        Some(Self::Unanswered {
+            kind: outcome.kind,
+            to: outcome.to.to_string(),
+            code: *code,
+            state: *state,
+            waiting_for: waiting_for.clone(),
+            waited: waited.to_owned(),
+        })
+    }
+
     /// Returns what went wrong, with the causes that it does not name itself.
     pub(super) fn message(&self) -> String {
         let mut message = self.to_string();
@@ -226,9 +259,11 @@ impl CliError {
         match self {
             Self::Refused(refusal) => Some(refusal.code),
             Self::Unanswered { code, .. } => Some(*code),
-            Self::NobodyThere => Some(ErrorCode::PeerNotFound),
+            Self::NobodyThere | Self::NobodyBelow { .. } => Some(ErrorCode::PeerNotFound),
+            Self::InVain { .. } => Some(ErrorCode::Timeout),
             Self::Path(_) => Some(ErrorCode::HubUnreachable),
             Self::Incomplete(_)
+            | Self::NotAllThere
             | Self::Service(_)
             | Self::Program(_)
             | Self::Obstacle { .. }
@@ -256,17 +291,24 @@ impl CliError {
             Self::Refused(refusal) if refusal.code == ErrorCode::PeerNotFound => "relayctl peers".to_owned(),
             Self::Refused(refusal) => pasteable(&refusal.next),
             Self::Unanswered { to, code: ErrorCode::Timeout, state: AskState::Held, .. } => {
-                by_hand(&format!("go to the session {to}: it sees the question at its next prompt"))
+                by_hand(&format!("nothing wakes the session {to}: type something there, then try again"))
             }
-            Self::Unanswered { .. } | Self::Incomplete(_) => "relayctl peers".to_owned(),
+            Self::Unanswered { to, waiting_for: Some(dialog), .. } => {
+                by_hand(&format!("go to the session {to} and decide what it waits for ({dialog})"))
+            }
+            Self::Unanswered { .. }
+            | Self::Incomplete(_)
+            | Self::NotAllThere
+            | Self::NobodyBelow { .. }
+            | Self::InVain { .. } => "relayctl peers".to_owned(),
             Self::NobodyThere => by_hand("start claude in a project; without the plugin first: relayctl setup"),
             Self::Signalled(_) => "relayctl status".to_owned(),
             Self::Path(error) => next_for_path(error),
             Self::Service(error) => next_for_service(error),
             Self::Program(error) => error.next(),
             Self::CurrentDirectory(_) => "cd".to_owned(),
-            Self::Input(_) => by_hand("give the question as an argument, in quotes"),
-            Self::InputNotText => by_hand("put the data into a file and ask with its path"),
+            Self::Input(_) => by_hand("give the text as an argument, in quotes"),
+            Self::InputNotText => by_hand("put the data into a file and send its path"),
             Self::Output(_) | Self::Json(_) => by_hand("check where the output goes"),
             Self::Runtime(_) => CHECK_LIMITS.to_owned(),
             Self::ProgramMissing { .. } => INSTALL_ALL.to_owned(),
@@ -320,18 +362,30 @@ impl ProgramError {
     }
 }
 
-/// Says how an ask failed and how far it had come.
-fn unanswered(to: &str, code: ErrorCode, state: AskState, waited: &str) -> String {
-    let far = match state {
-        AskState::Accepted => "the hub had the question and the session had not taken it",
-        AskState::Held => "the session could not be woken and has not seen the question",
-        AskState::HandedOver => "the question was handed over and nothing says that it was seen",
-        AskState::Shown => "the question was shown to it",
+/// Says how an ask failed, how far it had come, and whom the session waits for.
+fn unanswered(
+    kind: AskKind,
+    to: &str,
+    code: ErrorCode,
+    state: AskState,
+    waited: &str,
+    waiting_for: Option<&str>,
+) -> String {
+    let (what, answered) = match kind {
+        AskKind::Ask => ("question", "answered"),
+        AskKind::Tell => ("message", "was known to have seen it"),
     };
-    if code == ErrorCode::PeerGone {
-        format!("{to} went away before it answered: {far}")
-    } else {
-        format!("{to} did not answer within {waited}: {far}")
+    let far = match state {
+        AskState::Accepted => format!("the hub had the {what} and the session had not taken it"),
+        AskState::Held => format!("the session could not be woken and has not seen the {what}"),
+        AskState::HandedOver => format!("the {what} was handed over and nothing says that it was seen"),
+        AskState::Shown => format!("the {what} was shown to it"),
+    };
+    let waits = waiting_for.map(|dialog| format!("; {to} waits for its user: {dialog}")).unwrap_or_default();
+    match (code, kind) {
+        (ErrorCode::PeerGone, _) => format!("{to} went away before it {answered}: {far}"),
+        (_, AskKind::Ask) => format!("{to} did not answer within {waited}: {far}{waits}"),
+        (_, AskKind::Tell) => format!("{to} did not see it within {waited}, as far as is known: {far}{waits}"),
     }
 }
 
@@ -375,21 +429,29 @@ mod tests {
 
     #[test]
     fn an_unanswered_ask_says_how_far_it_came() {
-        let told = |code, state| {
-            let error = CliError::Unanswered { to: "backend".into(), code, state, waited: "2m".into() };
-            format!("{error} [{}]\n", error.exit() as u8)
+        let told = |kind, code, state, waiting_for: Option<&str>| {
+            let (to, waited, waiting_for) = ("backend".into(), "2m".into(), waiting_for.map(str::to_owned));
+            let error = CliError::Unanswered { kind, to, code, state, waiting_for, waited };
+            format!("{error} [{}] {}\n", error.exit() as u8, error.next())
         };
+        let (ask, tell) = (AskKind::Ask, AskKind::Tell);
         let said = [
-            told(ErrorCode::Timeout, AskState::Accepted),
-            told(ErrorCode::Timeout, AskState::Held),
-            told(ErrorCode::Timeout, AskState::HandedOver),
-            told(ErrorCode::PeerGone, AskState::Shown),
+            told(ask, ErrorCode::Timeout, AskState::Accepted, None),
+            told(ask, ErrorCode::Timeout, AskState::Held, None),
+            told(ask, ErrorCode::Timeout, AskState::HandedOver, Some("permission prompt")),
+            told(ask, ErrorCode::PeerGone, AskState::Shown, None),
+            told(tell, ErrorCode::Timeout, AskState::HandedOver, None),
+            told(tell, ErrorCode::Timeout, AskState::Accepted, Some("permission prompt")),
+            told(tell, ErrorCode::PeerGone, AskState::Held, None),
         ];
         insta::assert_snapshot!(said.concat(), @"
-        backend did not answer within 2m: the hub had the question and the session had not taken it [4]
-        backend did not answer within 2m: the session could not be woken and has not seen the question [4]
-        backend did not answer within 2m: the question was handed over and nothing says that it was seen [4]
-        backend went away before it answered: the question was shown to it [5]
+        backend did not answer within 2m: the hub had the question and the session had not taken it [4] relayctl peers
+        backend did not answer within 2m: the session could not be woken and has not seen the question [4] # nothing wakes the session backend: type something there, then try again
+        backend did not answer within 2m: the question was handed over and nothing says that it was seen; backend waits for its user: permission prompt [4] # go to the session backend and decide what it waits for (permission prompt)
+        backend went away before it answered: the question was shown to it [5] relayctl peers
+        backend did not see it within 2m, as far as is known: the message was handed over and nothing says that it was seen [4] relayctl peers
+        backend did not see it within 2m, as far as is known: the hub had the message and the session had not taken it; backend waits for its user: permission prompt [4] # go to the session backend and decide what it waits for (permission prompt)
+        backend went away before it was known to have seen it: the session could not be woken and has not seen the message [5] relayctl peers
         ");
     }
 

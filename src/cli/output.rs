@@ -14,13 +14,15 @@
 //! | type | printed by | keys |
 //! | --- | --- | --- |
 //! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers` |
+//! | `peer` | `wait` | the session: as in `peers` |
 //! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count); always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
 //! | `watching` | `watch` | the whole state: `at`, `restarted` (the hub was), `hub`, `pid`, `settling`, `peers` as in `peers`, `asks` (`ask_id`, `from`, `to`, `broadcast_id`, `state`, `age_ms`, `timeout_ms`, `question`) |
 //! | `watched` | `watch` | one change: `at`, `what` (`peer_came`, `peer_left`, `peer_renamed`, `peer_changed`, `ask_opened`, `ask_advanced`, `ask_refused`, `ask_ended`), and what the protocol's event of that name has |
 //! | `log` | `logs` | `at`, `level`, `program`, `message`, `fields` |
 //! | `check` | `doctor` | `name`, `state` (`ok`, `note`, `warn` or `fail`), `what`, `cure` (may be null) |
-//! | `outcome` | `ask`, `broadcast` | `ask_id`, `to`, `outcome` (`reply`, `timeout` or `peer_gone`); of a reply `from` and `text`, else `state` (`accepted`, `held`, `handed_over` or `shown`) |
-//! | `refused` | `broadcast` | `to`, `error`: a peer that could not be asked |
+//! | `outcome` | `ask`, `broadcast`, `tell` | `ask_id` or `tell_id`, `to`, `outcome` (`reply`, `timeout` or `peer_gone`; of a tell `shown` or `handed_over` instead of `reply`); of a reply `from` and `text`; of a failure `state` (`accepted`, `held`, `handed_over` or `shown`) and, where the session waits for its user, `waiting_for` |
+//! | `refused` | `broadcast` | `to`, `error`: a session that could not be asked, or a name that is none's |
+//! | `audience` | `broadcast --list` | `names`, `refused` (`to`, `error`), `settling`: who would be asked |
 //! | `tally` | `broadcast` | `asked`, `replied`, `timed_out`, `gone`, `refused`: the last line |
 //! | `error` | all | `error`: `code` (may be null), `message`, `next`; the command failed |
 //!

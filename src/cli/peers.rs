@@ -11,7 +11,7 @@ use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output, visible_line};
 use crate::client::HubClient;
 use crate::paths::Environment;
-use crate::protocol::{Activity, OpenAsks, PeerView, Presence, Wake};
+use crate::protocol::{Activity, OpenAsks, PeerView, Peers, Presence, Wake};
 
 mod table;
 
@@ -24,6 +24,9 @@ pub(super) struct PeersArgs {
     /// Show the list anew whenever it changes
     #[arg(long)]
     watch: bool,
+    /// Show only those that wait for their user: for a permission, or an answer
+    #[arg(long)]
+    waiting: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -36,21 +39,21 @@ impl PeersArgs {
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
         if self.watch {
-            return follow(context).await;
+            return follow(context, self.waiting).await;
         }
-        let list = async |hub: &mut _, out: &mut _| list(hub, out).await;
+        let list = async |hub: &mut _, out: &mut _| list(hub, self.waiting, out).await;
         context.converse(list).await
     }
 }
 
-async fn list(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
-    let answer = hub.peers().await?;
+async fn list(hub: &mut HubClient, waiting: bool, out: &mut Output) -> Result<Exit, CliError> {
+    let answer = wanted(hub.peers().await?, waiting);
     if out.is_json() {
         out.print_json("peers", &PeersView { settling: answer.settling, peers: &answer.peers })?;
         return Ok(Exit::Done);
     }
     if answer.peers.is_empty() {
-        out.say(&Line::of(NOBODY));
+        out.say(&Line::of(nobody(waiting)));
     } else {
         let home = Environment::of_process().home;
         out.print(&Line::of(&table(&answer.peers, home.as_deref(), out.width())))?;
@@ -63,6 +66,18 @@ async fn list(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
 
 const NOBODY: &str = "no session has joined: restart your sessions; where they lack the plugin, first: relayctl setup";
 
+const NOBODY_WAITS: &str = "no session waits for its user";
+
+const fn nobody(waiting: bool) -> &'static str {
+    if waiting { NOBODY_WAITS } else { NOBODY }
+}
+
+/// Returns the sessions that are wanted: all, or those that wait for their user.
+fn wanted(mut answer: Peers, waiting: bool) -> Peers {
+    answer.peers.retain(|peer| !waiting || peer.presence.status == Activity::Waiting);
+    answer
+}
+
 /// How long changes that come together may take to be shown as one.
 const TOGETHER: Duration = Duration::from_millis(100);
 
@@ -70,27 +85,27 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const AGES: Duration = Duration::from_secs(10);
 
 /// Shows the list anew whenever it changes, until it is interrupted.
-async fn follow(context: &mut Context) -> Result<Exit, CliError> {
+async fn follow(context: &mut Context, waiting: bool) -> Result<Exit, CliError> {
     let show = async |hub: &mut _, out: &mut Output| {
         let unread = out.unread();
         tokio::select! {
-            shown = show_changes(hub, out) => shown,
+            shown = show_changes(hub, waiting, out) => shown,
             () = unread => Ok(Exit::Done),
         }
     };
     context.converse(show).await
 }
 
-async fn show_changes(hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
+async fn show_changes(hub: &mut HubClient, waiting: bool, out: &mut Output) -> Result<Exit, CliError> {
     hub.watch(false).await?;
     let home = Environment::of_process().home;
     let mut shown: Option<Vec<PeerView>> = None;
     loop {
         // A hub that is away comes back: the list that was shown last stays until then.
-        if let Ok(answer) = hub.peers().await {
+        if let Ok(answer) = hub.peers().await.map(|answer| wanted(answer, waiting)) {
             let is_news = shown.as_ref().is_none_or(|shown| !is_same_but_age(shown, &answer.peers));
             if is_news || out.is_read_live() {
-                show(&answer.peers, answer.settling, home.as_deref(), out)?;
+                show(&answer.peers, answer.settling, waiting, home.as_deref(), out)?;
                 shown = Some(answer.peers);
             }
         }
@@ -108,11 +123,17 @@ async fn show_changes(hub: &mut HubClient, out: &mut Output) -> Result<Exit, Cli
     }
 }
 
-fn show(peers: &[PeerView], settling: bool, home: Option<&Path>, out: &mut Output) -> Result<(), CliError> {
+fn show(
+    peers: &[PeerView],
+    settling: bool,
+    waiting: bool,
+    home: Option<&Path>,
+    out: &mut Output,
+) -> Result<(), CliError> {
     if out.is_json() {
         return out.print_json("peers", &PeersView { settling, peers });
     }
-    let text = if peers.is_empty() { NOBODY.to_owned() } else { table(peers, home, out.width()) };
+    let text = if peers.is_empty() { nobody(waiting).to_owned() } else { table(peers, home, out.width()) };
     out.print_anew(&Line::of(&text))
 }
 
@@ -242,6 +263,15 @@ mod tests {
         project-2                                 …der/of/it  idle    at its next prompt
         project-10                                …der/of/it  idle    at its next prompt
         ");
+    }
+
+    #[test]
+    fn those_that_wait_for_their_user_are_told_apart() {
+        let mut waits = peer("web", "/w/web");
+        waits.presence.status = Activity::Waiting;
+        let answer = Peers { you: None, peers: vec![peer("api", "/w/api"), waits.clone()], settling: false };
+        assert_eq!(wanted(answer.clone(), true).peers, [waits]);
+        assert_eq!(wanted(answer, false).peers.len(), 2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The arguments that asks and broadcasts share: the question's text and how long to wait.
+//! What asks, broadcasts and tells share: a text as an argument or from standard input, and how long to wait.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -14,42 +14,37 @@ const TIMEOUT_DEFAULT: &str = "120s";
 /// How much of a text that is too large is read only to say how large it is, in bytes: it may never end.
 const COUNTED_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What is asked and how long its answer may take.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub(super) struct QuestionArgs {
-    /// Say this, in quotes or not; with - read it from standard input
-    #[arg(value_name = "QUESTION", required = true)]
-    question: Vec<String>,
-    /// Wait this long for the answer: 90s, 5m, 2h; a plain number is seconds; at most 1day
+/// How long something may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(super) struct TimeoutArgs {
+    /// Wait this long: 90s, 5m, 2h; a plain number is seconds; at most 1day
     #[arg(long, value_name = "DURATION", default_value = TIMEOUT_DEFAULT, value_parser = parse_timeout)]
     pub(super) timeout: Duration,
 }
 
-impl QuestionArgs {
-    /// Returns the question's text, read from `input` where the argument is `-`.
-    ///
-    /// # Errors
-    /// The input cannot be read, is no text, is over [`BODY_MAX_BYTES`], or nothing is asked.
-    pub(super) fn text(&self, input: impl Read) -> Result<String, CliError> {
-        let text = if self.question == ["-"] { read_text(input)? } else { self.question.join(" ") };
-        if text.len() > BODY_MAX_BYTES {
-            return Err(too_large(text.len() as u64, false).into());
-        }
-        if text.trim().is_empty() {
-            let next = "say in it what you want to know; with - it is read from standard input";
-            return Err(Refusal::new(ErrorCode::BadArgs, "the question is empty", next).into());
-        }
-        Ok(text)
+/// Returns the text of these words, read from `input` where there is only a `-`. `noun`: what the text is called.
+///
+/// # Errors
+/// The input cannot be read, is no text, is over [`BODY_MAX_BYTES`], or there is nothing in it.
+pub(super) fn text(words: &[String], noun: &str, input: impl Read) -> Result<String, CliError> {
+    let text = if words == ["-"] { read_text(noun, input)? } else { words.join(" ") };
+    if text.len() > BODY_MAX_BYTES {
+        return Err(too_large(noun, text.len() as u64, false).into());
     }
+    if text.trim().is_empty() {
+        let next = "write it as an argument; with - it is read from standard input";
+        return Err(Refusal::new(ErrorCode::BadArgs, format!("the {noun} is empty"), next).into());
+    }
+    Ok(text)
 }
 
 /// Reads a text whose size is bounded; the newline that ends it is not part of it.
-fn read_text(mut input: impl Read) -> Result<String, CliError> {
+fn read_text(noun: &str, mut input: impl Read) -> Result<String, CliError> {
     let mut bytes = Vec::new();
     input.by_ref().take(BODY_MAX_BYTES as u64 + 2).read_to_end(&mut bytes).map_err(CliError::Input)?;
     if bytes.len() > BODY_MAX_BYTES + 1 {
         let rest = io::copy(&mut input.take(COUNTED_BYTES), &mut io::sink()).map_err(CliError::Input)?;
-        return Err(too_large(bytes.len() as u64 + rest, rest == COUNTED_BYTES).into());
+        return Err(too_large(noun, bytes.len() as u64 + rest, rest == COUNTED_BYTES).into());
     }
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
@@ -57,17 +52,17 @@ fn read_text(mut input: impl Read) -> Result<String, CliError> {
     String::from_utf8(bytes).map_err(|_| CliError::InputNotText)
 }
 
-fn too_large(bytes: u64, and_more: bool) -> Refusal {
+fn too_large(noun: &str, bytes: u64, and_more: bool) -> Refusal {
     let amount = if and_more { "more than " } else { "" };
     Refusal::new(
         ErrorCode::TooLarge,
-        format!("the question has {amount}{bytes} bytes and may have {BODY_MAX_BYTES}"),
-        "put the text into a file and ask with its path",
+        format!("the {noun} has {amount}{bytes} bytes and may have {BODY_MAX_BYTES}"),
+        "put the text into a file and send its path",
     )
 }
 
 /// Reads a duration with a unit, or a plain number of seconds.
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let wrong = || "it has to be like 90s, 1.5m, 2h, or a number of seconds".to_owned();
     // A fraction of its own: humantime takes none.
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -103,43 +98,43 @@ mod tests {
         }
     }
 
-    fn question(text: &str) -> QuestionArgs {
-        QuestionArgs { question: vec![text.to_owned()], timeout: Duration::from_secs(1) }
+    fn question(argument: &str, input: impl Read) -> Result<String, CliError> {
+        text(&[argument.to_owned()], "question", input)
     }
 
     #[test]
     fn only_a_hyphen_reads_standard_input() {
-        assert_eq!(question("is it green?").text(&b"ignored"[..]).unwrap(), "is it green?");
-        assert_eq!(question("-").text(&b"is it green?\n"[..]).unwrap(), "is it green?");
-        assert_eq!(question("-").text(&b"two\nlines\n\n"[..]).unwrap(), "two\nlines\n");
+        assert_eq!(question("is it green?", &b"ignored"[..]).unwrap(), "is it green?");
+        assert_eq!(question("-", &b"is it green?\n"[..]).unwrap(), "is it green?");
+        assert_eq!(question("-", &b"two\nlines\n\n"[..]).unwrap(), "two\nlines\n");
     }
 
     #[test]
     fn standard_input_is_bounded_and_the_refusal_names_both_numbers() {
         let longest = [b'x'; BODY_MAX_BYTES];
-        assert_eq!(question("-").text(&longest[..]).unwrap().len(), BODY_MAX_BYTES);
+        assert_eq!(question("-", &longest[..]).unwrap().len(), BODY_MAX_BYTES);
         let with_newline = [&longest[..], b"\n"].concat();
-        assert_eq!(question("-").text(&with_newline[..]).unwrap().len(), BODY_MAX_BYTES);
+        assert_eq!(question("-", &with_newline[..]).unwrap().len(), BODY_MAX_BYTES);
         let one_more = [&longest[..], b"x"].concat();
-        assert_eq!(question("-").text(&one_more[..]).unwrap_err().code(), Some(ErrorCode::TooLarge));
-        let error = question("-").text(&vec![b'x'; 100_000][..]).unwrap_err();
+        assert_eq!(question("-", &one_more[..]).unwrap_err().code(), Some(ErrorCode::TooLarge));
+        let error = question("-", &vec![b'x'; 100_000][..]).unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::TooLarge));
         assert_eq!(error.to_string(), "the question has 100000 bytes and may have 65536");
-        let error = question("-").text(io::repeat(b'x')).unwrap_err();
+        let error = question("-", io::repeat(b'x')).unwrap_err();
         assert!(error.to_string().starts_with("the question has more than 16"), "{error}");
     }
 
     #[test]
     fn a_question_that_asks_nothing_is_wrong_usage_wherever_it_comes_from() {
-        for error in [question(" ").text(io::empty()).unwrap_err(), question("-").text(&b"\n"[..]).unwrap_err()] {
+        for error in [question(" ", io::empty()).unwrap_err(), question("-", &b"\n"[..]).unwrap_err()] {
             assert_eq!((error.exit(), error.to_string().as_str()), (Exit::Usage, "the question is empty"));
         }
-        let error = question(&"x".repeat(BODY_MAX_BYTES + 1)).text(io::empty()).unwrap_err();
+        let error = question(&"x".repeat(BODY_MAX_BYTES + 1), io::empty()).unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::TooLarge));
     }
 
     #[test]
     fn what_is_no_text_is_refused() {
-        assert!(matches!(question("-").text(&[0xff, 0xfe][..]), Err(CliError::InputNotText)));
+        assert!(matches!(question("-", &[0xff, 0xfe][..]), Err(CliError::InputNotText)));
     }
 }

@@ -109,18 +109,27 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
     use std::io::{Error, ErrorKind};
 
     use crate::paths::PathError;
-    use crate::protocol::{AskState, ErrorCode, Refusal};
+    use crate::protocol::{AskKind, AskState, ErrorCode, Refusal};
     use crate::service::{PlanError, ServiceError};
 
     let denied = || Error::from(ErrorKind::PermissionDenied);
+    let unanswered = |code, state, waiting_for: Option<&str>| CliError::Unanswered {
+        kind: AskKind::Ask,
+        to: "x".into(),
+        code,
+        state,
+        waiting_for: waiting_for.map(str::to_owned),
+        waited: "2m".into(),
+    };
     let path = || PathBuf::from("/srv/x");
     let file = PlanError::File { step: "write /srv/x (mode 0644)".into(), source: denied() };
     let command = PlanError::Command { command: "systemctl --user x".into(), code: Some(1), said: "no".into() };
     let errors: Vec<CliError> = vec![
         Refusal::new(ErrorCode::RateLimited, "too many asks", "wait 1 s").into(),
         Refusal::new(ErrorCode::PeerNotFound, "no peer is named x", "call relay_peers").into(),
-        CliError::Unanswered { to: "x".into(), code: ErrorCode::Timeout, state: AskState::Held, waited: "2m".into() },
-        CliError::Unanswered { to: "x".into(), code: ErrorCode::PeerGone, state: AskState::Shown, waited: "2m".into() },
+        unanswered(ErrorCode::Timeout, AskState::Held, None),
+        unanswered(ErrorCode::Timeout, AskState::Shown, Some("permission prompt")),
+        unanswered(ErrorCode::PeerGone, AskState::Shown, None),
         CliError::Incomplete(Exit::TimedOut),
         CliError::NobodyThere,
         PathError::NoHome.into(),

@@ -12,7 +12,7 @@ use super::output::{Format, Line, Output};
 use super::{Context, peers, wording};
 use crate::client::{ClientEvent, HubClient};
 use crate::paths::Environment;
-use crate::protocol::{AskId, AskOutcome, AskState, AskView, PeerView, Watched, Watching};
+use crate::protocol::{AskId, AskKind, AskOutcome, AskState, AskView, PeerView, Watched, Watching};
 
 /// Show the traffic as it happens: who comes and goes, who asks whom, how it ends
 ///
@@ -58,6 +58,7 @@ impl WatchArgs {
                 }
                 ClientEvent::Watched(event) => screen.show_event(Local::now(), &event, out)?,
                 ClientEvent::Ask(_)
+                | ClientEvent::Tell(_)
                 | ClientEvent::Closed { .. }
                 | ClientEvent::Outcome(_)
                 | ClientEvent::Tally(_)
@@ -160,10 +161,11 @@ impl Screen {
                 let (status, wakes_by) = (peers::status(presence.status), peers::wakes_by(presence.wakes_by));
                 (format!("{name} is {status}, wakes by {wakes_by}"), None)
             }
-            Watched::AskOpened(AskView { ask_id, from, to, broadcast_id, question, state, .. }) => {
+            Watched::AskOpened(AskView { ask_id, from, to, broadcast_id, kind, question, state, .. }) => {
                 let what = match (known, broadcast_id) {
                     (true, _) => "goes on",
                     (false, Some(_)) => "asked, with everybody",
+                    (false, None) if *kind == AskKind::Tell => "told",
                     (false, None) => "asked",
                 };
                 let held = if *state == AskState::Held { ", held: it cannot be woken" } else { "" };
@@ -177,6 +179,8 @@ impl Screen {
                 let after = latency(Duration::from_millis(*latency_ms));
                 let how = match outcome {
                     AskOutcome::Reply => format!("answered after {after}"),
+                    AskOutcome::Shown => format!("shown after {after}"),
+                    AskOutcome::HandedOver => format!("handed over after {after}"),
                     AskOutcome::Timeout => format!("timed out after {after}, {}", state_text(*state)),
                     AskOutcome::PeerGone => format!("peer gone after {after}, {}", state_text(*state)),
                     AskOutcome::Withdrawn => format!("withdrawn after {after}"),
@@ -283,6 +287,7 @@ mod tests {
             from: "shell".into(),
             to: "backend".into(),
             broadcast_id: None,
+            kind: AskKind::Ask,
             state: AskState::Accepted,
             age_ms: 4_000,
             timeout_ms: 1,
@@ -308,10 +313,23 @@ mod tests {
                 from: from(),
                 to: to(),
                 broadcast_id: None,
+                kind: AskKind::Ask,
                 outcome: AskOutcome::Reply,
                 state: AskState::Shown,
                 latency_ms: 4_210,
                 reply: Some("yes\x1b[2J".into()),
+            },
+            Watched::AskOpened(AskView { kind: AskKind::Tell, ask_id: AskId::from_bits(8), ..ask(Some("done")) }),
+            Watched::AskEnded {
+                ask_id: AskId::from_bits(8),
+                from: from(),
+                to: to(),
+                broadcast_id: None,
+                kind: AskKind::Tell,
+                outcome: AskOutcome::Shown,
+                state: AskState::Shown,
+                latency_ms: 21,
+                reply: None,
             },
             Watched::AskRefused { from: from(), to: to(), code: ErrorCode::LoopDetected },
             Watched::PeerLeft { name: name() },
@@ -334,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_traffic_is_one_line_an_event_and_no_text_passes_for_one() {
-        insta::assert_snapshot!(shown(false), @r"
+        insta::assert_snapshot!(shown(false), @r#"
         --- stdout
         12:03:04  1 peer, 0 open asks, more may come back in a moment
         12:03:04  + backend  /srv/backend  idle, wakes by channel
@@ -347,6 +365,9 @@ mod tests {
         12:03:04  shell → backend  0000-0000-0007  handed over
         12:03:04  shell → backend  0000-0000-0007  answered after 4.2s
                   | yes\u{1b}[2J
+        12:03:04  shell → backend  0000-0000-0008  told
+                  | done
+        12:03:04  shell → backend  0000-0000-0008  shown after 21ms
         12:03:04  shell → backend  refused: loop_detected
         12:03:04  - backend
         12:03:04  hub restarted: 0.1.0, process 2
@@ -355,7 +376,7 @@ mod tests {
         12:03:04  shell → backend  0000-0000-0007  open for 4s, not handed over yet
         12:03:04  shell → backend  0000-0000-0007  goes on
         --- stderr
-        ");
+        "#);
     }
 
     #[test]

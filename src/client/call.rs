@@ -2,13 +2,36 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::protocol::{
-    Activity, AskId, AskState, BroadcastAsk, BroadcastId, BroadcastRefusal, PeerName, Peers, Status, Watching,
+    Activity, AskId, AskKind, AskState, Audience, AudienceView, BroadcastAsk, BroadcastId, BroadcastRefusal, PeerName,
+    Peers, Status, Watching,
 };
 
 /// Names one call of a program on its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId(pub u64);
+
+/// The id of an ask or a tell, by the name under which its asker knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageId {
+    /// Of an ask.
+    AskId(AskId),
+    /// Of a tell.
+    TellId(AskId),
+}
+
+impl MessageId {
+    /// Returns the id with its name.
+    pub const fn of(id: AskId, kind: AskKind) -> Self {
+        match kind {
+            AskKind::Ask => Self::AskId(id),
+            AskKind::Tell => Self::TellId(id),
+        }
+    }
+}
 
 /// What a program may want of the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,15 +56,30 @@ pub enum Call {
         /// How long it stays open.
         timeout: Duration,
     },
+    /// A text that wants no reply.
+    Tell {
+        /// Its id, random and new.
+        tell_id: AskId,
+        /// The address.
+        to: String,
+        /// The text.
+        text: String,
+        /// How long it stays open.
+        timeout: Duration,
+    },
     /// A broadcast.
     Broadcast {
         /// Its id, random and new.
         broadcast_id: BroadcastId,
+        /// Whom it is for.
+        audience: Audience,
         /// The text.
         question: String,
         /// How long its asks stay open.
         timeout: Duration,
     },
+    /// Whom a broadcast would ask.
+    Audience(Audience),
     /// A reply.
     Reply {
         /// The ask that is answered.
@@ -65,10 +103,12 @@ pub enum CallAnswer {
     Status(Box<Status>),
     /// The answer to [`Call::Watch`].
     Watching(Box<Watching>),
-    /// The answer to [`Call::Ask`].
+    /// The answer to [`Call::Ask`] and [`Call::Tell`].
     Asked(AcceptedAsk),
     /// The answer to [`Call::Broadcast`].
     Broadcasted(AcceptedBroadcast),
+    /// The answer to [`Call::Audience`].
+    Audience(AudienceView),
     /// The answer to [`Call::Reply`].
     Replied(SentReply),
     /// The answer to [`Call::Rename`].
@@ -80,6 +120,8 @@ pub enum CallAnswer {
 pub struct AcceptedAsk {
     /// The ask.
     pub ask_id: AskId,
+    /// Whether it is a tell.
+    pub kind: AskKind,
     /// The name of the asked peer.
     pub to: PeerName,
     /// How far it has come.

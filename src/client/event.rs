@@ -2,17 +2,23 @@
 
 use serde_json::Value;
 
-use crate::protocol::{AskId, AskState, Asked, BroadcastId, ErrorCode, PeerName, Refusal, Watched, Watching};
+use crate::protocol::{
+    AskId, AskKind, AskState, Asked, BroadcastId, ErrorCode, PeerName, Refusal, Told, Watched, Watching,
+};
 
 /// Something that happened without being requested, or the end of something that was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientEvent {
     /// Somebody asks this session: never the same ask twice.
     Ask(Asked),
-    /// A received ask has ended: nobody waits for its reply any more.
+    /// Somebody tells this session something: never the same tell twice.
+    Tell(Told),
+    /// A received ask has ended: nobody waits for its reply any more, or to know that it was shown.
     Closed {
         /// The ask.
         ask_id: AskId,
+        /// Whether it was a tell.
+        kind: AskKind,
     },
     /// An own ask has ended: exactly once an ask.
     Outcome(Outcome),
@@ -47,6 +53,8 @@ pub enum ClientEvent {
 pub struct Outcome {
     /// The ask.
     pub ask_id: AskId,
+    /// Whether it was a tell.
+    pub kind: AskKind,
     /// Whom it had been asked.
     pub to: PeerName,
     /// The broadcast that it belonged to.
@@ -65,7 +73,12 @@ pub enum End {
         /// The text.
         text: String,
     },
-    /// It was not answered.
+    /// It was a tell, and has come to its session.
+    Arrived {
+        /// `shown`; `handed_over` where the session cannot say more.
+        state: AskState,
+    },
+    /// It was not answered, or as a tell has not come.
     Failed {
         /// `timeout` or `peer_gone`.
         code: ErrorCode,

@@ -9,7 +9,9 @@ use super::connection::Connection;
 use super::event::ClientEvent;
 use super::ledger::Ledger;
 use super::outgoing::Output;
-use crate::protocol::{AskId, BroadcastId, ErrorCode, PeerName, Peers, Refusal, Status, Watching};
+use crate::protocol::{
+    AskId, Audience, AudienceView, BroadcastId, ErrorCode, PeerName, Peers, Refusal, Status, Watching,
+};
 
 /// A client that waits for the hub: for the answer to a call, or for the next event. It connects by itself, and again
 /// whenever it must. When it is dropped the connection is closed.
@@ -70,12 +72,36 @@ impl HubClient {
         Ok(accepted)
     }
 
-    /// Asks every other peer. The outcomes come one by one, then the [`Tally`](super::Tally).
+    /// Tells a peer something. Returns as soon as the hub has the tell; its end comes as [`ClientEvent::Outcome`].
+    ///
+    /// # Errors
+    /// As for [`HubClient::ask`].
+    pub async fn tell(&mut self, to: String, text: String, timeout: Duration) -> Result<AcceptedAsk, Refusal> {
+        let call = Call::Tell { tell_id: AskId::random(), to, text, timeout };
+        let CallAnswer::Asked(accepted) = self.call(call).await? else { return Err(misplaced()) };
+        Ok(accepted)
+    }
+
+    /// Returns whom a broadcast would ask. Asks nobody.
+    ///
+    /// # Errors
+    /// `bad_args` or `hub_unreachable`.
+    pub async fn audience(&mut self, audience: Audience) -> Result<AudienceView, Refusal> {
+        let CallAnswer::Audience(view) = self.call(Call::Audience(audience)).await? else { return Err(misplaced()) };
+        Ok(view)
+    }
+
+    /// Asks every other peer, or some. The outcomes come one by one, then the [`Tally`](super::Tally).
     ///
     /// # Errors
     /// As for [`HubClient::ask`]; nobody there is no error.
-    pub async fn broadcast(&mut self, question: String, timeout: Duration) -> Result<AcceptedBroadcast, Refusal> {
-        let call = Call::Broadcast { broadcast_id: BroadcastId::random(), question, timeout };
+    pub async fn broadcast(
+        &mut self,
+        audience: Audience,
+        question: String,
+        timeout: Duration,
+    ) -> Result<AcceptedBroadcast, Refusal> {
+        let call = Call::Broadcast { broadcast_id: BroadcastId::random(), audience, question, timeout };
         let CallAnswer::Broadcasted(accepted) = self.call(call).await? else { return Err(misplaced()) };
         Ok(accepted)
     }

@@ -18,11 +18,11 @@ use super::outgoing::{Outgoing, Output, Purpose};
 use super::parked::{PROGRAM_PART_MAX_BYTES, Parked, Room, join, split};
 use super::received::Received;
 use super::refusal;
-use super::sent::Sent;
+use super::sent::{NewAsk, NewBroadcast, Sent};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    Answer, AskId, AskState, ClientKind, ClientMessage, ErrorCode, Event, Hello, HubMessage, Named, Notice, Park,
-    PeerName, Presence, Refusal, Rename, Request, RequestId, VERSIONS, Watch, Watching, Welcome,
+    Answer, AskId, AskKind, ClientKind, ClientMessage, ErrorCode, Event, Hello, HubMessage, Named, Notice, Park,
+    PeerName, Presence, Progress, Refusal, Rename, Request, RequestId, VERSIONS, Watch, Watching, Welcome,
 };
 
 /// How long a request may wait for its answer. launchd starts a job at most once in ten seconds (launchd.plist(5)).
@@ -102,12 +102,19 @@ impl Ledger {
         let patience = self.patience();
         let request = match call {
             Call::Ask { ask_id, to, question, timeout } => {
-                return self.sent.ask(now, id, ask_id, to, question, timeout, patience, &mut self.out);
+                let new = NewAsk { id: ask_id, kind: AskKind::Ask, to, text: question, timeout };
+                return self.sent.ask(now, id, new, patience, &mut self.out);
             }
-            Call::Broadcast { broadcast_id, question, timeout } => {
-                return self.sent.broadcast(now, id, broadcast_id, question, timeout, patience, &mut self.out);
+            Call::Tell { tell_id, to, text, timeout } => {
+                let new = NewAsk { id: tell_id, kind: AskKind::Tell, to, text, timeout };
+                return self.sent.ask(now, id, new, patience, &mut self.out);
+            }
+            Call::Broadcast { broadcast_id, audience, question, timeout } => {
+                let new = NewBroadcast { id: broadcast_id, audience, question, timeout };
+                return self.sent.broadcast(now, id, new, patience, &mut self.out);
             }
             Call::Reply { ask_id, text } => return self.received.reply(now, id, ask_id, text, &mut self.out),
+            Call::Audience(audience) => Request::Audience(audience),
             Call::Peers => Request::Peers,
             Call::Status => Request::Status,
             Call::Watch { text } => Request::Watch(Watch { text }),
@@ -123,8 +130,8 @@ impl Ledger {
     }
 
     /// Records how far a received ask has come.
-    pub fn handle_progress(&mut self, ask_id: AskId, state: AskState) {
-        self.received.advance(ask_id, state, &mut self.out);
+    pub fn handle_progress(&mut self, progress: Progress) {
+        self.received.advance(progress, &mut self.out);
     }
 
     /// Records where the session works, what it does and how it can be woken.
@@ -229,6 +236,7 @@ impl Ledger {
             Answer::Peers(peers) => self.end_stateless(purpose, Ok(CallAnswer::Peers(peers))),
             Answer::Status(status) => self.end_stateless(purpose, Ok(CallAnswer::Status(status))),
             Answer::Watching(watching) => self.handle_watching(purpose, watching),
+            Answer::Audience(view) => self.end_stateless(purpose, Ok(CallAnswer::Audience(view))),
             Answer::Accepted(accepted) => self.sent.handle_accepted(accepted, &mut self.out),
             Answer::BroadcastAccepted(accepted) => {
                 self.sent.handle_broadcast_accepted(now, accepted, &mut self.out);
@@ -245,6 +253,8 @@ impl Ledger {
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Asked(asked) => self.received.handle_ask(now, asked, &mut self.out),
+            Event::Told(told) => self.received.handle_tell(now, told, &mut self.out),
+            Event::Receipt(receipt) => self.sent.handle_receipt(receipt, &mut self.out),
             Event::Reply(reply) => self.sent.handle_reply(now, reply, &mut self.out),
             Event::Failed(failed) => self.sent.handle_failed(failed, &mut self.out),
             Event::Closed(closed) => self.received.handle_closed(closed.ask_id, &mut self.out),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::call::MessageId;
 use crate::protocol::{AskId, AskState};
 
 /// The asks that are open for a session now, those first whose deadlines come first.
@@ -26,11 +27,12 @@ pub struct OpenReceivedView {
     pub left_s: u64,
 }
 
-/// An ask of the session's own.
+/// An ask or a tell of the session's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OpenSentView {
-    /// The ask.
-    pub ask_id: AskId,
+    /// Which.
+    #[serde(flatten)]
+    pub id: MessageId,
     /// Who is asked.
     pub to: String,
     /// How far it has come.

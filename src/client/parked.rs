@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::protocol::{AskId, AskState, BroadcastId, OwnAsk, PARKED_MAX_BYTES, Taken};
+use crate::protocol::{AskId, AskKind, BroadcastId, OwnAsk, PARKED_MAX_BYTES, Progress, Taken};
 
 /// The longest time for which a hub keeps a parked value.
 pub(super) const KEPT_MAX: Duration = Duration::from_secs(2);
@@ -67,19 +67,23 @@ pub(super) struct ParkedBroadcast {
 /// An ask that came in and is open.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ParkedReceived {
-    pub(super) ask_id: AskId,
+    #[serde(flatten)]
+    pub(super) progress: Progress,
+    #[serde(default, skip_serializing_if = "AskKind::is_ask")]
+    pub(super) kind: AskKind,
     pub(super) from: String,
     /// The beginning of the text.
     pub(super) excerpt: String,
     pub(super) timeout_ms: u64,
-    pub(super) state: AskState,
 }
 
 /// An ask that came in and has ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ParkedEnded {
-    pub(super) ask_id: AskId,
-    pub(super) state: AskState,
+    #[serde(flatten)]
+    pub(super) progress: Progress,
+    #[serde(default, skip_serializing_if = "AskKind::is_ask")]
+    pub(super) kind: AskKind,
     pub(super) answered: bool,
 }
 

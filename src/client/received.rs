@@ -1,4 +1,5 @@
-//! The asked session's end: asks that came in, each shown once, and replies that are kept until they were taken. Pure.
+//! The asked session's end: asks and tells that came in, each shown once, and replies that are kept until they were taken.
+//! Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::outgoing::{Outgoing, Purpose};
 use super::parked::{KEPT_MAX, Parked, ParkedEnded, ParkedReceived, ParkedReply, Room};
 use super::refusal;
 use crate::deadlines::Deadlines;
-use crate::protocol::{AskId, AskState, Asked, ErrorCode, Notice, Progress, Refusal, Reply, Request};
+use crate::protocol::{AskId, AskKind, AskState, Asked, ErrorCode, Notice, Progress, Refusal, Reply, Request, Told};
 
 /// How long a reply's call waits for the asker's client to take it.
 pub const REPLY_WAIT: Duration = Duration::from_secs(2);
@@ -34,19 +35,56 @@ const EXCERPT_CHARS: usize = 200;
 /// An ask that came in and is open.
 #[derive(Debug, Clone)]
 struct ReceivedAsk {
+    kind: AskKind,
     from: String,
     /// The beginning of the question.
     excerpt: String,
     deadline: Instant,
-    state: AskState,
+    progress: Progress,
 }
 
 /// An ask that came in and has ended.
 #[derive(Debug, Clone, Copy)]
 struct EndedReceived {
     state: AskState,
-    /// Whether it was answered, and the reply taken.
-    answered: bool,
+    what: EndedWhat,
+}
+
+/// What has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndedWhat {
+    /// An ask whose reply, if there was one, was not taken.
+    Unanswered,
+    /// An ask that was answered, and the reply taken.
+    Answered,
+    /// A tell.
+    Tell {
+        /// Whether nothing further can be told of it.
+        is_final: bool,
+    },
+}
+
+impl EndedReceived {
+    const fn of(kind: AskKind, progress: Progress) -> Self {
+        let what = match kind {
+            AskKind::Ask => EndedWhat::Unanswered,
+            AskKind::Tell => EndedWhat::Tell { is_final: progress.is_final },
+        };
+        Self { state: progress.state, what }
+    }
+
+    const ANSWERED: Self = Self { state: AskState::Shown, what: EndedWhat::Answered };
+
+    const fn kind(self) -> AskKind {
+        match self.what {
+            EndedWhat::Unanswered | EndedWhat::Answered => AskKind::Ask,
+            EndedWhat::Tell { .. } => AskKind::Tell,
+        }
+    }
+
+    fn progress(self, ask_id: AskId) -> Progress {
+        Progress { ask_id, state: self.state, is_final: self.what == EndedWhat::Tell { is_final: true } }
+    }
 }
 
 /// A reply that was not taken yet.
@@ -85,17 +123,45 @@ impl Received {
 
     /// Takes an ask that comes in; one that is known already is not told again.
     pub(super) fn handle_ask(&mut self, now: Instant, asked: Asked, out: &mut Outgoing) {
-        if let Some(state) = self.state(asked.ask_id) {
-            return out.notice(progress(asked.ask_id, state));
+        let (kind, timeout_ms) = (AskKind::Ask, asked.timeout_ms);
+        if self.take_in(now, asked.ask_id, kind, &asked.from, &asked.question, timeout_ms, out) {
+            out.event(ClientEvent::Ask(asked));
+        }
+    }
+
+    /// Takes a tell that comes in; one that is known already is not told again.
+    pub(super) fn handle_tell(&mut self, now: Instant, told: Told, out: &mut Outgoing) {
+        if self.take_in(now, told.tell_id, AskKind::Tell, &told.from, "", told.timeout_ms, out) {
+            out.event(ClientEvent::Tell(told));
+        }
+    }
+
+    /// Returns whether it is new; of one that is known the hub is told how far it has come, open or not.
+    #[expect(clippy::too_many_arguments, reason = "an ask's five parts, its time and where its messages go")]
+    fn take_in(
+        &mut self,
+        now: Instant,
+        ask_id: AskId,
+        kind: AskKind,
+        from: &str,
+        text: &str,
+        timeout_ms: u64,
+        out: &mut Outgoing,
+    ) -> bool {
+        let open = self.open.get(&ask_id).map(|ask| ask.progress);
+        if let Some(progress) = open.or_else(|| self.ended.get(ask_id).map(|ended| ended.progress(ask_id))) {
+            out.notice(Notice::Progress(progress));
+            return false;
         }
         let ask = ReceivedAsk {
-            from: asked.from.clone(),
-            excerpt: asked.question.chars().take(EXCERPT_CHARS).collect(),
-            deadline: now + Duration::from_millis(asked.timeout_ms),
-            state: AskState::Accepted,
+            kind,
+            from: from.to_owned(),
+            excerpt: text.chars().take(EXCERPT_CHARS).collect(),
+            deadline: now + Duration::from_millis(timeout_ms),
+            progress: Progress { ask_id, state: AskState::Accepted, is_final: false },
         };
-        self.insert(asked.ask_id, ask);
-        out.event(ClientEvent::Ask(asked));
+        self.insert(ask_id, ask);
+        true
     }
 
     fn insert(&mut self, ask_id: AskId, ask: ReceivedAsk) {
@@ -103,42 +169,46 @@ impl Received {
         self.open.insert(ask_id, ask);
     }
 
-    /// Returns how far a known ask has come, open or not.
-    fn state(&self, ask_id: AskId) -> Option<AskState> {
-        let open = self.open.get(&ask_id).map(|ask| ask.state);
-        open.or_else(|| self.ended.get(ask_id).map(|ended| ended.state))
-    }
-
     /// Records that nobody waits for the reply to an ask any more.
     pub(super) fn handle_closed(&mut self, ask_id: AskId, out: &mut Outgoing) {
-        if let Some(ask) = self.open.remove(&ask_id) {
-            self.end(ask_id, EndedReceived { state: ask.state, answered: false }, out);
+        if let Some(ReceivedAsk { kind, progress, .. }) = self.open.remove(&ask_id) {
+            self.end(ask_id, EndedReceived::of(kind, progress), out);
         }
     }
 
     /// Remembers an ask that is not open any more, and tells the program so.
     fn end(&mut self, ask_id: AskId, ended: EndedReceived, out: &mut Outgoing) {
+        let kind = ended.kind();
         self.timers.clear(&Timer::Overdue(ask_id));
         self.ended.insert(ask_id, ended);
-        out.event(ClientEvent::Closed { ask_id });
+        out.event(ClientEvent::Closed { ask_id, kind });
     }
 
-    /// Records how far an ask has come.
-    pub(super) fn advance(&mut self, ask_id: AskId, state: AskState, out: &mut Outgoing) {
-        if let Some(ask) = self.open.get_mut(&ask_id) {
-            if state > ask.state {
-                ask.state = state;
-                out.notice(progress(ask_id, state));
+    /// Records how far an ask has come. That nothing further can be told matters for a tell only.
+    pub(super) fn advance(&mut self, to: Progress, out: &mut Outgoing) {
+        if let Some(ask) = self.open.get_mut(&to.ask_id) {
+            let to = Progress { is_final: to.is_final && ask.kind == AskKind::Tell, ..to };
+            if advance(&mut ask.progress, to) {
+                out.notice(Notice::Progress(ask.progress));
             }
-        } else if let Some(ended) = self.ended.get_mut(ask_id) {
-            ended.state = ended.state.max(state);
+        } else if let Some(ended) = self.ended.get_mut(to.ask_id) {
+            let mut progress = ended.progress(to.ask_id);
+            advance(&mut progress, to);
+            if ended.what != EndedWhat::Answered {
+                *ended = EndedReceived::of(ended.kind(), progress);
+            }
         }
     }
 
     /// Sends a reply and keeps it until it was taken.
     pub(super) fn reply(&mut self, now: Instant, call: CallId, ask_id: AskId, text: String, out: &mut Outgoing) {
-        if self.ended.get(ask_id).is_some_and(|ended| ended.answered) {
+        if self.ended.get(ask_id).is_some_and(|ended| ended.what == EndedWhat::Answered) {
             return out.answer(call, Err(refusal::answered_before(ask_id, true)));
+        }
+        let open = self.open.get(&ask_id);
+        let kind = open.map(|ask| ask.kind).or_else(|| self.ended.get(ask_id).map(|ended| ended.kind()));
+        if kind == Some(AskKind::Tell) {
+            return out.answer(call, Err(Refusal::takes_no_reply(ask_id)));
         }
         if self.replies.contains_key(&ask_id) {
             return out.answer(call, Err(refusal::answered_before(ask_id, false)));
@@ -146,7 +216,6 @@ impl Received {
         if self.replies.len() >= REPLIES_MAX {
             return out.answer(call, Err(refusal::too_many_replies(REPLIES_MAX)));
         }
-        let open = self.open.get(&ask_id);
         let to = open.map_or_else(|| "the asker".to_owned(), |ask| ask.from.clone());
         // It may have been taken in time, and the hub died before it could say so: as long as the asker's client remembers,
         // the next hub will know. A hub that is there tells the end soon after the deadline.
@@ -160,11 +229,10 @@ impl Received {
 
     /// Records that the asker's client has taken a reply.
     pub(super) fn handle_replied(&mut self, ask_id: AskId, to: String, out: &mut Outgoing) {
-        let answered = EndedReceived { state: AskState::Shown, answered: true };
         if self.open.remove(&ask_id).is_some() {
-            self.end(ask_id, answered, out);
+            self.end(ask_id, EndedReceived::ANSWERED, out);
         } else if let Some(ended) = self.ended.get_mut(ask_id) {
-            *ended = answered;
+            *ended = EndedReceived::ANSWERED;
         }
         if let Some(PendingReply { call: Some(call), .. }) = self.drop_reply(ask_id) {
             out.answer(call, Ok(CallAnswer::Replied(SentReply { ask_id, to, taken: true })));
@@ -193,8 +261,8 @@ impl Received {
 
     /// Sends everything again to a hub that may know nothing of it.
     pub(super) fn resend(&self, out: &mut Outgoing) {
-        for (ask_id, ask) in &self.open {
-            out.notice(progress(*ask_id, ask.state));
+        for ask in self.open.values() {
+            out.notice(Notice::Progress(ask.progress));
         }
         for (ask_id, reply) in &self.replies {
             reply.send(*ask_id, out);
@@ -226,7 +294,7 @@ impl Received {
 
     /// Returns the asks that are open, those first whose deadlines come first.
     pub(super) fn open(&self, now: Instant) -> Vec<OpenReceivedView> {
-        let mut open: Vec<_> = self.open.iter().collect();
+        let mut open: Vec<_> = self.open.iter().filter(|(_, ask)| ask.kind == AskKind::Ask).collect();
         open.sort_by_key(|(_, ask)| ask.deadline);
         let view = |(id, ask): (&AskId, &ReceivedAsk)| OpenReceivedView {
             ask_id: *id,
@@ -242,10 +310,10 @@ impl Received {
 impl Received {
     /// Parks the asks that are open, the newest of those that have ended, and the replies that are kept.
     pub(super) fn park(&self, now: Instant, parked: &mut Parked, room: &mut Room) {
-        for (ask_id, ask) in &self.open {
-            let ReceivedAsk { from, excerpt, deadline, state } = ask.clone();
+        for ask in self.open.values() {
+            let ReceivedAsk { kind, from, excerpt, deadline, progress } = ask.clone();
             let timeout_ms = u64::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX);
-            let ask = ParkedReceived { ask_id: *ask_id, from, excerpt, timeout_ms, state };
+            let ask = ParkedReceived { progress, kind, from, excerpt, timeout_ms };
             if room.take(&ask) {
                 parked.received.push(ask);
             }
@@ -257,7 +325,8 @@ impl Received {
             }
         }
         for (ask_id, ended) in self.ended.newest().take(PARKED_ENDED_MAX) {
-            let ended = ParkedEnded { ask_id, state: ended.state, answered: ended.answered };
+            let (progress, answered) = (ended.progress(ask_id), ended.what == EndedWhat::Answered);
+            let ended = ParkedEnded { progress, kind: ended.kind(), answered };
             if room.take(&ended) {
                 parked.ended.push(ended);
             }
@@ -267,12 +336,14 @@ impl Received {
     /// Takes over what the channel before this one has parked. Nothing of it is told to the program.
     pub(super) fn adopt(&mut self, now: Instant, parked: &mut Parked) {
         for ended in parked.ended.drain(..).rev() {
-            self.ended.insert(ended.ask_id, EndedReceived { state: ended.state, answered: ended.answered });
+            let ParkedEnded { progress, kind, answered } = ended;
+            let ended = if answered { EndedReceived::ANSWERED } else { EndedReceived::of(kind, progress) };
+            self.ended.insert(progress.ask_id, ended);
         }
         for ask in parked.received.drain(..) {
-            let ParkedReceived { ask_id, from, excerpt, timeout_ms, state } = ask;
+            let ParkedReceived { progress, kind, from, excerpt, timeout_ms } = ask;
             let deadline = now + Duration::from_millis(timeout_ms).saturating_sub(KEPT_MAX);
-            self.insert(ask_id, ReceivedAsk { from, excerpt, deadline, state });
+            self.insert(progress.ask_id, ReceivedAsk { kind, from, excerpt, deadline, progress });
         }
         for reply in parked.replies.drain(..) {
             let ParkedReply { ask_id, to, text } = reply;
@@ -288,8 +359,12 @@ impl PendingReply {
     }
 }
 
-const fn progress(ask_id: AskId, state: AskState) -> Notice {
-    Notice::Progress(Progress { ask_id, state })
+/// Takes over how far an ask has come, never backwards. Returns whether that is news.
+fn advance(progress: &mut Progress, to: Progress) -> bool {
+    let before = *progress;
+    progress.state = before.state.max(to.state);
+    progress.is_final |= to.is_final;
+    *progress != before
 }
 
 #[cfg(test)]

@@ -9,16 +9,17 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::broadcasts::Broadcasts;
+pub(super) use self::broadcasts::NewBroadcast;
 use self::unconfirmed::Unconfirmed;
-use super::call::{AcceptedAsk, AcceptedBroadcast, CallAnswer, CallId};
+use super::call::{AcceptedAsk, AcceptedBroadcast, CallAnswer, CallId, MessageId};
 use super::ended::EndedAsks;
 use super::event::{ClientEvent, End, Outcome};
 use super::open::OpenSentView;
 use super::outgoing::{Outgoing, Purpose};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    Accepted, Activity, Ask, AskId, AskState, BroadcastAccepted, BroadcastId, ClientTag, ErrorCode, Failed, Notice,
-    PeerName, Refusal, ReplyEvent, Request, Taken, Withdraw,
+    Accepted, Activity, Ask, AskId, AskKind, AskState, BroadcastAccepted, BroadcastId, ClientTag, ErrorCode, Failed,
+    Notice, PeerName, Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
 };
 
 /// How long after an ask's deadline its asker waits for the hub to say how far it came, before it ends the ask itself.
@@ -27,9 +28,20 @@ pub const DEADLINE_SLACK: Duration = Duration::from_millis(500);
 /// After which time an ask is sent again that a hub had accepted and the next one has refused.
 const RESEND_WAIT: Duration = Duration::from_secs(1);
 
+/// An ask of the program's.
+#[derive(Debug)]
+pub(super) struct NewAsk {
+    pub(super) id: AskId,
+    pub(super) kind: AskKind,
+    pub(super) to: String,
+    pub(super) text: String,
+    pub(super) timeout: Duration,
+}
+
 /// An own ask without an outcome.
 #[derive(Debug, Clone)]
 struct OpenAsk {
+    kind: AskKind,
     to: String,
     /// The text; none where the channel before this one has left none: the ask is not sent again.
     question: Option<Rc<String>>,
@@ -87,21 +99,12 @@ impl Sent {
     }
 
     /// Sends an ask.
-    #[expect(clippy::too_many_arguments, reason = "a call's four parts, its time and where its messages go")]
-    pub(super) fn ask(
-        &mut self,
-        now: Instant,
-        call: CallId,
-        id: AskId,
-        to: String,
-        question: String,
-        timeout: Duration,
-        patience: Duration,
-        out: &mut Outgoing,
-    ) {
+    pub(super) fn ask(&mut self, now: Instant, call: CallId, new: NewAsk, patience: Duration, out: &mut Outgoing) {
+        let NewAsk { id, kind, to, text, timeout } = new;
         let ask = OpenAsk {
+            kind,
             to,
-            question: Some(Rc::new(question)),
+            question: Some(Rc::new(text)),
             started: now,
             deadline: now + timeout,
             broadcast: None,
@@ -116,19 +119,16 @@ impl Sent {
     }
 
     /// Sends a broadcast.
-    #[expect(clippy::too_many_arguments, reason = "a call's three parts, its time and where its messages go")]
     pub(super) fn broadcast(
         &mut self,
         now: Instant,
         call: CallId,
-        id: BroadcastId,
-        question: String,
-        timeout: Duration,
+        new: NewBroadcast,
         patience: Duration,
         out: &mut Outgoing,
     ) {
-        self.timers.set(Timer::BroadcastPatience(id), now + patience);
-        self.broadcasts.start(now, call, id, question, timeout, out);
+        self.timers.set(Timer::BroadcastPatience(new.id), now + patience);
+        self.broadcasts.start(now, call, new, out);
     }
 
     /// Sends everything again to a hub that may know nothing of it.
@@ -170,7 +170,7 @@ impl Sent {
         ask.to = to.to_string();
         self.timers.clear(&Timer::AskPatience(ask_id));
         if let Some(call) = ask.call.take() {
-            let accepted = AcceptedAsk { ask_id, to, state, cwd: Some(cwd), status, waiting_for };
+            let accepted = AcceptedAsk { ask_id, kind: ask.kind, to, state, cwd: Some(cwd), status, waiting_for };
             out.answer(call, Ok(CallAnswer::Asked(accepted)));
         }
     }
@@ -188,6 +188,7 @@ impl Sent {
         let deadline = now + broadcast.timeout;
         for ask in &accepted.asks {
             let open = OpenAsk {
+                kind: AskKind::Ask,
                 to: ask.to.to_string(),
                 question: broadcast.question.clone(),
                 started: now,
@@ -249,6 +250,12 @@ impl Sent {
         }
     }
 
+    /// Records that a tell has come to its session.
+    pub(super) fn handle_receipt(&mut self, receipt: Receipt, out: &mut Outgoing) {
+        let Receipt { ask_id, state } = receipt;
+        self.end(ask_id, End::Arrived { state }, Ended::Over, out);
+    }
+
     /// Records that an ask has ended without a reply.
     pub(super) fn handle_failed(&mut self, failed: Failed, out: &mut Outgoing) {
         let Failed { ask_id, code, state, waiting_for } = failed;
@@ -260,15 +267,16 @@ impl Sent {
         let Some(ask) = self.drop_ask(id) else { return };
         let to = PeerName::parse(&ask.to).unwrap_or_else(|_| PeerName::of_folder(&ask.to));
         if let Some(call) = ask.call {
-            let (to, status) = (to.clone(), Activity::Unknown);
-            let accepted = AcceptedAsk { ask_id: id, to, state: ask.state, cwd: None, status, waiting_for: None };
+            let (kind, to, state) = (ask.kind, to.clone(), ask.state);
+            let status = Activity::Unknown;
+            let accepted = AcceptedAsk { ask_id: id, kind, to, state, cwd: None, status, waiting_for: None };
             out.answer(call, Ok(CallAnswer::Asked(accepted)));
         }
         self.ended.insert(id, ended);
         if let Some(broadcast_id) = ask.broadcast {
             self.broadcasts.count(broadcast_id, &end);
         }
-        out.event(ClientEvent::Outcome(Outcome { ask_id: id, to, broadcast_id: ask.broadcast, end }));
+        out.event(ClientEvent::Outcome(Outcome { ask_id: id, kind: ask.kind, to, broadcast_id: ask.broadcast, end }));
         if let Some(broadcast_id) = ask.broadcast {
             self.close_broadcast(broadcast_id, out);
         }
@@ -365,7 +373,7 @@ impl Sent {
         let mut open: Vec<_> = self.asks.iter().filter(|(_, ask)| ask.call.is_none()).collect();
         open.sort_by_key(|(_, ask)| ask.deadline);
         let view = |(id, ask): (&AskId, &OpenAsk)| OpenSentView {
-            ask_id: *id,
+            id: MessageId::of(*id, ask.kind),
             to: ask.to.clone(),
             state: ask.state,
             left_s: ask.deadline.saturating_duration_since(now).as_secs(),
@@ -378,14 +386,12 @@ impl OpenAsk {
     fn send(&self, now: Instant, ask_id: AskId, out: &mut Outgoing) {
         let Some(question) = &self.question else { return };
         out.request(Purpose::Ask(ask_id), || {
-            Request::Ask(Ask {
-                ask_id,
-                to: self.to.clone(),
-                question: question.as_ref().clone(),
-                timeout_ms: millis_left(now, self.deadline),
-                bound: self.bound,
-                broadcast_id: self.broadcast,
-            })
+            let (to, text, bound) = (self.to.clone(), question.as_ref().clone(), self.bound);
+            let (timeout_ms, broadcast_id) = (millis_left(now, self.deadline), self.broadcast);
+            match self.kind {
+                AskKind::Ask => Request::Ask(Ask { ask_id, to, question: text, timeout_ms, bound, broadcast_id }),
+                AskKind::Tell => Request::Tell(Tell { tell_id: ask_id, to, text, timeout_ms, bound }),
+            }
         });
     }
 }

@@ -1,4 +1,5 @@
-//! The asks: opened, handed to the asked session, answered, taken; or ended without a reply.
+//! The asks: opened, handed to the asked session, answered, taken; or ended without a reply. A tell is an ask that ends when
+//! its session was shown it.
 
 mod accept;
 mod ended;
@@ -21,8 +22,8 @@ use super::quota::Quota;
 use super::rate::RateLimiter;
 use super::refusals::{self, Refused};
 use crate::protocol::{
-    Answer, Ask, AskId, AskOutcome, AskState, AskView, Asked, ClientTag, Closed, ErrorCode, Event, Failed, OpenAsks,
-    OwnAsk, Progress, Replied, Reply, ReplyEvent, Taken, Watched,
+    Answer, Ask, AskId, AskKind, AskOutcome, AskState, AskView, Asked, ClientTag, Closed, ErrorCode, Event, Failed,
+    OpenAsks, OwnAsk, Progress, Receipt, Replied, Reply, ReplyEvent, Taken, Told, Watched,
 };
 
 pub(super) use self::accept::NewAsk;
@@ -36,7 +37,7 @@ pub(super) struct Asks {
     ended: EndedAsks,
     pending: PendingSends,
     /// The asks that sessions have from a former hub and no asker has sent again, and how far they have come.
-    reported: BTreeMap<(ClientTag, AskId), AskState>,
+    reported: BTreeMap<(ClientTag, AskId), Progress>,
     brakes: Brakes,
     rate: RateLimiter,
 }
@@ -105,10 +106,9 @@ impl Asks {
                 self.send(now, peers, peers.conn(ask.link.asker), id, out);
             }
         } else if let Some(ended) = self.ended.get(id)
-            && let Some(code) = failure(ended.outcome)
+            && let Some(event) = end_event(id, ended.outcome, ended.state, None)
         {
-            let failed = Failed { ask_id: id, code, state: ended.state, waiting_for: None };
-            out.event(peers.conn(ended.link.asker), Event::Failed(failed));
+            out.event(peers.conn(ended.link.asker), event);
         }
     }
 
@@ -139,6 +139,9 @@ impl Asks {
         };
         if ask.link.asked != caller.tag {
             return Err(unknown());
+        }
+        if ask.kind == AskKind::Tell {
+            return Err(refusals::takes_no_reply(ask_id));
         }
         match &ask.phase {
             Phase::Asked { .. } => {
@@ -197,15 +200,30 @@ impl Asks {
     }
 
     /// Records how far an ask has come in the asked session, or tells that session that it is over for it.
-    pub(super) fn progress(&mut self, peers: &Peers, tag: ClientTag, progress: Progress, out: &mut Outbox) {
-        let Progress { ask_id, state } = progress;
+    pub(super) fn progress(
+        &mut self,
+        now: Instant,
+        peers: &Peers,
+        tag: ClientTag,
+        progress: Progress,
+        out: &mut Outbox,
+    ) {
+        let Progress { ask_id, state, .. } = progress;
         let Some(link) = self.open.get(ask_id).map(|ask| ask.link).filter(|link| link.asked == tag) else {
             return out.event(peers.conn(tag), Event::Closed(Closed { ask_id }));
         };
-        if self.open.advance(ask_id, state) {
+        if self.open.advance(progress) {
             let name = |tag| peers.sender(tag).to_owned();
             let (from, to) = (link.asker, link.asked);
             out.watched(|| Some(Watched::AskAdvanced { ask_id, from: name(from), to: name(to), state }));
+        }
+        self.end_arrived(now, peers, ask_id, out);
+    }
+
+    /// Ends a tell that has come to its session.
+    pub(super) fn end_arrived(&mut self, now: Instant, peers: &Peers, id: AskId, out: &mut Outbox) {
+        if let Some(outcome) = self.open.get(id).and_then(OpenAsk::arrival) {
+            self.end(now, peers, id, outcome, out);
         }
     }
 
@@ -213,7 +231,7 @@ impl Asks {
     pub(super) fn report(&mut self, limits: &Limits, tag: ClientTag, progress: Progress) {
         let (key, most) = ((tag, progress.ask_id), limits.open_asks.saturating_mul(OPEN_ASKS_FACTOR));
         if (self.reported.len() as u64) < most || self.reported.contains_key(&key) {
-            self.reported.insert(key, progress.state);
+            self.reported.insert(key, progress);
         }
     }
 
@@ -241,7 +259,7 @@ impl Asks {
     /// Ends an open ask, and tells everybody whom it concerns.
     fn end(&mut self, now: Instant, peers: &Peers, id: AskId, outcome: AskOutcome, out: &mut Outbox) {
         let Some(ask) = self.open.remove(id) else { return };
-        let OpenAsk { link, state, .. } = *ask;
+        let OpenAsk { link, state, kind, .. } = *ask;
         let (asker, asked) = (link.asker, link.asked);
         let at_ms = self.millis(now);
         let duration_ms = at_ms.saturating_sub(link.opened_ms);
@@ -253,16 +271,16 @@ impl Asks {
             };
             let [from, to] = [asker, asked].map(|tag| peers.sender(tag).to_owned());
             let (broadcast_id, latency_ms) = (ask.broadcast, duration_ms);
-            Some(Watched::AskEnded { ask_id: id, from, to, broadcast_id, outcome, state, latency_ms, reply })
+            Some(Watched::AskEnded { ask_id: id, from, to, broadcast_id, kind, outcome, state, latency_ms, reply })
         });
         for conn in [asker, asked].into_iter().filter_map(|tag| peers.conn(tag)) {
             self.pending.take_back(conn, ask.number, id);
         }
         let ended = Ended { link, at_ms, outcome, state };
-        if let Some(code) = failure(outcome) {
-            let presence = peers.presence(asked).filter(|_| outcome == AskOutcome::Timeout);
-            let waiting_for = presence.and_then(|presence| presence.waiting_for.clone());
-            out.event(peers.conn(asker), Event::Failed(Failed { ask_id: id, code, state, waiting_for }));
+        let presence = peers.presence(asked).filter(|_| outcome == AskOutcome::Timeout);
+        let waiting_for = presence.and_then(|presence| presence.waiting_for.clone());
+        if let Some(event) = end_event(id, outcome, state, waiting_for) {
+            out.event(peers.conn(asker), event);
         }
         match ask.phase {
             Phase::Asked { .. } => out.event(peers.conn(asked), Event::Closed(Closed { ask_id: id })),
@@ -306,14 +324,17 @@ impl Asks {
         let (asker, asked) = (ask.link.asker, ask.link.asked);
         match &ask.phase {
             Phase::Asked { question: Some(question) } if peers.conn(asked) == Some(conn) => {
-                let event = Asked {
-                    ask_id: id,
-                    from: peers.sender(asker).to_owned(),
-                    question: question.clone(),
-                    timeout_ms: ask.left_ms(now),
-                    broadcast_id: ask.broadcast,
-                };
-                out.event(Some(conn), Event::Asked(event));
+                let (from, text) = (peers.sender(asker).to_owned(), question.clone());
+                let (timeout_ms, broadcast_id) = (ask.left_ms(now), ask.broadcast);
+                out.event(
+                    Some(conn),
+                    match ask.kind {
+                        AskKind::Ask => {
+                            Event::Asked(Asked { ask_id: id, from, question: text, timeout_ms, broadcast_id })
+                        }
+                        AskKind::Tell => Event::Told(Told { tell_id: id, from, text, timeout_ms }),
+                    },
+                );
             }
             Phase::Answered(reply) if peers.conn(asker) == Some(conn) => {
                 let (from, text) = (reply.from.clone(), reply.text.clone());
@@ -374,8 +395,8 @@ impl Asks {
         let asks = self.open.sent_by(tag).into_iter().filter_map(|id| Some((id, self.open.get(id)?)));
         let own = asks.filter_map(|(ask_id, ask)| {
             let (to, tag) = (peers.name(ask.link.asked)?.clone(), ask.link.asked);
-            let (state, timeout_ms, broadcast_id) = (ask.state, ask.left_ms(now), ask.broadcast);
-            Some(OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id })
+            let (state, timeout_ms, broadcast_id, kind) = (ask.state, ask.left_ms(now), ask.broadcast, ask.kind);
+            Some(OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id, kind })
         });
         own.collect()
     }
@@ -391,6 +412,7 @@ impl Asks {
             from: peers.sender(ask.link.asker).to_owned(),
             to: peers.sender(ask.link.asked).to_owned(),
             broadcast_id: ask.broadcast,
+            kind: ask.kind,
             state: ask.state,
             age_ms: self.millis(now).saturating_sub(ask.link.opened_ms),
             timeout_ms: ask.left_ms(now),
@@ -404,11 +426,13 @@ impl Asks {
     }
 }
 
-/// Returns the code that an asker is told, where an ask ended without its doing.
-const fn failure(outcome: AskOutcome) -> Option<ErrorCode> {
+/// Returns what an asker is told of an end that is not its own doing.
+fn end_event(ask_id: AskId, outcome: AskOutcome, state: AskState, waiting_for: Option<String>) -> Option<Event> {
+    let failed = |code| Event::Failed(Failed { ask_id, code, state, waiting_for });
     match outcome {
-        AskOutcome::Timeout => Some(ErrorCode::Timeout),
-        AskOutcome::PeerGone => Some(ErrorCode::PeerGone),
+        AskOutcome::Timeout => Some(failed(ErrorCode::Timeout)),
+        AskOutcome::PeerGone => Some(failed(ErrorCode::PeerGone)),
+        AskOutcome::Shown | AskOutcome::HandedOver => Some(Event::Receipt(Receipt { ask_id, state })),
         AskOutcome::Reply | AskOutcome::Withdrawn => None,
     }
 }

@@ -1,14 +1,51 @@
-//! A question to everybody: becomes one ask for each session that is there.
+//! A question to everybody or to some: becomes one ask for each session that is there.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::asks::{Asks, NewAsk};
 use super::effect::{Caller, Outbox};
 use super::limits::Limits;
+use super::names;
 use super::peers::Peers;
-use crate::protocol::{Answer, AskId, Broadcast, BroadcastAccepted, BroadcastAsk, BroadcastRefusal};
+use super::refusals;
+use crate::protocol::{
+    Answer, AskId, AskKind, Audience, AudienceView, Broadcast, BroadcastAccepted, BroadcastAsk, BroadcastRefusal,
+    ClientTag,
+};
 
-/// Opens an ask for every other session.
+/// Returns the sessions that a broadcast of this client is for, by name, and the addresses that are no other session's.
+fn audience(peers: &Peers, asker: ClientTag, audience: &Audience) -> (Vec<ClientTag>, Vec<BroadcastRefusal>) {
+    let mut others = peers.others(asker);
+    if audience.is_everybody() {
+        return (others, Vec::new());
+    }
+    let (mut named, mut refused) = (BTreeSet::new(), Vec::new());
+    for to in audience.to.iter().flatten() {
+        let found = peers.find(to).and_then(|tag| match tag == asker {
+            true => Err(refusals::asks_itself(peers.sender(asker))),
+            false => Ok(tag),
+        });
+        match found {
+            Ok(tag) => drop(named.insert(tag)),
+            Err(error) => refused.push(BroadcastRefusal { to: to.clone(), error: error.error }),
+        }
+    }
+    let is_below = |tag: &ClientTag| {
+        let folder = audience.folder.as_deref();
+        folder.is_some_and(|folder| peers.presence(*tag).is_some_and(|presence| names::is_in(&presence.cwd, folder)))
+    };
+    others.retain(|tag| named.contains(tag) || is_below(tag));
+    (others, refused)
+}
+
+/// Returns whom a broadcast of this client would ask.
+pub(super) fn list(peers: &Peers, asker: ClientTag, wanted: &Audience, settling: bool) -> AudienceView {
+    let (tags, refused) = audience(peers, asker, wanted);
+    AudienceView { names: tags.into_iter().filter_map(|tag| peers.name(tag).cloned()).collect(), refused, settling }
+}
+
+/// Opens an ask for every session that the broadcast is for.
 ///
 /// The hub keeps nothing of a broadcast but its asks: its tally is counted by the asker's client, whom no death of a hub
 /// makes forget.
@@ -23,9 +60,9 @@ pub(super) fn open(
 ) {
     let (id, asker) = (broadcast.broadcast_id, caller.tag);
     let cause = asks.cause_of(now, asker, true);
-    let (mut accepted, mut refused, mut known) = (Vec::new(), Vec::new(), Vec::new());
-    let mut opened = Vec::new();
-    for tag in peers.others(asker) {
+    let (tags, mut refused) = audience(peers, asker, &broadcast.audience);
+    let (mut accepted, mut known, mut opened) = (Vec::new(), Vec::new(), Vec::new());
+    for tag in tags {
         let Some(to) = peers.name(tag).cloned() else { continue };
         let ask_id = AskId::of_broadcast(id, tag);
         let state = if asks.contains(ask_id) {
@@ -35,6 +72,7 @@ pub(super) fn open(
         } else {
             let new = NewAsk {
                 id: ask_id,
+                kind: AskKind::Ask,
                 asker,
                 asked: tag,
                 question: broadcast.question.clone(),
@@ -49,7 +87,7 @@ pub(super) fn open(
             Ok(state) => accepted.push(BroadcastAsk { to, ask_id, tag, state }),
             Err(error) => {
                 out.count(&error);
-                refused.push(BroadcastRefusal { to, error: error.error });
+                refused.push(BroadcastRefusal { to: to.to_string(), error: error.error });
             }
         }
     }

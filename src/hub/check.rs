@@ -1,8 +1,8 @@
 //! What a request must be, whatever the hub knows.
 
-use super::limits::ADDRESS_MAX_BYTES;
+use super::limits::{ADDRESS_MAX_BYTES, ADDRESSES_MAX};
 use super::refusals::{self, Refused};
-use crate::protocol::{Ask, BODY_MAX_BYTES, Broadcast, TIMEOUT_MAX_S};
+use crate::protocol::{Ask, Audience, BODY_MAX_BYTES, Broadcast, TIMEOUT_MAX_S};
 
 /// Checks an ask.
 ///
@@ -11,17 +11,38 @@ use crate::protocol::{Ask, BODY_MAX_BYTES, Broadcast, TIMEOUT_MAX_S};
 pub(super) fn ask(ask: &Ask) -> Result<(), Refused> {
     text(&ask.question)?;
     timeout(ask.timeout_ms)?;
-    let bytes = ask.to.len();
+    address(&ask.to)
+}
+
+fn address(address: &str) -> Result<(), Refused> {
+    let bytes = address.len();
     if bytes <= ADDRESS_MAX_BYTES { Ok(()) } else { Err(refusals::address_too_long(bytes, ADDRESS_MAX_BYTES)) }
 }
 
 /// Checks a broadcast.
 ///
 /// # Errors
-/// Its text or its time is out of bounds.
+/// Its text, its time or its audience is out of bounds.
 pub(super) fn broadcast(broadcast: &Broadcast) -> Result<(), Refused> {
     text(&broadcast.question)?;
-    timeout(broadcast.timeout_ms)
+    timeout(broadcast.timeout_ms)?;
+    audience(&broadcast.audience)
+}
+
+/// Checks whom a broadcast is for.
+///
+/// # Errors
+/// There are too many addresses, one is too long, or the folder is no absolute path.
+pub(super) fn audience(audience: &Audience) -> Result<(), Refused> {
+    let to = audience.to.as_deref().unwrap_or_default();
+    if to.len() > ADDRESSES_MAX {
+        return Err(refusals::too_many_addresses(to.len(), ADDRESSES_MAX));
+    }
+    to.iter().chain(&audience.folder).try_for_each(|text| address(text))?;
+    match &audience.folder {
+        Some(folder) if !folder.starts_with('/') => Err(refusals::relative_folder(folder)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Checks a question's or a reply's text.

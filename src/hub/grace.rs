@@ -8,7 +8,7 @@ use super::asks::Asks;
 use super::effect::Caller;
 use super::limits::{BROADCASTS_WAITING_MAX, Limits};
 use super::refusals::{self, Refused};
-use crate::protocol::{Ask, Broadcast, Reply};
+use crate::protocol::{Ask, AskKind, Broadcast, Reply};
 
 /// How long the grace period lasts. Clients' longest pause between attempts to connect is shorter.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -16,11 +16,14 @@ pub const GRACE: Duration = Duration::from_secs(2);
 /// What a waiting request takes beside its texts, in bytes.
 const DEFERRED_BYTES: usize = 512;
 
+/// What an address takes beside its text, in bytes.
+const ADDRESS_BYTES: usize = 32;
+
 /// A request that can wait for the end of the grace period.
 #[derive(Debug, Clone)]
 pub(super) enum Waiting {
-    /// An ask of a session that may be coming back.
-    Ask(Ask),
+    /// An ask or a tell of a session that may be coming back.
+    Ask(AskKind, Ask),
     /// A broadcast: those who come back are to be asked as well.
     Broadcast(Broadcast),
     /// A reply to an ask whose asker may be coming back.
@@ -31,8 +34,11 @@ impl Waiting {
     /// Returns how many bytes it takes.
     fn bytes(&self) -> u64 {
         let text = match self {
-            Self::Ask(ask) => ask.question.len() + ask.to.len(),
-            Self::Broadcast(broadcast) => broadcast.question.len(),
+            Self::Ask(_, ask) => ask.question.len() + ask.to.len(),
+            Self::Broadcast(Broadcast { question, audience, .. }) => {
+                let named = audience.to.iter().flatten().chain(&audience.folder);
+                question.len() + named.map(|text| text.len() + ADDRESS_BYTES).sum::<usize>()
+            }
             Self::Reply(reply) => reply.text.len(),
         };
         (text + DEFERRED_BYTES) as u64
@@ -49,7 +55,7 @@ impl Waiting {
 
     /// Returns whether a former hub had accepted it.
     pub(super) const fn is_bound(&self) -> bool {
-        matches!(self, Self::Ask(Ask { bound: Some(_), .. }))
+        matches!(self, Self::Ask(_, Ask { bound: Some(_), .. }))
     }
 }
 
@@ -67,7 +73,7 @@ impl Deferred {
     /// Returns the ask that waits, if it is one.
     pub(super) const fn ask(&self) -> Option<&Ask> {
         match &self.request {
-            Waiting::Ask(ask) => Some(ask),
+            Waiting::Ask(_, ask) => Some(ask),
             Waiting::Broadcast(_) | Waiting::Reply(_) => None,
         }
     }
@@ -77,7 +83,7 @@ impl Deferred {
     pub(super) fn aged(self, now: Instant) -> Waiting {
         let waited = u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
         let mut request = self.request;
-        if let Waiting::Ask(ask) = &mut request {
+        if let Waiting::Ask(_, ask) = &mut request {
             ask.timeout_ms = ask.timeout_ms.saturating_sub(waited).max(1);
         }
         request

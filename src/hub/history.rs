@@ -1,16 +1,20 @@
-//! The hub's record of who asked whom and how it ended: log lines with fields of their own, never a text.
+//! The hub's record of who asked or told whom and how it ended: log lines with fields of their own, never a text.
 //!
 //! `relayctl history` reads them from the journal. Nothing is made where nobody logs them.
 
 use super::peers::Peers;
-use crate::protocol::{AskId, AskOutcome, AskState, ClientTag};
+use crate::protocol::{AskId, AskKind, AskOutcome, AskState, ClientTag};
 
 /// The target of these lines.
 const TARGET: &str = "relay::history";
 
-/// Records that an ask was accepted.
-pub(super) fn ask(peers: &Peers, id: AskId, asker: ClientTag, asked: ClientTag) {
-    tracing::info!(target: TARGET, ask_id = %id, from = peers.sender(asker), to = peers.sender(asked), "ask");
+/// Records that an ask or a tell was accepted.
+pub(super) fn ask(peers: &Peers, id: AskId, kind: AskKind, asker: ClientTag, asked: ClientTag) {
+    let (from, to) = (peers.sender(asker), peers.sender(asked));
+    match kind {
+        AskKind::Ask => tracing::info!(target: TARGET, ask_id = %id, from, to, "ask"),
+        AskKind::Tell => tracing::info!(target: TARGET, ask_id = %id, from, to, "tell"),
+    }
 }
 
 /// Records that an ask has ended, this long after it was accepted.
@@ -37,6 +41,8 @@ pub(super) fn outcome(
 const fn outcome_word(outcome: AskOutcome) -> &'static str {
     match outcome {
         AskOutcome::Reply => "reply",
+        AskOutcome::Shown => "shown",
+        AskOutcome::HandedOver => "handed_over",
         AskOutcome::Timeout => "timeout",
         AskOutcome::PeerGone => "peer_gone",
         AskOutcome::Withdrawn => "withdrawn",

@@ -33,6 +33,9 @@ pub const FRAMES_TOTAL_MAX: usize = 16 * 1024 * 1024;
 /// The longest address, in bytes.
 pub const ADDRESS_MAX_BYTES: usize = 1024;
 
+/// The most addresses in a broadcast.
+pub const ADDRESSES_MAX: usize = 256;
+
 /// The most bytes that are kept of a session's folder.
 pub const CWD_MAX_BYTES: usize = 1024;
 

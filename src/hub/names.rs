@@ -97,6 +97,12 @@ pub(super) fn looks_reserved(name: &PeerName) -> bool {
     RESERVED_NAMES.iter().any(|reserved| folded(reserved) == drawn)
 }
 
+/// Returns whether a path is this folder or below it.
+pub(super) fn is_in(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Returns the name of a session that works in this folder.
 pub(super) fn of_folder(path: &str) -> PeerName {
     let name = PeerName::of_folder(path);
@@ -168,6 +174,18 @@ mod tests {
             ["api", " Backend API ", "backend_api", "v1.2", "größe", "プロジェクト", "हिन्दी", "zero\u{200b}width"]
         {
             assert!(!is_lossy(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn folder_holds_itself_and_what_is_below() {
+        for (path, folder) in
+            [("/w/api", "/w"), ("/w/api", "/w/"), ("/w", "/w"), ("/w", "/w/"), ("/w", "/"), ("/", "/")]
+        {
+            assert!(is_in(path, folder), "{path} {folder}");
+        }
+        for (path, folder) in [("/work", "/w"), ("/", "/w"), ("/v/w", "/w")] {
+            assert!(!is_in(path, folder), "{path} {folder}");
         }
     }
 

@@ -123,6 +123,15 @@ pub(super) fn address_too_long(bytes: usize, limit: usize) -> Refused {
     refused(ErrorCode::BadArgs, format!("the address has {bytes} bytes; the limit is {limit}"), LIST)
 }
 
+pub(super) fn too_many_addresses(given: usize, limit: usize) -> Refused {
+    let message = format!("the broadcast names {given} sessions; the limit is {limit}");
+    refused(ErrorCode::BadArgs, message, "name fewer, or a folder, or nobody, which asks everybody")
+}
+
+pub(super) fn relative_folder(folder: &str) -> Refused {
+    refused(ErrorCode::BadArgs, format!("the folder {folder:?} is no absolute path"), "begin the folder's path with /")
+}
+
 pub(super) fn empty_text() -> Refused {
     refused(ErrorCode::BadArgs, "the text is empty", "write the question or the reply")
 }
@@ -214,6 +223,7 @@ pub(super) fn unknown_ask(id: AskId, ended: Option<(AskOutcome, Duration)>) -> R
         Some((outcome, ago)) => {
             let how = match outcome {
                 AskOutcome::Reply => "was answered before",
+                AskOutcome::Shown | AskOutcome::HandedOver => return takes_no_reply(id),
                 AskOutcome::Timeout => "timed out",
                 AskOutcome::PeerGone => "ended when its session was gone",
                 AskOutcome::Withdrawn => "was withdrawn by its asker",
@@ -226,6 +236,11 @@ pub(super) fn unknown_ask(id: AskId, ended: Option<(AskOutcome, Duration)>) -> R
         message,
         "check the ask_id; if the answer still matters, ask that session a question of your own",
     )
+}
+
+/// It is a tell.
+pub(super) fn takes_no_reply(id: AskId) -> Refused {
+    Refusal::takes_no_reply(id).into()
 }
 
 pub(super) fn reply_on_its_way(id: AskId) -> Refused {

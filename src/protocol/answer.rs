@@ -9,7 +9,7 @@ use super::error::Refusal;
 use super::id::{AskId, BroadcastId, ClientTag};
 use super::name::PeerName;
 use super::session::Activity;
-use super::state::AskState;
+use super::state::{AskKind, AskState};
 use super::table::messages;
 use super::version::VersionRange;
 use super::view::PeerView;
@@ -30,6 +30,8 @@ messages! {
         "accepted" since 1 => Accepted(accepted: Accepted),
         /// The hub has the broadcast's asks.
         "broadcast_accepted" since 1 => BroadcastAccepted(accepted: BroadcastAccepted),
+        /// Whom a broadcast would ask.
+        "audience" since 1 => Audience(audience: AudienceView),
         /// The asker's client has taken the reply.
         "replied" since 1 => Replied(replied: Replied),
         /// The session's new name.
@@ -75,6 +77,9 @@ pub struct OwnAsk {
     /// The broadcast that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast_id: Option<BroadcastId>,
+    /// Whether it is a tell.
+    #[serde(default, skip_serializing_if = "AskKind::is_ask")]
+    pub kind: AskKind,
 }
 
 /// The peers.
@@ -152,6 +157,17 @@ pub struct BroadcastAccepted {
     pub refused: Vec<BroadcastRefusal>,
 }
 
+/// Whom a broadcast would ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudienceView {
+    /// Their names.
+    pub names: Vec<PeerName>,
+    /// The addresses that are no peer's.
+    pub refused: Vec<BroadcastRefusal>,
+    /// Whether the hub is in its grace period and may not know every peer yet.
+    pub settling: bool,
+}
+
 /// One accepted ask of a broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BroadcastAsk {
@@ -168,8 +184,8 @@ pub struct BroadcastAsk {
 /// One peer that a broadcast could not reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BroadcastRefusal {
-    /// The peer's name.
-    pub to: PeerName,
+    /// The peer's name; the address where it is no peer's.
+    pub to: String,
     /// Why.
     pub error: Refusal,
 }

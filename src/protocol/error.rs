@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::id::AskId;
+
 /// A refusal's stable code. Programs match on it; people read the sentence beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -104,6 +106,15 @@ impl Refusal {
     /// Returns a refusal of these parts.
     pub fn new(code: ErrorCode, message: impl Into<String>, next: impl Into<String>) -> Self {
         Self { code, message: message.into(), next: next.into() }
+    }
+
+    /// Returns the refusal of a reply to a tell.
+    pub fn takes_no_reply(tell_id: AskId) -> Self {
+        Self::new(
+            ErrorCode::UnknownAsk,
+            format!("{tell_id} is no question: its sender told something, and takes no answer to it"),
+            "go on with your work; if that session must know something, tell or ask it yourself",
+        )
     }
 }
 

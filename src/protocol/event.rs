@@ -15,8 +15,12 @@ messages! {
     pub enum Event {
         /// Another session or the shell asks this session. May come again after a reconnect: the id tells.
         "ask" since 1 => Asked(asked: Asked),
+        /// Another session or the shell tells this session something. May come again after a reconnect: the id tells.
+        "tell" since 1 => Told(told: Told),
         /// An ask of the client's own was answered. Comes again until it is `taken`.
         "reply" since 1 => Reply(reply: ReplyEvent),
+        /// A tell of the client's own has ended well.
+        "receipt" since 1 => Receipt(receipt: Receipt),
         /// An ask of the client's own has ended without a reply.
         "failed" since 1 => Failed(failed: Failed),
         /// An ask that this session received has ended: nobody waits for its reply any more.
@@ -46,6 +50,19 @@ pub struct Asked {
     pub broadcast_id: Option<BroadcastId>,
 }
 
+/// A text for this session that wants no reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The tell: the `ask_id` of all that is said about it.
+    pub tell_id: AskId,
+    /// Who tells: stamped by the hub, never said by a client.
+    pub from: String,
+    /// The text.
+    pub text: String,
+    /// How long the teller still waits to know that it was shown, in milliseconds.
+    pub timeout_ms: u64,
+}
+
 /// The reply to an ask of the client's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyEvent {
@@ -57,6 +74,15 @@ pub struct ReplyEvent {
     pub by: ClientTag,
     /// The text.
     pub text: String,
+}
+
+/// The end of a tell that came to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The tell.
+    pub ask_id: AskId,
+    /// `shown`; `handed_over` where the session cannot say more.
+    pub state: AskState,
 }
 
 /// The end of an ask that was not answered.

@@ -36,6 +36,9 @@ pub struct Progress {
     pub ask_id: AskId,
     /// How far it has come in this session.
     pub state: AskState,
+    /// Whether nothing further can be told of it. A tell ends with that, and with `shown`.
+    #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
 }
 
 /// A reply has arrived.

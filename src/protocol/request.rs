@@ -21,8 +21,13 @@ messages! {
         "watch" since 1 => Watch(watch: Watch),
         /// Asks a peer. Answered by `accepted`; sent again it is harmless.
         "ask" since 1 => Ask(ask: Ask),
-        /// Asks every other peer. Answered by `broadcast_accepted`; sent again it is harmless.
+        /// Tells a peer something: an ask that ends when its session was shown it. Answered by `accepted`; sent again it is
+        /// harmless.
+        "tell" since 1 => Tell(tell: Tell),
+        /// Asks every other peer, or some. Answered by `broadcast_accepted`; sent again it is harmless.
         "broadcast" since 1 => Broadcast(broadcast: Broadcast),
+        /// Wants to know whom a broadcast would ask. Answered by `audience`; asks nobody.
+        "audience" since 1 => Audience(audience: Audience),
         /// Replies to an ask. Answered by `replied` once the asker's client has taken the reply.
         "reply" since 1 => Reply(reply: Reply),
         /// Wants another name. Answered by `renamed`.
@@ -69,7 +74,30 @@ pub struct Ask {
     pub broadcast_id: Option<BroadcastId>,
 }
 
-/// One question to everybody.
+/// One text that wants no reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tell {
+    /// The tell's id, made by the teller's client: the `ask_id` of all that is said about it.
+    pub tell_id: AskId,
+    /// The address; the hub makes a slug of it.
+    pub to: String,
+    /// The text, at most [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES).
+    pub text: String,
+    /// How long the tell stays open, in milliseconds from now.
+    pub timeout_ms: u64,
+    /// Whom a hub has accepted this tell for before, as in [`Ask::bound`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<ClientTag>,
+}
+
+impl From<Tell> for Ask {
+    fn from(tell: Tell) -> Self {
+        let Tell { tell_id, to, text, timeout_ms, bound } = tell;
+        Self { ask_id: tell_id, to, question: text, timeout_ms, bound, broadcast_id: None }
+    }
+}
+
+/// One question to everybody, or to some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broadcast {
     /// The broadcast's id, made by the asker's client.
@@ -78,6 +106,27 @@ pub struct Broadcast {
     pub question: String,
     /// How long its asks stay open, in milliseconds from when the hub opens them: in its grace period a hub does so late.
     pub timeout_ms: u64,
+    /// Whom it is for.
+    #[serde(flatten)]
+    pub audience: Audience,
+}
+
+/// Whom a broadcast is for: every other peer, unless a member says which.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audience {
+    /// These peers, by their addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<String>>,
+    /// The peers that work in this folder or below it, beside those in `to`: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+}
+
+impl Audience {
+    /// Returns whether it is everybody.
+    pub const fn is_everybody(&self) -> bool {
+        self.to.is_none() && self.folder.is_none()
+    }
 }
 
 /// The reply to an ask.

@@ -1,6 +1,24 @@
-//! How far an ask has come, and how it ends.
+//! What kind of ask it is, how far it has come, and how it ends.
 
 use serde::{Deserialize, Serialize};
+
+/// What an asker wants of the asked session. Whatever is said of asks holds of both, where nothing else is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskKind {
+    /// A reply.
+    #[default]
+    Ask,
+    /// That the session is shown a text: it ends with that, and takes no reply.
+    Tell,
+}
+
+impl AskKind {
+    /// Returns whether it is an ask in the narrow sense: it is left out on the wire.
+    pub const fn is_ask(&self) -> bool {
+        matches!(self, Self::Ask)
+    }
+}
 
 /// How far an open ask has come. The order is the order of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +40,10 @@ pub enum AskState {
 pub enum AskOutcome {
     /// Its asker has the reply.
     Reply,
+    /// A tell was shown to its session.
+    Shown,
+    /// A tell was handed over to its session, which cannot say more: it has no receipts.
+    HandedOver,
     /// Its deadline passed.
     Timeout,
     /// The asked session went away.

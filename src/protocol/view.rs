@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{AskId, BroadcastId};
 use super::name::PeerName;
 use super::session::Presence;
-use super::state::AskState;
+use super::state::{AskKind, AskState};
 
 /// A peer as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,13 +49,16 @@ pub struct AskView {
     /// The broadcast that the ask belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast_id: Option<BroadcastId>,
+    /// Whether it is a tell.
+    #[serde(default, skip_serializing_if = "AskKind::is_ask")]
+    pub kind: AskKind,
     /// How far it has come.
     pub state: AskState,
     /// Since when this hub has it, in milliseconds.
     pub age_ms: u64,
     /// How long its asker still waits, in milliseconds.
     pub timeout_ms: u64,
-    /// The question: only for a watcher that wants texts, and only while the hub holds it.
+    /// The question, or the text of a tell: only for a watcher that wants texts, and only while the hub holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
 }

@@ -6,7 +6,7 @@ use super::error::ErrorCode;
 use super::id::{AskId, BroadcastId};
 use super::name::PeerName;
 use super::session::Presence;
-use super::state::{AskOutcome, AskState};
+use super::state::{AskKind, AskOutcome, AskState};
 use super::view::{AskView, PeerView};
 
 /// The whole state, which the events that follow change.
@@ -86,6 +86,9 @@ pub enum Watched {
         /// The broadcast that it belonged to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         broadcast_id: Option<BroadcastId>,
+        /// Whether it was a tell.
+        #[serde(default, skip_serializing_if = "AskKind::is_ask")]
+        kind: AskKind,
         /// How it ended.
         outcome: AskOutcome,
         /// How far it had come.

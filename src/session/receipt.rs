@@ -71,7 +71,7 @@ struct Origin {
 fn of_tag(text: &str) -> Option<String> {
     let tag = text.split_once('>')?.0;
     let value = |key: &str| Some(tag.split_once(&format!(" {key}=\""))?.1.split_once('"')?.0.to_owned());
-    value("ask_id").or_else(|| value("broadcast_id"))
+    ["ask_id", "tell_id", "broadcast_id"].into_iter().find_map(value)
 }
 
 #[cfg(test)]
@@ -82,6 +82,8 @@ mod tests {
     fn channel_event_is_known_by_its_opening_tag() {
         let prompt = "<channel source=\"plugin:relay:relay\" kind=\"ask\" from=\"b\" ask_id=\"k3v9-x2mq-7bd4\" timeout_s=\"600\">\nhi <b> kind=\"reply\"\n</channel>";
         assert_eq!(of_prompt(prompt), ["k3v9-x2mq-7bd4"]);
+        let tell = "<channel source=\"relay\" kind=\"tell\" from=\"b\" tell_id=\"t-1\">\nhi\n</channel>";
+        assert_eq!(of_prompt(tell), ["t-1"]);
         let tally = "<channel source=\"relay\" kind=\"tally\" asked=\"1\" broadcast_id=\"b-1\">\nover\n</channel>";
         assert_eq!(of_prompt(tally), ["b-1"]);
     }

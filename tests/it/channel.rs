@@ -7,4 +7,5 @@ mod peer_text;
 mod reconnect;
 mod refusals;
 mod shutdown;
+mod telling;
 mod without_hub;

@@ -9,4 +9,6 @@ mod doctor;
 mod exit_codes;
 #[cfg(target_os = "linux")]
 mod one_hub;
+mod telling;
+mod waiting;
 mod watch;

@@ -7,4 +7,5 @@ mod plugin;
 mod processes;
 mod reconnect;
 mod routes;
+mod telling;
 mod waiter;

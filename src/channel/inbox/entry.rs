@@ -9,7 +9,7 @@ const LOSSES_MAX: u8 = 3;
 /// A message, and the ask that it is.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// The received ask that this message is; none for what became of own asks.
+    /// The received ask or tell that this message is; none for what became of own asks.
     pub(super) ask: Option<AskId>,
     pub(super) message: Message,
     /// How often the agent has lost it with an interrupted turn.

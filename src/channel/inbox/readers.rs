@@ -49,6 +49,15 @@ enum Successor {
     Until(Instant),
 }
 
+/// The messages that a reader has and does not show yet.
+#[derive(Debug)]
+struct Given {
+    batch: u64,
+    entries: Vec<Entry>,
+    /// Whether a receipt tells when they go before the model: they start a turn, or a plugin says so.
+    has_receipts: bool,
+}
+
 /// The readers, and what is to be done with them.
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -60,7 +69,7 @@ pub(super) struct Readers {
     /// The channel's own way into the session, and whether it is only for one that is idle.
     route: Option<(Wake, bool)>,
     activity: Activity,
-    batches: BTreeMap<ReaderId, (u64, Vec<Entry>)>,
+    batches: BTreeMap<ReaderId, Given>,
     last_batch: u64,
     commands: VecDeque<ReaderCommand>,
 }
@@ -165,20 +174,22 @@ impl Readers {
             text.push_str(line);
         }
         let ids = messages.iter().filter_map(Message::id).take(IDS_MAX).map(str::to_owned).collect();
-        self.batches.insert(to, (self.last_batch, entries));
+        let has_receipts = self.is_plugin(to) || self.waiter == Some(to);
+        self.batches.insert(to, Given { batch: self.last_batch, entries, has_receipts });
         self.commands.push_back(ReaderCommand::Deliver(to, Deliver { batch: self.last_batch, text, ids }));
     }
 
-    /// Records that a reader shows its batch. Returns the batch's messages.
-    pub(super) fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) -> Vec<Entry> {
-        if self.batches.get(&by).is_none_or(|(number, _)| *number != batch) {
-            return Vec::new();
-        }
+    /// Records that a reader shows its batch. Returns the batch's messages, and whether receipts are to come of them.
+    pub(super) fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) -> (Vec<Entry>, bool) {
+        let Some(given) = self.batches.get(&by).filter(|given| given.batch == batch) else {
+            return (Vec::new(), false);
+        };
+        let has_receipts = given.has_receipts;
         if self.waiter == Some(by) {
             self.waiter = None;
             self.successor = successor(now, self.activity);
         }
-        self.take_back(by)
+        (self.take_back(by), has_receipts)
     }
 
     /// Records that a reader has gone. Returns what it had and did not take.
@@ -200,7 +211,7 @@ impl Readers {
     }
 
     fn take_back(&mut self, from: ReaderId) -> Vec<Entry> {
-        self.batches.remove(&from).map(|(_, entries)| entries).unwrap_or_default()
+        self.batches.remove(&from).map(|given| given.entries).unwrap_or_default()
     }
 
     pub(super) fn poll_command(&mut self) -> Option<ReaderCommand> {

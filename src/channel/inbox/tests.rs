@@ -17,7 +17,7 @@ fn texts(batch: &Batch) -> Vec<&str> {
 }
 
 fn progress(inbox: &mut Inbox) -> Vec<(AskId, AskState)> {
-    std::iter::from_fn(|| inbox.poll_progress()).collect()
+    std::iter::from_fn(|| inbox.poll_progress()).map(|progress| (progress.ask_id, progress.state)).collect()
 }
 
 fn open_channel() -> (Inbox, Instant) {
@@ -114,9 +114,9 @@ fn ended_ask_is_not_shown_and_a_known_one_not_again() {
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_ask(ask(2), message("two"));
-    inbox.handle_closed(Instant::now(), ask(2));
+    inbox.handle_closed(Instant::now(), ask(2), AskKind::Ask);
     assert_eq!(texts(&inbox.take_for_call(CallId(1), false)), ["one"]);
-    inbox.handle_closed(Instant::now(), ask(1));
+    inbox.handle_closed(Instant::now(), ask(1), AskKind::Ask);
     inbox.handle_call_cancelled(CallId(1));
     assert_eq!(inbox.take_for_call(CallId(2), false), Batch::default());
     assert_eq!(inbox.waiting.bytes(), 0);
@@ -182,7 +182,7 @@ fn parked_messages_come_first_in_the_next_channel_and_once() {
     inbox.handle_ask(ask(4), message("message 4"));
     inbox.take_for_call(CallId(2), false);
     inbox.handle_news(message("news"));
-    inbox.handle_closed(Instant::now(), ask(2));
+    inbox.handle_closed(Instant::now(), ask(2), AskKind::Ask);
     let mut next = Inbox::new(false);
     next.handle_news(message("newer"));
     next.handle_parked(inbox.park());

@@ -38,6 +38,11 @@ impl Unproven {
         self.hooks_work = true;
     }
 
+    /// Returns whether a receipt would come of an event that went before the model.
+    pub(super) const fn has_receipts(&self) -> bool {
+        self.hooks_work
+    }
+
     /// Records what the session does. One that is not known to be idle is never repeated to.
     pub(super) fn handle_activity(&mut self, activity: Activity) {
         self.activity = activity;

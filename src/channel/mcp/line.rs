@@ -2,7 +2,7 @@
 
 use rmcp::model::{
     CallToolRequestMethod, CallToolRequestParams, ClientNotification, ClientRequest, ConstString, JsonRpcMessage,
-    JsonRpcVersion2_0, RequestId,
+    JsonRpcVersion2_0, RequestId, RequestMetaObject,
 };
 use rmcp::service::{RoleServer, RxJsonRpcMessage};
 use serde::Deserialize;
@@ -187,7 +187,12 @@ fn understand(message: Parsed, initialized: bool) -> Message {
         }
         _ if !initialized => refused(&id, INVALID_REQUEST, FIRST),
         ClientRequest::ListToolsRequest(_) => Message::ListTools { id },
-        ClientRequest::CallToolRequest(request) => call(id, request.params),
+        ClientRequest::CallToolRequest(mut request) => {
+            // Where rmcp reads a whole message, it puts `_meta` beside the parameters.
+            let beside = request.extensions.remove::<RequestMetaObject>();
+            request.params.meta = request.params.meta.or(beside);
+            call(id, request.params)
+        }
         other => refused(&id, METHOD_NOT_FOUND, other.method()),
     }
 }

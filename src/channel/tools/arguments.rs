@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{ASK, BROADCAST, PEERS, RENAME, REPLY};
+use super::{ASK, BROADCAST, PEERS, RENAME, REPLY, TELL};
 use crate::client::Call;
 use crate::protocol::{
-    AskId, BODY_MAX_BYTES, BroadcastId, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S,
+    AskId, Audience, BODY_MAX_BYTES, BroadcastId, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S,
     TIMEOUT_MAX_S,
 };
 
 /// The ids that a call may need: made where the call was read, so that it is the same ask wherever it is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewIds {
-    /// For an ask.
+    /// For an ask or a tell.
     pub ask_id: AskId,
     /// For a broadcast.
     pub broadcast_id: BroadcastId,
@@ -54,9 +54,16 @@ pub fn parse(tool: &str, arguments: Map<String, Value>, new_ids: impl FnOnce() -
             timeout: arguments.timeout("timeout_seconds")?,
             ask_id: new_ids().ask_id,
         },
+        TELL => Call::Tell {
+            to: arguments.address("to")?,
+            text: arguments.body("text")?,
+            timeout: arguments.timeout("timeout_seconds")?,
+            tell_id: new_ids().ask_id,
+        },
         REPLY => Call::Reply { ask_id: arguments.ask_id("ask_id")?, text: arguments.body("text")? },
         BROADCAST => Call::Broadcast {
             question: arguments.body("question")?,
+            audience: Audience { to: arguments.addresses("to")?, folder: arguments.folder("folder")? },
             timeout: arguments.timeout("timeout_seconds")?,
             broadcast_id: new_ids().broadcast_id,
         },
@@ -99,6 +106,42 @@ impl Arguments<'_> {
 
     fn address(&mut self, argument: &str) -> Result<String, Refusal> {
         let to = self.text(argument)?;
+        Self::unreserved(argument, to)
+    }
+
+    /// Returns a list of addresses; none where it is not given. An empty one would leave open whether it means everybody.
+    fn addresses(&mut self, argument: &str) -> Result<Option<Vec<String>>, Refusal> {
+        const WANTED: &str = "a list of names with at least one; without it and folder, all are asked";
+        let list = match self.given.remove(argument) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Array(list)) => list,
+            Some(other) => return Err(self.bad(argument, &format!("is {}", kind(&other)), WANTED)),
+        };
+        if list.is_empty() {
+            return Err(self.bad(argument, "is empty", WANTED));
+        }
+        let address = |value: Value| match value.as_str() {
+            Some(to) if !to.trim().is_empty() => Self::unreserved(argument, to.to_owned()),
+            Some(_) | None => Err(self.bad(argument, &format!("has {} in it", kind(&value)), WANTED)),
+        };
+        list.into_iter().map(address).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Returns a folder; none where it is not given.
+    fn folder(&mut self, argument: &str) -> Result<Option<String>, Refusal> {
+        if matches!(self.given.get(argument), None | Some(Value::Null)) {
+            self.given.remove(argument);
+            return Ok(None);
+        }
+        let folder = self.text(argument)?;
+        if folder.starts_with('/') {
+            Ok(Some(folder))
+        } else {
+            Err(self.bad(argument, &format!("is {folder:?}"), "an absolute path, which begins with /"))
+        }
+    }
+
+    fn unreserved(argument: &str, to: String) -> Result<String, Refusal> {
         if PeerName::parse(&to) != Err(NameError::Reserved) {
             return Ok(to);
         }
@@ -148,8 +191,9 @@ impl Arguments<'_> {
         let Some(argument) = self.given.keys().next() else { return Ok(()) };
         let takes = match self.tool {
             ASK => "to, question and timeout_seconds",
+            TELL => "to, text and timeout_seconds",
             REPLY => "ask_id and text",
-            BROADCAST => "question and timeout_seconds",
+            BROADCAST => "question, to, folder and timeout_seconds",
             RENAME => "name",
             _ => "no arguments",
         };
@@ -216,13 +260,26 @@ mod tests {
             })
         );
         assert_eq!(
+            parsed(TELL, json!({"to": "web", "text": "done", "timeout_seconds": 5})),
+            Ok(Call::Tell {
+                tell_id: IDS.ask_id,
+                to: "web".into(),
+                text: "done".into(),
+                timeout: Duration::from_secs(5)
+            })
+        );
+        assert_eq!(
             parsed(BROADCAST, json!({"question": "ok?", "timeout_seconds": 86400})),
             Ok(Call::Broadcast {
                 broadcast_id: IDS.broadcast_id,
+                audience: Audience::default(),
                 question: "ok?".into(),
                 timeout: Duration::from_secs(86400)
             })
         );
+        let some = json!({"question": "ok?", "to": ["web", "API"], "folder": "/w"});
+        let audience = Audience { to: Some(vec!["web".into(), "API".into()]), folder: Some("/w".into()) };
+        assert!(matches!(parsed(BROADCAST, some), Ok(Call::Broadcast { audience: asked, .. }) if asked == audience));
         assert_eq!(
             parsed(REPLY, json!({"ask_id": "0000-0000-0001", "text": "yes"})),
             Ok(Call::Reply { ask_id: AskId::from_bits(1), text: "yes".into() })
@@ -241,6 +298,11 @@ mod tests {
             (RENAME, json!({"name": "you"}), "this name is reserved"),
             (RENAME, json!({"name": "--"}), "at least one letter or digit"),
             (ASK, json!({"to": "Everyone", "question": "x"}), "to is \"Everyone\", which is no session"),
+            (BROADCAST, json!({"question": "x", "to": []}), "to is empty; it must be a list of names"),
+            (BROADCAST, json!({"question": "x", "to": "web"}), "to is a text; it must be a list of names"),
+            (BROADCAST, json!({"question": "x", "to": ["web", 7]}), "to has a number in it"),
+            (BROADCAST, json!({"question": "x", "to": ["all"]}), "to is \"all\", which is no session"),
+            (BROADCAST, json!({"question": "x", "folder": "src"}), "folder is \"src\"; it must be an absolute path"),
         ];
         for (tool, arguments, message) in cases {
             let refusal = refusal(tool, arguments);

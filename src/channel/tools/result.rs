@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 
 use crate::channel::inbox::Batch;
 use crate::channel::{envelope, neutralise};
-use crate::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, OpenAsksView, SentReply};
-use crate::protocol::{Activity, AskState, BroadcastAsk, Peers, Refusal, Wake};
+use crate::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, MessageId, OpenAsksView, SentReply};
+use crate::protocol::{Activity, AskKind, AskState, BroadcastAsk, Peers, Refusal, Wake};
 
 /// Why an ask is held, and what can be done about it.
-const HELD: &str = "held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run \
+const HELD: &str = "held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run \
                     there, else at its next relay tool call. Tell your user so; to have it seen at once, \
                     type 'check relay' there";
 
@@ -46,7 +46,7 @@ pub fn render(answer: Result<CallAnswer, Refusal>, context: Context, batch: Batc
         Ok(CallAnswer::Broadcasted(broadcast)) => render_broadcast(&broadcast, &context),
         Ok(CallAnswer::Renamed(name)) => object(json!({"name": name})),
         // No tool asks for these.
-        Ok(CallAnswer::Status(_) | CallAnswer::Watching(_)) => Map::new(),
+        Ok(CallAnswer::Status(_) | CallAnswer::Watching(_) | CallAnswer::Audience(_)) => Map::new(),
         Err(refusal) => object(json!({"error": refusal})),
     };
     if !batch.messages.is_empty() {
@@ -83,7 +83,8 @@ fn render_peers(mut answer: Peers, mut open: Option<OpenAsksView>) -> Map<String
 }
 
 fn render_asked(asked: &AcceptedAsk, context: &Context) -> Map<String, Value> {
-    let mut result = object(json!({"ask_id": asked.ask_id, "to": asked.to}));
+    let mut result = object(json!(MessageId::of(asked.ask_id, asked.kind)));
+    result.insert("to".to_owned(), json!(asked.to));
     if let Some(cwd) = &asked.cwd {
         result.insert("cwd".to_owned(), neutralise::line(cwd).into());
     }
@@ -96,7 +97,8 @@ fn render_asked(asked: &AcceptedAsk, context: &Context) -> Map<String, Value> {
     let held = (asked.state == AskState::Held).then_some(HELD);
     let waits = (asked.status == Activity::Waiting).then_some(WAITS_FOR_USER);
     note(&mut result, [held, waits]);
-    note(&mut result, [not_woken(context.wakes_by), None]);
+    // Of a tell nothing comes back but its failure.
+    note(&mut result, [not_woken(context.wakes_by).filter(|_| asked.kind == AskKind::Ask), None]);
     result
 }
 
@@ -114,14 +116,16 @@ fn render_replied(replied: &SentReply) -> Map<String, Value> {
 
 fn render_broadcast(broadcast: &AcceptedBroadcast, context: &Context) -> Map<String, Value> {
     let ask = |asked: &BroadcastAsk| json!({"to": asked.to, "ask_id": asked.ask_id, "state": ask_state(asked.state)});
+    let mut refused = broadcast.refused.clone();
+    refused.iter_mut().for_each(|refused| refused.to = neutralise::line(&refused.to));
     let mut result = object(json!({
         "broadcast_id": broadcast.broadcast_id,
         "asks": broadcast.asks.iter().map(ask).collect::<Vec<_>>(),
-        "refused": broadcast.refused,
+        "refused": refused,
         "deadline_seconds": context.timeout_s,
     }));
     if broadcast.asks.is_empty() && broadcast.refused.is_empty() {
-        note(&mut result, [Some("nobody was asked: no other session is there"), None]);
+        note(&mut result, [Some("nobody was asked: no other session is there, or none in that folder"), None]);
     } else {
         let held = broadcast.asks.iter().any(|asked| asked.state == AskState::Held).then_some(HELD);
         note(&mut result, [held, not_woken(context.wakes_by)]);
@@ -178,7 +182,8 @@ mod tests {
 
     fn asked(to: &str, state: AskState) -> AcceptedAsk {
         let cwd = Some("/srv/backend".to_owned());
-        AcceptedAsk { ask_id: AskId::from_bits(1), to: name(to), state, cwd, status: Activity::Idle, waiting_for: None }
+        let (ask_id, kind, status) = (AskId::from_bits(1), AskKind::Ask, Activity::Idle);
+        AcceptedAsk { ask_id, kind, to: name(to), state, cwd, status, waiting_for: None }
     }
 
     fn tag() -> ClientTag {
@@ -214,18 +219,26 @@ mod tests {
             let (ask_id, left_s) = (AskId::from_bits(1), 9);
             let question = "<channel source=\"x\">".to_owned();
             let received = OpenReceivedView { ask_id, from: "web".to_owned(), question, left_s };
-            let sent = OpenSentView { ask_id, to: "api".to_owned(), state: AskState::Shown, left_s };
-            OpenAsksView { received: vec![received], sent: vec![sent] }
+            let sent = |id| OpenSentView { id, to: "api".to_owned(), state: AskState::Shown, left_s };
+            let sent = [MessageId::AskId(ask_id), MessageId::TellId(ask_id)].map(sent).to_vec();
+            OpenAsksView { received: vec![received], sent }
         };
         let answer = Ok(CallAnswer::Peers(Peers { you: None, peers: Vec::new(), settling: false }));
         let result = render(answer, Context { open: Some(open), ..Context::default() }, Batch::default());
-        insta::assert_snapshot!(result["open"].to_string(), @r#"{"received":[{"ask_id":"0000-0000-0001","from":"web","question":"&lt;channel source=\"x\">","left_s":9}],"sent":[{"ask_id":"0000-0000-0001","to":"api","state":"shown","left_s":9}]}"#);
+        insta::assert_snapshot!(result["open"].to_string(), @r#"{"received":[{"ask_id":"0000-0000-0001","from":"web","question":"&lt;channel source=\"x\">","left_s":9}],"sent":[{"ask_id":"0000-0000-0001","to":"api","state":"shown","left_s":9},{"tell_id":"0000-0000-0001","to":"api","state":"shown","left_s":9}]}"#);
     }
 
     #[test]
     fn ask_is_accepted_or_held() {
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Asked(asked("backend", AskState::Shown)))), @r#"{"ask_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"accepted","status":"idle","deadline_seconds":600}"#);
-        insta::assert_snapshot!(rendered(Ok(CallAnswer::Asked(asked("backend", AskState::Held)))), @r#"{"ask_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"held","status":"idle","deadline_seconds":600,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Asked(asked("backend", AskState::Held)))), @r#"{"ask_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"held","status":"idle","deadline_seconds":600,"note":"held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+    }
+
+    #[test]
+    fn tell_has_an_id_of_its_own_and_promises_no_answer() {
+        let told = AcceptedAsk { kind: AskKind::Tell, ..asked("backend", AskState::Held) };
+        let result = render(Ok(CallAnswer::Asked(told)), context(Wake::NextPrompt, 600), Batch::default());
+        insta::assert_snapshot!(result.to_string(), @r#"{"tell_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"held","status":"idle","deadline_seconds":600,"note":"held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
     }
 
     #[test]
@@ -256,11 +269,11 @@ mod tests {
         let broadcast = AcceptedBroadcast {
             broadcast_id: BroadcastId::from_bits(2),
             asks: vec![BroadcastAsk { to: name("backend"), ask_id, tag: tag(), state }],
-            refused: vec![BroadcastRefusal { to: name("docs"), error: busy }],
+            refused: vec![BroadcastRefusal { to: "docs".to_owned(), error: busy }],
         };
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Broadcasted(broadcast))), @r#"{"broadcast_id":"0000-0000-0002","asks":[{"to":"backend","ask_id":"0000-0000-0001","state":"accepted"}],"refused":[{"to":"docs","error":{"code":"peer_busy","message":"it has 1024 open asks","next":"ask later"}}],"deadline_seconds":600}"#);
         let nobody = AcceptedBroadcast { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
-        insta::assert_snapshot!(rendered(Ok(CallAnswer::Broadcasted(nobody))), @r#"{"broadcast_id":"0000-0000-0002","asks":[],"refused":[],"deadline_seconds":600,"note":"nobody was asked: no other session is there"}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Broadcasted(nobody))), @r#"{"broadcast_id":"0000-0000-0002","asks":[],"refused":[],"deadline_seconds":600,"note":"nobody was asked: no other session is there, or none in that folder"}"#);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::stage::Stage;
 use super::transcript::Transcript;
 use crate::cli::error::CliError;
 
-const TOOLS: [&str; 5] = ["relay_ask", "relay_broadcast", "relay_peers", "relay_rename", "relay_reply"];
+const TOOLS: [&str; 6] = ["relay_ask", "relay_broadcast", "relay_peers", "relay_rename", "relay_reply", "relay_tell"];
 /// How often the list of peers is asked for until everybody has joined.
 const RETRY: Duration = Duration::from_millis(50);
 

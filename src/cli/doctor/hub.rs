@@ -193,7 +193,7 @@ async fn exchange(session: &mut HubClient, control: &mut HubClient, name: &str) 
             {
                 return match outcome.end {
                     End::Reply { text, .. } if text == "loop-back" => Ok(()),
-                    End::Reply { .. } => Err("another answer came back".to_owned()),
+                    End::Reply { .. } | End::Arrived { .. } => Err("another answer came back".to_owned()),
                     End::Failed { code, .. } => Err(format!("the question ended with {code}")),
                 };
             }

@@ -42,6 +42,7 @@ pub(super) const PLUGIN: &[File] = files! {
     "packaging/plugin/skills/relay-peers/SKILL.md" 0o644,
     "packaging/plugin/skills/relay-rename/SKILL.md" 0o644,
     "packaging/plugin/skills/relay-status/SKILL.md" 0o644,
+    "packaging/plugin/skills/relay-tell/SKILL.md" 0o644,
 };
 
 /// The extension of Gemini CLI.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::client::call::{Call, CallAnswer, CallId};
 use crate::client::outgoing::Output;
-use crate::protocol::{AskState, ClientKey, ClientKind};
+use crate::protocol::{AskId, AskState, ClientKey, ClientKind, Progress};
 
 /// The hub's end of one connection.
 struct HubEnd {
@@ -69,6 +69,10 @@ async fn next_output(connection: &mut Connection) -> Output {
         }
         connection.turn().await;
     }
+}
+
+fn reached(ask_id: AskId, state: AskState) -> Progress {
+    Progress { ask_id, state, is_final: false }
 }
 
 #[tokio::test]
@@ -144,12 +148,12 @@ async fn message_that_can_wait_is_written_with_the_next_one_or_soon() {
             other @ (Output::Event(_) | Output::Answer { .. }) => panic!("{other:?}"),
         }
     }
-    connection.ledger().handle_progress(asks[0], AskState::HandedOver);
+    connection.ledger().handle_progress(reached(asks[0], AskState::HandedOver));
     connection.flush();
     assert!(connection.ledger().can_wait(), "it waits");
-    connection.ledger().handle_progress(asks[0], AskState::Shown);
+    connection.ledger().handle_progress(reached(asks[0], AskState::Shown));
     connection.flush();
-    connection.ledger().handle_progress(asks[1], AskState::HandedOver);
+    connection.ledger().handle_progress(reached(asks[1], AskState::HandedOver));
     while connection.ledger().can_wait() {
         connection.turn().await;
         connection.flush();

@@ -1,8 +1,8 @@
 use super::*;
 use crate::client::event::End;
 use crate::protocol::{
-    Accepted, Activity, Ask, Asked, BroadcastId, ClientKey, ClientTag, Closed, Failed, Peers, Progress, Renamed,
-    ReplyEvent, SessionFacts, SessionId, Taken, Wake, Withdraw,
+    Accepted, Activity, Ask, AskState, Asked, Audience, BroadcastId, ClientKey, ClientTag, Closed, Failed, Peers,
+    Progress, Renamed, ReplyEvent, SessionFacts, SessionId, Taken, Wake, Withdraw,
 };
 
 mod asks;
@@ -162,8 +162,12 @@ fn withdraw(ask_id: AskId) -> Notice {
     Notice::Withdraw(Withdraw { ask_id })
 }
 
+fn reached(ask_id: AskId, state: AskState) -> Progress {
+    Progress { ask_id, state, is_final: false }
+}
+
 fn progress(ask_id: AskId, state: AskState) -> Notice {
-    Notice::Progress(Progress { ask_id, state })
+    Notice::Progress(reached(ask_id, state))
 }
 
 fn turn_away(ledger: &mut Ledger, now: Instant) {
@@ -177,7 +181,7 @@ fn codes(ledger: &mut Ledger) -> Vec<ErrorCode> {
         Output::Answer { result: Err(refusal), .. } => Some(refusal.code),
         Output::Event(ClientEvent::Outcome(outcome)) => match outcome.end {
             End::Failed { code, .. } => Some(code),
-            End::Reply { .. } => None,
+            End::Reply { .. } | End::Arrived { .. } => None,
         },
         Output::Answer { .. } | Output::Event(_) => None,
     };
@@ -369,7 +373,8 @@ fn session_is_told_of_a_new_name_once_and_brings_it_back() {
 fn hub_where_nobody_listens_is_waited_for_less_long() {
     let (to, question, timeout) = ("web".to_owned(), "?".to_owned(), MINUTE);
     let ask = Call::Ask { ask_id: AskId::from_bits(1), to, question: question.clone(), timeout };
-    let broadcast = Call::Broadcast { broadcast_id: BroadcastId::from_bits(1), question, timeout };
+    let broadcast =
+        Call::Broadcast { broadcast_id: BroadcastId::from_bits(1), audience: Audience::default(), question, timeout };
     for call in [Call::Peers, ask, broadcast] {
         let (mut ledger, now) = (greeting(), Instant::now());
         ledger.handle_disconnected(now);
@@ -389,9 +394,9 @@ fn handed_over_alone_can_wait_for_the_next_message() {
     sent(&mut ledger);
     assert!(!ledger.can_wait(), "there is nothing");
     let ask_id = receive(&mut ledger, now, 1);
-    ledger.handle_progress(ask_id, AskState::HandedOver);
+    ledger.handle_progress(reached(ask_id, AskState::HandedOver));
     assert!(ledger.can_wait());
-    ledger.handle_progress(ask_id, AskState::Shown);
+    ledger.handle_progress(reached(ask_id, AskState::Shown));
     assert!(!ledger.can_wait());
     assert_eq!(notices(&mut ledger), [AskState::HandedOver, AskState::Shown].map(|state| progress(ask_id, state)));
 }

@@ -27,7 +27,7 @@ fn received(now: Instant, asks: std::ops::RangeInclusive<u64>) -> (Received, Out
 fn closed(out: &mut Outgoing) -> Vec<AskId> {
     std::iter::from_fn(|| out.pop_output())
         .filter_map(|output| match output {
-            Output::Event(ClientEvent::Closed { ask_id }) => Some(ask_id),
+            Output::Event(ClientEvent::Closed { ask_id, .. }) => Some(ask_id),
             Output::Answer { .. } | Output::Event(_) => None,
         })
         .collect()

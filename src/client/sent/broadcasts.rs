@@ -8,13 +8,24 @@ use crate::client::call::CallId;
 use crate::client::event::{End, Tally};
 use crate::client::outgoing::{Outgoing, Purpose};
 use crate::client::parked::{Parked, ParkedBroadcast, Room};
-use crate::protocol::{Broadcast, BroadcastAccepted, BroadcastId, ErrorCode, Request};
+use crate::protocol::{Audience, Broadcast, BroadcastAccepted, BroadcastId, ErrorCode, Request};
+
+/// A broadcast of the program's.
+#[derive(Debug)]
+pub(in crate::client) struct NewBroadcast {
+    pub(in crate::client) id: BroadcastId,
+    pub(in crate::client) audience: Audience,
+    pub(in crate::client) question: String,
+    pub(in crate::client) timeout: Duration,
+}
 
 /// One broadcast.
 #[derive(Debug, Clone)]
 struct OpenBroadcast {
     /// The text; none where the channel before this one had no room to park it.
     question: Option<Rc<String>>,
+    /// Whom it is for; of no account once it is accepted.
+    audience: Audience,
     started: Instant,
     /// The time of its asks. It begins when the hub opens them, which a hub in its grace period does late.
     timeout: Duration,
@@ -37,18 +48,11 @@ pub(super) struct AcceptedBy {
 
 impl Broadcasts {
     /// Sends a broadcast.
-    pub(super) fn start(
-        &mut self,
-        now: Instant,
-        call: CallId,
-        id: BroadcastId,
-        question: String,
-        timeout: Duration,
-        out: &mut Outgoing,
-    ) {
+    pub(super) fn start(&mut self, now: Instant, call: CallId, new: NewBroadcast, out: &mut Outgoing) {
+        let NewBroadcast { id, audience, question, timeout } = new;
         let tally = Tally { broadcast_id: id, asked: 0, replied: 0, timed_out: 0, gone: 0, refused: 0 };
         let question = Some(Rc::new(question));
-        let broadcast = OpenBroadcast { question, started: now, timeout, call: Some(call), tally, open: 0 };
+        let broadcast = OpenBroadcast { question, audience, started: now, timeout, call: Some(call), tally, open: 0 };
         broadcast.send(out);
         self.0.insert(id, broadcast);
     }
@@ -96,7 +100,7 @@ impl Broadcasts {
         broadcast.open -= 1;
         let tally = &mut broadcast.tally;
         match end {
-            End::Reply { .. } => tally.replied += 1,
+            End::Reply { .. } | End::Arrived { .. } => tally.replied += 1,
             End::Failed { code: ErrorCode::PeerGone, .. } => tally.gone += 1,
             End::Failed { .. } => tally.timed_out += 1,
         }
@@ -144,7 +148,9 @@ impl Broadcasts {
         let asked = replied + timed_out + gone + refused + open;
         let tally = Tally { broadcast_id, asked, replied, timed_out, gone, refused };
         let (question, timeout) = (question.map(Rc::new), Duration::ZERO);
-        let broadcast = OpenBroadcast { question: question.clone(), started: now, timeout, call: None, tally, open };
+        let (audience, call) = (Audience::default(), None);
+        let broadcast =
+            OpenBroadcast { question: question.clone(), audience, started: now, timeout, call, tally, open };
         self.0.insert(broadcast_id, broadcast);
         question
     }
@@ -158,6 +164,7 @@ impl OpenBroadcast {
                 broadcast_id,
                 question: self.question.as_deref().cloned().unwrap_or_default(),
                 timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+                audience: self.audience.clone(),
             })
         });
     }

@@ -30,6 +30,7 @@ impl Sent {
                 state: ask.state,
                 timeout_ms: millis_left(now, ask.deadline),
                 broadcast_id: ask.broadcast,
+                kind: ask.kind,
             };
             if room.take(&own) {
                 parked.sent.push(ParkedAsk { ask: own, question: None });
@@ -109,6 +110,7 @@ impl Sent {
         }
         self.timers.set(Timer::Deadline(own.ask_id), now + left);
         let ask = OpenAsk {
+            kind: own.kind,
             to: own.to.to_string(),
             question,
             started: now,

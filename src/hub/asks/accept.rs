@@ -11,12 +11,13 @@ use super::super::rate::Party;
 use super::super::refusals::{self, Refused};
 use super::open::{OpenAsk, Phase};
 use super::{Asks, millis};
-use crate::protocol::{AskId, AskOutcome, AskState, AskView, BroadcastId, ClientTag, Wake, Watched};
+use crate::protocol::{AskId, AskKind, AskOutcome, AskState, AskView, BroadcastId, ClientTag, Wake, Watched};
 
 /// What an ask is opened with, whatever message it came by. Its id is new.
 #[derive(Debug)]
 pub(in crate::hub) struct NewAsk {
     pub(in crate::hub) id: AskId,
+    pub(in crate::hub) kind: AskKind,
     pub(in crate::hub) asker: ClientTag,
     pub(in crate::hub) asked: ClientTag,
     pub(in crate::hub) question: String,
@@ -47,19 +48,21 @@ impl Asks {
                 Some(Watched::AskRefused { from, to, code: refused.error.code })
             });
         })?;
-        let NewAsk { id, asker, asked, broadcast, cause, .. } = new;
+        let NewAsk { id, kind, asker, asked, broadcast, cause, .. } = new;
         let reported = self.reported.remove(&(asked, id));
         if limits.loops && broadcast.is_none() {
             self.count(cause, |link| &mut link.asks);
         }
-        let state = reported.unwrap_or_else(|| first_state(peers, asked));
+        let state = reported.map_or_else(|| first_state(peers, asked), |reported| reported.state);
         let opened_ms = self.millis(now);
         let number = self.open.insert(
             id,
             OpenAsk {
                 link: Link { asker, asked, parent: cause, opened_ms, asks: 0, broadcasts: 0, course },
+                kind,
                 broadcast,
                 state,
+                is_final: reported.is_some_and(|reported| reported.is_final),
                 deadline: now + Duration::from_millis(new.timeout_ms),
                 phase: Phase::Asked { question: reported.is_none().then_some(new.question) },
                 number: 0,
@@ -68,7 +71,7 @@ impl Asks {
         if limits.loops && broadcast.is_none() {
             self.brakes.record_received(asked, number, id);
         }
-        history::ask(peers, id, asker, asked);
+        history::ask(peers, id, kind, asker, asked);
         self.send(now, peers, peers.conn(asked), id, out);
         out.watched(|| {
             let ask = self.open.get(id)?;

@@ -8,7 +8,7 @@ use super::super::effect::Caller;
 use super::super::quota::Quota;
 use super::super::refusals::Texts;
 use crate::deadlines::Deadlines;
-use crate::protocol::{AskId, AskState, BroadcastId, ClientTag, OpenAsks, PeerName};
+use crate::protocol::{AskId, AskKind, AskOutcome, AskState, BroadcastId, ClientTag, OpenAsks, PeerName, Progress};
 
 /// How long an answered ask still waits for its asker, who decides which came first, once the hub has noticed that its
 /// deadline is past: what the asker said while the hub did not run is read after that.
@@ -19,10 +19,14 @@ const TAKEN_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct OpenAsk {
     /// Who asked whom, and what it followed from.
     pub(super) link: Link,
+    /// What its asker wants.
+    pub(super) kind: AskKind,
     /// The broadcast that it belongs to.
     pub(super) broadcast: Option<BroadcastId>,
     /// How far it has come.
     pub(super) state: AskState,
+    /// Whether its session can tell no more of it.
+    pub(super) is_final: bool,
     /// When its asker stops waiting.
     pub(super) deadline: Instant,
     /// Where it stands.
@@ -62,6 +66,15 @@ impl OpenAsk {
         match &self.phase {
             Phase::Asked { question } => question.as_ref().map_or(0, String::len),
             Phase::Answered(reply) => reply.text.len(),
+        }
+    }
+
+    /// Returns how it has ended, if it is a tell that has come to its session.
+    pub(super) const fn arrival(&self) -> Option<AskOutcome> {
+        match (self.kind, self.state) {
+            (AskKind::Tell, AskState::Shown) => Some(AskOutcome::Shown),
+            (AskKind::Tell, AskState::HandedOver) if self.is_final => Some(AskOutcome::HandedOver),
+            (AskKind::Ask | AskKind::Tell, _) => None,
         }
     }
 
@@ -157,10 +170,11 @@ impl OpenTable {
 
     /// Records how far an ask has come; never backwards. Gives up the question: the client that tells of it has it.
     /// Returns whether it has come further.
-    pub(super) fn advance(&mut self, id: AskId, state: AskState) -> bool {
-        let Some(ask) = self.by_id.get_mut(&id) else { return false };
-        let is_further = state > ask.state;
-        ask.state = ask.state.max(state);
+    pub(super) fn advance(&mut self, progress: Progress) -> bool {
+        let Some(ask) = self.by_id.get_mut(&progress.ask_id) else { return false };
+        let is_further = progress.state > ask.state;
+        ask.state = ask.state.max(progress.state);
+        ask.is_final |= progress.is_final;
         if let Phase::Asked { question } = &mut ask.phase
             && let Some(question) = question.take()
         {

@@ -75,7 +75,7 @@ fn a_session_that_nothing_wakes_gets_its_messages_with_its_next_tool_call_and_on
     let ask_id = text(&held["ask_id"]);
     let folders = stage.folders().display().to_string();
     let ids = [(ask_id.as_str(), "ASK"), (folders.as_str(), "FOLDERS")];
-    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","cwd":"FOLDERS/quiet","state":"held","status":"unknown","deadline_seconds":60,"note":"held: nothing can wake that session now; it sees the question at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+    insta::assert_snapshot!(masked(&held.to_string(), &ids), @r#"{"ask_id":"ASK","to":"quiet","cwd":"FOLDERS/quiet","state":"held","status":"unknown","deadline_seconds":60,"note":"held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
     assert_eq!(quiet.events_within(Duration::from_millis(700)), [], "no channel event, however long one waits");
 
     let result = quiet.call("relay_peers", json!({})).ok();
@@ -155,7 +155,7 @@ fn a_broadcast_that_finds_nobody_says_so() {
     let lonely = stage.session("lonely");
     let result = lonely.call("relay_broadcast", json!({"question": "Anybody?"})).ok();
     assert_eq!((&result["asks"], &result["refused"]), (&json!([]), &json!([])));
-    assert_eq!(result["note"], "nobody was asked: no other session is there");
+    assert_eq!(result["note"], "nobody was asked: no other session is there, or none in that folder");
     assert_eq!(lonely.events_within(Duration::from_millis(200)), [], "there is nothing to tally");
 }
 

@@ -58,7 +58,7 @@ fn discovery_is_refused_and_the_session_goes_on() {
 }
 
 #[test]
-fn it_lists_the_five_tools() {
+fn it_lists_its_tools() {
     let result = initialized().request("tools/list", json!({})).unwrap();
     for tool in result["tools"].as_array().unwrap() {
         assert_eq!(tool["_meta"]["anthropic/alwaysLoad"], true);

@@ -7,7 +7,9 @@ use relay::channel::notification::{self, Message};
 use relay::channel::tools::result::{Context, render};
 use relay::channel::{envelope, tools};
 use relay::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, End, Outcome, SentReply, Tally};
-use relay::protocol::{Activity, AskId, AskState, Asked, BroadcastId, ErrorCode, PeerName, Peers, Refusal, Wake};
+use relay::protocol::{
+    Activity, AskId, AskKind, AskState, Asked, BroadcastId, ErrorCode, PeerName, Peers, Refusal, Told, Wake,
+};
 
 fn ask() -> Message {
     let asked = Asked {
@@ -18,6 +20,11 @@ fn ask() -> Message {
         broadcast_id: None,
     };
     notification::ask(&asked, "relay_reply")
+}
+
+fn tell() -> Message {
+    let (from, text) = ("web".to_owned(), "The port is 8081 now.".to_owned());
+    notification::tell(&Told { tell_id: AskId::from_bits(3), from, text, timeout_ms: 600_000 })
 }
 
 fn name(text: &str) -> PeerName {
@@ -36,13 +43,16 @@ fn tool_words() -> String {
 }
 
 fn messages() -> Vec<Message> {
-    let outcome = |code, state| {
-        let waiting_for = (state == AskState::HandedOver).then(|| "permission prompt".to_owned());
-        let end = End::Failed { code, state, waiting_for };
-        notification::outcome(&Outcome { ask_id: AskId::from_bits(1), to: name("backend"), broadcast_id: None, end })
+    let of = |kind, end| {
+        let ask_id = AskId::from_bits(1);
+        notification::outcome(&Outcome { ask_id, kind, to: name("backend"), broadcast_id: None, end }).unwrap()
     };
-    let end = End::Reply { from: name("backend"), text: "Yes.".to_owned() };
-    let reply = Outcome { ask_id: AskId::from_bits(1), to: name("backend"), broadcast_id: None, end };
+    let failed = |kind, code, state| {
+        let waiting_for = (state == AskState::HandedOver).then(|| "permission prompt".to_owned());
+        of(kind, End::Failed { code, state, waiting_for })
+    };
+    let outcome = |code, state| failed(AskKind::Ask, code, state);
+    let reply = of(AskKind::Ask, End::Reply { from: name("backend"), text: "Yes.".to_owned() });
     let tally =
         Tally { broadcast_id: BroadcastId::from_bits(2), asked: 5, replied: 2, timed_out: 1, gone: 1, refused: 1 };
     let refusal = Refusal::new(ErrorCode::UnknownAsk, "the ask has ended", "nothing");
@@ -50,11 +60,14 @@ fn messages() -> Vec<Message> {
     envelope::cut(&mut long, 8);
     vec![
         ask(),
-        notification::outcome(&reply),
+        reply,
         outcome(ErrorCode::Timeout, AskState::Accepted),
         outcome(ErrorCode::Timeout, AskState::Held),
         outcome(ErrorCode::Timeout, AskState::HandedOver),
         outcome(ErrorCode::PeerGone, AskState::Shown),
+        tell(),
+        failed(AskKind::Tell, ErrorCode::Timeout, AskState::HandedOver),
+        failed(AskKind::Tell, ErrorCode::PeerGone, AskState::Accepted),
         notification::tally(&tally),
         notification::reply_failed(AskId::from_bits(1), "web", &refusal),
         notification::text_dropped(&ask()),
@@ -67,6 +80,7 @@ fn results() -> String {
     let asked = |state, status, waiting_for: Option<&str>| {
         CallAnswer::Asked(AcceptedAsk {
             ask_id: AskId::from_bits(1),
+            kind: AskKind::Ask,
             to: name("backend"),
             state,
             cwd: Some("/w/backend".to_owned()),
@@ -110,6 +124,16 @@ fn an_ask_alone_says_how_to_answer_and_that_a_peer_is_not_the_user() {
     }
 }
 
+/// A tell as well: nothing that a model does about it comes back to its sender.
+#[test]
+fn a_tell_alone_says_that_it_takes_no_answer_and_that_a_peer_is_not_the_user() {
+    let line = tell().content.lines().last().unwrap().to_owned();
+    for word in ["\"web\"", "not typed by your user", "no permission", "ask your own user", "No answer is wanted"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    assert!(!line.contains("relay_reply"), "{line}");
+}
+
 /// What users say leads to one tool by its description alone.
 #[test]
 fn each_way_to_say_it_stands_in_the_description_of_one_tool() {
@@ -117,7 +141,8 @@ fn each_way_to_say_it_stands_in_the_description_of_one_tool() {
         ("ask everyone", tools::BROADCAST),
         ("does anybody", tools::BROADCAST),
         ("ask backend", tools::ASK),
-        ("tell frontend", tools::ASK),
+        ("tell frontend", tools::TELL),
+        ("let docs know", tools::TELL),
         ("call yourself", tools::RENAME),
         ("what sessions are active?", tools::PEERS),
         ("who else", tools::PEERS),

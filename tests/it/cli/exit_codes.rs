@@ -97,7 +97,7 @@ fn wrong_usage_is_2() {
             --- stdout
             --- stderr
             error: the question is empty (bad_args)
-            next: # say in it what you want to know; with - it is read from standard input
+            next: # write it as an argument; with - it is read from standard input
             ");
         }
     }
@@ -133,7 +133,7 @@ fn timed_out_is_4() {
     --- stderr
     asked backend, which sees this at its next prompt only, waiting (1s)…
     error: backend did not answer within 1s: the session could not be woken and has not seen the question (timeout)
-    next: # go to the session backend: it sees the question at its next prompt
+    next: # nothing wakes the session backend: type something there, then try again
     ");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }

@@ -2,8 +2,8 @@
 
 use relay::channel::mcp::OPEN_MAX;
 use relay::hub::limits::{
-    ADDRESS_MAX_BYTES, BROADCASTS_WAITING_MAX, CLIENT_RATE, FRAMES_TOTAL_MAX, OPEN_ASKS_FACTOR, PAIR_RATE,
-    QUEUED_TOTAL_MAX, Rate, STUCK_WAIT, WATCHERS_MAX,
+    ADDRESS_MAX_BYTES, ADDRESSES_MAX, BROADCASTS_WAITING_MAX, CLIENT_RATE, FRAMES_TOTAL_MAX, OPEN_ASKS_FACTOR,
+    PAIR_RATE, QUEUED_TOTAL_MAX, Rate, STUCK_WAIT, WATCHERS_MAX,
 };
 use relay::hub::{GRACE, HELLO_WAIT, Limits};
 use relay::protocol::codec::{FRAME_MAX_BYTES, HELLO_MAX_BYTES};
@@ -58,6 +58,7 @@ fn the_documentation_has_every_limit_with_its_name_and_bound() {
         ("watchers", WATCHERS_MAX.to_string()),
         ("silent", format!("{} s", HELLO_WAIT.as_secs())),
         ("address", format!("{ADDRESS_MAX_BYTES} bytes")),
+        ("addresses", ADDRESSES_MAX.to_string()),
         ("timeout", format!("{TIMEOUT_MAX_S} s")),
         ("requests open", OPEN_MAX.to_string()),
     ];

@@ -156,6 +156,7 @@ fn assert_enough_was_tried(record: &Record) {
     assert_peace(record);
     for (tool, state, least) in [
         ("relay_ask", "accepted", 200),
+        ("relay_tell", "accepted", 30),
         ("relay_broadcast", "", 5),
         ("relay_reply", "accepted", 100),
         ("relay_peers", "", 200),

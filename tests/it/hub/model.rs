@@ -18,9 +18,9 @@ use proptest::test_runner::TestRunner;
 use relay::hub::{ConnId, Effect, Hub, HubInfo, Input, Limits};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, Broadcast, BroadcastId, ClientKey, ClientKind,
+    Activity, Answer, Ask, AskId, AskState, Audience, BODY_MAX_BYTES, Broadcast, BroadcastId, ClientKey, ClientKind,
     ClientMessage, ClientTag, Event, Hello, HubMessage, Notice, Park, PeerName, Presence, Progress, Refusal, Rename,
-    Reply, Request, SessionFacts, SessionId, Taken, VersionRange, Wake, Withdraw,
+    Reply, Request, SessionFacts, SessionId, Taken, Tell, VersionRange, Wake, Withdraw,
 };
 use serde_json::json;
 
@@ -125,21 +125,34 @@ fn addresses() -> impl Strategy<Value = &'static str> {
     select(vec!["api", "API ", "api-2", "web", "new", "nobody", "all", "shell", "--", "c++"])
 }
 
+fn audiences() -> impl Strategy<Value = Audience> {
+    let to = proptest::option::weighted(0.3, vec(addresses().prop_map(str::to_owned), 0..3));
+    let folder = proptest::option::weighted(0.2, select(vec!["/w", "/w/api/", "/", "w"]).prop_map(str::to_owned));
+    (to, folder).prop_map(|(to, folder)| Audience { to, folder })
+}
+
 fn requests() -> impl Strategy<Value = Request> {
-    let bound = proptest::option::weighted(0.2, client_tags());
-    let ask = (asks(), addresses(), texts(), timeouts(), bound, proptest::option::weighted(0.1, broadcasts()))
+    let bound = || proptest::option::weighted(0.2, client_tags());
+    let ask = (asks(), addresses(), texts(), timeouts(), bound(), proptest::option::weighted(0.1, broadcasts()))
         .prop_map(|(ask_id, to, question, timeout_ms, bound, broadcast_id)| {
             Request::Ask(Ask { ask_id, to: to.to_owned(), question, timeout_ms, bound, broadcast_id })
         });
-    let broadcast = (broadcasts(), texts(), timeouts()).prop_map(|(broadcast_id, question, timeout_ms)| {
-        Request::Broadcast(Broadcast { broadcast_id, question, timeout_ms })
-    });
+    let tell =
+        (asks(), addresses(), texts(), timeouts(), bound()).prop_map(|(tell_id, to, text, timeout_ms, bound)| {
+            Request::Tell(Tell { tell_id, to: to.to_owned(), text, timeout_ms, bound })
+        });
+    let broadcast =
+        (broadcasts(), texts(), timeouts(), audiences()).prop_map(|(broadcast_id, question, timeout_ms, audience)| {
+            Request::Broadcast(Broadcast { broadcast_id, question, timeout_ms, audience })
+        });
     prop_oneof![
         12 => ask,
+        6 => tell,
         3 => broadcast,
         9 => (asks(), texts()).prop_map(|(ask_id, text)| Request::Reply(Reply { ask_id, text })),
         2 => addresses().prop_map(|name| Request::Rename(Rename { name: name.to_owned() })),
         2 => Just(Request::Peers),
+        2 => audiences().prop_map(Request::Audience),
     ]
 }
 
@@ -148,7 +161,8 @@ fn notices() -> impl Strategy<Value = Notice> {
     let presence = (select(vec!["/w/api", "/w/c++"]), wakes(), waiting)
         .prop_map(|(cwd, wakes_by, waiting_for)| Presence { waiting_for, ..presence(cwd, wakes_by) });
     prop_oneof![
-        6 => (asks(), states()).prop_map(|(ask_id, state)| Notice::Progress(Progress { ask_id, state })),
+        6 => (asks(), states(), proptest::bool::ANY)
+            .prop_map(|(ask_id, state, is_final)| Notice::Progress(Progress { ask_id, state, is_final })),
         6 => (asks(), client_tags()).prop_map(|(ask_id, by)| Notice::Taken(Taken { ask_id, by })),
         2 => asks().prop_map(|ask_id| Notice::Withdraw(Withdraw { ask_id })),
         2 => presence.prop_map(Notice::Presence),
@@ -324,6 +338,7 @@ fn without_words(mut message: HubMessage) -> HubMessage {
         HubMessage::Answer(_, Answer::BroadcastAccepted(accepted)) => {
             accepted.refused.iter_mut().for_each(|r| silence(&mut r.error))
         }
+        HubMessage::Answer(_, Answer::Audience(view)) => view.refused.iter_mut().for_each(|r| silence(&mut r.error)),
         _ => {}
     }
     message

@@ -3,10 +3,12 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
 
 mod asking;
+mod audience;
 mod grace;
 mod limits;
 mod naming;
 mod ownership;
 mod parking;
 mod refusals;
+mod telling;
 mod watching;

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use relay::client::Call;
-use relay::protocol::{AskId, AskState, BroadcastId, ErrorCode, Notice, Request};
+use relay::protocol::{AskId, AskKind, AskState, Audience, BroadcastId, ErrorCode, Notice, Progress, Request};
 
 use self::checker::{Counts, Fate};
 use self::world::{Step, World};
@@ -38,7 +38,7 @@ const ADDRESSES: [&str; 9] = ["api", "web", "api-2", "büro-7", "API", "Büro 7"
 const WISHES: [&str; 5] = ["api", "fresh", "web-2", "hub", "!"];
 
 /// What every run of the default length must have met, besides every error code and every input of the hub.
-const MUST_MEET: [&str; 34] = [
+const MUST_MEET: [&str; 44] = [
     "fault: connection cut",
     "fault: connection congested",
     "fault: stranger",
@@ -73,6 +73,16 @@ const MUST_MEET: [&str; 34] = [
     "session: asks back",
     "session: answers twice",
     "session: answers late",
+    "tell accepted",
+    "tell shown",
+    "outcome shown",
+    "outcome handed_over",
+    "tell timeout",
+    "tell peer_gone",
+    "reply to a tell refused",
+    "broadcast to some",
+    "broadcast to nobody",
+    "audience listed",
 ];
 
 /// One run's script.
@@ -96,7 +106,10 @@ impl Run {
                 self.act(world, client);
                 world.schedule_in(0..2500, Step::Act(client));
             }
-            Step::Handle(client, ask) if world.clients[client].alive => self.handle(world, client, ask),
+            Step::Handle(client, ask, AskKind::Ask) if world.clients[client].alive => self.handle(world, client, ask),
+            Step::Handle(client, tell, AskKind::Tell) if world.clients[client].alive => {
+                self.handle_tell(world, client, tell)
+            }
             Step::Fault if lively => {
                 self.fault(world);
                 world.schedule_in(0..5000, Step::Fault);
@@ -106,12 +119,18 @@ impl Run {
     }
 
     fn act(&mut self, world: &mut World, client: usize) {
-        match world.random.below(20) {
-            0..10 => self.ask(world, client),
+        match world.random.below(24) {
+            0..10 => self.ask(world, client, AskKind::Ask),
+            20..24 => self.ask(world, client, AskKind::Tell),
             10..13 => {
                 let broadcast_id = BroadcastId::from_bits(world.random.next());
                 let (question, timeout) = (self.text("broadcast"), timeout(world));
-                world.call(client, Call::Broadcast { broadcast_id, question, timeout });
+                let audience = audience(world);
+                world.call(client, Call::Broadcast { broadcast_id, audience, question, timeout });
+            }
+            13 if world.random.chance(50) => {
+                let audience = audience(world);
+                world.call(client, Call::Audience(audience));
             }
             13 => world.call(client, Call::Peers),
             14 => world.call(client, Call::Status),
@@ -141,25 +160,48 @@ impl Run {
         }
     }
 
-    fn ask(&mut self, world: &mut World, client: usize) {
+    fn ask(&mut self, world: &mut World, client: usize, kind: AskKind) {
         let other = world.random.below(world.clients.len() as u64) as usize;
         let to = match &world.clients[other].name {
             Some(name) if world.random.chance(70) => name.to_string(),
             Some(_) | None => (*world.random.pick(&ADDRESSES)).to_owned(),
         };
-        let ask_id = AskId::from_bits(world.random.next());
-        let (question, timeout) = (self.text("ask"), timeout(world));
-        world.call(client, Call::Ask { ask_id, to, question, timeout });
+        let id = AskId::from_bits(world.random.next());
+        let (text, timeout) = (self.text("ask"), timeout(world));
+        let call = match kind {
+            AskKind::Ask => Call::Ask { ask_id: id, to, question: text, timeout },
+            AskKind::Tell => Call::Tell { tell_id: id, to, text, timeout },
+        };
+        world.call(client, call);
+    }
+
+    /// What becomes of a tell in the session that has it.
+    fn handle_tell(&mut self, world: &mut World, client: usize, tell: AskId) {
+        let (state, is_final) = *world.random.pick(&[
+            (AskState::Held, false),
+            (AskState::HandedOver, false),
+            (AskState::HandedOver, true),
+            (AskState::Shown, true),
+            (AskState::Shown, true),
+        ]);
+        world.progress(client, Progress { ask_id: tell, state, is_final });
+        if state < AskState::Shown && !is_final && world.random.chance(60) {
+            world.schedule_in(0..8000, Step::Handle(client, tell, AskKind::Tell));
+        }
+        if world.random.chance(10) {
+            self.reply(world, client, tell);
+        }
     }
 
     /// What a session does with an ask that it was shown.
     fn handle(&mut self, world: &mut World, client: usize, ask_id: AskId) {
         if world.random.chance(60) {
             let state = *world.random.pick(&[AskState::Held, AskState::HandedOver, AskState::Shown]);
-            world.progress(client, ask_id, state);
+            let is_final = world.random.chance(50);
+            world.progress(client, Progress { ask_id, state, is_final });
         }
         if world.tight && world.random.chance(40) {
-            self.ask(world, client);
+            self.ask(world, client, AskKind::Ask);
         }
         match world.random.below(20) {
             0..11 => {
@@ -173,12 +215,12 @@ impl Run {
             }
             13..15 => {
                 world.checker.count("session: asks back");
-                self.ask(world, client);
+                self.ask(world, client, AskKind::Ask);
                 self.reply(world, client, ask_id);
             }
             15..18 => {
                 world.checker.count("session: answers late");
-                world.schedule_in(0..8000, Step::Handle(client, ask_id));
+                world.schedule_in(0..8000, Step::Handle(client, ask_id, AskKind::Ask));
             }
             _ => world.checker.count("session: ignores"),
         }
@@ -225,6 +267,18 @@ impl Run {
             _ => {}
         }
     }
+}
+
+/// Everybody, some by name, those below a folder, or both.
+fn audience(world: &mut World) -> Audience {
+    let mut audience = Audience::default();
+    if world.random.chance(40) {
+        audience.to = Some((0..world.random.below(4)).map(|_| (*world.random.pick(&ADDRESSES)).to_owned()).collect());
+    }
+    if world.random.chance(20) {
+        audience.folder = Some((*world.random.pick(&["/w", "/w/api", "/nowhere"])).to_owned());
+    }
+    audience
 }
 
 fn timeout(world: &mut World) -> Duration {

@@ -109,7 +109,7 @@ fn the_launcher_becomes_the_relay_channel_that_it_finds() {
     std::fs::create_dir_all(&programs).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_relay-channel"), programs.join("relay-channel")).unwrap();
     let answers = launch(home.path(), &[], &conversation()[1..4]);
-    assert_eq!(answers[1]["result"]["tools"].as_array().unwrap().len(), 5);
+    assert_eq!(answers[1]["result"]["tools"].as_array().unwrap().len(), 6);
     assert_eq!(launch(home.path(), &["hook"], &[json!({"hook_event_name": "UserPromptSubmit"})]), [] as [Value; 0]);
 }
 
@@ -150,7 +150,7 @@ fn the_plugins_files_say_what_the_documents_promise() {
         assert_eq!(hook["rewakeSummary"].is_string() && hook["rewakeMessage"].is_string(), role == "wait", "{event}");
         assert_eq!(hook["args"], json!([role]), "{event}");
     }
-    for skill in ["relay-ask", "relay-broadcast", "relay-peers", "relay-rename", "relay-status"] {
+    for skill in ["relay-ask", "relay-broadcast", "relay-peers", "relay-rename", "relay-status", "relay-tell"] {
         let text = std::fs::read_to_string(plugin().join("skills").join(skill).join("SKILL.md")).unwrap();
         assert!(text.starts_with(&format!("---\nname: {skill}\n")), "{skill}: only a name gives the bare command");
     }

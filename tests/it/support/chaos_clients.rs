@@ -136,7 +136,9 @@ fn control() -> Value {
 fn shell(relay: &Installed, over: &AtomicBool) -> Option<()> {
     let mut tool = Guest::greet(relay, &control())?;
     while !over.load(Ordering::Relaxed) {
-        for (question, answer) in [("watch", "watching"), ("status", "status"), ("peers", "peers")] {
+        for (question, answer) in
+            [("watch", "watching"), ("status", "status"), ("peers", "peers"), ("audience", "audience")]
+        {
             tool.say(&json!({"type": question, "id": 3}))?;
             tool.hear(answer)?;
         }

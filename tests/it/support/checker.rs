@@ -43,6 +43,7 @@ pub(crate) fn violations(record: &Record) -> Vec<String> {
     judge.channels_come_back();
     judge.questions_are_shown_once();
     judge.asks_end_once();
+    judge.tells_come_or_fail();
     judge.replies_are_true();
     judge.tallies_are_true();
     judge.found
@@ -260,6 +261,50 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Every accepted tell is shown once to its session, and to nobody else, or its teller is told once that it failed;
+    /// in peace it is shown, and none is said to have failed.
+    fn tells_come_or_fail(&mut self) {
+        for log in &self.record.sessions {
+            for (call, answer) in answered(log).filter(|(call, answer)| call.tool == "relay_tell" && !answer.is_error) {
+                let (id, to) = (word(&answer.json["tell_id"]), word(&answer.json["to"]));
+                let what = format!("the tell {id} of {} to {to}, sent at {:?}", log.name, call.sent);
+                let deadline =
+                    call.sent + Duration::from_secs(call.arguments["timeout_seconds"].as_u64().unwrap_or(600));
+                let shown: Vec<(&str, &Shown)> = self
+                    .record
+                    .sessions
+                    .iter()
+                    .flat_map(|log| events(log, "tell").map(|event| (log.name.as_str(), event)))
+                    .filter(|(_, event)| event.get("tell_id") == id)
+                    .collect();
+                let failed: Vec<&Shown> = events(log, "failed").filter(|event| event.get("tell_id") == id).collect();
+                let is_its = |(name, event): &(&str, &Shown)| {
+                    *name == to
+                        && event.get("from") == log.name
+                        && first_line(&event.content) == word(&call.arguments["text"])
+                };
+                if shown.len() > 1 || failed.len() > 1 || !shown.iter().all(is_its) {
+                    self.blame(format!("{what}: shown {shown:?}, failed {failed:?}"));
+                }
+                if shown.is_empty() && failed.is_empty() {
+                    self.blame(format!("{what}, was lost without a word"));
+                }
+                if failed.iter().any(|end| end.get("code") != "timeout" || end.at + EARLY < deadline) {
+                    self.blame(format!("{what}, failed though there was time and its peer lives: {failed:?}"));
+                }
+                if failed.iter().any(|end| end.at > self.record.granted(deadline, SLACK)) {
+                    self.blame(format!("{what}, failed too late: {failed:?}"));
+                }
+                let owed = self.peace_after(answer.at).filter(|owed| *owed <= deadline);
+                if let Some(owed) = owed
+                    && (!failed.is_empty() || shown.iter().all(|(_, event)| event.at > owed))
+                {
+                    self.blame(format!("{what}, had not come by {owed:?}, though the hub lived: {failed:?}"));
+                }
+            }
+        }
+    }
+
     /// What was answered is shown to the asker or told to have failed, never both; what is shown was said.
     fn replies_are_true(&mut self) {
         let mut said = BTreeSet::new();
@@ -314,7 +359,8 @@ impl<'a> Judge<'a> {
                 let (asked, refused) = (listed("asks"), listed("refused"));
                 let to = answer.json["asks"].as_array().into_iter().chain(answer.json["refused"].as_array()).flatten();
                 let sessions = to.filter(|ask| !is_guest(word(&ask["to"]))).count();
-                if sessions != self.record.sessions.len() - 1 {
+                let named = call.arguments["to"].as_array().map_or(self.record.sessions.len() - 1, Vec::len);
+                if sessions != named {
                     self.blame(format!("{what} did not reach everybody: {}", answer.json));
                 }
                 let ends: Vec<&Shown> = outcomes(log).filter(|event| event.get("broadcast_id") == id).collect();
@@ -368,7 +414,8 @@ fn events<'a>(log: &'a Log, kind: &'static str) -> impl Iterator<Item = &'a Show
 }
 
 fn outcomes(log: &Log) -> impl Iterator<Item = &Shown> {
-    log.events.iter().filter(|event| ["reply", "failed"].contains(&event.get("kind")))
+    let is_of_ask = |event: &&Shown| !event.meta.contains_key("tell_id");
+    log.events.iter().filter(|event| ["reply", "failed"].contains(&event.get("kind"))).filter(is_of_ask)
 }
 
 fn word(value: &Value) -> &str {

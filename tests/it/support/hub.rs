@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use relay::hub::{CloseReason, ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::{
-    Activity, Answer, Ask, AskId, AskState, Broadcast, BroadcastId, ClientKey, ClientKind, ClientMessage, ClientTag,
-    Event, Hello, HubMessage, Named, Notice, Park, PeerName, Presence, Progress, Refusal, Rename, Reply, Request,
-    SessionFacts, SessionId, Taken, VERSIONS, Wake, Watch, Withdraw,
+    Activity, Answer, Ask, AskId, AskState, Audience, Broadcast, BroadcastId, ClientKey, ClientKind, ClientMessage,
+    ClientTag, Event, Hello, HubMessage, Named, Notice, Park, PeerName, Presence, Progress, Refusal, Rename, Reply,
+    Request, SessionFacts, SessionId, Taken, Tell, VERSIONS, Wake, Watch, Withdraw,
 };
 
 /// A hub, its clock, and what its clients have heard.
@@ -123,8 +123,12 @@ impl Stage {
     }
 
     pub(crate) fn broadcast(&mut self, asker: Actor, n: u64, question: &str) {
+        self.broadcast_to(asker, n, question, Audience::default());
+    }
+
+    pub(crate) fn broadcast_to(&mut self, asker: Actor, n: u64, question: &str, audience: Audience) {
         let (broadcast_id, question) = (BroadcastId::from_bits(n), question.to_owned());
-        let request = Broadcast { broadcast_id, question, timeout_ms: 60_000 };
+        let request = Broadcast { broadcast_id, question, timeout_ms: 60_000, audience };
         self.say(asker.conn, ClientMessage::Request(70 + n, Request::Broadcast(request)));
     }
 
@@ -234,9 +238,21 @@ pub(crate) fn ask_again(n: u64, to: Actor, question: &str) -> ClientMessage {
     }
 }
 
+/// Tells a text with the id of this number, for a minute; `bound` as a client sends it again.
+pub(crate) fn tell(n: u64, to: &str, text: &str, bound: Option<Actor>) -> ClientMessage {
+    let (tell_id, to, text) = (id(n), to.to_owned(), text.to_owned());
+    let tell = Tell { tell_id, to, text, timeout_ms: 60_000, bound: bound.map(|actor| actor.tag) };
+    ClientMessage::Request(10 + n, Request::Tell(tell))
+}
+
+/// Tells that an ask has come so far and that nothing further can be told.
+pub(crate) fn final_progress(n: u64, state: AskState) -> ClientMessage {
+    ClientMessage::Notice(Notice::Progress(Progress { ask_id: id(n), state, is_final: true }))
+}
+
 /// Tells how far an ask has come.
 pub(crate) fn progress(n: u64, state: AskState) -> ClientMessage {
-    ClientMessage::Notice(Notice::Progress(Progress { ask_id: id(n), state }))
+    ClientMessage::Notice(Notice::Progress(Progress { ask_id: id(n), state, is_final: false }))
 }
 
 pub(crate) fn withdraw(n: u64) -> ClientMessage {
@@ -294,6 +310,8 @@ fn line(message: &HubMessage) -> String {
         HubMessage::Event(Event::Asked(event)) => {
             format!("{} asks: {} ({} s)", event.from, event.question, event.timeout_ms / 1000)
         }
+        HubMessage::Event(Event::Told(event)) => format!("{} tells: {}", event.from, event.text),
+        HubMessage::Event(Event::Receipt(receipt)) => format!("receipt: {:?}", receipt.state),
         HubMessage::Event(Event::Reply(event)) => format!("{} answers: {}", event.from, event.text),
         HubMessage::Event(Event::Failed(event)) => format!("failed: {} after {:?}", event.code, event.state),
         HubMessage::Event(Event::Closed(_)) => "closed".to_owned(),

@@ -135,12 +135,20 @@ impl<'a> Talker<'a> {
         while self.clock.runs() {
             let question = self.clock.text("question");
             let timeout_seconds = 2 + chance.below(TIMEOUT_MAX_S - 1);
-            if chance.below(12) == 0 {
-                self.call("relay_broadcast", json!({"question": question, "timeout_seconds": timeout_seconds}));
-            } else {
-                let others: Vec<&&str> = self.names.iter().filter(|name| **name != self.name).collect();
-                let to = others[chance.below(others.len() as u64) as usize];
-                self.call("relay_ask", json!({"to": to, "question": question, "timeout_seconds": timeout_seconds}));
+            let others: Vec<&&str> = self.names.iter().filter(|name| **name != self.name).collect();
+            let to = others[chance.below(others.len() as u64) as usize];
+            match chance.below(24) {
+                0 => self.call("relay_broadcast", json!({"question": question, "timeout_seconds": timeout_seconds})),
+                1 => self.call(
+                    "relay_broadcast",
+                    json!({"question": question, "to": [to], "timeout_seconds": timeout_seconds}),
+                ),
+                2..7 => {
+                    self.call("relay_tell", json!({"to": to, "text": question, "timeout_seconds": timeout_seconds}));
+                }
+                _ => {
+                    self.call("relay_ask", json!({"to": to, "question": question, "timeout_seconds": timeout_seconds}))
+                }
             }
             sleep(chance.millis(250));
         }
@@ -296,15 +304,17 @@ pub(crate) fn summary(record: &Record) -> String {
     let waited = record.waited.last().map_or(Duration::ZERO, |(_, total)| *total);
     format!(
         "{} hubs seen in {:?}, in which processes waited {waited:?} for the machine; {calls} calls; accepted: \
-         {} asks, {} broadcasts, {} replies, {} more pending; shown: {} asks, {} replies, {} failures, {} tallies, {} \
-         failed replies",
+         {} asks, {} tells, {} broadcasts, {} replies, {} more pending; shown: {} asks, {} tells, {} replies, {} \
+         failures, {} tallies, {} failed replies",
         record.lives.len(),
         record.end,
         worked(record, "relay_ask", "accepted"),
+        worked(record, "relay_tell", "accepted"),
         worked(record, "relay_broadcast", ""),
         worked(record, "relay_reply", "accepted"),
         worked(record, "relay_reply", "pending"),
         shown("ask"),
+        shown("tell"),
         shown("reply"),
         shown("failed"),
         shown("tally"),

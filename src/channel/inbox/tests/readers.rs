@@ -175,9 +175,9 @@ fn ask_that_is_over_when_it_goes_before_the_model_is_said_to_be_once() {
     let (mut inbox, now) = open_channel();
     take_in(&mut inbox, 1, "one");
     take_in(&mut inbox, 2, "two");
-    inbox.handle_closed(now, ask(1));
+    inbox.handle_closed(now, ask(1), AskKind::Ask);
     inbox.handle_replied(ask(2));
-    inbox.handle_closed(now, ask(2));
+    inbox.handle_closed(now, ask(2), AskKind::Ask);
     let hook = Hello { showing: vec![ask(1).to_string(), ask(2).to_string()], ..hello(Role::Hook) };
     inbox.handle_hello(now + Duration::from_secs(95), ONE, &hook);
     let deliver = delivered(&mut inbox, ONE);
@@ -185,6 +185,53 @@ fn ask_that_is_over_when_it_goes_before_the_model_is_said_to_be_once() {
     assert!(!deliver.text.contains("0000-0000-0002"));
     inbox.handle_hello(now, TWO, &hook);
     assert_eq!(commands(&mut inbox), [ReaderCommand::End(TWO)]);
+}
+
+/// Hands one message over and says whether nothing further can be told of it.
+fn is_final(inbox: &mut Inbox) -> bool {
+    let progress = std::iter::from_fn(|| inbox.poll_progress()).find(|progress| progress.state == AskState::HandedOver);
+    progress.expect("it was handed over").is_final
+}
+
+#[test]
+fn message_is_handed_over_for_good_where_no_receipt_tells_that_it_was_shown() {
+    // A turn that starts with it, or a plugin, tells so.
+    for role in [Role::Waiter, Role::Plugin] {
+        let now = Instant::now();
+        let mut inbox = Inbox::new(false);
+        inbox.handle_hello(now, ONE, &hello(role));
+        take_in(&mut inbox, 1, "one");
+        let batch = delivered(&mut inbox, ONE).batch;
+        // The next one of its kind makes no difference to what this one has.
+        inbox.handle_hello(now, TWO, &hello(role));
+        inbox.handle_taken(now, ONE, batch);
+        assert!(!is_final(&mut inbox), "{role:?}");
+    }
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    take_in(&mut inbox, 1, "one");
+    inbox.handle_hello(now, ONE, &hello(Role::Hook));
+    let batch = delivered(&mut inbox, ONE).batch;
+    inbox.handle_taken(now, ONE, batch);
+    assert!(is_final(&mut inbox), "what a hook adds to a turn comes back in no prompt");
+    take_in(&mut inbox, 2, "two");
+    inbox.take_for_call(CallId(1), true);
+    inbox.handle_call_written(CallId(1));
+    assert!(is_final(&mut inbox), "nor does a result");
+    for hooks in [true, false] {
+        let (mut inbox, _) = channel_in_idle_session(hooks);
+        assert_eq!(is_final(&mut inbox), !hooks, "a channel event does where hooks run");
+    }
+}
+
+#[test]
+fn tell_that_is_over_is_not_called_a_question() {
+    let (mut inbox, now) = open_channel();
+    take_in(&mut inbox, 1, "one");
+    inbox.handle_closed(now, ask(1), AskKind::Tell);
+    let hook = Hello { showing: vec![ask(1).to_string()], ..hello(Role::Hook) };
+    inbox.handle_hello(now, ONE, &hook);
+    assert_eq!(commands(&mut inbox), [ReaderCommand::End(ONE)]);
 }
 
 #[test]
@@ -309,7 +356,7 @@ fn what_an_agent_lost_is_not_given_again_when_it_is_over() {
     let (mut inbox, now) = with_plugin();
     take_in(&mut inbox, 1, "one");
     let ids = take(&mut inbox, now);
-    inbox.handle_closed(now, ask(1));
+    inbox.handle_closed(now, ask(1), AskKind::Ask);
     inbox.handle_lost(&ids);
     assert_eq!(commands(&mut inbox), []);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::client::sent::DEADLINE_SLACK;
-use crate::protocol::BroadcastAccepted;
+use crate::protocol::{BroadcastAccepted, Receipt, Told};
 
 #[test]
 fn accepted_ask_says_where_the_session_works_and_what_it_does() {
@@ -28,14 +28,95 @@ fn progress_is_sent_once_never_backwards_and_of_open_asks_alone() {
     for (state, is_new) in
         [(AskState::HandedOver, true), (AskState::HandedOver, false), (AskState::Shown, true), (AskState::Held, false)]
     {
-        ledger.handle_progress(ask_id, state);
+        ledger.handle_progress(reached(ask_id, state));
         assert_eq!(notices(&mut ledger), Vec::from_iter(is_new.then(|| progress(ask_id, state))), "{state:?}");
     }
     event(&mut ledger, now, Event::Closed(Closed { ask_id: other }));
-    ledger.handle_progress(other, AskState::Shown);
+    ledger.handle_progress(reached(other, AskState::Shown));
     assert_eq!(notices(&mut ledger), []);
     reconnect(&mut ledger, now);
     assert_eq!(notices(&mut ledger), [progress(ask_id, AskState::Shown)]);
+}
+
+/// Makes a tell that the hub accepts.
+fn tell(ledger: &mut Ledger, now: Instant) -> AskId {
+    let tell_id = AskId::from_bits(1);
+    let call = Call::Tell { tell_id, to: "web".to_owned(), text: "done".to_owned(), timeout: MINUTE };
+    ledger.handle_call(now, CallId(1), call);
+    let all = requests(ledger);
+    let [(id, Request::Tell(_))] = all[..] else { panic!("not told: {all:?}") };
+    ledger.handle_message(now, HubMessage::Answer(id, Answer::Accepted(accepted(tell_id))));
+    told(ledger);
+    tell_id
+}
+
+#[test]
+fn tell_ends_once_with_its_receipt_and_is_sent_again_until_then() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let tell_id = tell(&mut ledger, now);
+    reconnect(&mut ledger, now);
+    let all = requests(&mut ledger);
+    let [(_, Request::Tell(again))] = &all[..] else { panic!("not told again: {all:?}") };
+    assert_eq!((again.tell_id, again.bound), (tell_id, Some(tag())));
+    for ends in [1, 0] {
+        event(&mut ledger, now, Event::Receipt(Receipt { ask_id: tell_id, state: AskState::HandedOver }));
+        let outcomes = told(&mut ledger);
+        assert_eq!(outcomes.len(), ends, "{outcomes:?}");
+    }
+    reconnect(&mut ledger, now);
+    assert_eq!(requests(&mut ledger), []);
+    assert_eq!(ledger.poll_timeout(), None);
+}
+
+#[test]
+fn tell_that_no_hub_speaks_of_any_more_ends_after_its_deadline() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    tell(&mut ledger, now);
+    ledger.handle_disconnected(now);
+    ledger.handle_timeout(now + MINUTE + DEADLINE_SLACK);
+    assert_eq!(codes(&mut ledger), [ErrorCode::Timeout]);
+}
+
+#[test]
+fn received_tell_is_told_once_and_its_hub_always_how_far_it_came() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let tell_id = AskId::from_bits(1);
+    let told_event = || {
+        let (from, text) = ("web".to_owned(), "done".to_owned());
+        Event::Told(Told { tell_id, from, text, timeout_ms: 60_000 })
+    };
+    event(&mut ledger, now, told_event());
+    assert!(matches!(told(&mut ledger)[..], [Output::Event(ClientEvent::Tell(_))]));
+    let handed_over = Progress { ask_id: tell_id, state: AskState::HandedOver, is_final: true };
+    for (is_final, is_news) in [(false, true), (true, true), (true, false)] {
+        ledger.handle_progress(Progress { is_final, ..handed_over });
+        let progress = Notice::Progress(Progress { is_final, ..handed_over });
+        assert_eq!(notices(&mut ledger), Vec::from_iter(is_news.then_some(progress)));
+    }
+    assert_eq!(ledger.open(now).received, [], "it waits for nothing of this session");
+    reconnect(&mut ledger, now);
+    assert_eq!(notices(&mut ledger), [Notice::Progress(handed_over)]);
+    event(&mut ledger, now, Event::Closed(Closed { ask_id: tell_id }));
+    told(&mut ledger);
+    // The next hub is told by its teller, and knows nothing of its end.
+    event(&mut ledger, now, told_event());
+    assert_eq!((notices(&mut ledger), told(&mut ledger)), (vec![Notice::Progress(handed_over)], vec![]));
+}
+
+#[test]
+fn tell_takes_no_reply_whether_it_is_open_or_over() {
+    let (mut ledger, now) = (greeting(), Instant::now());
+    welcome(&mut ledger, now);
+    let (tell_id, from) = (AskId::from_bits(1), "web".to_owned());
+    event(&mut ledger, now, Event::Told(Told { tell_id, from, text: "done".to_owned(), timeout_ms: 60_000 }));
+    for call in 1..=2 {
+        ledger.handle_call(now, CallId(call), Call::Reply { ask_id: tell_id, text: "thanks".to_owned() });
+        assert_eq!((codes(&mut ledger), requests(&mut ledger)), (vec![ErrorCode::UnknownAsk], vec![]));
+        event(&mut ledger, now, Event::Closed(Closed { ask_id: tell_id }));
+    }
 }
 
 #[test]
@@ -94,7 +175,8 @@ fn late_reply_is_refused_though_a_broadcast_waits_for_its_acceptance() {
     let (code, state) = (ErrorCode::Timeout, AskState::Accepted);
     event(&mut ledger, now, Event::Failed(Failed { ask_id: second, code, state, waiting_for: None }));
     let broadcast_id = BroadcastId::from_bits(1);
-    let call = Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout: MINUTE };
+    let call =
+        Call::Broadcast { broadcast_id, audience: Audience::default(), question: "?".to_owned(), timeout: MINUTE };
     ledger.handle_call(now, CallId(3), call);
     sent(&mut ledger);
     for (ask_id, notice) in
@@ -119,7 +201,8 @@ fn refused_broadcast_says_why_and_an_empty_one_has_no_tally() {
     welcome(&mut ledger, now);
     let mut outputs = |n| {
         let broadcast_id = BroadcastId::from_bits(n);
-        let call = Call::Broadcast { broadcast_id, question: "?".to_owned(), timeout: MINUTE };
+        let call =
+            Call::Broadcast { broadcast_id, audience: Audience::default(), question: "?".to_owned(), timeout: MINUTE };
         ledger.handle_call(now, CallId(n), call);
         let all = requests(&mut ledger);
         let [(id, Request::Broadcast(_))] = all[..] else { panic!("not sent: {all:?}") };

@@ -38,7 +38,7 @@ fn next_channel(now: Instant, parked: Option<Value>, known: Vec<OwnAsk>) -> (Led
 }
 
 fn own(ask_id: AskId, timeout_ms: u64) -> OwnAsk {
-    OwnAsk { ask_id, to: web(), tag: tag(), state: AskState::Shown, timeout_ms, broadcast_id: None }
+    OwnAsk { ask_id, to: web(), tag: tag(), state: AskState::Shown, timeout_ms, broadcast_id: None, kind: AskKind::Ask }
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn received_ask_is_not_told_twice_by_the_next_channel() {
     let now = Instant::now();
     let mut ledger = connected(now);
     let [open, closed, answered] = [1, 2, 3].map(|n| receive(&mut ledger, now, n));
-    ledger.handle_progress(open, AskState::Shown);
+    ledger.handle_progress(reached(open, AskState::Shown));
     event(&mut ledger, now, Event::Closed(Closed { ask_id: closed }));
     ledger.handle_call(now, CallId(1), Call::Reply { ask_id: answered, text: "yes".to_owned() });
     let [(id, Request::Reply(_))] = requests(&mut ledger)[..] else { panic!("no reply") };
@@ -170,7 +170,8 @@ fn tally_is_told_by_the_next_channel_and_counts_what_ended_before() {
     let now = Instant::now();
     let mut ledger = connected(now);
     let broadcast_id = BroadcastId::from_bits(5);
-    let call = Call::Broadcast { broadcast_id, question: "ready?".to_owned(), timeout: MINUTE };
+    let call =
+        Call::Broadcast { broadcast_id, audience: Audience::default(), question: "ready?".to_owned(), timeout: MINUTE };
     ledger.handle_call(now, CallId(1), call);
     let [(id, Request::Broadcast(_))] = requests(&mut ledger)[..] else { panic!("not sent") };
     let [first, second] = [1, 2].map(AskId::from_bits);
@@ -193,7 +194,8 @@ fn broadcast_that_nobody_was_told_of_is_withdrawn_by_the_next_channel() {
     let now = Instant::now();
     let mut ledger = connected(now);
     let broadcast_id = BroadcastId::from_bits(5);
-    let call = Call::Broadcast { broadcast_id, question: "ready?".to_owned(), timeout: MINUTE };
+    let call =
+        Call::Broadcast { broadcast_id, audience: Audience::default(), question: "ready?".to_owned(), timeout: MINUTE };
     ledger.handle_call(now, CallId(1), call);
     let (parked, _) = leave(&mut ledger, now, Value::Null);
     let ask_id = AskId::from_bits(1);

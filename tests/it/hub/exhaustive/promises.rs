@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use relay::client::{CallAnswer, CallId, ClientEvent, End, Output};
-use relay::protocol::{AskId, ErrorCode};
+use relay::protocol::{AskId, AskKind, AskState, ErrorCode};
 
 use super::world::{ASKS, NAMES};
 
@@ -13,6 +13,7 @@ const SLACK: Duration = Duration::from_secs(1);
 /// What has become of one ask.
 #[derive(Debug, Clone, Default)]
 struct Watched {
+    kind: AskKind,
     call: u64,
     deadline: Option<Instant>,
     accepted: bool,
@@ -26,6 +27,10 @@ struct Watched {
     reply_answered: bool,
     /// What the session was told of its reply: taken, failed, or nothing yet.
     reply_told: Option<bool>,
+    /// How a tell has come to its session.
+    arrived: Option<AskState>,
+    /// Whether its teller still waited then.
+    arrived_in_time: bool,
 }
 
 /// The watch over one run.
@@ -41,6 +46,28 @@ fn index(id: AskId) -> usize {
 }
 
 impl Promises {
+    pub(super) fn new(tells: bool) -> Self {
+        let mut promises = Self::default();
+        if let Some(last) = promises.asks.last_mut().filter(|_| tells) {
+            last.kind = AskKind::Tell;
+        }
+        promises
+    }
+
+    pub(super) const fn kind(&self, ask: usize) -> AskKind {
+        self.asks[ask].kind
+    }
+
+    pub(super) fn saw_arrival(&mut self, now: Instant, ask: usize, state: AskState) {
+        let watched = &mut self.asks[ask];
+        watched.arrived = Some(state);
+        watched.arrived_in_time = watched.is_open() && watched.deadline.is_some_and(|deadline| now < deadline);
+    }
+
+    pub(super) fn may_arrive(&self, ask: usize) -> bool {
+        self.asks[ask].kind == AskKind::Tell && self.asks[ask].shown && self.asks[ask].arrived.is_none()
+    }
+
     pub(super) fn saw_call(&mut self, ask: usize, call: u64, deadline: Instant) {
         self.asks[ask].call = call;
         self.asks[ask].deadline = Some(deadline);
@@ -61,7 +88,7 @@ impl Promises {
     }
 
     pub(super) fn may_reply(&self, ask: usize) -> bool {
-        self.asks[ask].shown && self.asks[ask].reply_call == 0
+        self.asks[ask].kind == AskKind::Ask && self.asks[ask].shown && self.asks[ask].reply_call == 0
     }
 
     pub(super) fn may_withdraw(&self, ask: usize) -> bool {
@@ -99,12 +126,8 @@ impl Promises {
                     _ => watched.reply_told = Some(false),
                 }
             }
-            Output::Event(ClientEvent::Ask(event)) => {
-                let ask = index(event.ask_id);
-                assert_eq!((ASKS[ask].1, event.from.as_str()), (client, NAMES[ASKS[ask].0]), "the wrong hands");
-                assert!(!self.asks[ask].shown, "the ask {ask} was shown twice");
-                self.asks[ask].shown = true;
-            }
+            Output::Event(ClientEvent::Ask(event)) => self.saw_text(client, AskKind::Ask, event.ask_id, &event.from),
+            Output::Event(ClientEvent::Tell(event)) => self.saw_text(client, AskKind::Tell, event.tell_id, &event.from),
             Output::Event(ClientEvent::Outcome(outcome)) => {
                 let ask = index(outcome.ask_id);
                 let watched = &mut self.asks[ask];
@@ -113,6 +136,10 @@ impl Promises {
                 assert!(watched.is_open(), "the ask {ask} ended twice: {watched:?} and {outcome:?}");
                 if let End::Reply { text, .. } = &outcome.end {
                     assert!(watched.reply_call != 0 && *text == format!("answer {ask}"), "nobody said {text}");
+                }
+                assert_eq!(outcome.kind, watched.kind);
+                if let End::Arrived { state } = outcome.end {
+                    assert_eq!(watched.arrived, Some(state), "nothing has come to its session");
                 }
                 if let End::Failed { code: ErrorCode::Timeout, .. } = outcome.end {
                     assert!(watched.deadline.is_some_and(|deadline| deadline <= now), "a timeout came early");
@@ -124,7 +151,7 @@ impl Promises {
                 assert!(watched.reply_answered && watched.reply_told.is_none(), "a reply failed that was not pending");
                 watched.reply_told = Some(false);
             }
-            Output::Event(ClientEvent::Closed { ask_id }) => {
+            Output::Event(ClientEvent::Closed { ask_id, .. }) => {
                 assert!(self.asks[index(*ask_id)].shown, "an ask was closed that was never shown");
             }
             Output::Event(ClientEvent::Renamed { name }) => assert_eq!(name.as_str(), NAMES[client], "a name was lost"),
@@ -132,6 +159,14 @@ impl Promises {
             Output::Event(_) => {}
         }
         self.check_replies();
+    }
+
+    fn saw_text(&mut self, client: usize, kind: AskKind, id: AskId, from: &str) {
+        let ask = index(id);
+        assert_eq!((ASKS[ask].1, from), (client, NAMES[ASKS[ask].0]), "the wrong hands");
+        assert_eq!(self.asks[ask].kind, kind);
+        assert!(!self.asks[ask].shown, "the ask {ask} was shown twice");
+        self.asks[ask].shown = true;
     }
 
     /// A reply was told as taken only if it was the outcome; as failed only if it was not, unless time was lost.
@@ -159,6 +194,9 @@ impl Promises {
             let in_time = watched.deadline.is_some_and(|deadline| now < deadline);
             if in_time && !self.delayed && !watched.withdrawn {
                 assert!(watched.accepted && watched.shown, "the ask {ask} was lost: {watched:?}");
+            }
+            if watched.arrived_in_time && !self.delayed && !watched.withdrawn {
+                assert!(matches!(watched.end, Some(End::Arrived { .. })), "the receipt of {ask} was lost: {watched:?}");
             }
             if watched.reply_in_time && !self.delayed && !watched.withdrawn {
                 let was_outcome = matches!(watched.end, Some(End::Reply { .. }));

@@ -8,7 +8,8 @@ use relay::client::ledger::Ledger;
 use relay::client::{Call, CallId, ClientConfig};
 use relay::hub::{ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::{
-    Activity, AskId, ClientKind, ClientMessage, HubMessage, Presence, SessionFacts, SessionId, Wake,
+    Activity, AskId, AskKind, AskState, ClientKind, ClientMessage, HubMessage, Presence, Progress, SessionFacts,
+    SessionId, Wake,
 };
 
 use super::fingerprint::{self, Part};
@@ -40,6 +41,10 @@ pub(super) enum Action {
     HubKilled,
     /// The asked session answers.
     Replies(u8),
+    /// The told session is shown it.
+    Shows(u8),
+    /// The tell is handed over to a session that cannot say more.
+    HandsOver(u8),
     /// The asker withdraws.
     Withdraws(u8),
     /// Nothing happens until the next timer.
@@ -74,6 +79,8 @@ pub(super) struct Faults {
     /// The client whose messages may lie in its pipe for any time. The others read at once, which loses no order of
     /// events: what a client does before it reads it could have done before the hub wrote.
     pub(super) slow: Option<usize>,
+    /// Whether the second of the two asks is a tell.
+    pub(super) tells: bool,
 }
 
 /// A state.
@@ -133,14 +140,19 @@ impl World {
             next_conn: 0,
             next_call: 0,
             faults,
-            promises: Part::new(Promises::default()),
+            promises: Part::new(Promises::new(faults.tells)),
         };
         world.now += GRACE;
         world.hub.iter_mut().for_each(|hub| hub.handle_timeout(start + GRACE));
         world.gather();
         for (ask, (asker, asked, timeout)) in ASKS.into_iter().enumerate() {
-            let (to, question) = (NAMES[asked].to_owned(), format!("question {ask}"));
-            world.call(asker, Call::Ask { ask_id: ask_id(ask), to, question, timeout });
+            let (to, text) = (NAMES[asked].to_owned(), format!("question {ask}"));
+            let id = ask_id(ask);
+            let call = match world.promises.kind(ask) {
+                AskKind::Ask => Call::Ask { ask_id: id, to, question: text, timeout },
+                AskKind::Tell => Call::Tell { tell_id: id, to, text, timeout },
+            };
+            world.call(asker, call);
             world.promises.saw_call(ask, world.next_call, world.now + timeout);
         }
         world.pump();
@@ -180,6 +192,9 @@ impl World {
         for ask in 0..ASKS.len() {
             if self.promises.may_reply(ask) {
                 all.push(Action::Replies(ask as u8));
+            }
+            if self.promises.may_arrive(ask) {
+                all.extend([Action::Shows(ask as u8), Action::HandsOver(ask as u8)]);
             }
             if self.promises.may_withdraw(ask) {
                 all.push(Action::Withdraws(ask as u8));
@@ -232,6 +247,8 @@ impl World {
                 self.call(ASKS[ask].1, Call::Reply { ask_id: ask_id(ask), text });
                 self.promises.saw_reply_call(self.now, ask, self.next_call);
             }
+            Action::Shows(ask) => self.arrive(ask.into(), AskState::Shown),
+            Action::HandsOver(ask) => self.arrive(ask.into(), AskState::HandedOver),
             Action::Withdraws(ask) => {
                 let ask = usize::from(ask);
                 self.promises.saw_withdraw(ask);
@@ -240,6 +257,11 @@ impl World {
             Action::Passes => self.pass(),
         }
         self.pump();
+    }
+
+    fn arrive(&mut self, ask: usize, state: AskState) {
+        self.promises.saw_arrival(self.now, ask, state);
+        self.ledgers[ASKS[ask].1].handle_progress(Progress { ask_id: ask_id(ask), state, is_final: true });
     }
 
     fn tell_hub(&mut self, input: Input) {

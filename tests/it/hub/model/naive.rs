@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use relay::hub::{CloseReason, ConnId, Input};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    self, Answer, AskId, AskState, BroadcastId, ClientKind, ClientMessage, ClientTag, Closed, ErrorCode, Event, Hello,
-    HubMessage, NameError, Notice, PeerName, PeerView, Refusal, Renamed, Request, RequestId, SessionFacts, VERSIONS,
-    Welcome,
+    self, Answer, AskId, AskKind, AskState, BroadcastId, ClientKind, ClientMessage, ClientTag, Closed, ErrorCode,
+    Event, Hello, HubMessage, NameError, Notice, PeerName, PeerView, Progress, Refusal, Renamed, Request, RequestId,
+    SessionFacts, Tell, VERSIONS, Welcome,
 };
 use serde_json::Value;
 
@@ -42,6 +42,7 @@ enum Phase {
     Open { its_client_has_it: bool },
     Answered { text: String, from: PeerName, request: (ConnId, RequestId) },
     Replied,
+    Arrived,
     TimedOut,
     Gone,
     Withdrawn,
@@ -50,11 +51,13 @@ enum Phase {
 #[derive(Debug, Clone)]
 struct Ask {
     id: AskId,
+    kind: AskKind,
     asker: ClientTag,
     asked: ClientTag,
     question: String,
     broadcast: Option<BroadcastId>,
     state: AskState,
+    is_final: bool,
     deadline: Instant,
     /// When it is over for the hub.
     over_at: Instant,
@@ -83,7 +86,7 @@ pub(crate) struct Naive {
     clients: Vec<Client>,
     asks: Vec<Ask>,
     waiting: Vec<Waiting>,
-    reported: Vec<(ClientTag, AskId, AskState)>,
+    reported: Vec<(ClientTag, Progress)>,
     pub(crate) out: Vec<Out>,
     /// The connections whose sessions' agents are to be waited for.
     pub(crate) awaited: Vec<ConnId>,
@@ -225,8 +228,10 @@ impl Naive {
         match request {
             Request::Hello(_) => self.refuse(conn, id, ErrorCode::AlreadyRegistered),
             Request::Peers => self.list(now, conn, tag, id),
-            Request::Ask(ask) => self.handle_ask(now, conn, tag, id, ask),
+            Request::Ask(ask) => self.handle_ask(now, conn, tag, id, AskKind::Ask, ask),
+            Request::Tell(tell) => self.handle_ask(now, conn, tag, id, AskKind::Tell, tell.into()),
             Request::Broadcast(broadcast) => self.handle_broadcast(now, conn, tag, id, broadcast),
+            Request::Audience(audience) => self.list_audience(conn, tag, id, &audience),
             Request::Reply(reply) => self.reply(now, conn, tag, id, reply),
             Request::Rename(rename) => match (self.name(tag), PeerName::parse(&rename.name)) {
                 (None, _) => self.refuse(conn, id, ErrorCode::NotRegistered),
@@ -247,7 +252,7 @@ impl Naive {
 
     fn notice(&mut self, now: Instant, conn: ConnId, tag: ClientTag, notice: Notice) {
         match notice {
-            Notice::Progress(progress) => self.progress(tag, progress),
+            Notice::Progress(progress) => self.progress(now, tag, progress),
             Notice::Taken(taken) => self.taken(now, tag, taken.ask_id, taken.by),
             Notice::Withdraw(withdraw) => self.withdraw(now, tag, withdraw.ask_id),
             Notice::Presence(presence) => {
@@ -334,6 +339,7 @@ impl Naive {
             let waiting = std::mem::take(&mut self.waiting);
             let is_for_it = |waiting: &Waiting| match &waiting.request {
                 Request::Ask(ask) => self.find_asked(ask) == Some(tag),
+                Request::Tell(tell) => self.find_asked(&tell.clone().into()) == Some(tag),
                 _ => false,
             };
             let (ready, left) = waiting.into_iter().partition(is_for_it);
@@ -356,13 +362,18 @@ impl Naive {
     fn retry(&mut self, now: Instant, ready: Vec<Waiting>) {
         for Waiting { tag, conn, id, since, mut request } in ready {
             let waited = (now - since).as_millis() as u64;
-            if let Request::Ask(ask) = &mut request {
-                ask.timeout_ms = ask.timeout_ms.saturating_sub(waited).max(1);
+            if let Request::Ask(protocol::Ask { timeout_ms, .. }) | Request::Tell(Tell { timeout_ms, .. }) =
+                &mut request
+            {
+                *timeout_ms = timeout_ms.saturating_sub(waited).max(1);
             }
             let Some(client) = self.client(tag) else { continue };
             match request {
                 request if client.conn == Some(conn) => self.request(now, conn, tag, id, request),
-                Request::Ask(ask) if ask.bound.is_some() => self.handle_ask(now, conn, tag, id, ask),
+                Request::Ask(ask) if ask.bound.is_some() => self.handle_ask(now, conn, tag, id, AskKind::Ask, ask),
+                Request::Tell(tell) if tell.bound.is_some() => {
+                    self.handle_ask(now, conn, tag, id, AskKind::Tell, tell.into());
+                }
                 _ => {}
             }
         }
@@ -405,8 +416,8 @@ impl Naive {
             let (replies, others) = self.waiting.drain(..).partition(|w| matches!(w.request, Request::Reply(_)));
             self.retry(now, others);
             self.retry(now, replies);
-            self.reported.sort();
-            for (tag, ask_id, _) in std::mem::take(&mut self.reported) {
+            self.reported.sort_by_key(|(tag, progress)| (*tag, progress.ask_id));
+            for (tag, Progress { ask_id, .. }) in std::mem::take(&mut self.reported) {
                 self.tell(tag, Event::Closed(Closed { ask_id }));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use relay::client::{Call, CallAnswer, CallId, ClientEvent, End, Outcome, Output, Tally};
-use relay::protocol::{AskId, Asked, BroadcastId, ErrorCode, Refusal};
+use relay::protocol::{AskId, AskKind, AskState, BroadcastId, ErrorCode, Progress, Refusal};
 
 /// How long after its deadline an ask may end at the latest.
 const SLACK: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ struct WatchedCall {
 
 #[derive(Debug)]
 struct WatchedAsk {
+    kind: AskKind,
     asker: usize,
     question: String,
     deadline: Instant,
@@ -99,6 +100,8 @@ pub(crate) struct Checker {
     killed: BTreeSet<usize>,
     /// For whom the hubs have accepted an ask.
     bound: BTreeMap<AskId, BTreeSet<usize>>,
+    /// What sessions have said of what they were shown, with which a tell may end, and when they did so first.
+    arrivals: BTreeMap<AskId, (BTreeSet<AskState>, Instant)>,
     /// Since when each client has run without a pause.
     running_since: BTreeMap<usize, Instant>,
     pub(crate) counts: Counts,
@@ -157,7 +160,10 @@ impl Checker {
     pub(crate) fn saw_call(&mut self, now: Instant, client: usize, id: CallId, call: Call) {
         match &call {
             Call::Ask { ask_id, question, timeout, .. } => {
-                self.watch(client, *ask_id, question.clone(), now + *timeout, None);
+                self.watch(client, AskKind::Ask, *ask_id, question.clone(), now + *timeout, None);
+            }
+            Call::Tell { tell_id, text, timeout, .. } => {
+                self.watch(client, AskKind::Tell, *tell_id, text.clone(), now + *timeout, None);
             }
             Call::Reply { ask_id, text } => {
                 let number = self.replies.len();
@@ -169,8 +175,26 @@ impl Checker {
         self.calls.insert((client, id), WatchedCall { client, call, at: now, answered: false });
     }
 
-    fn watch(&mut self, asker: usize, id: AskId, question: String, deadline: Instant, broadcast: Option<BroadcastId>) {
+    /// Records what a session says of what it was shown.
+    pub(crate) fn saw_progress(&mut self, now: Instant, client: usize, progress: Progress) {
+        let Progress { ask_id, state, is_final } = progress;
+        let ends = state == AskState::Shown || state == AskState::HandedOver && is_final;
+        if ends && self.ever_shown.contains(&(client, ask_id)) {
+            self.arrivals.entry(ask_id).or_insert_with(|| (BTreeSet::new(), now)).0.insert(state);
+        }
+    }
+
+    fn watch(
+        &mut self,
+        asker: usize,
+        kind: AskKind,
+        id: AskId,
+        question: String,
+        deadline: Instant,
+        broadcast: Option<BroadcastId>,
+    ) {
         let ask = WatchedAsk {
+            kind,
             asker,
             question,
             deadline,
@@ -200,7 +224,14 @@ impl Checker {
     pub(crate) fn saw_output(&mut self, now: Instant, client: usize, output: &Output) {
         match output {
             Output::Answer { call, result } => self.saw_answer(now, client, *call, result),
-            Output::Event(ClientEvent::Ask(event)) => self.saw_ask(client, event),
+            Output::Event(ClientEvent::Ask(ask)) => {
+                self.count("ask shown");
+                self.saw_text(client, AskKind::Ask, ask.ask_id, &ask.from, &ask.question, ask.broadcast_id);
+            }
+            Output::Event(ClientEvent::Tell(tell)) => {
+                self.count("tell shown");
+                self.saw_text(client, AskKind::Tell, tell.tell_id, &tell.from, &tell.text, None);
+            }
             Output::Event(ClientEvent::Outcome(outcome)) => self.saw_outcome(now, client, outcome),
             Output::Event(ClientEvent::Tally(tally)) => self.saw_tally(*tally),
             Output::Event(ClientEvent::ReplyFailed { ask_id, error, .. }) => {
@@ -214,7 +245,7 @@ impl Checker {
                 assert_eq!(value.as_u64(), Some(client as u64), "what another has parked");
                 self.count("value parked");
             }
-            Output::Event(ClientEvent::Closed { ask_id }) => {
+            Output::Event(ClientEvent::Closed { ask_id, .. }) => {
                 assert!(self.ever_shown.contains(&(client, *ask_id)), "an ask was closed that was never shown");
                 self.count("closed");
             }
@@ -234,12 +265,28 @@ impl Checker {
                 self.asks.get_mut(&ask_id).unwrap().accepted = Some(now);
                 self.count("ask accepted");
             }
-            (Call::Broadcast { broadcast_id, question, timeout }, Ok(CallAnswer::Broadcasted(broadcasted))) => {
+            (Call::Tell { tell_id, .. }, Ok(CallAnswer::Asked(told))) => {
+                assert_eq!((told.ask_id, told.kind), (tell_id, AskKind::Tell));
+                self.asks.get_mut(&tell_id).unwrap().accepted = Some(now);
+                self.count("tell accepted");
+            }
+            (
+                Call::Broadcast { broadcast_id, audience, question, timeout },
+                Ok(CallAnswer::Broadcasted(broadcasted)),
+            ) => {
                 let asked = (broadcasted.asks.len() + broadcasted.refused.len()) as u64;
                 let refused = broadcasted.refused.len() as u64;
+                if !audience.is_everybody() {
+                    let named = audience.to.as_ref().map_or(0, |to| to.len() as u64);
+                    assert!(
+                        audience.folder.is_some() || asked <= named,
+                        "more were asked than were named: {broadcasted:?}"
+                    );
+                    self.count(if asked > refused { "broadcast to some" } else { "broadcast to nobody" });
+                }
                 self.broadcasts.insert(broadcast_id, WatchedBroadcast { asker: client, asked, refused, tally: None });
                 for ask in &broadcasted.asks {
-                    self.watch(client, ask.ask_id, question.clone(), at + timeout, Some(broadcast_id));
+                    self.watch(client, AskKind::Ask, ask.ask_id, question.clone(), at + timeout, Some(broadcast_id));
                     let watched = self.asks.get_mut(&ask.ask_id).unwrap();
                     (watched.accepted, watched.wait) = (Some(now), now - at);
                 }
@@ -255,15 +302,21 @@ impl Checker {
                 self.replies.get_mut(&text).unwrap().told = Some(false);
                 let tells = [ErrorCode::UnknownAsk, ErrorCode::HubUnreachable, ErrorCode::NotRegistered];
                 assert!(tells.contains(&error.code), "{error}");
+                if error.message.contains("is no question") {
+                    self.count("reply to a tell refused");
+                }
                 self.count("reply refused");
                 self.count(error.code.as_str());
             }
             (Call::Peers, Ok(CallAnswer::Peers(answer))) => {
-                let mut names: Vec<_> = answer.peers.iter().map(|peer| &peer.name).chain(&answer.you).collect();
-                let n = names.len();
-                names.sort();
-                names.dedup();
+                let names: BTreeSet<_> = answer.peers.iter().map(|peer| &peer.name).chain(&answer.you).collect();
+                let n = answer.peers.len() + usize::from(answer.you.is_some());
                 assert_eq!(names.len(), n, "two peers have one name: {answer:?}");
+            }
+            (Call::Audience(audience), Ok(CallAnswer::Audience(view))) => {
+                let named = audience.to.as_ref().map_or(0, Vec::len);
+                assert!(audience.folder.is_some() || audience.is_everybody() || view.names.len() <= named, "{view:?}");
+                self.count("audience listed");
             }
             (Call::Rename { .. }, Ok(CallAnswer::Renamed(_))) => self.count("renamed"),
             (Call::Status, Ok(CallAnswer::Status(_))) => {}
@@ -272,17 +325,23 @@ impl Checker {
         }
     }
 
-    fn saw_ask(&mut self, client: usize, event: &Asked) {
-        assert!(self.shown.insert((client, event.ask_id)), "an ask was shown twice: {event:?}");
-        self.ever_shown.insert((client, event.ask_id));
-        self.count("ask shown");
+    fn saw_text(
+        &mut self,
+        client: usize,
+        kind: AskKind,
+        id: AskId,
+        from: &str,
+        text: &str,
+        broadcast: Option<BroadcastId>,
+    ) {
+        assert!(self.shown.insert((client, id)), "an ask was shown twice: {id} {text}");
+        self.ever_shown.insert((client, id));
         // The asks of a broadcast may be shown before their asker knows of them.
-        if let Some(ask) = self.asks.get(&event.ask_id) {
+        if let Some(ask) = self.asks.get(&id) {
             assert_ne!(ask.asker, client, "a session was asked by itself");
-            assert_eq!(ask.question, event.question);
-            assert_eq!(ask.broadcast, event.broadcast_id);
-            let is_its_name = |names: &BTreeSet<String>| names.contains(&event.from);
-            assert!(self.names.get(&ask.asker).is_some_and(is_its_name), "{event:?} is not from {}", ask.asker);
+            assert_eq!((ask.kind, ask.question.as_str(), ask.broadcast), (kind, text, broadcast));
+            let is_its_name = |names: &BTreeSet<String>| names.contains(from);
+            assert!(self.names.get(&ask.asker).is_some_and(is_its_name), "{id} is not from {}", ask.asker);
         }
     }
 
@@ -298,7 +357,7 @@ impl Checker {
         assert!(!ask.withdrawn, "a withdrawn ask had an outcome: {outcome:?}");
         // A channel that is killed may have told an end and not yet have said so.
         assert!(ask.end.is_none() || ask.excused, "an ask ended twice: {:?} and {outcome:?}", ask.end);
-        assert_eq!(ask.broadcast, outcome.broadcast_id);
+        assert_eq!((ask.kind, ask.broadcast), (outcome.kind, outcome.broadcast_id));
         let kept = if ask.inherited { KEPT } else { Duration::ZERO };
         let latest = (ask.deadline + ask.wait + kept).max(accepted).max(running_since) + SLACK;
         assert!(now <= latest || ask.excused, "an outcome came {:?} too late: {outcome:?}", now - latest);
@@ -311,7 +370,14 @@ impl Checker {
                 let reply = self.replies.get(text).unwrap_or_else(|| panic!("nobody said {text}"));
                 assert_eq!(reply.ask, outcome.ask_id, "a reply to another ask");
                 assert!(self.ever_shown.contains(&(reply.by, reply.ask)), "a reply of a session that was not asked");
+                assert_eq!(ask.kind, AskKind::Ask, "a reply to a tell");
                 "outcome reply"
+            }
+            End::Arrived { state } => {
+                assert_eq!(ask.kind, AskKind::Tell, "a receipt of an ask");
+                let said = self.arrivals.get(&outcome.ask_id);
+                assert!(said.is_some_and(|(said, _)| said.contains(state)), "nobody was shown it: {outcome:?}");
+                if *state == AskState::Shown { "outcome shown" } else { "outcome handed_over" }
             }
             End::Failed { code: ErrorCode::Timeout, .. } => {
                 let early = now + if ask.inherited { KEPT } else { EARLY } < ask.deadline;
@@ -321,9 +387,13 @@ impl Checker {
             End::Failed { code: ErrorCode::PeerGone, .. } => "outcome peer_gone",
             End::Failed { code, .. } => panic!("{code} is no outcome"),
         };
+        let is_tell = ask.kind == AskKind::Tell;
         self.count(what);
         if let End::Failed { code, .. } = &outcome.end {
             self.count(code.as_str());
+            if is_tell {
+                self.count(if *code == ErrorCode::Timeout { "tell timeout" } else { "tell peer_gone" });
+            }
         }
     }
 
@@ -339,7 +409,7 @@ impl Checker {
         let mut own = [0; 4];
         for ask in self.asks.values().filter(|ask| ask.broadcast == Some(broadcast_id)) {
             own[match &ask.end {
-                Some(End::Reply { .. }) => 0,
+                Some(End::Reply { .. } | End::Arrived { .. }) => 0,
                 Some(End::Failed { code: ErrorCode::Timeout, .. }) => 1,
                 Some(End::Failed { .. }) => 2,
                 None if ask.withdrawn => 3,
@@ -364,6 +434,10 @@ impl Checker {
             let long = ask.accepted.is_some_and(|at| at + IN_TIME <= ask.deadline) && !ask.withdrawn && !ask.excused;
             let was_shown = self.ever_shown.iter().any(|(_, shown)| shown == id);
             assert!(!run.gentle || !long || was_shown, "an ask was never shown: {id} {ask:?}");
+            if let (AskKind::Tell, Some((_, at)), true) = (ask.kind, self.arrivals.get(id), run.gentle && long) {
+                let in_time = *at + IN_TIME <= ask.deadline;
+                assert!(!in_time || matches!(ask.end, Some(End::Arrived { .. })), "a receipt was lost: {id} {ask:?}");
+            }
             if let Some(End::Failed { code: ErrorCode::PeerGone, .. }) = ask.end {
                 let one_is_dead = self.bound.get(id).is_some_and(|bound| !bound.is_disjoint(run.missed));
                 assert!(one_is_dead || run.hub_was_paused, "nobody was gone: {id} {ask:?}");
@@ -384,6 +458,10 @@ impl Checker {
 
     fn check_reply(&self, text: &str, reply: &WatchedReply, run: &Fate<'_>) {
         let Some(ask) = self.asks.get(&reply.ask) else { return };
+        if ask.kind == AskKind::Tell {
+            assert_ne!(reply.told, Some(true), "a reply to a tell was taken: {reply:?}");
+            return;
+        }
         let was_outcome = matches!(&ask.end, Some(End::Reply { text: told, .. }) if told == text);
         match reply.told {
             _ if ask.excused || self.killed.contains(&reply.by) => {}

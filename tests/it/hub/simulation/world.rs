@@ -12,8 +12,8 @@ use relay::client::ledger::Ledger;
 use relay::client::{Call, CallId, ClientConfig, RECONNECT_CAP};
 use relay::hub::{ConnId, Hub, Input};
 use relay::protocol::{
-    Activity, AskId, AskState, ClientKey, ClientKind, ClientMessage, ClientTag, HubMessage, PeerName, Presence, SHELL,
-    SessionFacts, SessionId, Wake,
+    Activity, AskId, AskKind, ClientKey, ClientKind, ClientMessage, ClientTag, HubMessage, PeerName, Presence,
+    Progress, SHELL, SessionFacts, SessionId, Wake,
 };
 
 use super::checker::Checker;
@@ -71,8 +71,8 @@ pub(crate) enum Step {
     Drains(ConnId),
     /// The script acts for a client.
     Act(usize),
-    /// A session does something with an ask that it was shown.
-    Handle(usize, AskId),
+    /// A session does something with an ask or a tell that it was shown.
+    Handle(usize, AskId, AskKind),
     Fault,
 }
 
@@ -290,7 +290,7 @@ impl World {
             Step::ToClient(conn, _) | Step::ClientEnd(conn) => {
                 Some(self.clients[self.pipes.get(conn)?.client].paused_until)
             }
-            Step::Connect(client) | Step::Act(client) | Step::Handle(client, _) => {
+            Step::Connect(client) | Step::Act(client) | Step::Handle(client, ..) => {
                 Some(self.clients[*client].paused_until)
             }
             Step::Fault => None,
@@ -338,9 +338,10 @@ impl World {
     }
 
     /// Tells a session's ledger how far an ask has come.
-    pub(crate) fn progress(&mut self, client: usize, ask: AskId, state: AskState) {
-        self.note(|| format!("{client} says that {ask} is {state:?}"));
-        self.clients[client].ledger.handle_progress(ask, state);
+    pub(crate) fn progress(&mut self, client: usize, progress: Progress) {
+        self.note(|| format!("{client} says {progress:?}"));
+        self.checker.saw_progress(self.now, client, progress);
+        self.clients[client].ledger.handle_progress(progress);
     }
 
     /// Withdraws an ask of a client.

@@ -33,6 +33,16 @@ fn ask(to: &str, question: &str, sent: u64, id: &str) -> Called {
     call("relay_ask", arguments, sent, sent + 10, json!({"ask_id": id, "to": to, "state": "accepted"}))
 }
 
+/// `a` tells `c`.
+fn tell(text: &str, sent: u64, id: &str) -> Called {
+    let arguments = json!({"to": "c", "text": text, "timeout_seconds": 3});
+    call("relay_tell", arguments, sent, sent + 10, json!({"tell_id": id, "to": "c", "state": "accepted"}))
+}
+
+fn told(at: u64, text: &str, id: &str) -> Shown {
+    event(at, text, &[("kind", "tell"), ("from", "a"), ("tell_id", id)])
+}
+
 fn question(at: u64, text: &str, id: &str) -> Shown {
     event(at, text, &[("kind", "ask"), ("from", "a"), ("ask_id", id)])
 }
@@ -63,6 +73,7 @@ fn asker() -> Log {
                 9999,
                 json!({"error": {"code": "hub_unreachable"}}),
             ),
+            tell("t1", 1500, "j1"),
             peers("a", &["b", "c"], 5300),
         ],
         events: vec![
@@ -111,7 +122,7 @@ fn good() -> Record {
             reply("i4", "r4", 12_100, unknown_ask()),
             peers("c", &["a", "b"], 5900),
         ],
-        events: vec![question(1012, "q2", "i2"), question(10_012, "q3", "i4")],
+        events: vec![question(1012, "q2", "i2"), question(10_012, "q3", "i4"), told(1512, "t1", "j1")],
     };
     let lives =
         [(0, 5000), (5100, 5200), (5210, 20_000)].map(|(from, until)| Life { from: ms(from), until: ms(until) });
@@ -267,6 +278,23 @@ fn a_reply_that_is_lost_invented_or_falsely_reported() {
         ));
         record.sessions[C].events.push(told("i2"));
     });
+}
+
+#[test]
+fn a_tell_that_is_lost_repeated_or_said_to_have_failed() {
+    let failed =
+        |at, code: &str| event(at, "", &[("kind", "failed"), ("from", "c"), ("tell_id", "j1"), ("code", code)]);
+    bites("was lost without a word", |record| drop(record.sessions[C].events.pop()));
+    bites("had not come by 4.01s", |record| record.sessions[C].events[2].at = ms(4100));
+    for (session, text) in [(C, "t1"), (B, "t1")] {
+        bites("shown [", |record| record.sessions[session].events.push(told(2000, text, "j1")));
+    }
+    bites("shown [", |record| record.sessions[C].events[2].content = "t9".into());
+    bites("though the hub lived", |record| record.sessions[A].events.push(failed(4501, "timeout")));
+    bites("failed too late", |record| record.sessions[A].events.push(failed(5600, "timeout")));
+    for end in [failed(4400, "timeout"), failed(4501, "peer_gone")] {
+        bites("there was time and its peer lives", |record| record.sessions[A].events.push(end));
+    }
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use relay::hub::ConnId;
 use relay::protocol::{
-    self, Accepted, Activity, Answer, AskId, AskState, Asked, Broadcast, BroadcastAccepted, BroadcastAsk, BroadcastId,
-    BroadcastRefusal, ClientTag, Closed, ErrorCode, Event, Failed, OpenAsks, OwnAsk, PeerName, Progress, Replied,
-    Reply, ReplyEvent, Request, RequestId, Wake,
+    self, Accepted, Activity, Answer, AskId, AskKind, AskState, Asked, Audience, AudienceView, Broadcast,
+    BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal, ClientTag, Closed, ErrorCode, Event, Failed,
+    OpenAsks, OwnAsk, PeerName, Progress, Receipt, Replied, Reply, ReplyEvent, Request, RequestId, Told, Wake,
 };
 
 use super::{Ask, Naive, Phase, Waiting, error};
@@ -18,6 +18,11 @@ fn check(text: &str, timeout_ms: u64) -> Result<(), ErrorCode> {
         _ if !(1..=86_400_000).contains(&timeout_ms) => Err(ErrorCode::BadArgs),
         _ => Ok(()),
     }
+}
+
+fn check_audience(audience: &Audience) -> Result<(), ErrorCode> {
+    let is_wrong = audience.folder.as_ref().is_some_and(|folder| !folder.starts_with('/'));
+    if is_wrong { Err(ErrorCode::BadArgs) } else { Ok(()) }
 }
 
 /// Returns whether the session that is asked may be coming back.
@@ -35,11 +40,13 @@ impl Naive {
                 let (deadline, over_at, ended_at) = (now, now, Some(now));
                 self.asks.push(Ask {
                     id,
+                    kind: AskKind::Ask,
                     asker: tag,
                     asked,
                     question,
                     broadcast: None,
                     state,
+                    is_final: false,
                     deadline,
                     over_at,
                     phase,
@@ -54,7 +61,12 @@ impl Naive {
         if self.ask(id).is_some_and(|ask| ask.asker == tag) {
             self.end(now, id, Phase::Withdrawn);
         }
-        let own = |w: &Waiting| w.tag == tag && matches!(&w.request, Request::Ask(ask) if ask.ask_id == id);
+        let is_it = |request: &Request| match request {
+            Request::Ask(ask) => ask.ask_id == id,
+            Request::Tell(tell) => tell.tell_id == id,
+            _ => false,
+        };
+        let own = |w: &Waiting| w.tag == tag && is_it(&w.request);
         for waiting in self.take_waiting(own) {
             self.refuse(waiting.conn, waiting.id, ErrorCode::UnknownAsk);
         }
@@ -71,7 +83,15 @@ impl Naive {
         OpenAsks { sent, received: open().filter(|ask| ask.asked == tag).count() as u64 }
     }
 
-    pub(super) fn handle_ask(&mut self, now: Instant, conn: ConnId, tag: ClientTag, id: RequestId, ask: protocol::Ask) {
+    pub(super) fn handle_ask(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        tag: ClientTag,
+        id: RequestId,
+        kind: AskKind,
+        ask: protocol::Ask,
+    ) {
         if let Err(code) = check(&ask.question, ask.timeout_ms) {
             return self.refuse(conn, id, code);
         }
@@ -91,16 +111,27 @@ impl Naive {
             Some(asked) => {
                 let said_again = self.settling && ask.bound.is_some();
                 let (until, question) = (now + Duration::from_millis(ask.timeout_ms), ask.question.clone());
-                match self.open(now, (ask.ask_id, tag, asked), question, until, ask.broadcast_id, said_again) {
+                match self.open(now, kind, (ask.ask_id, tag, asked), question, until, ask.broadcast_id, said_again) {
                     Ok(state) => {
                         self.accept(conn, id, &ask, asked, state);
                         self.retry_replies(now, ask.ask_id);
+                        self.end_if_arrived(now, ask.ask_id);
                     }
                     Err(code) => self.refuse(conn, id, code),
                 }
             }
             None if self.settling && may_come(&ask) => {
-                self.waiting.push(Waiting { tag, conn, id, since: now, request: Request::Ask(ask) });
+                let request = match kind {
+                    AskKind::Ask => Request::Ask(ask),
+                    AskKind::Tell => Request::Tell(protocol::Tell {
+                        tell_id: ask.ask_id,
+                        to: ask.to,
+                        text: ask.question,
+                        timeout_ms: ask.timeout_ms,
+                        bound: ask.bound,
+                    }),
+                };
+                self.waiting.push(Waiting { tag, conn, id, since: now, request });
             }
             None if ask.bound.is_some() => self.refuse(conn, id, ErrorCode::PeerGone),
             None => self.refuse(conn, id, ErrorCode::PeerNotFound),
@@ -111,13 +142,17 @@ impl Naive {
     pub(super) fn find_asked(&mut self, ask: &protocol::Ask) -> Option<ClientTag> {
         match ask.bound {
             Some(bound) => self.name(bound).map(|_| bound),
-            None if ask.to.contains('+') => {
-                let ends = format!("/{}", ask.to);
-                let mut there = self.clients.iter().filter(|client| client.cwd().ends_with(&ends));
-                there.next().filter(|_| there.next().is_none()).map(|client| client.tag)
-            }
-            None => self.find(&PeerName::parse(&ask.to).ok()?),
+            None => self.find_address(&ask.to),
         }
+    }
+
+    fn find_address(&self, to: &str) -> Option<ClientTag> {
+        if to.contains('+') {
+            let ends = format!("/{to}");
+            let mut there = self.clients.iter().filter(|client| client.cwd().ends_with(&ends));
+            return there.next().filter(|_| there.next().is_none()).map(|client| client.tag);
+        }
+        self.find(&PeerName::parse(to).ok()?)
     }
 
     fn accept(&mut self, conn: ConnId, id: RequestId, ask: &protocol::Ask, tag: ClientTag, state: AskState) {
@@ -138,16 +173,18 @@ impl Naive {
         for ask in open {
             if let Some(to) = self.name(ask.asked) {
                 let timeout_ms = ask.deadline.saturating_duration_since(now).as_millis() as u64;
-                let (ask_id, tag, state, broadcast_id) = (ask.id, ask.asked, ask.state, ask.broadcast);
-                own.push(OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id });
+                let (ask_id, tag, state, broadcast_id, kind) = (ask.id, ask.asked, ask.state, ask.broadcast, ask.kind);
+                own.push(OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id, kind });
             }
         }
         own
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what an ask consists of")]
     fn open(
         &mut self,
         now: Instant,
+        kind: AskKind,
         (id, asker, asked): (AskId, ClientTag, ClientTag),
         question: String,
         deadline: Instant,
@@ -160,14 +197,28 @@ impl Naive {
         if !said_again && self.open_of(asked).received >= self.max_open {
             return Err(ErrorCode::PeerBusy);
         }
-        let reported = self.reported.iter().position(|(tag, ask, ..)| *tag == asked && *ask == id);
-        let claim = reported.map(|at| self.reported.remove(at).2);
+        let reported = self.reported.iter().position(|(tag, p)| *tag == asked && p.ask_id == id);
+        let claim = reported.map(|at| self.reported.remove(at).1);
         let wakes = self.client(asked).and_then(|client| client.facts.as_ref()).map(|facts| facts.presence.wakes_by);
         let first = if wakes == Some(Wake::NextPrompt) { AskState::Held } else { AskState::Accepted };
-        let state = claim.unwrap_or(first);
+        let state = claim.map_or(first, |claim| claim.state);
+        let is_final = claim.is_some_and(|claim| claim.is_final);
         let phase = Phase::Open { its_client_has_it: claim.is_some() };
         let (over_at, ended_at) = (deadline, None);
-        self.asks.push(Ask { id, asker, asked, question, broadcast, state, deadline, over_at, phase, ended_at });
+        self.asks.push(Ask {
+            id,
+            kind,
+            asker,
+            asked,
+            question,
+            broadcast,
+            state,
+            is_final,
+            deadline,
+            over_at,
+            phase,
+            ended_at,
+        });
         if claim.is_none() {
             self.send_question(now, id);
         }
@@ -181,8 +232,11 @@ impl Naive {
         {
             let timeout_ms = (ask.deadline.saturating_duration_since(now)).as_millis() as u64;
             let (question, broadcast_id) = (ask.question, ask.broadcast);
-            let event = Asked { ask_id: id, from, question, timeout_ms, broadcast_id };
-            self.tell(ask.asked, Event::Asked(event));
+            let event = match ask.kind {
+                AskKind::Ask => Event::Asked(Asked { ask_id: id, from, question, timeout_ms, broadcast_id }),
+                AskKind::Tell => Event::Told(Told { tell_id: id, from, text: question, timeout_ms }),
+            };
+            self.tell(ask.asked, event);
         }
     }
 
@@ -195,8 +249,54 @@ impl Naive {
             }
             Phase::TimedOut => self.tell(asker, failed(ErrorCode::Timeout)),
             Phase::Gone => self.tell(asker, failed(ErrorCode::PeerGone)),
+            Phase::Arrived => self.tell(asker, Event::Receipt(Receipt { ask_id: id, state })),
             Phase::Open { .. } | Phase::Replied | Phase::Withdrawn => {}
         }
+    }
+
+    /// A tell is over when its session has seen it, or can say no more of it.
+    fn end_if_arrived(&mut self, now: Instant, id: AskId) {
+        let ask = self.ask(id).unwrap();
+        let has_come = ask.state == AskState::Shown || ask.state == AskState::HandedOver && ask.is_final;
+        if ask.kind == AskKind::Tell && has_come {
+            self.end(now, id, Phase::Arrived);
+        }
+    }
+
+    /// Whom a broadcast is for, by name, and which of its addresses are nobody's.
+    fn audience(&mut self, tag: ClientTag, wanted: &Audience) -> (Vec<(PeerName, ClientTag)>, Vec<BroadcastRefusal>) {
+        let (mut named, mut refused) = (vec![], vec![]);
+        for to in wanted.to.clone().unwrap_or_default() {
+            match self.find_address(&to) {
+                Some(found) if found == tag => refused.push((to, ErrorCode::BadArgs)),
+                Some(found) => named.push(found),
+                None => refused.push((to, ErrorCode::PeerNotFound)),
+            }
+        }
+        let mut all = vec![];
+        for client in self.clients.iter().filter(|client| client.tag != tag) {
+            let path: Vec<&str> = client.cwd().split('/').filter(|part| !part.is_empty()).collect();
+            let is_below = wanted.folder.as_ref().is_some_and(|folder| {
+                path.starts_with(&folder.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>())
+            });
+            if let Some(name) = client.name.clone()
+                && (wanted.is_everybody() || named.contains(&client.tag) || is_below)
+            {
+                all.push((name, client.tag));
+            }
+        }
+        all.sort();
+        (all, refused.into_iter().map(|(to, code)| BroadcastRefusal { to, error: error(code) }).collect())
+    }
+
+    pub(super) fn list_audience(&mut self, conn: ConnId, tag: ClientTag, id: RequestId, wanted: &Audience) {
+        if let Err(code) = check_audience(wanted) {
+            return self.refuse(conn, id, code);
+        }
+        let (all, refused) = self.audience(tag, wanted);
+        let names = all.into_iter().map(|(name, _)| name).collect();
+        let view = AudienceView { names, refused, settling: self.settling };
+        self.answer(conn, id, Answer::Audience(view));
     }
 
     pub(super) fn handle_broadcast(
@@ -207,18 +307,16 @@ impl Naive {
         id: RequestId,
         broadcast: Broadcast,
     ) {
-        let Broadcast { broadcast_id, ref question, timeout_ms } = broadcast;
-        if let Err(code) = check(question, timeout_ms) {
+        let Broadcast { broadcast_id, ref question, timeout_ms, ref audience } = broadcast;
+        if let Err(code) = check(question, timeout_ms).and_then(|()| check_audience(audience)) {
             return self.refuse(conn, id, code);
         }
         if self.settling {
             let request = Request::Broadcast(broadcast);
             return self.waiting.push(Waiting { tag, conn, id, since: now, request });
         }
-        let all = self.clients.iter().filter(|client| client.tag != tag);
-        let mut all: Vec<_> = all.filter_map(|client| Some((client.name.clone()?, client.tag))).collect();
-        all.sort();
-        let (mut asks, mut refused, mut known) = (vec![], vec![], vec![]);
+        let (all, mut refused) = self.audience(tag, audience);
+        let (mut asks, mut known) = (vec![], vec![]);
         for (to, asked) in all {
             let ask_id = AskId::of_broadcast(broadcast_id, asked);
             let opened = match self.ask(ask_id).map(|ask| (ask.asker, ask.state)) {
@@ -229,12 +327,20 @@ impl Naive {
                 }
                 None => {
                     let until = now + Duration::from_millis(timeout_ms);
-                    self.open(now, (ask_id, tag, asked), question.clone(), until, Some(broadcast_id), false)
+                    self.open(
+                        now,
+                        AskKind::Ask,
+                        (ask_id, tag, asked),
+                        question.clone(),
+                        until,
+                        Some(broadcast_id),
+                        false,
+                    )
                 }
             };
             match opened {
                 Ok(state) => asks.push(BroadcastAsk { to, ask_id, tag: asked, state }),
-                Err(code) => refused.push(BroadcastRefusal { to, error: error(code) }),
+                Err(code) => refused.push(BroadcastRefusal { to: to.to_string(), error: error(code) }),
             }
         }
         let accepted = BroadcastAccepted { broadcast_id, asks, refused };
@@ -256,6 +362,7 @@ impl Naive {
         };
         match ask.phase.clone() {
             _ if ask.asked != tag => self.refuse(conn, id, ErrorCode::UnknownAsk),
+            Phase::Open { .. } if ask.kind == AskKind::Tell => self.refuse(conn, id, ErrorCode::UnknownAsk),
             Phase::Open { .. } => {
                 ask.state = AskState::Shown;
                 ask.phase = Phase::Answered { text: reply.text, from, request: (conn, id) };
@@ -268,23 +375,27 @@ impl Naive {
                 let to = self.sender(asker).unwrap_or_else(|| "a session that has ended".to_owned());
                 self.answer(conn, id, Answer::Replied(Replied { ask_id, to }));
             }
-            Phase::TimedOut | Phase::Gone | Phase::Withdrawn => self.refuse(conn, id, ErrorCode::UnknownAsk),
+            Phase::Arrived | Phase::TimedOut | Phase::Gone | Phase::Withdrawn => {
+                self.refuse(conn, id, ErrorCode::UnknownAsk);
+            }
         }
     }
 
-    pub(super) fn progress(&mut self, tag: ClientTag, progress: Progress) {
-        let Progress { ask_id, state } = progress;
+    pub(super) fn progress(&mut self, now: Instant, tag: ClientTag, progress: Progress) {
+        let Progress { ask_id, state, is_final } = progress;
         let (settling, most) = (self.settling, self.max_open as usize * 32);
         match self.ask(ask_id) {
             Some(ask) if ask.asked == tag && ask.ended_at.is_none() => {
                 ask.state = ask.state.max(state);
+                ask.is_final |= is_final;
                 if let Phase::Open { its_client_has_it } = &mut ask.phase {
                     *its_client_has_it = true;
                 }
+                self.end_if_arrived(now, ask_id);
             }
-            None if settling => match self.reported.iter().position(|(peer, ask, _)| *peer == tag && *ask == ask_id) {
-                Some(old) => self.reported[old] = (tag, ask_id, state),
-                None if self.reported.len() < most => self.reported.push((tag, ask_id, state)),
+            None if settling => match self.reported.iter().position(|(peer, p)| *peer == tag && p.ask_id == ask_id) {
+                Some(old) => self.reported[old] = (tag, progress),
+                None if self.reported.len() < most => self.reported.push((tag, progress)),
                 None => {}
             },
             Some(_) | None => self.tell(tag, Event::Closed(Closed { ask_id })),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use relay::client::ledger::Ledger;
 use relay::hub::{ConnId, Input};
-use relay::protocol::{AskState, ClientKind};
+use relay::protocol::{AskState, ClientKind, Progress};
 use serde_json::json;
 
 use super::{Step, World};
@@ -53,7 +53,8 @@ impl World {
         if can_leave {
             // A channel says so of all that it has shown.
             for ask in self.checker.shown_to(client) {
-                self.clients[client].ledger.handle_progress(ask, AskState::HandedOver);
+                let progress = Progress { ask_id: ask, state: AskState::HandedOver, is_final: false };
+                self.clients[client].ledger.handle_progress(progress);
             }
             self.clients[client].ledger.handle_leave(self.now, Some(json!(client)));
             self.pump();

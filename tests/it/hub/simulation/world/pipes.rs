@@ -7,7 +7,8 @@ use relay::client::{ClientEvent, Output};
 use relay::hub::{ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use relay::protocol::{
-    Answer, AskId, Asked, ClientKind, ClientMessage, ClientTag, ErrorCode, Event, Frame, HubMessage, Request,
+    Answer, AskId, AskKind, Asked, ClientKind, ClientMessage, ClientTag, ErrorCode, Event, Frame, HubMessage, Request,
+    Told,
 };
 
 use super::{Pipe, Running, Step, World};
@@ -91,7 +92,10 @@ impl World {
                 match output {
                     Output::Event(ClientEvent::Renamed { name }) => self.clients[client].name = Some(name),
                     Output::Event(ClientEvent::Ask(Asked { ask_id, .. })) => {
-                        self.schedule_in(0..3000, Step::Handle(client, ask_id));
+                        self.schedule_in(0..3000, Step::Handle(client, ask_id, AskKind::Ask));
+                    }
+                    Output::Event(ClientEvent::Tell(Told { tell_id, .. })) => {
+                        self.schedule_in(0..3000, Step::Handle(client, tell_id, AskKind::Tell));
                     }
                     Output::Event(_) | Output::Answer { .. } => {}
                 }

@@ -4,8 +4,8 @@ use relay::hub::{ConnId, Effect, Input};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
     Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, ClientKey, ClientKind, ClientMessage, Event, Hello,
-    HubMessage, Named, Notice, Park, Presence, Progress, Reply, Request, Taken, VERSIONS, VersionRange, Wake, Watch,
-    Withdraw,
+    HubMessage, Named, Notice, Park, Presence, Progress, Reply, Request, Taken, Tell, VERSIONS, VersionRange, Wake,
+    Watch, Withdraw,
 };
 use serde_json::json;
 
@@ -83,10 +83,17 @@ impl World {
         let requests = [
             Request::Reply(Reply { ask_id, text: "a stranger's reply".to_owned() }),
             Request::Ask(ask),
+            Request::Tell(Tell {
+                tell_id: AskId::from_bits(self.random.next()),
+                to: "api".to_owned(),
+                text: String::new(),
+                timeout_ms: 1000,
+                bound: None,
+            }),
             Request::Watch(Watch { text: false }),
         ];
         let notices = [
-            Notice::Progress(Progress { ask_id, state: AskState::Shown }),
+            Notice::Progress(Progress { ask_id, state: AskState::Shown, is_final: true }),
             // A hub believes it of an ask that it does not know: nothing is built against malice of the same user.
             Notice::Taken(Taken { ask_id: fresh, by: asked }),
             Notice::Withdraw(Withdraw { ask_id }),
@@ -113,8 +120,12 @@ impl World {
                 self.checker.count(error.code.as_str());
             }
             Effect::Send { message, .. } => {
-                let is_of_asks =
-                    matches!(message, HubMessage::Event(Event::Asked(_) | Event::Reply(_) | Event::Failed(_)));
+                let is_of_asks = matches!(
+                    message,
+                    HubMessage::Event(
+                        Event::Asked(_) | Event::Told(_) | Event::Reply(_) | Event::Receipt(_) | Event::Failed(_)
+                    )
+                );
                 assert!(!is_of_asks, "a stranger was told {message:?}");
             }
             Effect::Close { .. } => {

@@ -1,0 +1,134 @@
+//! How a hub takes asks, tells, broadcasts, and what is said of them: at once, or when its grace period is over.
+
+use std::time::{Duration, Instant};
+
+use super::asks::NewAsk;
+use super::effect::Caller;
+use super::grace::{Deferred, Waiting};
+use super::refusals::{self, Refused};
+use super::{Hub, broadcast, check, names};
+use crate::protocol::{
+    Answer, Ask, AskId, AskKind, AskOutcome, Audience, Broadcast, ClientTag, Progress, Reply, Taken,
+};
+
+impl Hub {
+    pub(super) fn handle_ask(&mut self, now: Instant, caller: Caller, kind: AskKind, ask: Ask) -> Result<(), Refused> {
+        check::ask(&ask)?;
+        let id = ask.ask_id;
+        if self.asks.contains(id) {
+            return self.asks.repeat(now, &self.peers, caller, &ask, &mut self.out);
+        }
+        let asked = match self.peers.resolve(&ask) {
+            Ok(asked) if asked == caller.tag => return Err(refusals::asks_itself(self.peers.sender(asked))),
+            Ok(asked) => asked,
+            Err(_) if self.grace.is_on() && (ask.bound.is_some() || names::may_be_address(&ask.to)) => {
+                return self.defer(now, caller, Waiting::Ask(kind, ask));
+            }
+            Err(refused) => return Err(refused),
+        };
+        let is_new = ask.bound.is_none();
+        let new = NewAsk {
+            id,
+            kind,
+            asker: caller.tag,
+            asked,
+            question: ask.question,
+            timeout_ms: ask.timeout_ms,
+            broadcast: ask.broadcast_id,
+            cause: self.asks.cause_of(now, caller.tag, false).filter(|_| is_new),
+            is_returning: !is_new && self.grace.is_on(),
+        };
+        let state = self.asks.open(now, &self.peers, &self.limits, new, &mut self.out)?;
+        self.out.answer(caller, Answer::Accepted(self.peers.accepted(id, asked, state, &ask.to)));
+        self.retry_replies(now, id);
+        self.asks.end_arrived(now, &self.peers, id, &mut self.out);
+        Ok(())
+    }
+
+    pub(super) fn handle_broadcast(
+        &mut self,
+        now: Instant,
+        caller: Caller,
+        broadcast: Broadcast,
+    ) -> Result<(), Refused> {
+        check::broadcast(&broadcast)?;
+        if self.grace.is_on() {
+            return self.defer(now, caller, Waiting::Broadcast(broadcast));
+        }
+        broadcast::open(now, &mut self.asks, &self.peers, &self.limits, caller, &broadcast, &mut self.out);
+        Ok(())
+    }
+
+    pub(super) fn handle_audience(&mut self, caller: Caller, audience: &Audience) -> Result<(), Refused> {
+        check::audience(audience)?;
+        let view = broadcast::list(&self.peers, caller.tag, audience, self.grace.is_on());
+        self.out.answer(caller, Answer::Audience(view));
+        Ok(())
+    }
+
+    pub(super) fn handle_reply(&mut self, now: Instant, caller: Caller, reply: Reply) -> Result<(), Refused> {
+        if self.peers.name(caller.tag).is_none() {
+            return Err(refusals::only_sessions("reply"));
+        }
+        check::text(&reply.text)?;
+        if self.grace.is_on() && !self.asks.contains(reply.ask_id) {
+            return self.defer(now, caller, Waiting::Reply(reply));
+        }
+        self.asks.reply(now, &self.peers, &self.limits, caller, reply, &mut self.out)
+    }
+
+    pub(super) fn handle_progress(&mut self, now: Instant, tag: ClientTag, progress: Progress) {
+        if self.grace.is_on() && !self.asks.contains(progress.ask_id) {
+            self.asks.report(&self.limits, tag, progress);
+        } else {
+            self.asks.progress(now, &self.peers, tag, progress, &mut self.out);
+        }
+    }
+
+    pub(super) fn handle_taken(&mut self, now: Instant, tag: ClientTag, taken: Taken) {
+        if self.asks.taken(now, &self.peers, tag, taken, &mut self.out) {
+            self.retry_replies(now, taken.ask_id);
+        }
+    }
+
+    pub(super) fn handle_withdraw(&mut self, now: Instant, tag: ClientTag, ask_id: AskId) {
+        self.asks.withdraw(now, &self.peers, tag, ask_id, &mut self.out);
+        let is_it = |deferred: &Deferred| {
+            deferred.caller.tag == tag && matches!(&deferred.request, Waiting::Ask(_, ask) if ask.ask_id == ask_id)
+        };
+        for deferred in self.grace.take(is_it, &mut self.asks) {
+            let withdrawn = refusals::unknown_ask(ask_id, Some((AskOutcome::Withdrawn, Duration::ZERO)));
+            self.out.refuse(self.peers.still(deferred.caller), withdrawn);
+        }
+    }
+
+    /// Lets a request wait for the end of the grace period.
+    fn defer(&mut self, now: Instant, caller: Caller, request: Waiting) -> Result<(), Refused> {
+        self.grace.defer(now, &self.limits, caller, request, &mut self.asks)
+    }
+
+    /// Handles a request again that waited, if the connection that it came on is still its client's. An ask that a former
+    /// hub had accepted is opened in any case while its asker is waited for: it may be answered meanwhile.
+    pub(super) fn retry(&mut self, now: Instant, deferred: Deferred) {
+        let caller = self.peers.still(deferred.caller);
+        let request = deferred.aged(now);
+        if caller.conn.is_none() && !(request.is_bound() && self.peers.contains(caller.tag)) {
+            return;
+        }
+        let result = match request {
+            Waiting::Ask(kind, ask) => self.handle_ask(now, caller, kind, ask),
+            Waiting::Broadcast(broadcast) => self.handle_broadcast(now, caller, broadcast),
+            Waiting::Reply(reply) => self.handle_reply(now, caller, reply),
+        };
+        if let Err(refused) = result {
+            self.out.refuse(caller, refused);
+        }
+    }
+
+    /// Handles replies again that waited for this ask to become known.
+    fn retry_replies(&mut self, now: Instant, ask_id: AskId) {
+        let is_about = |it: &Deferred| matches!(&it.request, Waiting::Reply(reply) if reply.ask_id == ask_id);
+        let ready = self.grace.take(is_about, &mut self.asks);
+        ready.into_iter().for_each(|deferred| self.retry(now, deferred));
+    }
+}

@@ -26,7 +26,7 @@ use serde_json::json;
 
 use self::naive::{Naive, Out};
 
-const DEFAULT_CASES: u32 = 100_000;
+const DEFAULT_CASES: u32 = 25_000;
 const STEPS: usize = 120;
 const CLIENTS: u8 = 5;
 const MAX_OPEN: u64 = 3;

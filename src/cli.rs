@@ -17,17 +17,21 @@ use crate::runtime;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod ask;
+mod board;
 mod broadcast;
+mod columns;
 mod completions;
 mod demo;
 mod diagnosis;
 mod doctor;
 mod error;
+mod history;
 mod hub;
 mod hubs;
 mod install;
 mod interrupt;
 mod logs;
+mod man;
 mod outcome;
 mod output;
 mod peers;
@@ -103,10 +107,12 @@ commands! {
     Broadcast(broadcast::BroadcastArgs),
     Wait(wait::WaitArgs),
     Watch(watch::WatchArgs),
+    Board(board::BoardArgs),
+    History(history::HistoryArgs),
     Logs(logs::LogsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
-    Man(completions::ManArgs),
+    Man(man::ManArgs),
 }
 
 /// What every subcommand is given.
@@ -180,6 +186,7 @@ fn explained(error: CliError, environment: &Environment) -> CliError {
 
 /// Runs `relayctl` with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {
+    completions::answer_shell();
     let mut out = Output::standard();
     let exit = match Cli::try_parse() {
         Ok(cli) => {

@@ -29,4 +29,4 @@ pub use self::open::{OpenAsksView, OpenReceivedView, OpenSentView};
 pub use self::outgoing::Output;
 pub use self::parked::PROGRAM_PART_MAX_BYTES;
 pub use self::received::REPLY_WAIT;
-pub use self::sent::DEADLINE_SLACK;
+pub use self::sent::{DEADLINE_SLACK, KNOWN_AFTER};

@@ -22,7 +22,7 @@ mod check;
 mod connections;
 mod effect;
 mod grace;
-mod history;
+pub mod history;
 mod idle;
 mod input;
 pub mod limits;

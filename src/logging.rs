@@ -3,6 +3,8 @@
 //! `RELAY_LOG` is the filter: levels (`error`, `warn`, `info`, `debug`, `trace`, `off`) with commas between them, each for
 //! everything or, behind `TARGET=`, for a module and what is below it: `info,relay::hub=debug`. By default it is `info`.
 //! What rmcp logs has the bodies of messages in it, so `rmcp=warn` holds unless the filter names rmcp.
+//! The texts of questions and answers (`relay::text`) are logged by a hub that has `RELAY_LOG_TEXT=1`, whatever the filter
+//! says of them, and by nobody else.
 //!
 //! | program | goes to |
 //! | --- | --- |
@@ -11,7 +13,7 @@
 //! | `relay-channel` | a file a day, `$CLAUDE_PLUGIN_DATA/logs/relay-YYYY-MM-DD.log`, if that variable is set; else warnings to standard error |
 //! | `relayctl` | standard error, and only if `RELAY_LOG` is set |
 //!
-//! Nobody waits for a reader: the journal's entries and standard error's lines are dropped and counted when they are not
+//! Nobody waits for a reader that takes nothing: the journal's entries and standard error's lines are dropped and counted when they are not
 //! taken. A file has the local date in its name, as `date +%Y-%m-%d` prints it; the times in it are UTC. The newest seven are kept.
 
 use std::env;
@@ -35,6 +37,16 @@ use stderr::{DrainGuard, Queue};
 
 /// The variable with the filter.
 const FILTER_VARIABLE: &str = "RELAY_LOG";
+
+/// The variable that has the texts of messages logged, where it is 1.
+const TEXT_VARIABLE: &str = "RELAY_LOG_TEXT";
+
+/// The target of the lines about asks, as the hub's rules name it.
+#[cfg(target_os = "linux")]
+const HISTORY_TARGET: &str = "relay::history";
+
+/// The target of the texts of messages, as the hub's rules name it.
+const TEXT_TARGET: &str = "relay::text";
 
 /// The programs, by what their logs are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +75,8 @@ enum Destination {
 #[derive(Debug, Clone, Default)]
 struct LogEnvironment {
     filter: Option<String>,
+    /// Whether the texts of messages are to be logged.
+    text: bool,
     stderr_is_the_journal: bool,
     stderr_is_a_terminal: bool,
     plugin_data: Option<PathBuf>,
@@ -156,6 +170,7 @@ impl LogEnvironment {
         let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         Self {
             filter: variable(FILTER_VARIABLE).and_then(|value| OsString::into_string(value).ok()),
+            text: variable(TEXT_VARIABLE).is_some_and(|value| value == "1"),
             stderr_is_the_journal: stderr_is_the_journal(variable("JOURNAL_STREAM")),
             stderr_is_a_terminal: io::IsTerminal::is_terminal(&io::stderr()),
             plugin_data: variable("CLAUDE_PLUGIN_DATA").map(PathBuf::from),
@@ -191,7 +206,12 @@ impl LogEnvironment {
         let is_named = wanted.split(',').any(|directive| {
             directive.strip_prefix("rmcp").is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
         });
-        let directives = if is_named { wanted.to_owned() } else { format!("{wanted},rmcp=warn") };
+        let mut directives = wanted.to_owned();
+        if !is_named {
+            directives.push_str(",rmcp=warn");
+        }
+        // The last word on a target is the one that holds.
+        directives.push_str(&format!(",{TEXT_TARGET}={}", if self.text { "info" } else { "off" }));
         directives.parse().map_err(|source| LoggingError::Filter { filter: wanted.to_owned(), source })
     }
 }
@@ -250,6 +270,20 @@ mod tests {
         for named in ["rmcp=debug", "info,rmcp=debug", "warn,rmcp::service=debug"] {
             assert!(!filter_of(Some(named), Program::Channel).contains("rmcp=warn"), "{named}");
         }
+    }
+
+    #[test]
+    fn texts_are_logged_where_their_variable_says_so_and_nowhere_else() {
+        let logs_texts = |filter: &str, text| {
+            let environment = LogEnvironment { filter: Some(filter.to_owned()), text, ..LogEnvironment::default() };
+            let filter = environment.filter(&Destination::Journal, Program::Hub).unwrap();
+            filter.would_enable(TEXT_TARGET, &tracing::Level::INFO)
+        };
+        assert!(!logs_texts("info", false) && !logs_texts("trace,relay::text=trace", false));
+        assert!(logs_texts("info", true));
+        assert_eq!(TEXT_TARGET, crate::hub::history::TEXT_TARGET);
+        #[cfg(target_os = "linux")]
+        assert_eq!(HISTORY_TARGET, crate::hub::history::TARGET);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! pi: how it is recognised. Its extension (`packaging/pi`) tells the rest over the session's socket.
 //!
-//! Its process calls itself `pi`, whatever its command line was: so its extension says in [`declared::VARIABLE`] which of its
-//! servers nobody sits before. Seen in 1.6.0.
+//! Its process calls itself `pi`, whatever its command line was: so a run without a conversation (`pi -p`) is told from a
+//! session by whether it writes to a terminal, or by [`declared::VARIABLE`] where its user sets it. Seen in 1.6.0.
 
 use super::declared::{self, Declared};
 use super::kind::{Kind, Profile, Surroundings};

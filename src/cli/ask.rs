@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use clap_complete::ArgValueCompleter;
 
+use super::completions::session_names;
 use super::error::{CliError, Exit};
 use super::outcome::{OutcomeView, outcome_of, waiting};
 use super::output::{Format, Line, Output};
@@ -17,9 +19,10 @@ use crate::protocol::{AskState, Audience};
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
     /// Ask the session with this name, as relayctl peers shows it; several with commas between them: web,api
+    #[arg(add = ArgValueCompleter::new(session_names))]
     name: String,
     /// Say this, in quotes or not; with - read it from standard input
-    #[arg(value_name = "QUESTION", required = true)]
+    #[arg(value_name = "QUESTION", required = true, value_hint = ValueHint::Other)]
     question: Vec<String>,
     /// First wait so long until the session is there and has ended its turn: 90s, 5m; if it has not then, nothing is asked
     #[arg(long, value_name = "DURATION", value_parser = question::parse_timeout)]

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
+use super::completions::session_names;
 use super::error::{CliError, Exit};
 use super::outcome::OutcomeView;
 use super::output::{Format, Line, Output};
@@ -22,13 +24,13 @@ use crate::protocol::{Audience, AudienceView, BroadcastRefusal, ErrorCode};
 #[derive(Debug, Args)]
 pub(super) struct BroadcastArgs {
     /// Say this, in quotes or not; with - read it from standard input
-    #[arg(value_name = "QUESTION", required_unless_present = "list")]
+    #[arg(value_name = "QUESTION", required_unless_present = "list", value_hint = ValueHint::Other)]
     question: Vec<String>,
     /// Ask the sessions with these names: web,api
-    #[arg(long, value_name = "NAMES")]
+    #[arg(long, value_name = "NAMES", add = ArgValueCompleter::new(session_names))]
     to: Option<String>,
     /// Ask the sessions that work in this folder or below it
-    #[arg(long = "in", value_name = "FOLDER")]
+    #[arg(long = "in", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     folder: Option<PathBuf>,
     /// Print who would be asked, and ask nobody
     #[arg(long, conflicts_with = "question")]

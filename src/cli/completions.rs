@@ -1,16 +1,23 @@
-//! `relayctl completions` and `man`: made from the same definitions as the help.
+//! `relayctl completions`: what a shell completes, commands and options as well as the names of the sessions that are there.
+//!
+//! The script that is printed asks this program at each completion, in the variable `COMPLETE`.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::time::Duration;
 
-use clap::{Args, Command, CommandFactory, ValueEnum};
+use clap::Args;
+use clap::builder::StyledStr;
+use clap_complete::CompletionCandidate;
 use clap_complete::Shell;
+use clap_complete::env::{CompleteEnv, Shells};
 
 use super::error::{CliError, Exit};
-use super::output::Line;
-use super::{Cli, Context};
-use crate::arguments::{ChannelArguments, HubArguments};
+use super::output::{Line, visible_line};
+use super::{Cli, Context, PROGRAM, wording};
+use crate::client::{ClientConfig, HubClient};
+use crate::paths::Environment;
+use crate::protocol::{ClientKey, ClientKind, PeerView};
+use crate::runtime;
 
 /// Print the completions for a shell
 ///
@@ -21,36 +28,11 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Print a manual page
-///
-/// relayctl man relay-hub | man -l -
-#[derive(Debug, Args)]
-pub(super) struct ManArgs {
-    /// Of which program
-    #[arg(value_enum, default_value_t = Program::Relayctl)]
-    program: Program,
-    /// Write the pages of all programs and their commands into this directory instead
-    #[arg(long, value_name = "DIR", conflicts_with = "program")]
-    out: Option<PathBuf>,
-}
+/// The variable in which a shell says that it wants a completion, and which shell it is.
+const VARIABLE: &str = "COMPLETE";
 
-/// The programs of the package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Program {
-    Relayctl,
-    RelayHub,
-    RelayChannel,
-}
-
-impl Program {
-    fn command(self) -> Command {
-        match self {
-            Self::Relayctl => Cli::command(),
-            Self::RelayHub => HubArguments::command(),
-            Self::RelayChannel => ChannelArguments::command(),
-        }
-    }
-}
+/// How long somebody who presses a key waits for a hub.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl CompletionsArgs {
     /// Prints the script.
@@ -59,52 +41,53 @@ impl CompletionsArgs {
     /// stdout cannot be written.
     #[expect(clippy::unused_async, reason = "every subcommand is run alike")]
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "relayctl", &mut script);
-        context.out.print(&Line::of(String::from_utf8_lossy(&script).trim_end()))?;
+        let script = script(&self.shell.to_string())?;
+        context.out.print(&Line::of(script.trim_end()))?;
         Ok(Exit::Done)
     }
 }
 
-impl ManArgs {
-    /// Prints the page, or writes all of them.
-    ///
-    /// # Errors
-    /// stdout or the directory cannot be written.
-    #[expect(clippy::unused_async, reason = "every subcommand is run alike")]
-    pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
-        let Some(directory) = self.out else {
-            context.out.print(&Line::of(page(self.program.command())?.trim_end()))?;
-            return Ok(Exit::Done);
-        };
-        let unwritable = |source| CliError::Directory { directory: directory.display().to_string(), source };
-        let written = write_pages(&directory).map_err(unwritable)?;
-        context.out.say(&Line::of(&format!("{written} pages written to {}", directory.display())));
-        Ok(Exit::Done)
+fn script(shell: &str) -> Result<String, CliError> {
+    let mut script = Vec::new();
+    if let Some(shell) = Shells::builtins().completer(shell) {
+        shell.write_registration(VARIABLE, "relayctl", "relayctl", "relayctl", &mut script)?;
     }
+    Ok(String::from_utf8_lossy(&script).into_owned())
 }
 
-/// Writes a page for each program and for each of its commands, and returns how many.
-fn write_pages(directory: &Path) -> io::Result<usize> {
-    fs::create_dir_all(directory)?;
-    let mut written = 0;
-    for program in Program::value_variants() {
-        let command = program.command().disable_help_subcommand(true);
-        written += commands(&command);
-        clap_mangen::generate_to(command, directory)?;
-    }
-    Ok(written)
+/// Answers the shell that wants a completion, and ends the program; returns where none wants one.
+pub(super) fn answer_shell() {
+    CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command).var(VARIABLE).complete();
 }
 
-/// Returns how many commands this is, with those below it.
-fn commands(command: &Command) -> usize {
-    1 + command.get_subcommands().map(commands).sum::<usize>()
+/// Returns the names of the sessions that begin so, with what tells them apart; none where no hub answers soon.
+pub(super) fn session_names(begin: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(begin) = begin.to_str().map(str::to_lowercase) else { return Vec::new() };
+    // Where several are named, the last is completed.
+    let (before, begin) = begin.split_at(begin.rfind(',').map_or(0, |comma| comma + 1));
+    let sessions = runtime::run(sessions()).unwrap_or_default();
+    let fitting = sessions.into_iter().filter(|session| session.name.as_str().starts_with(begin));
+    let home = Environment::of_process().home;
+    fitting.map(|session| candidate(&session, home.as_deref()).add_prefix(before)).collect()
 }
 
-fn page(command: Command) -> io::Result<String> {
-    let mut roff = Vec::new();
-    clap_mangen::Man::new(command).render(&mut roff)?;
-    Ok(String::from_utf8_lossy(&roff).into_owned())
+fn candidate(session: &PeerView, home: Option<&std::path::Path>) -> CompletionCandidate {
+    let folder = visible_line(&wording::folder(&session.presence.cwd, home));
+    CompletionCandidate::new(session.name.as_str()).help(Some(StyledStr::from(folder)))
+}
+
+async fn sessions() -> Vec<PeerView> {
+    let environment = Environment::of_process();
+    let Ok(socket) = environment.socket() else { return Vec::new() };
+    let mut hub = HubClient::new(ClientConfig {
+        socket,
+        named_by: environment.socket_named_by(),
+        program: PROGRAM.to_owned(),
+        kind: ClientKind::Control { key: ClientKey::random() },
+    });
+    let peers = tokio::time::timeout(PATIENCE, hub.peers()).await;
+    hub.bye().await;
+    peers.ok().and_then(Result::ok).map(|peers| peers.peers).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -112,27 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_has_its_page() {
-        let directory = tempfile::tempdir().unwrap();
-        let written = write_pages(directory.path()).unwrap();
-        assert_eq!(written, fs::read_dir(directory.path()).unwrap().count());
-        assert!(directory.path().join("relayctl-hub-start.1").exists());
-        let hub = fs::read_to_string(directory.path().join("relay-hub.1")).unwrap();
-        assert!(hub.contains("idle\\-timeout") && hub.contains("Route messages between"), "{hub}");
-        assert!(directory.path().join("relay-channel-wait.1").exists());
-        let ask = fs::read_to_string(directory.path().join("relayctl-ask.1")).unwrap();
-        assert!(ask.contains("Ask a session and wait for its answer"), "{ask}");
-        let own = fs::read_to_string(directory.path().join("relayctl.1")).unwrap();
-        assert!(own.contains("Exit codes:") && own.contains("doctor"), "{own}");
-    }
-
-    #[test]
-    fn every_shell_gets_the_names_of_the_commands() {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "relayctl", &mut script);
-            let script = String::from_utf8(script).unwrap();
-            assert!(["doctor", "watch", "broadcast"].iter().all(|name| script.contains(name)), "{shell}");
+    fn every_shell_gets_a_script_that_asks_this_program() {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = script(shell).unwrap();
+            assert!(script.contains("relayctl") && script.contains(VARIABLE), "{shell}: {script}");
         }
     }
 }

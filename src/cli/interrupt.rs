@@ -38,6 +38,12 @@ impl Interrupt {
     }
 }
 
+/// Stops this process, as the terminal's stop key does where it is not read as a key, and returns when it goes on.
+pub(super) fn stop() {
+    // Where the system keeps it from stopping, it goes on.
+    let _went_on = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGTSTP);
+}
+
 /// Ends this process by the signal, as if nobody had listened for it: a shell that runs a loop then ends it.
 pub(super) fn die_of(signal: SignalKind) {
     // Each of them has a default that ends a process.

@@ -17,11 +17,11 @@ mod entry;
 mod files;
 mod journal;
 
-use entry::Entry;
+pub(super) use entry::{Entry, text_of};
 
 /// Show what the hub has logged: from the journal, or from its daily files
 ///
-/// Texts of questions and answers are never logged.
+/// Texts of questions and answers are not in it, unless the hub has RELAY_LOG_TEXT=1 in its environment.
 #[derive(Debug, Args)]
 pub(super) struct LogsArgs {
     /// Go on and show what is logged from now on
@@ -45,18 +45,67 @@ const LINES: usize = 100;
 
 /// What is wanted of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wanted {
-    follow: bool,
-    since: Option<DateTime<Utc>>,
+pub(super) struct Wanted {
+    /// Whether to go on with what is logged from then on.
+    pub(super) follow: bool,
+    /// From when on.
+    pub(super) since: Option<DateTime<Utc>>,
     /// How many; all of that time without it.
-    lines: Option<usize>,
+    pub(super) lines: Option<usize>,
+    /// Only what these parts of the program logged; everything where none is named.
+    pub(super) targets: &'static [&'static str],
+}
+
+impl Wanted {
+    fn has(&self, entry: &Entry) -> bool {
+        self.targets.is_empty() || self.targets.contains(&entry.target.as_str())
+    }
 }
 
 /// Where the hub logs to.
 #[derive(Debug, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
+    /// To the journal.
     Journal,
+    /// To daily files in this directory.
     Files(PathBuf),
+}
+
+impl Source {
+    /// Returns where it logs to: to files in this directory if one is named, else as the system shows it.
+    ///
+    /// # Errors
+    /// The directory is not there, or nothing says where files would be.
+    pub(super) fn find(files: Option<PathBuf>, environment: &Environment) -> Result<Self, CliError> {
+        match files {
+            Some(directory) => Ok(Self::Files(named(directory)?)),
+            None => source(environment, || ServiceView::look(environment)),
+        }
+    }
+
+    /// Tells what is logged there, the oldest first.
+    ///
+    /// # Errors
+    /// It cannot be read, or who is told says so.
+    pub(super) async fn read(
+        &self,
+        environment: &Environment,
+        wanted: Wanted,
+        told: &mut dyn FnMut(Entry) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        match self {
+            Self::Journal => journal::read(environment, wanted, told).await,
+            Self::Files(directory) => files::read(directory, wanted, told).await,
+        }
+    }
+
+    /// Returns its name for people.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Journal => "the journal".to_owned(),
+            Self::Files(directory) => directory.display().to_string(),
+        }
+    }
 }
 
 impl LogsArgs {
@@ -70,31 +119,24 @@ impl LogsArgs {
             follow: self.follow,
             since: self.since,
             lines: self.lines.or_else(|| self.since.is_none().then_some(LINES)),
+            targets: &[],
         };
         let environment = Environment::of_process();
-        let source = match self.files {
-            Some(directory) => Source::Files(named(directory)?),
-            None => source(&environment, || ServiceView::look(&environment))?,
-        };
+        let source = Source::find(self.files, &environment)?;
         let mut interrupt = Interrupt::listen()?;
         let unread = context.out.unread();
-        let shown = async {
-            match &source {
-                Source::Journal => journal::show(&environment, wanted, &mut context.out).await,
-                Source::Files(directory) => files::show(directory, wanted, &mut context.out).await,
-            }
+        let mut shown = false;
+        let mut show = |entry: Entry| {
+            shown = true;
+            show(&entry, &mut context.out)
         };
-        let shown = tokio::select! {
-            shown = shown => shown?,
+        tokio::select! {
+            read = source.read(&environment, wanted, &mut show) => read?,
             () = unread => return Ok(Exit::Done),
             signal = interrupt.wait() => return Err(CliError::Signalled(signal)),
-        };
+        }
         if !shown {
-            let place = match &source {
-                Source::Journal => "the journal".to_owned(),
-                Source::Files(directory) => directory.display().to_string(),
-            };
-            context.out.say(&Line::of(&format!("nothing of that time is in {place}")));
+            context.out.say(&Line::of(&format!("nothing of that time is in {}", source.place())));
         }
         Ok(Exit::Done)
     }
@@ -129,7 +171,7 @@ fn show(entry: &Entry, out: &mut Output) -> Result<(), CliError> {
 }
 
 /// Reads a time: so long ago, or a date of the local calendar with or without a time.
-fn since(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn since(text: &str) -> Result<DateTime<Utc>, String> {
     since_at(text, Utc::now())
 }
 

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::output::Line;
+use super::wording;
 use crate::client::{AcceptedAsk, ClientEvent, End, MessageId, Outcome};
-use crate::protocol::{AskId, AskKind, AskState};
+use crate::protocol::{AskId, AskState};
 
 /// Returns the outcome of an ask, whatever else happens before it.
 pub(super) async fn outcome_of(ask: AskId, mut next_event: impl AsyncFnMut() -> ClientEvent) -> Outcome {
@@ -19,7 +20,7 @@ pub(super) async fn outcome_of(ask: AskId, mut next_event: impl AsyncFnMut() -> 
 
 /// Says that an ask is open, and why it may take long.
 pub(super) fn waiting(asked: &AcceptedAsk, waited: &str) -> Line {
-    let verb = if asked.kind == AskKind::Tell { "told" } else { "asked" };
+    let verb = wording::sent(asked.kind);
     let held = if asked.state == AskState::Held { ", which sees this at its next prompt only" } else { "" };
     let dialog = asked.waiting_for.as_deref().map(|dialog| format!(", which waits for its user: {dialog}"));
     Line::of(&format!("{verb} {}{held}{}, waiting ({waited})…", asked.to, dialog.unwrap_or_default()))
@@ -62,7 +63,7 @@ impl<'a> OutcomeView<'a> {
 mod tests {
     use super::*;
     use crate::cli::output::capture;
-    use crate::protocol::{Activity, ErrorCode, PeerName};
+    use crate::protocol::{Activity, AskKind, ErrorCode, PeerName};
 
     fn name(text: &str) -> PeerName {
         PeerName::parse(text).unwrap()

@@ -18,6 +18,9 @@
 //! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count); always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
 //! | `watching` | `watch` | the whole state: `at`, `restarted` (the hub was), `hub`, `pid`, `settling`, `peers` as in `peers`, `asks` (`ask_id`, `from`, `to`, `broadcast_id`, `state`, `age_ms`, `timeout_ms`, `question`) |
 //! | `watched` | `watch` | one change: `at`, `what` (`peer_came`, `peer_left`, `peer_renamed`, `peer_changed`, `ask_opened`, `ask_advanced`, `ask_refused`, `ask_ended`), and what the protocol's event of that name has |
+//! | `board` | `board` | `settling`, `peers` as in `peers`, those first that wait for their user, `asks` as in `watching` |
+//! | `history` | `history` | one ask or tell: `ask_id`, `kind` (`ask` or `tell`), `from`, `to`, `asked_at`, `outcome` (`reply`, `shown`, `handed_over`, `timeout`, `peer_gone`, `withdrawn`, `open`, or `unrecorded` where no hub has logged its end); of an ended one `state` and `took_ms`; where texts are logged `question`, `reply` |
+//! | `history_day` | `history` | one day: `day`, `asks`, `tells`, and how many of them `replied`, `shown`, `handed_over`, `timed_out`, `gone`, `withdrawn`, `open`, `unrecorded`; `median_ms` of the answers (may be null); `pairs`: the same for each `from` and `to` |
 //! | `log` | `logs` | `at`, `level`, `program`, `message`, `fields` |
 //! | `check` | `doctor` | `name`, `state` (`ok`, `note`, `warn` or `fail`), `what`, `cure` (may be null) |
 //! | `outcome` | `ask`, `broadcast`, `tell` | `ask_id` or `tell_id`, `to`, `outcome` (`reply`, `timeout` or `peer_gone`; of a tell `shown` or `handed_over` instead of `reply`); of a reply `from` and `text`; of a failure `state` (`accepted`, `held`, `handed_over` or `shown`) and, where the session waits for its user, `waiting_for` |
@@ -128,6 +131,13 @@ impl Output {
         self.stdout_is_terminal
     }
 
+    /// Returns whether a person can be shown a screen, and its keys read.
+    pub(super) fn is_a_terminal(&self) -> bool {
+        self.stdout_is_terminal
+            && io::stdin().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
     /// Returns how many columns the data may fill; none where it does not go to a terminal.
     pub(super) fn width(&self) -> Option<u16> {
         let size = self.stdout_is_terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())??;
@@ -160,8 +170,7 @@ impl Output {
     /// # Errors
     /// stdout is closed or cannot be written.
     pub(super) fn print_json(&mut self, kind: &'static str, body: &impl Serialize) -> Result<(), CliError> {
-        let text = serde_json::to_string(&Envelope { schema: SCHEMA, kind, body })?;
-        writeln!(self.stdout, "{}", escape_json(&text))?;
+        writeln!(self.stdout, "{}", json_line(kind, body)?)?;
         Ok(self.stdout.flush()?)
     }
 
@@ -233,6 +242,15 @@ impl Output {
         self.say(&Line::of(&format!("next: {}", visible_line(&next))));
         exit
     }
+}
+
+/// Returns data as one JSON object on one line, as it is printed.
+///
+/// # Errors
+/// The data has no JSON form.
+pub(super) fn json_line(kind: &'static str, body: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string(&Envelope { schema: SCHEMA, kind, body })?;
+    Ok(escape_json(&text))
 }
 
 #[derive(Serialize)]

@@ -15,6 +15,7 @@ use crate::protocol::{Activity, OpenAsks, PeerView, Peers, Presence, Wake};
 
 mod table;
 
+pub(super) use table::natural;
 use table::table;
 
 /// List the sessions that can be asked

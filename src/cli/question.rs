@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::error::CliError;
 use crate::protocol::{BODY_MAX_BYTES, ErrorCode, Refusal, TIMEOUT_MAX_S};
@@ -18,7 +18,7 @@ const COUNTED_BYTES: u64 = 16 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct TimeoutArgs {
     /// Wait this long: 90s, 5m, 2h; a plain number is seconds; at most 1day
-    #[arg(long, value_name = "DURATION", default_value = TIMEOUT_DEFAULT, value_parser = parse_timeout)]
+    #[arg(long, value_name = "DURATION", default_value = TIMEOUT_DEFAULT, value_parser = parse_timeout, value_hint = ValueHint::Other)]
     pub(super) timeout: Duration,
 }
 

@@ -1,13 +1,15 @@
 //! `relayctl tell`: one text for one session, and the wait until it was delivered.
 
-use clap::Args;
+use clap::{Args, ValueHint};
+use clap_complete::ArgValueCompleter;
 
+use super::completions::session_names;
 use super::error::{CliError, Exit};
 use super::outcome::{OutcomeView, outcome_of, waiting};
 use super::output::{Format, Line, Output};
 use super::question::TimeoutArgs;
 use super::{Context, question, wording};
-use crate::client::{End, HubClient, Outcome};
+use crate::client::{End, HubClient};
 use crate::protocol::AskState;
 
 /// Tell a session something; no answer is expected
@@ -16,11 +18,13 @@ use crate::protocol::AskState;
 /// it cannot. Exit code 0 says that it was delivered; some sessions cannot confirm that their model has read it. What was
 /// not delivered in time, or when this command is interrupted, is taken back. Where a script must not wait: relayctl tell … &
 #[derive(Debug, Args)]
+#[command(visible_alias = "send")]
 pub(super) struct TellArgs {
     /// Tell the session with this name, as relayctl peers shows it
+    #[arg(add = ArgValueCompleter::new(session_names))]
     name: String,
     /// Say this, in quotes or not; with - read it from standard input
-    #[arg(value_name = "TEXT", required = true)]
+    #[arg(value_name = "TEXT", required = true, value_hint = ValueHint::Other)]
     text: Vec<String>,
     #[command(flatten)]
     wait: TimeoutArgs,
@@ -57,17 +61,9 @@ impl TellArgs {
         if let Some(failure) = CliError::of_outcome(&outcome, &waited) {
             return Err(failure);
         }
-        out.say_progress(&delivered(&outcome));
+        if let End::Arrived { state } = outcome.end {
+            out.say_progress(&Line::of(&wording::arrived(&outcome.to, state)));
+        }
         Ok(Exit::Done)
     }
-}
-
-fn delivered(outcome: &Outcome) -> Line {
-    let to = &outcome.to;
-    Line::of(&match outcome.end {
-        End::Arrived { state: AskState::Shown } => format!("shown to {to}"),
-        End::Arrived { .. } | End::Reply { .. } | End::Failed { .. } => {
-            format!("delivered to {to}; not confirmed that its model has read it")
-        }
-    })
 }

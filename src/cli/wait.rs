@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
+use super::completions::session_names;
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output};
 use super::question::TimeoutArgs;
@@ -18,6 +20,7 @@ use crate::protocol::{Activity, Audience, ErrorCode, NameError, PeerName, PeerVi
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
     /// Wait for the session with this name, as relayctl peers shows it
+    #[arg(add = ArgValueCompleter::new(session_names))]
     name: String,
     /// Wait until it has ended its turn as well
     #[arg(long)]

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, SecondsFormat};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::error::{CliError, Exit};
-use super::output::{Format, Line, Output};
+use super::output::{Format, Line, Output, json_line};
 use super::{Context, peers, wording};
 use crate::client::{ClientEvent, HubClient};
 use crate::paths::Environment;
-use crate::protocol::{AskId, AskKind, AskOutcome, AskState, AskView, PeerView, Watched, Watching};
+use crate::protocol::{AskId, AskState, AskView, PeerView, Watched, Watching};
+
+mod command;
+
+use command::Runner;
 
 /// Show the traffic as it happens: who comes and goes, who asks whom, how it ends
 ///
@@ -23,6 +27,9 @@ pub(super) struct WatchArgs {
     /// Show the texts of questions and answers as well
     #[arg(long)]
     text: bool,
+    /// Run this command of the shell for each change, which is JSON on its standard input, and print nothing
+    #[arg(long, value_name = "COMMAND", conflicts_with = "json", value_hint = ValueHint::CommandString)]
+    exec: Option<String>,
     #[command(flatten)]
     format: Format,
 }
@@ -46,6 +53,9 @@ impl WatchArgs {
 
     async fn follow(&self, hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
         let first = hub.watch(self.text).await?;
+        if let Some(command) = &self.exec {
+            return run_for_changes(command, hub, out).await;
+        }
         let mut screen = Screen::new(&first);
         screen.show_state(Local::now(), &first, None, out)?;
         loop {
@@ -65,6 +75,26 @@ impl WatchArgs {
                 | ClientEvent::ReplyFailed { .. }
                 | ClientEvent::Renamed { .. }
                 | ClientEvent::Parked(_) => {}
+            }
+        }
+    }
+}
+
+/// Runs a command for each change, until it is interrupted.
+async fn run_for_changes(command: &str, hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
+    let mut runner = Runner::start(command.to_owned());
+    loop {
+        let event = tokio::select! {
+            event = hub.next_event() => event,
+            failure = runner.failure() => {
+                out.say(&Line::of(&failure));
+                continue;
+            }
+        };
+        if let ClientEvent::Watched(event) = event {
+            let change = json_line("watched", &EventJson { at: stamp(Local::now()), event: &event })?;
+            if let Some(said) = runner.hand_over(change) {
+                out.say(&Line::of(said));
             }
         }
     }
@@ -115,7 +145,11 @@ impl Screen {
             HubNews::Back => "connection lost and found again: something may have been missed".to_owned(),
         }));
         let settling = if state.settling { ", more may come back in a moment" } else { "" };
-        lines.push(format!("{}, {}{settling}", count(state.peers.len(), "peer"), count(state.asks.len(), "open ask")));
+        lines.push(format!(
+            "{}, {}{settling}",
+            wording::count(state.peers.len(), "peer"),
+            wording::count(state.asks.len(), "open ask")
+        ));
         for line in lines {
             out.print(&line_at(at).plain(&line))?;
         }
@@ -124,8 +158,11 @@ impl Screen {
         }
         for ask in &state.asks {
             let since = wording::rough(ask.age_ms / 1000);
-            let line =
-                format!("{}  open for {since}, {}", ask_text(ask.ask_id, &ask.from, &ask.to), state_text(ask.state));
+            let line = format!(
+                "{}  open for {since}, {}",
+                wording::ask(ask.ask_id, &ask.from, &ask.to),
+                wording::state(ask.state)
+            );
             self.asks.insert(ask.ask_id);
             out.print(&line_at(at).plain(&line))?;
             show_text(ask.question.as_deref(), out)?;
@@ -165,27 +202,18 @@ impl Screen {
                 let what = match (known, broadcast_id) {
                     (true, _) => "goes on",
                     (false, Some(_)) => "asked, with everybody",
-                    (false, None) if *kind == AskKind::Tell => "told",
-                    (false, None) => "asked",
+                    (false, None) => wording::sent(*kind),
                 };
                 let held = if *state == AskState::Held { ", held: it cannot be woken" } else { "" };
-                (format!("{}  {what}{held}", ask_text(*ask_id, from, to)), question.as_deref())
+                (format!("{}  {what}{held}", wording::ask(*ask_id, from, to)), question.as_deref())
             }
             Watched::AskAdvanced { ask_id, from, to, state } => {
-                (format!("{}  {}", ask_text(*ask_id, from, to), state_text(*state)), None)
+                (format!("{}  {}", wording::ask(*ask_id, from, to), wording::state(*state)), None)
             }
             Watched::AskRefused { from, to, code } => (format!("{from} → {to}  refused: {code}"), None),
             Watched::AskEnded { ask_id, from, to, outcome, state, latency_ms, reply, .. } => {
-                let after = latency(Duration::from_millis(*latency_ms));
-                let how = match outcome {
-                    AskOutcome::Reply => format!("answered after {after}"),
-                    AskOutcome::Shown => format!("shown after {after}"),
-                    AskOutcome::HandedOver => format!("handed over after {after}"),
-                    AskOutcome::Timeout => format!("timed out after {after}, {}", state_text(*state)),
-                    AskOutcome::PeerGone => format!("peer gone after {after}, {}", state_text(*state)),
-                    AskOutcome::Withdrawn => format!("withdrawn after {after}"),
-                };
-                (format!("{}  {how}", ask_text(*ask_id, from, to)), reply.as_deref())
+                let how = wording::ended(*outcome, *state, Duration::from_millis(*latency_ms));
+                (format!("{}  {how}", wording::ask(*ask_id, from, to)), reply.as_deref())
             }
         }
     }
@@ -198,7 +226,7 @@ impl Screen {
 }
 
 fn show_text(text: Option<&str>, out: &mut Output) -> Result<(), CliError> {
-    text.map_or(Ok(()), |text| out.print(&Line::of("          | ").bordered(text, "          | ")))
+    text.map_or(Ok(()), |text| out.print(&wording::quoted(text)))
 }
 
 fn line_at(at: DateTime<Local>) -> Line {
@@ -207,32 +235,6 @@ fn line_at(at: DateTime<Local>) -> Line {
 
 fn stamp(at: DateTime<Local>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, false)
-}
-
-fn ask_text(ask_id: AskId, from: &str, to: &str) -> String {
-    format!("{from} → {to}  {ask_id}")
-}
-
-const fn state_text(state: AskState) -> &'static str {
-    match state {
-        AskState::Accepted => "not handed over yet",
-        AskState::Held => "held",
-        AskState::HandedOver => "handed over",
-        AskState::Shown => "shown",
-    }
-}
-
-fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
-}
-
-/// Returns a time as precisely as it matters: `12ms`, `4.2s`, `3m 5s`.
-fn latency(time: Duration) -> String {
-    match time.as_millis() {
-        0..1_000 => format!("{}ms", time.as_millis()),
-        1_000..60_000 => format!("{:.1}s", time.as_secs_f64()),
-        _ => wording::exact(time),
-    }
 }
 
 #[derive(Serialize)]
@@ -256,7 +258,8 @@ mod tests {
 
     use super::*;
     use crate::cli::output::capture;
-    use crate::protocol::{Activity, ErrorCode, OpenAsks, PeerName, Presence, Wake};
+    use crate::protocol::AskKind;
+    use crate::protocol::{Activity, AskOutcome, ErrorCode, OpenAsks, PeerName, Presence, Wake};
 
     const ASK: AskId = AskId::from_bits(7);
 
@@ -384,11 +387,5 @@ mod tests {
         let text = shown(true);
         assert!(text.contains(r#""type":"watched""#) && text.contains(r#""what":"ask_ended""#), "{text}");
         assert!(text.contains(r#""restarted":true"#) && text.contains(r#""latency_ms":4210"#), "{text}");
-    }
-
-    #[test]
-    fn a_latency_is_as_precise_as_it_matters() {
-        let said: Vec<String> = [12, 4_210, 185_000].map(|ms| latency(Duration::from_millis(ms))).into();
-        assert_eq!(said, ["12ms", "4.2s", "3m 5s"]);
     }
 }

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::output::Line;
+use crate::protocol::{AskId, AskKind, AskOutcome, AskState, PeerName};
+
 /// Returns a time to the second: `2m`, `1h 5m 3s`.
 pub(super) fn exact(time: Duration) -> String {
     humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
@@ -16,6 +19,71 @@ pub(super) fn rough(seconds: u64) -> String {
         3_600..86_400 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
     }
+}
+
+/// Returns a time as precisely as it matters: `12ms`, `4.2s`, `3m 5s`.
+pub(super) fn latency(time: Duration) -> String {
+    match time.as_millis() {
+        0..1_000 => format!("{}ms", time.as_millis()),
+        1_000..60_000 => format!("{:.1}s", time.as_secs_f64()),
+        _ => exact(time),
+    }
+}
+
+/// Returns how many there are of something: `1 peer`, `2 peers`.
+pub(super) fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// Returns who asks whom, and the ask.
+pub(super) fn ask(ask_id: AskId, from: &str, to: &str) -> String {
+    format!("{from} → {to}  {ask_id}")
+}
+
+/// Returns what was done by whoever sent this: `asked` or `told`.
+pub(super) const fn sent(kind: AskKind) -> &'static str {
+    match kind {
+        AskKind::Ask => "asked",
+        AskKind::Tell => "told",
+    }
+}
+
+/// Returns that a tell has come to its session, and how far.
+pub(super) fn arrived(to: &PeerName, state: AskState) -> String {
+    if state == AskState::Shown {
+        format!("shown to {to}")
+    } else {
+        format!("delivered to {to}; not confirmed that its model has read it")
+    }
+}
+
+/// Returns how far an ask has come.
+pub(super) const fn state(state: AskState) -> &'static str {
+    match state {
+        AskState::Accepted => "not handed over yet",
+        AskState::Held => "held",
+        AskState::HandedOver => "handed over",
+        AskState::Shown => "shown",
+    }
+}
+
+/// Returns how an ask ended, after which time and how far it had come.
+pub(super) fn ended(outcome: AskOutcome, far: AskState, after: Duration) -> String {
+    let after = latency(after);
+    match outcome {
+        AskOutcome::Reply => format!("answered after {after}"),
+        AskOutcome::Shown => format!("shown after {after}"),
+        AskOutcome::HandedOver => format!("handed over after {after}"),
+        AskOutcome::Timeout => format!("timed out after {after}, {}", state(far)),
+        AskOutcome::PeerGone => format!("peer gone after {after}, {}", state(far)),
+        AskOutcome::Withdrawn => format!("withdrawn after {after}"),
+    }
+}
+
+/// Returns a text that somebody wrote, in lines that cannot pass for lines of ours.
+pub(super) fn quoted(text: &str) -> Line {
+    const BORDER: &str = "          | ";
+    Line::of(BORDER).bordered(text, BORDER)
 }
 
 /// Returns a folder with the home directory written as `~`.
@@ -38,6 +106,12 @@ mod tests {
         assert_eq!(folder("/home/ada", home), "~");
         assert_eq!(folder("/home/adam/web", home), "/home/adam/web");
         assert_eq!(folder("/home/ada/web", None), "/home/ada/web");
+    }
+
+    #[test]
+    fn a_latency_is_as_precise_as_it_matters() {
+        let said: Vec<String> = [12, 4_210, 185_000].map(|ms| latency(Duration::from_millis(ms))).into();
+        assert_eq!(said, ["12ms", "4.2s", "3m 5s"]);
     }
 
     #[test]

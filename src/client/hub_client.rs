@@ -126,18 +126,34 @@ impl HubClient {
         Ok(name)
     }
 
+    /// Begins a call without waiting for its answer, which [`HubClient::next`] returns.
+    pub fn start(&mut self, call: Call) -> CallId {
+        self.last_call += 1;
+        let id = CallId(self.last_call);
+        self.ledger().handle_call(Instant::now(), id, call);
+        id
+    }
+
+    /// Returns the next event, or the answer to a call that was started; those events first that came during calls. May be
+    /// dropped at any time without loss.
+    pub async fn next(&mut self) -> Output {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Output::Event(event);
+            }
+            if let Some(output) = self.ledger().poll_output() {
+                return output;
+            }
+            self.connection.turn().await;
+        }
+    }
+
     /// Returns the next event, those first that came during calls. May be dropped at any time without loss.
     pub async fn next_event(&mut self) -> ClientEvent {
         loop {
-            if let Some(event) = self.events.pop_front() {
+            // An answer that comes here is of a call that was dropped.
+            if let Output::Event(event) = self.next().await {
                 return event;
-            }
-            self.connection.turn().await;
-            while let Some(output) = self.ledger().poll_output() {
-                // An answer that comes here is of a call that was dropped.
-                if let Output::Event(event) = output {
-                    self.events.push_back(event);
-                }
             }
         }
     }
@@ -148,9 +164,7 @@ impl HubClient {
     }
 
     async fn call(&mut self, call: Call) -> Result<CallAnswer, Refusal> {
-        self.last_call += 1;
-        let id = CallId(self.last_call);
-        self.ledger().handle_call(Instant::now(), id, call);
+        let id = self.start(call);
         loop {
             while let Some(output) = self.ledger().poll_output() {
                 match output {

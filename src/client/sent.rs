@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use self::broadcasts::Broadcasts;
 pub(super) use self::broadcasts::NewBroadcast;
+pub use self::unconfirmed::KNOWN_AFTER;
 use self::unconfirmed::Unconfirmed;
 use super::call::{AcceptedAsk, AcceptedBroadcast, CallAnswer, CallId, MessageId};
 use super::ended::EndedAsks;

@@ -263,12 +263,13 @@ impl Asks {
         let (asker, asked) = (link.asker, link.asked);
         let at_ms = self.millis(now);
         let duration_ms = at_ms.saturating_sub(link.opened_ms);
-        history::outcome(peers, id, (asker, asked), outcome, state, duration_ms);
+        let reply = match (outcome, &ask.phase) {
+            (AskOutcome::Reply, Phase::Answered(reply)) => Some(reply.text.as_str()),
+            _ => None,
+        };
+        history::outcome(peers, id, (asker, asked), outcome, state, duration_ms, reply);
         out.watched(|| {
-            let reply = match (outcome, &ask.phase) {
-                (AskOutcome::Reply, Phase::Answered(reply)) => Some(reply.text.clone()),
-                _ => None,
-            };
+            let reply = reply.map(str::to_owned);
             let [from, to] = [asker, asked].map(|tag| peers.sender(tag).to_owned());
             let (broadcast_id, latency_ms) = (ask.broadcast, duration_ms);
             Some(Watched::AskEnded { ask_id: id, from, to, broadcast_id, kind, outcome, state, latency_ms, reply })

@@ -295,10 +295,16 @@ mod tests {
         let (_root, path, mut listener) = listener();
         let mut reader = UnixStream::connect(&path).unwrap();
         reader.write_all(b"{\"type\":\"taken\",\"batch\":1}\n").unwrap();
-        listener.paused_until = Some(Instant::now() + Duration::from_millis(50));
+        // A socket that does not listen is always ready, and nobody can be accepted there.
+        let deaf =
+            rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None).unwrap();
+        let working = std::mem::replace(&mut listener.listener, watched::Listener::new(deaf.into()).unwrap());
+        listener.ready().await;
         let mut nothing = Vec::new();
         listener.turn(&mut nothing);
         assert_eq!(nothing, []);
+        assert!(tokio::time::timeout(ACCEPT_PAUSE / 2, listener.ready()).await.is_err(), "it does not spin");
+        listener.listener = working;
         assert_eq!(incoming(&mut listener).await, [Incoming::Message(FIRST, taken(1))]);
     }
 }

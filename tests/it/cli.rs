@@ -2,11 +2,15 @@
 
 mod arguments;
 #[cfg(target_os = "linux")]
+mod board;
+#[cfg(target_os = "linux")]
 mod broken_states;
+mod completions;
 mod demo;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod exit_codes;
+mod history;
 #[cfg(target_os = "linux")]
 mod one_hub;
 mod telling;

@@ -5,6 +5,8 @@ mod activation;
 #[cfg(target_os = "linux")]
 mod hardening;
 #[cfg(target_os = "linux")]
+mod history;
+#[cfg(target_os = "linux")]
 mod no_network;
 #[cfg(target_os = "linux")]
 mod operations;

@@ -17,5 +17,6 @@ pub mod other_versions;
 pub mod random;
 pub mod record;
 pub mod stage;
+pub mod terminal;
 #[cfg(target_os = "linux")]
 pub mod user_manager;

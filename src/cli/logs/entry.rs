@@ -9,17 +9,20 @@ use crate::cli::output::{Line, visible_line};
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Entry {
+pub(in crate::cli) struct Entry {
     /// When.
-    pub(super) at: DateTime<Utc>,
+    pub(in crate::cli) at: DateTime<Utc>,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub(super) level: String,
     /// Who logged it.
     pub(super) program: String,
+    /// The part of the program that logged it; empty where it is not one of ours.
+    #[serde(skip)]
+    pub(in crate::cli) target: String,
     /// What.
-    pub(super) message: String,
+    pub(in crate::cli) message: String,
     /// What else is known of it.
-    pub(super) fields: Map<String, Value>,
+    pub(in crate::cli) fields: Map<String, Value>,
 }
 
 /// The members of a line in a file that are not fields of the event.
@@ -28,29 +31,32 @@ const OF_THE_LINE: [&str; 6] = ["timestamp", "level", "message", "target", "span
 impl Entry {
     /// Reads a line of a file: what `relay::logging` writes. A line that is no JSON, such as the message of a panic, is
     /// taken as it is; it belongs to the time of the one before.
-    pub(super) fn of_file(line: &str, program: &str, before: DateTime<Utc>) -> Self {
+    pub(in crate::cli) fn of_file(line: &str, program: &str, before: DateTime<Utc>) -> Self {
         let Ok(Value::Object(mut members)) = serde_json::from_str(line) else {
             return Self {
                 at: before,
                 level: "error".to_owned(),
                 program: program.to_owned(),
+                target: String::new(),
                 message: line.to_owned(),
                 fields: Map::new(),
             };
         };
         let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (at, level, message) = (text("timestamp"), text("level").to_lowercase(), text("message"));
+        let target = text("target");
         members.retain(|name, _| !OF_THE_LINE.contains(&name.as_str()));
         let at = DateTime::parse_from_rfc3339(&at).map_or(before, |at| at.to_utc());
-        Self { at, level, program: program.to_owned(), message, fields: members }
+        Self { at, level, program: program.to_owned(), target, message, fields: members }
     }
 
     /// Reads an entry of `journalctl --output=json` (systemd.journal-fields(7)); `None` where it is none.
-    pub(super) fn of_journal(line: &str) -> Option<Self> {
+    pub(in crate::cli) fn of_journal(line: &str) -> Option<Self> {
         let Ok(Value::Object(mut members)) = serde_json::from_str(line) else { return None };
         let micros = members.get("__REALTIME_TIMESTAMP")?.as_str()?.parse().ok()?;
         // tracing-journald writes TARGET, and has a priority of its own for each level.
-        let is_ours = members.contains_key("TARGET");
+        let target = text_of(members.get("TARGET"));
+        let is_ours = target.is_some();
         let level = match (members.get("PRIORITY").and_then(Value::as_str).unwrap_or("6"), is_ours) {
             ("0" | "1" | "2" | "3", _) => "error",
             ("4", _) => "warn",
@@ -62,7 +68,8 @@ impl Entry {
         let message = text_of(members.get("MESSAGE")).unwrap_or_default();
         members.retain(|name, _| is_ours && is_field(name));
         let fields = members.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
-        Some(Self { at: DateTime::from_timestamp_micros(micros)?, level: level.to_owned(), program, message, fields })
+        let (at, target) = (DateTime::from_timestamp_micros(micros)?, target.unwrap_or_default());
+        Some(Self { at, level: level.to_owned(), program, target, message, fields })
     }
 
     /// Returns it as one line for people, in local time.
@@ -92,7 +99,7 @@ fn is_field(name: &str) -> bool {
 }
 
 /// Returns a value of the journal as text: bytes that are no text come as numbers, values that are too long as null.
-fn text_of(value: Option<&Value>) -> Option<String> {
+pub(in crate::cli) fn text_of(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) => Some(text.clone()),
         Value::Array(bytes) => {

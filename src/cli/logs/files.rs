@@ -10,21 +10,24 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::{Entry, Wanted};
 use crate::cli::error::CliError;
-use crate::cli::output::Output;
 
 /// How often is looked whether a file has grown.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Prints what the files have, and returns whether they had anything.
+/// Tells what the files have.
 ///
 /// # Errors
-/// The directory cannot be read.
-pub(super) async fn show(directory: &Path, wanted: Wanted, out: &mut Output) -> Result<bool, CliError> {
+/// The directory cannot be read, or who is told says so.
+pub(super) async fn read(
+    directory: &Path,
+    wanted: Wanted,
+    told: &mut dyn FnMut(Entry) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let unreadable = |source: io::Error| CliError::LogFiles { directory: directory.display().to_string(), source };
     let mut tail = Tail::new(directory);
     let mut newest = VecDeque::new();
     tail.read(&mut |entry| {
-        if wanted.since.is_none_or(|since| entry.at >= since) {
+        if wanted.since.is_none_or(|since| entry.at >= since) && wanted.has(&entry) {
             newest.push_back(entry);
             if wanted.lines.is_some_and(|lines| newest.len() > lines) {
                 newest.pop_front();
@@ -32,20 +35,15 @@ pub(super) async fn show(directory: &Path, wanted: Wanted, out: &mut Output) -> 
         }
     })
     .map_err(unreadable)?;
-    let shown = !newest.is_empty();
-    for entry in newest {
-        super::show(&entry, out)?;
-    }
+    newest.into_iter().try_for_each(&mut *told)?;
     if !wanted.follow {
-        return Ok(shown);
+        return Ok(());
     }
     loop {
         tokio::time::sleep(LOOK).await;
         let mut entries = Vec::new();
         tail.read(&mut |entry| entries.push(entry)).map_err(unreadable)?;
-        for entry in entries {
-            super::show(&entry, out)?;
-        }
+        entries.into_iter().filter(|entry| wanted.has(entry)).try_for_each(&mut *told)?;
     }
 }
 
@@ -129,7 +127,6 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::cli::output::capture;
 
     fn line(day: u32, message: &str) -> String {
         format!("{{\"timestamp\":\"2026-03-{day:02}T12:00:00Z\",\"level\":\"INFO\",\"message\":\"{message}\"}}\n")
@@ -146,18 +143,20 @@ mod tests {
     }
 
     fn messages(directory: &Path, wanted: Wanted) -> Vec<String> {
-        let (mut out, captured) = capture::output(true);
+        let mut messages = Vec::new();
+        let mut told = |entry: Entry| {
+            messages.push(entry.message);
+            Ok(())
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(show(directory, wanted, &mut out)).unwrap();
-        let text = captured.text();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        lines.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+        runtime.block_on(read(directory, wanted, &mut told)).unwrap();
+        messages
     }
 
     #[test]
     fn the_newest_lines_are_shown_in_their_order_across_files() {
         let directory = directory();
-        let wanted = Wanted { follow: false, since: None, lines: Some(3) };
+        let wanted = Wanted { follow: false, since: None, lines: Some(3), targets: &[] };
         assert_eq!(messages(directory.path(), wanted), ["second of 2", "first of 3", "second of 3"]);
         let since = Some("2026-03-03T00:00:00Z".parse().unwrap());
         assert_eq!(messages(directory.path(), Wanted { since, lines: None, ..wanted }), ["first of 3", "second of 3"]);

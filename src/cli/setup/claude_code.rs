@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::recipe::{Agent, program, run};
+use super::recipe::{Agent, program, run, uninstall};
 use super::{files, shown};
-use crate::agent::claude_code::config_directory;
+use crate::agent::claude_code::{PROFILE, config_directory};
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError};
 
 pub(super) const AGENT: Agent = Agent {
     name: "claude",
-    shown: "Claude Code",
+    shown: PROFILE.shown,
     restart: "your Claude Code sessions",
     wakes: "a channel event, where they were started with the flag, else the plugin's waiter",
     find,
@@ -75,15 +75,7 @@ fn install(program: &Path, environment: &Environment, bindir: &Path, kept: &Kept
 }
 
 fn remove(program: &Path, kept: &Kept) -> Result<Plan, ServiceError> {
-    let program = shown(program)?;
-    let mut steps = Vec::new();
-    if kept.enabled.is_some() {
-        steps.push(run(&program, &["plugin", "uninstall", PLUGIN]));
-    }
-    if kept.marketplace.is_some() {
-        steps.push(run(&program, &["plugin", "marketplace", "remove", MARKETPLACE]));
-    }
-    Ok(Plan { steps })
+    uninstall(program, kept.enabled.is_some().then_some(PLUGIN), kept.marketplace.is_some().then_some(MARKETPLACE))
 }
 
 #[cfg(test)]

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::recipe::{Agent, program, run};
+use super::recipe::{Agent, program, run, uninstall};
 use super::{files, shown};
+use crate::agent::copilot::PROFILE;
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError};
 
 pub(super) const AGENT: Agent = Agent {
     name: "copilot",
-    shown: "Copilot",
+    shown: PROFILE.shown,
     restart: "your Copilot sessions",
     wakes: "the extension in its plugin",
     find: |environment| program(environment, "copilot", &PLACES),
@@ -66,15 +67,7 @@ fn install(program: &Path, environment: &Environment, bindir: &Path, kept: &Kept
 }
 
 fn remove(program: &Path, kept: &Kept) -> Result<Plan, ServiceError> {
-    let program = shown(program)?;
-    let mut steps = Vec::new();
-    if kept.enabled {
-        steps.push(run(&program, &["plugin", "uninstall", PLUGIN]));
-    }
-    if kept.marketplace.is_some() {
-        steps.push(run(&program, &["plugin", "marketplace", "remove", MARKETPLACE]));
-    }
-    Ok(Plan { steps })
+    uninstall(program, kept.enabled.then_some(PLUGIN), kept.marketplace.is_some().then_some(MARKETPLACE))
 }
 
 #[cfg(test)]

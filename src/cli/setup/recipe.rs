@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::shown;
 use crate::cli::search_path;
 use crate::paths::Environment;
 use crate::service::{Plan, Run, ServiceError, Step, When};
@@ -30,6 +31,17 @@ pub(super) fn program(environment: &Environment, name: &str, places: &[&str]) ->
     let own = places.iter().filter_map(|place| Some(environment.home.as_ref()?.join(place)));
     let directories: Vec<PathBuf> = search_path::directories().into_iter().chain(own).collect();
     search_path::first(&directories, name)
+}
+
+/// Returns what takes a plugin and its marketplace, of those that are there, from an agent that has commands for both.
+///
+/// # Errors
+/// The program's path cannot be shown.
+pub(super) fn uninstall(program: &Path, plugin: Option<&str>, marketplace: Option<&str>) -> Result<Plan, ServiceError> {
+    let program = shown(program)?;
+    let plugin = plugin.map(|plugin| run(&program, &["plugin", "uninstall", plugin]));
+    let marketplace = marketplace.map(|marketplace| run(&program, &["plugin", "marketplace", "remove", marketplace]));
+    Ok(Plan { steps: plugin.into_iter().chain(marketplace).collect() })
 }
 
 /// Returns the step that runs an agent's own command.

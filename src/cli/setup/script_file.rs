@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::recipe::{Agent, program};
 use super::{files, shown};
+use crate::agent::{opencode, pi};
 use crate::paths::Environment;
 use crate::service::{Plan, ServiceError, Step};
 
 pub(super) const OPENCODE: Agent = Agent {
     name: "opencode",
-    shown: "opencode",
+    shown: opencode::PROFILE.shown,
     restart: "your opencode sessions",
     wakes: "its plugin",
     find: |environment| program(environment, "opencode", &[".opencode/bin", ".local/bin", ".npm-global/bin"]),
@@ -20,7 +21,7 @@ pub(super) const OPENCODE: Agent = Agent {
 
 pub(super) const PI: Agent = Agent {
     name: "pi",
-    shown: "pi",
+    shown: pi::PROFILE.shown,
     restart: "your pi sessions",
     wakes: "its extension",
     find: |environment| program(environment, "pi", &[".local/bin", ".npm-global/bin"]),

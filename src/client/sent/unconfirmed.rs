@@ -8,7 +8,7 @@ use crate::client::outgoing::Outgoing;
 use crate::protocol::{AskId, Notice, Taken, Withdraw};
 
 /// How long a connection must last after the hub was told of an end, until everybody who needs to knows.
-const KNOWN_AFTER: Duration = Duration::from_secs(10);
+pub const KNOWN_AFTER: Duration = Duration::from_secs(10);
 
 /// Ends that every new hub is told of again, until one connection has lasted long enough after it.
 ///

@@ -49,6 +49,7 @@ impl Asks {
             });
         })?;
         let NewAsk { id, kind, asker, asked, broadcast, cause, .. } = new;
+        history::ask(peers, id, kind, (asker, asked), new.timeout_ms, &new.question);
         let reported = self.reported.remove(&(asked, id));
         if limits.loops && broadcast.is_none() {
             self.count(cause, |link| &mut link.asks);
@@ -71,7 +72,6 @@ impl Asks {
         if limits.loops && broadcast.is_none() {
             self.brakes.record_received(asked, number, id);
         }
-        history::ask(peers, id, kind, asker, asked);
         self.send(now, peers, peers.conn(asked), id, out);
         out.watched(|| {
             let ask = self.open.get(id)?;

@@ -1,26 +1,16 @@
 //! `relayctl ask` and `relayctl broadcast` with real sessions: what a script gets on each stream, and the exit code.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Output};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::mcp::Session;
-use crate::support::stage::{Stage, ask, reply, seen};
+use crate::support::stage::{Stage, ask, reply, run, seen, told};
 
 const HUB: [&str; 0] = [];
-
-/// What a script sees of a command that has ended.
-fn told(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}\n--- stdout\n{}--- stderr\n{}", output.status, text(&output.stdout), text(&output.stderr))
-}
-
-fn run(mut command: Command) -> String {
-    told(&command.output().unwrap())
-}
 
 fn end(child: Child) -> String {
     told(&child.wait_with_output().unwrap())

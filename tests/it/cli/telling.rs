@@ -1,24 +1,15 @@
 //! `relayctl tell`, and asks and broadcasts to some: what a script gets on each stream, and the exit code.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::stage::{Stage, reply};
+use crate::support::stage::{Stage, reply, run, told};
 
 const HUB: [&str; 0] = [];
-
-fn told(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}\n--- stdout\n{}--- stderr\n{}", output.status, text(&output.stdout), text(&output.stderr))
-}
-
-fn run(mut command: Command) -> String {
-    told(&command.output().unwrap())
-}
 
 #[test]
 fn tell_that_was_delivered_is_0_and_silent() {

@@ -226,3 +226,28 @@ fn without_a_hub_there_is_nothing_to_watch() {
         .unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
 }
+
+#[test]
+fn a_command_is_run_for_each_change_and_reads_it_as_json() {
+    let hub = HubProcess::start(&[]);
+    let mut backend = hub.session("backend");
+    let mut watch = Relayctl::start(&hub, &["watch", "--exec", "cat; exit 3"]);
+    // A change that comes before the watch is none: it is made until one is seen.
+    let mut states = ["busy", "idle"].iter().cycle();
+    let seen = std::thread::scope(|scope| {
+        let line = scope.spawn(|| watch.line());
+        while !line.is_finished() {
+            let status = states.next().unwrap();
+            backend.say(&json!({"type": "presence", "cwd": "/w", "status": status, "wakes_by": "channel"}));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        line.join().unwrap()
+    });
+    let change: Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(
+        (&change["type"], &change["what"], &change["name"]),
+        (&json!("watched"), &json!("peer_changed"), &json!("backend"))
+    );
+    let mut talk = BufReader::new(watch.child.stderr.take().unwrap()).lines();
+    assert_eq!(talk.next().unwrap().unwrap(), "the command ended with exit status: 3");
+}

@@ -1,7 +1,7 @@
 //! A real hub, real sessions in folders of their own, and a shell beside them.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -134,4 +134,15 @@ pub(crate) fn shown(event: &Event, ids: &[(&str, &str)]) -> String {
 pub(crate) fn masked(text: &str, ids: &[(&str, &str)]) -> String {
     let text = ids.iter().fold(text.to_owned(), |text, (id, meaning)| text.replace(id, meaning));
     (0..10).fold(text, |text, seconds| text.replace(&format!(", {seconds} s ago"), ", N s ago"))
+}
+
+/// Returns what a script sees of a command that has ended.
+pub(crate) fn told(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\n--- stdout\n{}--- stderr\n{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs a command to its end and returns what a script sees of it.
+pub(crate) fn run(mut command: Command) -> String {
+    told(&command.output().unwrap())
 }

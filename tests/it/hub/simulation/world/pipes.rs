@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use relay::client::{ClientEvent, Output};
+use relay::client::{ClientEvent, KNOWN_AFTER, Output};
 use relay::hub::{ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use relay::protocol::{
@@ -12,9 +12,6 @@ use relay::protocol::{
 };
 
 use super::{Pipe, Running, Step, World};
-
-/// For how long a client tells each next hub that it took a reply.
-const TAKEN_IS_TOLD: Duration = Duration::from_secs(10);
 
 impl World {
     pub(super) fn connect(&mut self, client: usize) {
@@ -50,7 +47,7 @@ impl World {
         let Some(pipe) = self.pipes.get_mut(&conn).filter(|pipe| pipe.hub_open) else { return };
         let client = pipe.client;
         let last = self.clients[client].heard.replace(self.now);
-        if last.is_some_and(|last| self.now.duration_since(last) >= TAKEN_IS_TOLD) {
+        if last.is_some_and(|last| self.now.duration_since(last) >= KNOWN_AFTER) {
             self.silent.insert(client);
         }
         if let ClientMessage::Request(_, Request::Hello(hello)) = &message

@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use crate::paths::{Environment, PathError, Platform};
 
 mod commands;
+mod desktop;
 mod launchd;
 mod plan;
 mod systemd;
 
 pub use commands::{Commands, Finished, SystemCommands};
+pub use desktop::{DESKTOP_UNIT, install_desktop, uninstall_desktop};
 pub use launchd::LABEL;
 pub use plan::{Effect, Plan, PlanError, Run, Step, When};
 pub use systemd::{SERVICE_UNIT, SOCKET_UNIT};

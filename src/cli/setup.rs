@@ -44,6 +44,9 @@ pub(super) struct SetupArgs {
     /// Set up only these agents: claude, codex, copilot, gemini, opencode, pi, qwen
     #[arg(value_name = "AGENT", value_parser = agents::names())]
     agents: Vec<String>,
+    /// Run relayctl watch --notify as a service too, which tells the desktop when a session waits for you
+    #[arg(long, conflicts_with = "undo")]
+    notify: bool,
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -78,6 +81,10 @@ impl SetupArgs {
             install::refuse_beside_foreground_hub(&environment)?;
             let plan = service::install(manager, &environment, &bindir)?;
             parts.push(Part { title: format!("the hub's service ({manager})"), plan });
+            if self.notify {
+                let plan = service::install_desktop(manager, &environment, &bindir)?;
+                parts.push(Part { title: format!("notifications ({manager})"), plan });
+            }
         }
         for agent in &found {
             parts.push(Part { title: agent.title(), plan: agent.install(&environment, &bindir)? });
@@ -85,6 +92,11 @@ impl SetupArgs {
         self.announce(&parts, &mut context.out)?;
         if let Err(error) = &manager {
             context.out.say(&Line::of(&without_manager(error, self.dry_run)));
+            if self.notify {
+                context
+                    .out
+                    .say(&Line::of("nobody would start the notifications: run relayctl watch --notify yourself"));
+            }
         }
         if let Some(note) = install::note(&bindir) {
             context.out.say(&Line::of(&note));
@@ -117,6 +129,8 @@ impl SetupArgs {
         // The rest is everybody's: it goes with the last of them.
         if self.agents.is_empty() {
             if let Ok(manager) = service::detect(environment, commands) {
+                let plan = service::uninstall_desktop(&manager, environment)?;
+                parts.push(Part { title: format!("notifications ({manager})"), plan });
                 let plan = service::uninstall(&manager, environment)?;
                 parts.push(Part { title: format!("the hub's service ({manager})"), plan });
             } else if !self.dry_run {

@@ -15,8 +15,12 @@ use crate::paths::Environment;
 use crate::protocol::{AskId, AskState, AskView, PeerView, Watched, Watching};
 
 mod command;
+mod desktop;
+mod news;
+mod runner;
 
-use command::Runner;
+use news::Desk;
+use runner::Runner;
 
 /// Show the traffic as it happens: who comes and goes, who asks whom, how it ends
 ///
@@ -30,6 +34,9 @@ pub(super) struct WatchArgs {
     /// Run this command of the shell for each change, which is JSON on its standard input, and print nothing
     #[arg(long, value_name = "COMMAND", conflicts_with = "json", value_hint = ValueHint::CommandString)]
     exec: Option<String>,
+    /// Tell the desktop when a session begins to wait for its user or an own ask ends, and print nothing
+    #[arg(long, conflicts_with_all = ["json", "exec", "text"])]
+    notify: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -56,6 +63,9 @@ impl WatchArgs {
         if let Some(command) = &self.exec {
             return run_for_changes(command, hub, out).await;
         }
+        if self.notify {
+            return notify(&first, hub, out).await;
+        }
         let mut screen = Screen::new(&first);
         screen.show_state(Local::now(), &first, None, out)?;
         loop {
@@ -80,9 +90,13 @@ impl WatchArgs {
     }
 }
 
-/// Runs a command for each change, until it is interrupted.
-async fn run_for_changes(command: &str, hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
-    let mut runner = Runner::start(command.to_owned());
+/// Does something for what it makes of each event of the hub, until it is interrupted.
+async fn act_beside<T: 'static>(
+    mut runner: Runner<T>,
+    mut take: impl FnMut(&ClientEvent) -> Result<Vec<T>, CliError>,
+    hub: &mut HubClient,
+    out: &mut Output,
+) -> Result<Exit, CliError> {
     loop {
         let event = tokio::select! {
             event = hub.next_event() => event,
@@ -91,13 +105,36 @@ async fn run_for_changes(command: &str, hub: &mut HubClient, out: &mut Output) -
                 continue;
             }
         };
-        if let ClientEvent::Watched(event) = event {
-            let change = json_line("watched", &EventJson { at: stamp(Local::now()), event: &event })?;
+        for change in take(&event)? {
             if let Some(said) = runner.hand_over(change) {
                 out.say(&Line::of(said));
             }
         }
     }
+}
+
+async fn run_for_changes(command: &str, hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
+    let command = command.to_owned();
+    let runner = Runner::start(async move |line: String| command::run(&command, &line).await);
+    let line = |event: &ClientEvent| {
+        let ClientEvent::Watched(event) = event else { return Ok(Vec::new()) };
+        Ok(vec![json_line("watched", &EventJson { at: stamp(Local::now()), event })?])
+    };
+    act_beside(runner, line, hub, out).await
+}
+
+async fn notify(first: &Watching, hub: &mut HubClient, out: &mut Output) -> Result<Exit, CliError> {
+    let (mut desk, home) = (Desk::new(first), Environment::of_process().home);
+    let news = |event: &ClientEvent| {
+        Ok(if let ClientEvent::Watching(state) = event {
+            desk.handle_state(state, home.as_deref())
+        } else if let ClientEvent::Watched(change) = event {
+            desk.handle_change(change, home.as_deref()).into_iter().collect()
+        } else {
+            Vec::new()
+        })
+    };
+    act_beside(Runner::start(desktop::show), news, hub, out).await
 }
 
 /// Said where nothing can be shown for a while.

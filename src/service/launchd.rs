@@ -38,34 +38,45 @@ const TRY_AGAIN: i32 = 5;
 pub(super) fn install(environment: &Environment, domain: &str, bindir: &Path) -> Result<Plan, ServiceError> {
     let (agents, logs, socket) = (environment.launch_agents()?, environment.log_dir()?, environment.service_socket()?);
     let file = agents.join(format!("{LABEL}.plist"));
-    let bootstrap =
-        vec!["launchctl".to_owned(), "bootstrap".to_owned(), domain.to_owned(), nameable(&file)?.to_owned()];
-    let is_loaded = words(&format!("launchctl print {domain}/{LABEL}"));
     let mut steps = Vec::new();
     // launchd makes the socket, but not its directory.
     steps.extend(socket.parent().map(|path| Step::MakeDirectory { path: path.to_owned(), mode: 0o700 }));
     steps.push(Step::MakeDirectory { path: logs.clone(), mode: 0o700 });
     steps.push(Step::MakeDirectory { path: agents, mode: 0o755 });
-    steps.push(Step::WriteFile { path: file, content: render(bindir, &socket, &logs)?, mode: 0o644 });
-    steps.push(run(format!("launchctl bootout {domain}/{LABEL}"), When::Changed, &NOT_THERE));
-    // A job that was disabled once cannot be loaded.
-    let unless_loaded = When::ChangedUnless(vec![is_loaded]);
-    steps.push(run(format!("launchctl enable {domain}/{LABEL}"), unless_loaded.clone(), &[]));
-    steps.push(Step::Run(Run {
-        argv: bootstrap,
-        when: unless_loaded,
-        tolerated: Vec::new(),
-        retried: vec![TRY_AGAIN, IN_PROGRESS],
-    }));
+    let content = text(&job(bindir, &socket, &logs)?)?;
+    steps.push(Step::WriteFile { path: file.clone(), content, mode: 0o644 });
+    steps.extend(load(domain, LABEL, &file)?);
     Ok(Plan { steps })
+}
+
+/// Returns the steps that load a job whose file was written, anew if it was changed.
+pub(super) fn load(domain: &str, label: &str, file: &Path) -> Result<[Step; 3], ServiceError> {
+    let bootstrap = vec!["launchctl".to_owned(), "bootstrap".to_owned(), domain.to_owned(), nameable(file)?.to_owned()];
+    let unless_loaded = When::ChangedUnless(vec![words(&format!("launchctl print {domain}/{label}"))]);
+    Ok([
+        run(format!("launchctl bootout {domain}/{label}"), When::Changed, &NOT_THERE),
+        // A job that was disabled once cannot be loaded.
+        run(format!("launchctl enable {domain}/{label}"), unless_loaded.clone(), &[]),
+        Step::Run(Run {
+            argv: bootstrap,
+            when: unless_loaded,
+            tolerated: Vec::new(),
+            retried: vec![TRY_AGAIN, IN_PROGRESS],
+        }),
+    ])
+}
+
+/// Returns the step that unloads a job where it is loaded.
+pub(super) fn unload(domain: &str, label: &str) -> Step {
+    let is_loaded = When::If(words(&format!("launchctl print {domain}/{label}")));
+    let [not_there, unknown] = NOT_THERE;
+    run(format!("launchctl bootout {domain}/{label}"), is_loaded, &[not_there, unknown, IN_PROGRESS])
 }
 
 pub(super) fn uninstall(environment: &Environment, domain: &str) -> Result<Plan, ServiceError> {
     let (agents, logs, socket) = (environment.launch_agents()?, environment.log_dir()?, environment.service_socket()?);
-    let is_loaded = When::If(words(&format!("launchctl print {domain}/{LABEL}")));
-    let [not_there, unknown] = NOT_THERE;
     let mut steps = vec![
-        run(format!("launchctl bootout {domain}/{LABEL}"), is_loaded, &[not_there, unknown, IN_PROGRESS]),
+        unload(domain, LABEL),
         Step::RemoveFile { path: agents.join(format!("{LABEL}.plist")) },
         Step::RemoveFile { path: logs.join(STDERR_FILE) },
         Step::RemoveEmptyDirectory { path: logs },
@@ -124,10 +135,10 @@ pub(super) fn status(domain: &str, commands: &mut dyn Commands) -> Result<Vec<Un
     Ok(vec![unit])
 }
 
-/// Returns the job's property list.
-fn render(bindir: &Path, socket: &Path, logs: &Path) -> Result<String, ServiceError> {
+/// Returns a job's property list.
+pub(super) fn text(job: &Value) -> Result<String, ServiceError> {
     let mut text = Vec::new();
-    job(bindir, socket, logs)?.to_writer_xml(&mut text).map_err(|error| ServiceError::Plist(error.into()))?;
+    job.to_writer_xml(&mut text).map_err(|error| ServiceError::Plist(error.into()))?;
     text.push(b'\n');
     String::from_utf8(text).map_err(|error| ServiceError::Plist(error.into()))
 }

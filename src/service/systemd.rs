@@ -142,7 +142,7 @@ fn run(line: &str, when: When) -> Step {
 /// Returns the path as it stands between double quotes in `ExecStart=`, where `%` begins a specifier (systemd.unit(5))
 /// and `$` means nothing, since it is the program's own path. systemd refuses quotes and backslashes in it, escaped or
 /// not ("Executable name contains special characters").
-fn executable(path: &Path) -> Result<String, ServiceError> {
+pub(super) fn executable(path: &Path) -> Result<String, ServiceError> {
     let text = nameable(path)?;
     if text.contains(['"', '\'', '\\']) {
         return Err(ServiceError::Unnameable { path: path.to_owned() });

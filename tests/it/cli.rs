@@ -12,6 +12,8 @@ mod doctor;
 mod exit_codes;
 mod history;
 #[cfg(target_os = "linux")]
+mod notify;
+#[cfg(target_os = "linux")]
 mod one_hub;
 mod telling;
 mod waiting;

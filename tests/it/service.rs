@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod activation;
 #[cfg(target_os = "linux")]
+mod desktop;
+#[cfg(target_os = "linux")]
 mod hardening;
 #[cfg(target_os = "linux")]
 mod history;

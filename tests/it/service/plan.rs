@@ -32,6 +32,8 @@ fn what_a_dry_run_shows_for_systemd() {
     let shown = |plan: service::Plan| plan.to_string().replace(own.to_str().unwrap(), "/run/user/1000");
     insta::assert_snapshot!("systemd_install", shown(install));
     insta::assert_snapshot!("systemd_uninstall", shown(uninstall));
+    let desktop = service::install_desktop(&Manager::Systemd, &environment, Path::new("/home/ada/.local/bin")).unwrap();
+    insta::assert_snapshot!("systemd_desktop", shown(desktop));
 }
 
 #[test]
@@ -40,5 +42,7 @@ fn what_a_dry_run_shows_for_launchd() {
     let manager = Manager::Launchd { domain: "gui/501".to_owned() };
     let install = service::install(&manager, &environment, Path::new("/opt/homebrew/bin")).unwrap();
     insta::assert_snapshot!("launchd_install", install);
+    let desktop = service::install_desktop(&manager, &environment, Path::new("/opt/homebrew/bin")).unwrap();
+    insta::assert_snapshot!("launchd_desktop", desktop);
     insta::assert_snapshot!("launchd_uninstall", service::uninstall(&manager, &environment).unwrap());
 }

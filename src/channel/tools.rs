@@ -1,4 +1,4 @@
-//! The six tools: their names, descriptions and schemas, as the MCP client lists them.
+//! The tools: their names, descriptions and schemas, as the MCP client lists them.
 //!
 //! `arguments` checks what a model sends, `result` renders what it is told. The names are the product's interface.
 

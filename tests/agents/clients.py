@@ -89,6 +89,8 @@ class Pi(Client):
 class Copilot(Client):
     agent = "copilot"
     receipt_lag = 5
+    # Only its answer is a receipt.
+    known_by_then = ["was shown", "was handed over"]
     command = glob.glob(AGENTS + "/copilot/node_modules/@github/copilot-*/copilot")[:1]
 
     def prepare(self):

@@ -104,12 +104,13 @@ impl SetupArgs {
         if self.dry_run {
             return Ok(Exit::Done);
         }
-        let mut changed = perform(&parts, &mut commands, &mut context.out)?;
+        let Done { mut changed, failed } = perform(&parts, &mut commands, &mut context.out);
         if manager.is_err() && super::diagnosis::reach(&environment.socket()?).is_err() {
             let said = hub::start(&environment).await?;
             context.out.say(&Line::of(&said));
             changed = true;
         }
+        whole(&failed, "set up", "relayctl setup")?;
         context.out.say(&Line::of(if changed { "done" } else { "everything is set up already" }));
         context.out.say(&Line::of(&format!("next: {}", next(&found))));
         Ok(Exit::Done)
@@ -143,7 +144,8 @@ impl SetupArgs {
         if self.dry_run {
             return Ok(Exit::Done);
         }
-        let changed = perform(&parts, commands, &mut context.out)?;
+        let Done { changed, failed } = perform(&parts, commands, &mut context.out);
+        whole(&failed, "undone", "relayctl setup --undo")?;
         context.out.say(&Line::of(if changed { "undone" } else { "nothing was set up" }));
         Ok(Exit::Done)
     }
@@ -183,9 +185,18 @@ fn without_manager(error: &ServiceError, dry_run: bool) -> String {
     format!("{error}: {starts} in the background (relayctl hub start), and has to be again after a reboot")
 }
 
-/// Does every part and returns whether anything changed. What a part does is told as it is done.
-fn perform(parts: &[Part], commands: &mut SystemCommands, out: &mut Output) -> Result<bool, CliError> {
-    let mut changed = false;
+/// What came of the parts.
+struct Done {
+    /// Whether anything changed.
+    changed: bool,
+    /// The titles of those that failed.
+    failed: Vec<String>,
+}
+
+/// Does every part, also where another fails: an agent that is broken is no reason to leave the others out. What a part
+/// does is told as it is done.
+fn perform(parts: &[Part], commands: &mut SystemCommands, out: &mut Output) -> Done {
+    let mut done = Done { changed: false, failed: Vec::new() };
     for part in parts {
         let (mut written, mut removed) = (0, 0);
         let tell = |step: &Step, effect| match (step, effect) {
@@ -194,14 +205,30 @@ fn perform(parts: &[Part], commands: &mut SystemCommands, out: &mut Output) -> R
             (Step::RemoveFile { .. } | Step::RemoveDeadSocket { .. }, _) => removed += 1,
             (Step::Run(_), _) => out.say(&Line::of(&format!("  {}", step_done(step)))),
         };
-        changed |= part.plan.perform(commands, tell).map_err(ServiceError::from)?;
+        match part.plan.perform(commands, tell) {
+            Ok(changed) => done.changed |= changed,
+            Err(error) => {
+                done.changed = true;
+                done.failed.push(part.title.clone());
+                out.say(&Line::of(&format!("  failed: {error}")));
+            }
+        }
         for (n, what) in [(written, "written"), (removed, "removed")] {
             if n > 0 {
                 out.say(&Line::of(&format!("  {n} files {what}")));
             }
         }
     }
-    Ok(changed)
+    done
+}
+
+/// Returns an error where a part failed.
+fn whole(failed: &[String], done: &str, again: &str) -> Result<(), CliError> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let what = format!("not {done}: {}", failed.join(", "));
+    Err(CliError::Obstacle { what, next: by_hand(&format!("mend what failed above, then run: {again}")) })
 }
 
 fn next(found: &[Found]) -> String {

@@ -15,6 +15,8 @@ mod history;
 mod notify;
 #[cfg(target_os = "linux")]
 mod one_hub;
+#[cfg(target_os = "linux")]
+mod setup;
 mod telling;
 mod waiting;
 mod watch;

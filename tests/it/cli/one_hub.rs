@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::installed::{Installed, soon, within};
+use crate::support::installed::{Installed, PROGRAMS, soon, within};
 use crate::support::user_manager::{UserManager, user_manager};
-
-const PROGRAMS: [&str; 3] =
-    [env!("CARGO_BIN_EXE_relay-hub"), env!("CARGO_BIN_EXE_relay-channel"), env!("CARGO_BIN_EXE_relayctl")];
 
 /// Runs a line of the shell as the user, and returns its exit code and what it said.
 fn shell(manager: &UserManager, bindir: &Path, line: &str) -> (Option<i32>, String) {

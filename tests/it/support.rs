@@ -16,6 +16,7 @@ pub mod mcp;
 pub mod other_versions;
 pub mod random;
 pub mod record;
+pub mod skip;
 pub mod stage;
 pub mod terminal;
 #[cfg(target_os = "linux")]

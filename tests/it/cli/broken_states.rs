@@ -222,7 +222,7 @@ fn expect_an_answer(user: &User<'_>, session: &Session) {
 fn expect_all(states: &[State]) {
     let relay = match UserManager::start() {
         Ok(manager) => Installed::with(manager),
-        Err(why) => return crate::support::user_manager::skipped("broken_states", &why),
+        Err(why) => return crate::support::skip::skipped("broken_states", &why),
     };
     let bindir = relay.bindir();
     let user = User { manager: &relay.manager, bindir };
@@ -280,7 +280,7 @@ fn a_container_is_cured_by_its_advice() {
     let bindir = manager.install_programs(&programs);
     // What is below it is hidden: the user's runtime directory, and the manager with it.
     let Some(()) = manager.mount_memory(Path::new("/run/user"), "mode=755") else {
-        return crate::support::user_manager::skipped("a_container", &"no file system can be mounted here");
+        return crate::support::skip::skipped("a_container", &"no file system can be mounted here");
     };
     own(&manager, &bindir);
     let user = User { manager: &manager, bindir: &bindir };

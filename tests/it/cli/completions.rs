@@ -4,12 +4,14 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::hub_process::HubProcess;
+use crate::support::skip::needs;
 use crate::support::terminal::Terminal;
 
 const RELAYCTL: &str = env!("CARGO_BIN_EXE_relayctl");
 
 #[test]
 fn bash_completes_the_names_of_sessions() {
+    needs!("tmux", "bash");
     let hub = HubProcess::start(&[]);
     let _sessions = (hub.session("backend"), hub.session("web"));
     let directory = Path::new(RELAYCTL).parent().unwrap().display().to_string();

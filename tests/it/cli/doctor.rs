@@ -411,7 +411,7 @@ fn a_full_disk_for_logs_is_named_and_costs_nothing_but_log_lines() {
     let data = manager.home().join("data");
     fs::create_dir(&data).unwrap();
     let Some(_mounted) = manager.mount_memory(&data, "size=4k,mode=777") else {
-        return crate::support::user_manager::skipped("a_full_disk_for_logs", &"no file system can be mounted here");
+        return crate::support::skip::skipped("a_full_disk_for_logs", &"no file system can be mounted here");
     };
     let with_data = |arguments: &[&str]| {
         let mut command = installed.relayctl(arguments);

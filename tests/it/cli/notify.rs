@@ -10,6 +10,7 @@ use serde_json::json;
 use zbus::OwnedVariant;
 
 use crate::support::hub_process::{HubProcess, RawClient};
+use crate::support::skip::needs;
 
 const RELAYCTL: &str = env!("CARGO_BIN_EXE_relayctl");
 
@@ -105,6 +106,7 @@ fn wait_again_until<T>(session: &mut RawClient, mut come: impl FnMut() -> Option
 
 #[test]
 fn desktop_is_told_who_waits_and_how_own_asks_end() {
+    needs!("dbus-daemon");
     let (_bus, address) = bus();
     let screen = desktop(&address);
     let hub = HubProcess::start(&[]);
@@ -125,6 +127,7 @@ fn desktop_is_told_who_waits_and_how_own_asks_end() {
 
 #[test]
 fn without_a_desktop_its_user_is_told_so_and_the_watch_goes_on() {
+    needs!("dbus-daemon");
     let (_bus, address) = bus();
     let hub = HubProcess::start(&[]);
     hub.settle();

@@ -6,21 +6,18 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::json;
 
 use crate::support::hub_process::HubProcess;
-use crate::support::user_manager::skipped;
+use crate::support::skip::{is_installed, skipped};
 
 /// Each with what it is run by.
 const CLIENTS: [(&str, &[&str]); 2] = [("ask.py", &["python3"]), ("ask.sh", &["bash", "socat", "jq"])];
 
 /// Returns the clients that can be run here.
 fn clients(test: &str) -> impl Iterator<Item = &'static str> {
-    CLIENTS.iter().filter_map(move |(client, programs)| {
-        let is_missing = |program: &&&str| Command::new(program).arg("--version").output().is_err();
-        match programs.iter().find(is_missing) {
-            None => Some(*client),
-            Some(program) => {
-                skipped(test, &format!("{client} needs {program}"));
-                None
-            }
+    CLIENTS.iter().filter_map(move |(client, programs)| match programs.iter().find(|program| !is_installed(program)) {
+        None => Some(*client),
+        Some(program) => {
+            skipped(test, &format!("{client} needs {program}"));
+            None
         }
     })
 }

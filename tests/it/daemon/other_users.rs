@@ -16,7 +16,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::support::hub_process::{HubProcess, RawClient, SOON};
-use crate::support::user_manager::skipped;
+use crate::support::skip::skipped;
 
 /// The neighbour; outside the ranges of people, packages, systemd, and the user managers of other tests.
 const NEIGHBOUR: u32 = 61_100;

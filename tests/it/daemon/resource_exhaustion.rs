@@ -108,7 +108,7 @@ fn a_full_disk_costs_lines_of_the_log_and_nothing_else() {
 fn a_journal_that_stops_costs_lines_of_the_log_and_nothing_else() {
     let relay = Installed::with(user_manager!());
     let Some(journal) = relay.manager.journal_pid() else {
-        return crate::support::user_manager::skipped("a_journal_that_stops", &"the journal is not a private one");
+        return crate::support::skip::skipped("a_journal_that_stops", &"the journal is not a private one");
     };
     relay.drop_in(&format!(
         "Environment=RELAY_LOG=debug\nExecStart=\nExecStart=\"{}\" {NO_BRAKES}",

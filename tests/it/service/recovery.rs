@@ -235,7 +235,7 @@ fn a_journal_that_hangs_does_not_make_the_hub_hang_and_learns_how_much_it_missed
     let relay = Installed::with(user_manager!());
     relay.drop_in("Environment=RELAY_LOG=debug");
     let Some(journal) = relay.manager.journal_pid() else {
-        return crate::support::user_manager::skipped("a_journal_that_hangs", &"the journal is the machine's");
+        return crate::support::skip::skipped("a_journal_that_hangs", &"the journal is the machine's");
     };
     let hub = relay.hub();
     signal(journal, Signal::STOP);

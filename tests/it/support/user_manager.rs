@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -38,12 +38,6 @@ impl From<io::Error> for Unavailable {
     }
 }
 
-/// Says that a test is skipped, in a line that begins with `SKIPPED` and that the test harness does not capture.
-pub fn skipped(test: &str, why: &dyn std::fmt::Display) {
-    // One write: tests that run beside each other must not mix their lines.
-    let _ = io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes());
-}
-
 /// Returns a user manager, or skips the test that calls it.
 macro_rules! user_manager {
     () => {{
@@ -52,7 +46,7 @@ macro_rules! user_manager {
             Ok(manager) => manager,
             Err(why) => {
                 let test = std::any::type_name_of_val(&here).trim_end_matches("::here");
-                return $crate::support::user_manager::skipped(test, &why);
+                return $crate::support::skip::skipped(test, &why);
             }
         }
     }};

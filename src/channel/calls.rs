@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::tools::arguments::NewIds;
-use crate::client::{Call, CallAnswer, CallId};
-use crate::protocol::{AskId, Refusal};
+use crate::client::{Call, CallId};
 use crate::session::ReaderId;
 use crate::session::frame::ProxyCall;
 
@@ -127,23 +126,6 @@ impl Calls {
         let lost: Vec<(ReaderId, u64)> =
             self.untaken.range((reader, 0)..=(reader, u64::MAX)).map(|(key, _)| *key).collect();
         lost.into_iter().filter_map(|key| self.untaken.remove(&key)).collect()
-    }
-}
-
-/// Returns the asks that a call's model will never learn of.
-pub fn asks_of(answer: &Result<CallAnswer, Refusal>) -> Vec<AskId> {
-    match answer {
-        Ok(CallAnswer::Asked(asked)) => vec![asked.ask_id],
-        Ok(CallAnswer::Broadcasted(broadcast)) => broadcast.asks.iter().map(|asked| asked.ask_id).collect(),
-        Ok(
-            CallAnswer::Peers(_)
-            | CallAnswer::Status(_)
-            | CallAnswer::Watching(_)
-            | CallAnswer::Audience(_)
-            | CallAnswer::Replied(_)
-            | CallAnswer::Renamed(_),
-        )
-        | Err(_) => Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::Channel;
-use super::calls::{NewCall, Origin, asks_of};
+use super::calls::{NewCall, Origin};
 use super::mcp::ToolResult;
 use super::stdio::Written;
 use super::tools::arguments::{self, CallError};
@@ -61,7 +61,9 @@ impl Channel {
         let Some(open) = self.calls.remove(call) else { return };
         if open.is_cancelled {
             if let Some(hub) = &mut self.hub {
-                asks_of(&answer).into_iter().for_each(|ask_id| hub.ledger().handle_withdraw(ask_id));
+                // Its model never learns of them.
+                let asks = answer.iter().flat_map(CallAnswer::asks);
+                asks.for_each(|ask_id| hub.ledger().handle_withdraw(ask_id));
             }
             match open.origin {
                 Origin::Client => self.forget(call),

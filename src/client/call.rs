@@ -115,6 +115,22 @@ pub enum CallAnswer {
     Renamed(PeerName),
 }
 
+impl CallAnswer {
+    /// Returns the asks that the call has opened.
+    pub fn asks(&self) -> Vec<AskId> {
+        match self {
+            Self::Asked(asked) => vec![asked.ask_id],
+            Self::Broadcasted(broadcast) => broadcast.asks.iter().map(|asked| asked.ask_id).collect(),
+            Self::Peers(_)
+            | Self::Status(_)
+            | Self::Watching(_)
+            | Self::Audience(_)
+            | Self::Replied(_)
+            | Self::Renamed(_) => Vec::new(),
+        }
+    }
+}
+
 /// An ask that the hub has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedAsk {

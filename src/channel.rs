@@ -11,6 +11,7 @@ pub mod inbox;
 pub mod instructions;
 pub mod mcp;
 mod members;
+pub mod meta;
 pub mod neutralise;
 pub mod notification;
 pub mod permission;
@@ -199,7 +200,7 @@ impl Channel {
                 Some(Incoming::Call { call, tool, arguments, meta }) => {
                     fault::pass("tool.called");
                     if self.is_of_a_channel(&meta) {
-                        self.answer(call, ToolResult { json: Value::Object(Map::new()), is_error: false });
+                        self.answer(call, ToolResult { json: "{}".to_owned(), is_error: false });
                         continue;
                     }
                     self.calls.insert(call);
@@ -342,7 +343,7 @@ impl Channel {
         // The inbox lets nothing out before the client is ready.
         if let Some(message) = self.inbox.take_for_channel(Instant::now()) {
             fault::pass("event.shown");
-            self.stdio.push(&mcp::channel_event(message.into_params()), Written::Event);
+            self.stdio.push(&mcp::channel_event(message), Written::Event);
         }
     }
 

@@ -21,6 +21,7 @@ mod accept;
 mod admission;
 mod connection;
 mod descriptors;
+mod history;
 mod log_throttle;
 mod notifier;
 mod processes;
@@ -43,6 +44,7 @@ use tokio::time::sleep;
 
 use self::accept::Accepting;
 use self::connection::{Bytes, Connection, READ_BYTES};
+use self::history::HistoryLog;
 use self::log_throttle::LogThrottle;
 use self::notifier::Notifier;
 use self::processes::Processes;
@@ -134,6 +136,7 @@ struct Daemon<'a> {
     alarm_waker: Waker,
     shutdown: Pin<&'a mut dyn Future<Output = &'static str>>,
     notifier: Notifier,
+    history: HistoryLog,
     queued_bytes: usize,
     log_throttle: LogThrottle<Logged>,
     exiting: bool,
@@ -151,6 +154,7 @@ impl<'a> Daemon<'a> {
         let program_status = ProgramStatus { activated: config.activated, replaced: false };
         let mut hub = Hub::new(now, config.limits, config.idle_timeout, config.program);
         hub.set_program_status(program_status);
+        hub.set_recorded(HistoryLog::detail());
         Self {
             hub,
             now,
@@ -169,6 +173,7 @@ impl<'a> Daemon<'a> {
             ready,
             shutdown,
             notifier: Notifier::new(),
+            history: HistoryLog::default(),
             queued_bytes,
             log_throttle: LogThrottle::new(),
             exiting: false,
@@ -197,6 +202,7 @@ impl<'a> Daemon<'a> {
         }
         self.notifier.stopping();
         self.drain().await;
+        self.history.write_all();
     }
 
     /// Returns whether there is something to do for which no source is woken.
@@ -258,6 +264,7 @@ impl<'a> Daemon<'a> {
             self.handle(input);
         }
         self.notifier.handle_timeout(now);
+        self.history.handle_timeout(now);
         self.accepting.handle_timeout(now);
     }
 
@@ -268,6 +275,7 @@ impl<'a> Daemon<'a> {
             self.congested.next(),
             self.processes.poll_timeout(),
             self.notifier.poll_timeout(),
+            self.history.poll_timeout(),
             self.accepting.poll_timeout(),
             self.leaving,
         ];

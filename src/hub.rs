@@ -40,6 +40,7 @@ use self::asks::Asks;
 use self::connections::Connections;
 use self::effect::{Caller, Outbox};
 use self::grace::{Deferred, Grace};
+use self::history::Detail;
 use self::idle::Idle;
 use self::overview::Overview;
 use self::peers::Peers;
@@ -191,6 +192,11 @@ impl Hub {
     /// Records what `status` says of the hub's program.
     pub const fn set_program_status(&mut self, program: ProgramStatus) {
         self.overview.program = program;
+    }
+
+    /// Sets how much is recorded of the asks from here on: nothing before this is called.
+    pub const fn set_recorded(&mut self, detail: Detail) {
+        self.out.set_recorded(detail);
     }
 
     /// Counts that a reader was too slow for the limit `queued_bytes`, which is watched outside of the rules.

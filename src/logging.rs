@@ -30,9 +30,11 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 mod daily;
 #[cfg(target_os = "linux")]
 mod journal;
+mod json;
 mod stderr;
 
 use daily::DailyFile;
+use json::JsonLines;
 use stderr::{DrainGuard, Queue};
 
 /// The variable with the filter.
@@ -221,9 +223,7 @@ fn json<W>(filter: Targets, writer: W) -> impl Subscriber + Send + Sync + 'stati
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let lines =
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
-    tracing_subscriber::registry().with(filter).with(lines.with_writer(writer))
+    tracing_subscriber::registry().with(filter).with(JsonLines(writer))
 }
 
 /// Whether standard error leads to the journal: `JOURNAL_STREAM` is `DEVICE:INODE` of the stream that systemd made,

@@ -13,8 +13,8 @@ pub const OVERHEAD_BYTES: usize = 512;
 pub fn wrap(message: &Message) -> String {
     let mut text = String::with_capacity(message.content.len() + OVERHEAD_BYTES);
     text.push_str(ENVELOPE.trim_end());
-    for (key, value) in &message.meta {
-        text.push_str(&format!(" {key}=\"{}\"", escape(value.as_str().unwrap_or_default())));
+    for (key, value) in message.meta.iter() {
+        text.push_str(&format!(" {key}=\"{}\"", escape(value)));
     }
     text.push_str(">\n");
     text.push_str(&message.content);
@@ -59,7 +59,7 @@ mod tests {
     use serde_json::json;
 
     fn message(content: &str, meta: serde_json::Value) -> Message {
-        Message { content: content.to_owned(), meta: meta.as_object().unwrap().clone() }
+        Message { content: content.to_owned(), meta: meta.as_object().unwrap().clone().into() }
     }
 
     #[test]

@@ -304,7 +304,7 @@ impl Inbox {
     }
 
     /// Takes the next message to be written as a channel event; one at a time, behind the results that were there before.
-    pub fn take_for_channel(&mut self, now: Instant) -> Option<Message> {
+    pub fn take_for_channel(&mut self, now: Instant) -> Option<&Message> {
         if self.writing.is_some() || !self.channel || self.opens_at().is_none_or(|at| now < at) {
             return None;
         }
@@ -316,9 +316,7 @@ impl Inbox {
         }
         self.ahead = None;
         let entry = self.waiting.pop()?;
-        let message = entry.message.clone();
-        self.writing = Some(entry);
-        Some(message)
+        Some(&self.writing.insert(entry).message)
     }
 
     /// Records that the channel event was written, or could not be: then no further one is tried.

@@ -12,8 +12,7 @@ pub mod line;
 pub mod repair;
 
 use rmcp::model::{
-    CallToolResult, ContentBlock, Implementation, InitializeResult, JsonObject, ListToolsResult, ProtocolVersion,
-    RequestId, ServerCapabilities,
+    Implementation, InitializeResult, JsonObject, ListToolsResult, ProtocolVersion, RequestId, ServerCapabilities,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -21,7 +20,7 @@ use serde_json::{Map, Value, json};
 pub use self::error::OPEN_MAX;
 use self::error::{INVALID_PARAMS, INVALID_REQUEST, error};
 use self::line::{Line, Message};
-use super::notification;
+use super::notification::{self, Message as Shown};
 use super::tools;
 use crate::agent::McpClient;
 use crate::client::CallId;
@@ -68,8 +67,8 @@ pub struct Initialize {
 /// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolResult {
-    /// One JSON object.
-    pub json: Value,
+    /// One JSON object, as text.
+    pub json: String,
     /// Whether it tells of an error.
     pub is_error: bool,
 }
@@ -146,18 +145,52 @@ impl Mcp {
     }
 
     /// Ends a call. Returns the answer; none where the call was cancelled.
-    pub fn answer(&mut self, call: CallId, result: ToolResult) -> Option<Value> {
+    pub fn answer(&mut self, call: CallId, result: ToolResult) -> Option<impl Serialize + use<>> {
         let at = self.open.iter().position(|open| open.call == call)?;
         let OpenCall { id, is_cancelled, .. } = self.open.swap_remove(at);
-        let content = vec![ContentBlock::text(result.json.to_string())];
-        let result = if result.is_error { CallToolResult::error(content) } else { CallToolResult::success(content) };
-        (!is_cancelled).then(|| self::result(&id, &without_type(&result)))
+        let content = [TextBlock { kind: "text", text: result.json }];
+        let result = CallResult { content, is_error: result.is_error };
+        (!is_cancelled).then_some(Response { jsonrpc: VERSION, id, result })
     }
 }
 
+/// The version of JSON-RPC.
+const VERSION: &str = "2.0";
+
+/// A response of JSON-RPC.
+#[derive(Serialize)]
+struct Response<T> {
+    jsonrpc: &'static str,
+    id: RequestId,
+    result: T,
+}
+
+/// The result of `tools/call`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CallResult {
+    content: [TextBlock; 1],
+    is_error: bool,
+}
+
+#[derive(Serialize)]
+struct TextBlock {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: String,
+}
+
+/// A notification of JSON-RPC.
+#[derive(Serialize)]
+struct Notification<T> {
+    jsonrpc: &'static str,
+    method: &'static str,
+    params: T,
+}
+
 /// Returns the notification that Claude Code turns into a channel event.
-pub fn channel_event(params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "method": notification::METHOD, "params": params})
+pub fn channel_event(message: &Shown) -> impl Serialize {
+    Notification { jsonrpc: VERSION, method: notification::METHOD, params: message }
 }
 
 /// Returns the answer to the client's first request.
@@ -233,14 +266,14 @@ mod tests {
         assert!(answers.is_empty() && matches!(incoming, Some(Incoming::Call { call: CallId(1), .. })));
         let (again, answers) = handle(&mut mcp, &call("\"a\"", tools::PEERS));
         assert_eq!((again, answers[0]["error"]["code"].as_i64()), (None, Some(-32600)));
-        let result = ToolResult { json: json!({"you": null}), is_error: false };
-        let answer = mcp.answer(CallId(1), result.clone()).unwrap();
+        let result = ToolResult { json: r#"{"you":null}"#.to_owned(), is_error: false };
+        let answer = serde_json::to_value(mcp.answer(CallId(1), result.clone()).unwrap()).unwrap();
         assert_eq!(answer["id"], "a");
         assert_eq!(
             answer["result"],
             json!({"content": [{"type": "text", "text": "{\"you\":null}"}], "isError": false})
         );
-        assert_eq!(mcp.answer(CallId(1), result), None);
+        assert!(mcp.answer(CallId(1), result).is_none());
     }
 
     #[test]
@@ -251,7 +284,7 @@ mod tests {
         assert_eq!(handle(&mut mcp, cancel).0, Some(Incoming::Cancelled(CallId(1))));
         assert_eq!(handle(&mut mcp, cancel).0, None);
         assert_eq!(mcp.open_calls(), 1);
-        assert_eq!(mcp.answer(CallId(1), ToolResult { json: json!({}), is_error: false }), None);
+        assert!(mcp.answer(CallId(1), ToolResult { json: "{}".to_owned(), is_error: false }).is_none());
         assert_eq!(mcp.open_calls(), 0);
     }
 

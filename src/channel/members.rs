@@ -28,7 +28,10 @@ impl Channel {
         let turn = self.place.turn();
         for result in turn.results {
             if self.calls.remove(CallId(result.id)).is_some() {
-                self.answer(CallId(result.id), ToolResult { json: result.result, is_error: result.is_error });
+                self.answer(
+                    CallId(result.id),
+                    ToolResult { json: result.result.to_string(), is_error: result.is_error },
+                );
             }
         }
         self.take_incoming(turn.incoming);

@@ -43,6 +43,10 @@ pub fn text(raw: &str) -> String {
 
 /// Returns the text as [`text`] does, on one line.
 pub fn line(raw: &str) -> String {
+    // What nearly every line is: a name.
+    if raw.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return raw.to_owned();
+    }
     // Joined first: what is harmless on two lines may not be so on one.
     disarmed(visible(raw).split_whitespace().collect::<Vec<_>>().join(" ").into())
 }

@@ -38,8 +38,9 @@ pub struct Turn {
     pub lost: Option<Vec<(CallId, NewCall)>>,
 }
 
-/// Returns the message with a call's result.
-pub fn result(id: u64, result: Value, is_error: bool) -> ChannelMessage {
+/// Returns the message with a call's result, which is JSON.
+pub fn result(id: u64, json: &str, is_error: bool) -> ChannelMessage {
+    let result: Value = serde_json::from_str(json).unwrap_or_default();
     ChannelMessage::Result(CallResult { id, result, is_error })
 }
 

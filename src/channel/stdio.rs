@@ -14,7 +14,7 @@ use std::pin::Pin;
 
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
-use serde_json::Value;
+use serde::Serialize;
 
 use super::mcp::line::{Line, Lines};
 use crate::client::CallId;
@@ -124,7 +124,7 @@ impl Stdio {
     }
 
     /// Adds a line to what is to be written.
-    pub fn push(&mut self, message: &Value, what: Written) {
+    pub fn push(&mut self, message: &impl Serialize, what: Written) {
         if serde_json::to_writer(&mut self.buffer, message).is_ok() {
             self.buffer.push(b'\n');
             let end = self.written + u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::Channel;
 use super::calls::{NewCall, Origin};
 use super::mcp::ToolResult;
@@ -68,7 +66,7 @@ impl Channel {
             match open.origin {
                 Origin::Client => self.forget(call),
                 // The proxy forgets it with this.
-                Origin::Proxy(by, id) => self.place.send(by, &place::result(id, Value::Null, true)),
+                Origin::Proxy(by, id) => self.place.send(by, &place::result(id, "null", true)),
             }
             return;
         }
@@ -89,14 +87,14 @@ impl Channel {
             Origin::Client => self.answer(call, ToolResult { json, is_error }),
             Origin::Proxy(by, id) => {
                 self.calls.handle_sent(by, id, call);
-                self.place.send(by, &place::result(id, json, is_error));
+                self.place.send(by, &place::result(id, &json, is_error));
             }
         }
     }
 
     /// Forgets a call that its client has cancelled.
     pub(super) fn forget(&mut self, call: CallId) {
-        let _nobody_waits = self.mcp.answer(call, ToolResult { json: Value::Null, is_error: true });
+        let _nobody_waits = self.mcp.answer(call, ToolResult { json: String::new(), is_error: true });
     }
 
     pub(super) fn answer(&mut self, call: CallId, result: ToolResult) {

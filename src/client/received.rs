@@ -156,7 +156,7 @@ impl Received {
         let ask = ReceivedAsk {
             kind,
             from: from.to_owned(),
-            excerpt: text.chars().take(EXCERPT_CHARS).collect(),
+            excerpt: text.char_indices().nth(EXCERPT_CHARS).map_or(text, |(end, _)| &text[..end]).to_owned(),
             deadline: now + Duration::from_millis(timeout_ms),
             progress: Progress { ask_id, state: AskState::Accepted, is_final: false },
         };

@@ -144,6 +144,7 @@ impl Daemon<'_> {
         }
         self.queued = 0;
         self.notifier.status(self.now, self.hub.status_line());
+        self.history.bound();
     }
 
     /// Takes the rules' effects, as many as may be queued before something is written.
@@ -160,6 +161,7 @@ impl Daemon<'_> {
                 Some(Effect::AwaitAgent { conn, session }) => {
                     self.await_end(session.pid, Some(session.start), Input::ProcessEnded { conn });
                 }
+                Some(Effect::Record(record)) => self.history.push(self.now, record),
                 Some(Effect::Exit) => self.exiting = true,
                 None => {
                     self.has_effects = false;

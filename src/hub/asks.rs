@@ -15,7 +15,7 @@ use self::pending::PendingSends;
 use super::brakes::{Brakes, Course, Link};
 use super::connections::ConnId;
 use super::effect::{Caller, Outbox};
-use super::history;
+use super::history::{Record, Recorded};
 use super::limits::{Limits, OPEN_ASKS_FACTOR};
 use super::peers::Peers;
 use super::quota::Quota;
@@ -267,10 +267,13 @@ impl Asks {
             (AskOutcome::Reply, Phase::Answered(reply)) => Some(reply.text.as_str()),
             _ => None,
         };
-        history::outcome(peers, id, (asker, asked), outcome, state, duration_ms, reply);
+        let names = || [asker, asked].map(|tag| peers.sender(tag).to_owned());
+        out.record(|with_text| {
+            let ([from, to], reply) = (names(), reply.filter(|_| with_text).map(str::to_owned));
+            Record { ask_id: id, from, to, what: Recorded::Ended { outcome, state, duration_ms, reply } }
+        });
         out.watched(|| {
-            let reply = reply.map(str::to_owned);
-            let [from, to] = [asker, asked].map(|tag| peers.sender(tag).to_owned());
+            let ([from, to], reply) = (names(), reply.map(str::to_owned));
             let (broadcast_id, latency_ms) = (ask.broadcast, duration_ms);
             Some(Watched::AskEnded { ask_id: id, from, to, broadcast_id, kind, outcome, state, latency_ms, reply })
         });

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::connections::ConnId;
+use super::history::{Detail, Record};
 use super::refusals::Refused;
 use super::watch::Watchers;
 use crate::protocol::{Answer, ClientTag, Event, HubMessage, RequestId, SessionId, Watched};
@@ -32,6 +33,8 @@ pub enum Effect {
         /// The session.
         session: SessionId,
     },
+    /// Log what happened to an ask; it may wait until nothing else is to be done.
+    Record(Record),
     /// Leave: nobody has been connected for the idle timeout.
     Exit,
 }
@@ -69,6 +72,7 @@ pub(super) struct Caller {
 pub(super) struct Outbox {
     effects: VecDeque<Effect>,
     watchers: Watchers,
+    recorded: Detail,
     refused: BTreeMap<&'static str, u64>,
 }
 
@@ -143,6 +147,18 @@ impl Outbox {
         for (conn, change) in self.watchers.copies(&change) {
             self.send(conn, HubMessage::Event(Event::Watched(Box::new(change))));
         }
+    }
+
+    /// Records what happened to an ask, made of whether its text is wanted. It is made only if somebody logs it.
+    pub(super) fn record(&mut self, record: impl FnOnce(bool) -> Record) {
+        if self.recorded > Detail::Nothing {
+            self.effects.push_back(Effect::Record(record(self.recorded == Detail::Texts)));
+        }
+    }
+
+    /// Sets how much is recorded of the asks from here on.
+    pub(super) const fn set_recorded(&mut self, detail: Detail) {
+        self.recorded = detail;
     }
 
     /// Returns those who watch.

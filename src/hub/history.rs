@@ -1,10 +1,9 @@
-//! The hub's record of who asked or told whom and how it ended: log lines with fields of their own.
+//! The hub's record of who asked or told whom and how it ended. Pure: the shell logs what the rules record.
 //!
-//! `relayctl history` reads them from the log. Texts have a target of their own, which is off unless a person turns it on
-//! ([`crate::logging`] says how). Nothing is made where nobody logs it.
+//! `relayctl history` reads it from the log. Texts have a target of their own, which is off unless a person turns it on
+//! ([`crate::logging`] says how). Nothing is made that nobody logs.
 
-use super::peers::Peers;
-use crate::protocol::{AskId, AskKind, AskOutcome, AskState, ClientTag};
+use crate::protocol::{AskId, AskKind, AskOutcome, AskState};
 
 /// The target of the lines without texts.
 pub const TARGET: &str = "relay::history";
@@ -12,64 +11,52 @@ pub const TARGET: &str = "relay::history";
 /// The target of the texts.
 pub const TEXT_TARGET: &str = "relay::text";
 
-/// Records that an ask or a tell was accepted, which may stay open for so long.
-pub(super) fn ask(
-    peers: &Peers,
-    id: AskId,
-    kind: AskKind,
-    (asker, asked): (ClientTag, ClientTag),
-    timeout_ms: u64,
-    text: &str,
-) {
-    let (from, to) = (peers.sender(asker), peers.sender(asked));
-    match kind {
-        AskKind::Ask => tracing::info!(target: TARGET, ask_id = %id, from, to, timeout_ms, "ask"),
-        AskKind::Tell => tracing::info!(target: TARGET, ask_id = %id, from, to, timeout_ms, "tell"),
-    }
-    tracing::info!(target: TEXT_TARGET, ask_id = %id, question = text, "question");
+/// How much of the asks is recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Who asked whom, and how it ended.
+    Asks,
+    /// The texts of questions and answers as well.
+    Texts,
 }
 
-/// Records that an ask has ended, this long after it was accepted.
-pub(super) fn outcome(
-    peers: &Peers,
-    id: AskId,
-    (asker, asked): (ClientTag, ClientTag),
-    outcome: AskOutcome,
-    state: AskState,
-    duration_ms: u64,
-    reply: Option<&str>,
-) {
-    tracing::info!(
-        target: TARGET,
-        ask_id = %id,
-        from = peers.sender(asker),
-        to = peers.sender(asked),
-        outcome = outcome_word(outcome),
-        state = state_word(state),
-        duration_ms,
-        "outcome"
-    );
-    if let Some(reply) = reply {
-        tracing::info!(target: TEXT_TARGET, ask_id = %id, reply, "reply");
-    }
+/// What happened to an ask or a tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The ask.
+    pub ask_id: AskId,
+    /// Who asked.
+    pub from: String,
+    /// Who was asked.
+    pub to: String,
+    /// What.
+    pub what: Recorded,
 }
 
-const fn outcome_word(outcome: AskOutcome) -> &'static str {
-    match outcome {
-        AskOutcome::Reply => "reply",
-        AskOutcome::Shown => "shown",
-        AskOutcome::HandedOver => "handed_over",
-        AskOutcome::Timeout => "timeout",
-        AskOutcome::PeerGone => "peer_gone",
-        AskOutcome::Withdrawn => "withdrawn",
-    }
-}
-
-const fn state_word(state: AskState) -> &'static str {
-    match state {
-        AskState::Accepted => "accepted",
-        AskState::Held => "held",
-        AskState::HandedOver => "handed_over",
-        AskState::Shown => "shown",
-    }
+/// What may happen to an ask or a tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// It was accepted.
+    Accepted {
+        /// Whether an answer is wanted.
+        kind: AskKind,
+        /// How long it may stay open, in milliseconds.
+        timeout_ms: u64,
+        /// The question, where texts are recorded.
+        question: Option<String>,
+    },
+    /// It has ended.
+    Ended {
+        /// How.
+        outcome: AskOutcome,
+        /// How far it had come.
+        state: AskState,
+        /// How long after its acceptance, in milliseconds.
+        duration_ms: u64,
+        /// The reply, where there is one and texts are recorded.
+        reply: Option<String>,
+    },
 }

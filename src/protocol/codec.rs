@@ -1,5 +1,7 @@
 //! Framing: one JSON object a line, with a hard limit on a line's length. Pure: bytes in, frames out.
 
+use memchr::memchr;
+
 use super::error::{ErrorCode, Refusal};
 use super::frame::Frame;
 
@@ -112,7 +114,7 @@ impl FrameBuffer {
     /// # Errors
     /// The frame is longer than `limit` bytes; it is an error as soon as that is known, before its newline is seen.
     pub fn next_frame(&mut self, limit: usize) -> Option<Result<&[u8], FrameError>> {
-        let Some(offset) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+        let Some(offset) = memchr(b'\n', &self.bytes[self.searched..]) else {
             self.searched = self.bytes.len();
             if self.searched - self.start >= limit {
                 return Some(Err(FrameError::TooLong { limit }));

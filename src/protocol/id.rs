@@ -10,6 +10,18 @@ use siphasher::sip::SipHasher24;
 
 /// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`, so that a model or a person copies it without error.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// What each byte of a text is worth as a digit.
+const VALUES: [u8; 256] = {
+    let (mut values, mut value) = ([NO_DIGIT; 256], 0);
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+const NO_DIGIT: u8 = u8::MAX;
+
 /// Characters in an identifier's text, hyphens not counted; five bits each.
 const DIGITS: u32 = 12;
 const BITS: u32 = DIGITS * 5;
@@ -47,7 +59,7 @@ macro_rules! token {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_token(self.bits(), f)
+                f.write_str(TokenText::of(self.bits()).as_str())
             }
         }
 
@@ -67,7 +79,7 @@ macro_rules! token {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(TokenText::of(self.bits()).as_str())
             }
         }
 
@@ -89,6 +101,13 @@ token! {
 token! {
     /// Names one broadcast: made by the asker's client; each of its asks has an [`AskId`] derived from it.
     BroadcastId
+}
+
+impl BroadcastId {
+    /// Returns the identifier with the number of an ask's: for where it is not known yet which of them is needed.
+    pub const fn like(ask_id: AskId) -> Self {
+        Self::from_bits(ask_id.bits())
+    }
 }
 
 impl AskId {
@@ -204,25 +223,35 @@ fn hasher(domain: u8) -> SipHasher24 {
     hasher
 }
 
-fn write_token(bits: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut text = [b'-'; 14];
-    for digit in 0..DIGITS {
-        let value = (bits >> (5 * (DIGITS - 1 - digit))) & 31;
-        text[(digit + digit / 4) as usize] = ALPHABET[value as usize];
+/// An identifier's text.
+struct TokenText([u8; 14]);
+
+impl TokenText {
+    fn of(bits: u64) -> Self {
+        let mut text = [b'-'; 14];
+        for digit in 0..DIGITS {
+            let value = (bits >> (5 * (DIGITS - 1 - digit))) & 31;
+            text[(digit + digit / 4) as usize] = ALPHABET[value as usize];
+        }
+        Self(text)
     }
-    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+
+    fn as_str(&self) -> &str {
+        // It is ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 fn parse_token(text: &str) -> Result<u64, IdError> {
     let mut bits = 0;
     let mut digits = 0;
     for byte in text.trim().bytes().filter(|byte| *byte != b'-') {
-        let value = ALPHABET.binary_search(&byte.to_ascii_lowercase()).map_err(|_| IdError::Malformed)?;
+        let value = VALUES[usize::from(byte.to_ascii_lowercase())];
         digits += 1;
-        if digits > DIGITS {
+        if value == NO_DIGIT || digits > DIGITS {
             return Err(IdError::Malformed);
         }
-        bits = bits << 5 | value as u64;
+        bits = bits << 5 | u64::from(value);
     }
     if digits == DIGITS { Ok(bits) } else { Err(IdError::Malformed) }
 }

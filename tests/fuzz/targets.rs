@@ -226,6 +226,7 @@ impl House {
                     assert!(self.buffers.remove(&conn).is_some(), "a connection is closed twice");
                 }
                 Effect::AwaitAgent { conn, .. } => assert!(!self.buffers.contains_key(&conn), "its channel is there"),
+                Effect::Record(_) => {}
                 Effect::Exit => assert!(self.buffers.is_empty(), "the hub leaves somebody"),
             }
         }

@@ -1,9 +1,10 @@
 //! What the inbox leaves to the session's next channel: the messages that the session was not shown.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::entry::Entry;
+use crate::channel::meta::Meta;
 use crate::channel::notification::{self, Message};
 use crate::client::PROGRAM_PART_MAX_BYTES;
 use crate::protocol::AskId;
@@ -29,7 +30,7 @@ pub(super) struct ParkedMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ask_id: Option<AskId>,
     content: String,
-    meta: Map<String, Value>,
+    meta: Meta,
 }
 
 impl ParkedMessage {

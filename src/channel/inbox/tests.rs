@@ -1,11 +1,11 @@
 use super::*;
+use crate::channel::meta::Meta;
 use crate::channel::notification;
-use serde_json::Map;
 
 mod readers;
 
 fn message(text: &str) -> Message {
-    Message { content: text.to_owned(), meta: Map::new() }
+    Message { content: text.to_owned(), meta: Meta::default() }
 }
 
 fn ask(bits: u64) -> AskId {
@@ -35,7 +35,7 @@ fn first_events_wait_for_the_client_to_listen() {
     let early = opens.checked_sub(Duration::from_millis(1)).unwrap();
     assert_eq!(inbox.take_for_channel(early), None);
     assert_eq!(inbox.poll_timeout(early), Some(opens));
-    assert_eq!(inbox.take_for_channel(opens), Some(message("one")));
+    assert_eq!(inbox.take_for_channel(opens), Some(&message("one")));
     assert_eq!(inbox.poll_timeout(opens), None);
 }
 
@@ -44,12 +44,12 @@ fn events_are_written_in_order_and_one_at_a_time() {
     let (mut inbox, now) = open_channel();
     inbox.handle_ask(ask(1), message("one"));
     inbox.handle_news(message("two"));
-    assert_eq!(inbox.take_for_channel(now), Some(message("one")));
+    assert_eq!(inbox.take_for_channel(now), Some(&message("one")));
     assert_eq!(inbox.take_for_channel(now), None);
     assert_eq!(progress(&mut inbox), []);
     inbox.handle_channel_written(Instant::now(), true);
     assert_eq!(progress(&mut inbox), [(ask(1), AskState::HandedOver)]);
-    assert_eq!(inbox.take_for_channel(now), Some(message("two")));
+    assert_eq!(inbox.take_for_channel(now), Some(&message("two")));
     inbox.handle_channel_written(Instant::now(), true);
     assert_eq!(inbox.take_for_channel(now), None);
     assert_eq!(inbox.take_for_call(CallId(1), false), Batch::default());
@@ -68,7 +68,7 @@ fn event_waits_for_the_results_before_it_and_for_no_later_ones() {
     inbox.handle_call_written(call(1));
     assert_eq!(inbox.take_for_channel(now), None);
     inbox.handle_call_cancelled(call(2));
-    assert_eq!(inbox.take_for_channel(now), Some(message("one")));
+    assert_eq!(inbox.take_for_channel(now), Some(&message("one")));
 }
 
 #[test]

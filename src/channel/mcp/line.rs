@@ -1,5 +1,6 @@
 //! What an incoming line is: a message, something that is answered on the spot, or nothing. Pure.
 
+use memchr::memchr;
 use rmcp::model::{
     CallToolRequestMethod, CallToolRequestParams, ClientNotification, ClientRequest, ConstString, JsonRpcMessage,
     JsonRpcVersion2_0, RequestId, RequestMetaObject,
@@ -55,7 +56,7 @@ impl Lines {
 
     /// Takes the next line; `None` where more bytes are needed.
     pub fn next_line(&mut self) -> Option<Line> {
-        let Some(offset) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') else {
+        let Some(offset) = memchr(b'\n', &self.bytes[self.searched..]) else {
             self.searched = self.bytes.len();
             if self.skipped.is_some() || self.searched > LINE_MAX_BYTES {
                 let tail = self.bytes.split_off(self.bytes.len().saturating_sub(ENDS_BYTES));

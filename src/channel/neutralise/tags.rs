@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use memchr::memchr;
 use unicode_normalization::char::is_combining_mark;
 
 use super::looks::{is_blank, is_opening_bracket, readings, skeleton_of};
@@ -100,7 +101,7 @@ static SKELETONS: LazyLock<Vec<String>> = LazyLock::new(|| GUARDED.map(skeleton_
 
 /// Returns whether the text may have a guarded tag. Brackets that are not ASCII are not looked for one by one here.
 pub(super) fn may_have_any(text: &str) -> bool {
-    text.bytes().any(|byte| byte == b'<' || !byte.is_ascii())
+    !text.is_ascii() || memchr(b'<', text.as_bytes()).is_some()
 }
 
 /// Returns the text with the brackets of all guarded tags as entities: `&lt;`, and the number of any other bracket.

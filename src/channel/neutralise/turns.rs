@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use memchr::memchr2;
 use unicode_normalization::char::is_combining_mark;
 
 use super::looks::{is_blank, skeleton_of};
@@ -26,7 +27,7 @@ static NOTICES: LazyLock<Vec<String>> = LazyLock::new(|| {
 /// Returns whether the text may have a forged turn or notice. What may stand for a colon or a bracket and is not ASCII is
 /// not looked for one by one here.
 pub(super) fn may_have_any(text: &str) -> bool {
-    text.bytes().any(|byte| matches!(byte, b':' | b'[') || !byte.is_ascii())
+    !text.is_ascii() || memchr2(b':', b'[', text.as_bytes()).is_some()
 }
 
 /// Returns the text with forged turns and notices as quotations.

@@ -25,7 +25,9 @@ pub struct NewIds {
 impl NewIds {
     /// Returns fresh random ids.
     pub fn random() -> Self {
-        Self { ask_id: AskId::random(), broadcast_id: BroadcastId::random() }
+        // A call makes one of them, so both may have the same number.
+        let ask_id = AskId::random();
+        Self { ask_id, broadcast_id: BroadcastId::like(ask_id) }
     }
 }
 

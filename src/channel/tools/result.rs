@@ -1,11 +1,16 @@
 //! What a model is told about its tool call: one compact JSON object. Pure.
 
-use serde_json::{Map, Value, json};
+use std::ops::Not;
+
+use serde::Serialize;
 
 use crate::channel::inbox::Batch;
 use crate::channel::{envelope, neutralise};
 use crate::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, MessageId, OpenAsksView, SentReply};
-use crate::protocol::{Activity, AskKind, AskState, BroadcastAsk, Peers, Refusal, Wake};
+use crate::protocol::{
+    Activity, AskId, AskKind, AskState, BroadcastAsk, BroadcastId, BroadcastRefusal, PeerName, PeerView, Peers,
+    Refusal, Wake,
+};
 
 /// Why an ask is held, and what can be done about it.
 const HELD: &str = "held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run \
@@ -19,6 +24,13 @@ const NOT_WOKEN: &str = "nothing can wake this session for the answer: it comes 
 /// Why an answer may take its time.
 const WAITS_FOR_USER: &str =
     "that session stands at a dialog and goes on only when its own user has decided: tell your user so";
+
+/// Why it is not said yet that a reply was taken.
+const PENDING: &str =
+    "the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed";
+
+/// Why a broadcast has no asks.
+const NOBODY: &str = "nobody was asked: no other session is there, or none in that folder";
 
 /// What a model does to see the rest of what waits.
 const MORE: &str = "more messages wait: call relay_peers to see them";
@@ -37,30 +49,105 @@ pub struct Context {
     pub open: Option<OpenAsksView>,
 }
 
-/// Returns the result of a tool call, with the messages that go with it.
-pub fn render(answer: Result<CallAnswer, Refusal>, context: Context, batch: Batch) -> Value {
-    let mut result = match answer {
+/// Returns the result of a tool call, with the messages that go with it, as JSON.
+pub fn render(answer: Result<CallAnswer, Refusal>, context: Context, batch: Batch) -> String {
+    let (answer, mut notes) = match answer {
         Ok(CallAnswer::Peers(peers)) => render_peers(peers, context.open),
-        Ok(CallAnswer::Asked(asked)) => render_asked(&asked, &context),
+        Ok(CallAnswer::Asked(asked)) => render_asked(asked, &context),
         Ok(CallAnswer::Replied(replied)) => render_replied(&replied),
-        Ok(CallAnswer::Broadcasted(broadcast)) => render_broadcast(&broadcast, &context),
-        Ok(CallAnswer::Renamed(name)) => object(json!({"name": name})),
+        Ok(CallAnswer::Broadcasted(broadcast)) => render_broadcast(broadcast, &context),
+        Ok(CallAnswer::Renamed(name)) => (Rendered::Renamed { name }, Vec::new()),
         // No tool asks for these.
-        Ok(CallAnswer::Status(_) | CallAnswer::Watching(_) | CallAnswer::Audience(_)) => Map::new(),
-        Err(refusal) => object(json!({"error": refusal})),
+        Ok(CallAnswer::Status(_) | CallAnswer::Watching(_) | CallAnswer::Audience(_)) => {
+            (Rendered::Nothing {}, Vec::new())
+        }
+        Err(error) => (Rendered::Refused { error }, Vec::new()),
     };
-    if !batch.messages.is_empty() {
-        result.insert("messages".to_owned(), batch.messages.iter().map(envelope::wrap).collect());
-    }
     if batch.left > 0 {
-        result.insert("messages_left".to_owned(), batch.left.into());
-        note(&mut result, [Some(MORE), None]);
+        notes.push(MORE);
     }
-    Value::Object(result)
+    let messages = batch.messages.iter().map(envelope::wrap).collect();
+    let whole = Whole { answer, messages, messages_left: batch.left, note: notes.join("; ") };
+    // Nothing in it fails to be written.
+    serde_json::to_string(&whole).unwrap_or_default()
 }
 
-fn render_peers(mut answer: Peers, mut open: Option<OpenAsksView>) -> Map<String, Value> {
-    for peer in &mut answer.peers {
+/// All that a result says.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    answer: Rendered,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    messages_left: usize,
+    /// What is to be said in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    note: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// The answer to a call, as a model sees it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Rendered {
+    Peers {
+        you: Option<PeerName>,
+        peers: Vec<PeerView>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        open: Option<OpenAsksView>,
+        #[serde(skip_serializing_if = "Not::not")]
+        settling: bool,
+    },
+    Asked {
+        #[serde(flatten)]
+        id: MessageId,
+        to: PeerName,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
+        state: &'static str,
+        status: Activity,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waiting_for: Option<String>,
+        deadline_seconds: u64,
+    },
+    Replied {
+        ask_id: AskId,
+        to: String,
+        state: &'static str,
+    },
+    Broadcasted {
+        broadcast_id: BroadcastId,
+        asks: Vec<RenderedAsk>,
+        refused: Vec<BroadcastRefusal>,
+        deadline_seconds: u64,
+    },
+    Renamed {
+        name: PeerName,
+    },
+    Refused {
+        error: Refusal,
+    },
+    Nothing {},
+}
+
+/// One ask of a broadcast.
+#[derive(Serialize)]
+struct RenderedAsk {
+    to: PeerName,
+    ask_id: AskId,
+    state: &'static str,
+}
+
+type Notes = Vec<&'static str>;
+
+fn render_peers(answer: Peers, mut open: Option<OpenAsksView>) -> (Rendered, Notes) {
+    let Peers { you, mut peers, settling } = answer;
+    for peer in &mut peers {
         peer.agent = neutralise::line(&peer.agent);
         peer.client = peer.client.as_deref().map(neutralise::line);
         peer.presence.cwd = neutralise::line(&peer.presence.cwd);
@@ -71,66 +158,46 @@ fn render_peers(mut answer: Peers, mut open: Option<OpenAsksView>) -> Map<String
         received.from = neutralise::line(&received.from);
         received.question = neutralise::text(&received.question);
     }
-    let mut result = object(json!({"you": answer.you, "peers": answer.peers}));
-    if let Some(open) = open {
-        result.insert("open".to_owned(), json!(open));
-    }
-    if answer.settling {
-        result.insert("settling".to_owned(), true.into());
-        note(&mut result, [Some(SETTLING), None]);
-    }
-    result
+    (Rendered::Peers { you, peers, open, settling }, settling.then_some(SETTLING).into_iter().collect())
 }
 
-fn render_asked(asked: &AcceptedAsk, context: &Context) -> Map<String, Value> {
-    let mut result = object(json!(MessageId::of(asked.ask_id, asked.kind)));
-    result.insert("to".to_owned(), json!(asked.to));
-    if let Some(cwd) = &asked.cwd {
-        result.insert("cwd".to_owned(), neutralise::line(cwd).into());
-    }
-    result.insert("state".to_owned(), ask_state(asked.state).into());
-    result.insert("status".to_owned(), json!(asked.status));
-    if let Some(waiting_for) = &asked.waiting_for {
-        result.insert("waiting_for".to_owned(), neutralise::line(waiting_for).into());
-    }
-    result.insert("deadline_seconds".to_owned(), context.timeout_s.into());
-    let held = (asked.state == AskState::Held).then_some(HELD);
-    let waits = (asked.status == Activity::Waiting).then_some(WAITS_FOR_USER);
-    note(&mut result, [held, waits]);
+fn render_asked(asked: AcceptedAsk, context: &Context) -> (Rendered, Notes) {
+    let AcceptedAsk { ask_id, kind, to, state, cwd, status, waiting_for } = asked;
+    let held = (state == AskState::Held).then_some(HELD);
+    let waits = (status == Activity::Waiting).then_some(WAITS_FOR_USER);
     // Of a tell nothing comes back but its failure.
-    note(&mut result, [not_woken(context.wakes_by).filter(|_| asked.kind == AskKind::Ask), None]);
-    result
+    let not_woken = not_woken(context.wakes_by).filter(|_| kind == AskKind::Ask);
+    let rendered = Rendered::Asked {
+        id: MessageId::of(ask_id, kind),
+        to,
+        cwd: cwd.as_deref().map(neutralise::line),
+        state: ask_state(state),
+        status,
+        waiting_for: waiting_for.as_deref().map(neutralise::line),
+        deadline_seconds: context.timeout_s,
+    };
+    (rendered, [held, waits, not_woken].into_iter().flatten().collect())
 }
 
-fn render_replied(replied: &SentReply) -> Map<String, Value> {
+fn render_replied(replied: &SentReply) -> (Rendered, Notes) {
+    let to = neutralise::line(&replied.to);
     let state = if replied.taken { "accepted" } else { "pending" };
-    let mut result = object(json!({
-        "ask_id": replied.ask_id,
-        "to": neutralise::line(&replied.to),
-        "state": state,
-    }));
-    let pending = "the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed";
-    note(&mut result, [(!replied.taken).then_some(pending), None]);
-    result
+    let notes = (!replied.taken).then_some(PENDING).into_iter().collect();
+    (Rendered::Replied { ask_id: replied.ask_id, to, state }, notes)
 }
 
-fn render_broadcast(broadcast: &AcceptedBroadcast, context: &Context) -> Map<String, Value> {
-    let ask = |asked: &BroadcastAsk| json!({"to": asked.to, "ask_id": asked.ask_id, "state": ask_state(asked.state)});
-    let mut refused = broadcast.refused.clone();
+fn render_broadcast(broadcast: AcceptedBroadcast, context: &Context) -> (Rendered, Notes) {
+    let AcceptedBroadcast { broadcast_id, asks, mut refused } = broadcast;
     refused.iter_mut().for_each(|refused| refused.to = neutralise::line(&refused.to));
-    let mut result = object(json!({
-        "broadcast_id": broadcast.broadcast_id,
-        "asks": broadcast.asks.iter().map(ask).collect::<Vec<_>>(),
-        "refused": refused,
-        "deadline_seconds": context.timeout_s,
-    }));
-    if broadcast.asks.is_empty() && broadcast.refused.is_empty() {
-        note(&mut result, [Some("nobody was asked: no other session is there, or none in that folder"), None]);
+    let notes = if asks.is_empty() && refused.is_empty() {
+        vec![NOBODY]
     } else {
-        let held = broadcast.asks.iter().any(|asked| asked.state == AskState::Held).then_some(HELD);
-        note(&mut result, [held, not_woken(context.wakes_by)]);
-    }
-    result
+        let held = asks.iter().any(|asked| asked.state == AskState::Held).then_some(HELD);
+        [held, not_woken(context.wakes_by)].into_iter().flatten().collect()
+    };
+    let ask = |asked: BroadcastAsk| RenderedAsk { to: asked.to, ask_id: asked.ask_id, state: ask_state(asked.state) };
+    let asks = asks.into_iter().map(ask).collect();
+    (Rendered::Broadcasted { broadcast_id, asks, refused, deadline_seconds: context.timeout_s }, notes)
 }
 
 /// The finer states are for outcomes: at the time of the call they promise nothing more.
@@ -145,28 +212,13 @@ fn not_woken(wakes_by: Option<Wake>) -> Option<&'static str> {
     (wakes_by == Some(Wake::NextPrompt)).then_some(NOT_WOKEN)
 }
 
-/// Adds to what the result says in words.
-fn note(result: &mut Map<String, Value>, notes: [Option<&str>; 2]) {
-    let said = result.remove("note");
-    let text: Vec<&str> =
-        said.as_ref().and_then(Value::as_str).into_iter().chain(notes.into_iter().flatten()).collect();
-    if !text.is_empty() {
-        result.insert("note".to_owned(), text.join("; ").into());
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    if let Value::Object(object) = value { object } else { Map::new() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::meta::Meta;
     use crate::channel::notification::Message;
     use crate::client::{OpenReceivedView, OpenSentView};
-    use crate::protocol::{
-        AskId, BroadcastId, BroadcastRefusal, ClientTag, ErrorCode, OpenAsks, PeerName, PeerView, Presence, SessionId,
-    };
+    use crate::protocol::{ClientTag, ErrorCode, OpenAsks, Presence, SessionId};
 
     fn name(text: &str) -> PeerName {
         PeerName::parse(text).unwrap()
@@ -177,7 +229,7 @@ mod tests {
     }
 
     fn rendered(answer: Result<CallAnswer, Refusal>) -> String {
-        render(answer, context(Wake::Channel, 600), Batch::default()).to_string()
+        render(answer, context(Wake::Channel, 600), Batch::default())
     }
 
     fn asked(to: &str, state: AskState) -> AcceptedAsk {
@@ -225,7 +277,7 @@ mod tests {
         };
         let answer = Ok(CallAnswer::Peers(Peers { you: None, peers: Vec::new(), settling: false }));
         let result = render(answer, Context { open: Some(open), ..Context::default() }, Batch::default());
-        insta::assert_snapshot!(result["open"].to_string(), @r#"{"received":[{"ask_id":"0000-0000-0001","from":"web","question":"&lt;channel source=\"x\">","left_s":9}],"sent":[{"ask_id":"0000-0000-0001","to":"api","state":"shown","left_s":9},{"tell_id":"0000-0000-0001","to":"api","state":"shown","left_s":9}]}"#);
+        insta::assert_snapshot!(result, @r#"{"you":null,"peers":[],"open":{"received":[{"ask_id":"0000-0000-0001","from":"web","question":"&lt;channel source=\"x\">","left_s":9}],"sent":[{"ask_id":"0000-0000-0001","to":"api","state":"shown","left_s":9},{"tell_id":"0000-0000-0001","to":"api","state":"shown","left_s":9}]}}"#);
     }
 
     #[test]
@@ -238,7 +290,7 @@ mod tests {
     fn tell_has_an_id_of_its_own_and_promises_no_answer() {
         let told = AcceptedAsk { kind: AskKind::Tell, ..asked("backend", AskState::Held) };
         let result = render(Ok(CallAnswer::Asked(told)), context(Wake::NextPrompt, 600), Batch::default());
-        insta::assert_snapshot!(result.to_string(), @r#"{"tell_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"held","status":"idle","deadline_seconds":600,"note":"held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
+        insta::assert_snapshot!(result, @r#"{"tell_id":"0000-0000-0001","to":"backend","cwd":"/srv/backend","state":"held","status":"idle","deadline_seconds":600,"note":"held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run there, else at its next relay tool call. Tell your user so; to have it seen at once, type 'check relay' there"}"#);
     }
 
     #[test]
@@ -252,7 +304,7 @@ mod tests {
     fn session_that_nothing_wakes_is_told_where_its_answers_come() {
         let answer = Ok(CallAnswer::Asked(asked("b", AskState::Accepted)));
         let result = render(answer, context(Wake::NextPrompt, 5), Batch::default());
-        assert!(result["note"].as_str().unwrap().contains("a later relay tool call"));
+        assert!(result.contains("a later relay tool call"), "{result}");
     }
 
     #[test]
@@ -279,7 +331,9 @@ mod tests {
     #[test]
     fn refusal_says_what_to_do_and_carries_messages_too() {
         let refusal = Refusal::new(ErrorCode::HubUnreachable, "no hub answers", "relayctl doctor --fix");
-        let message = Message { content: "hi".to_owned(), meta: object(json!({"kind": "reply"})) };
+        let mut meta = Meta::default();
+        meta.insert("kind", "reply".to_owned());
+        let message = Message { content: "hi".to_owned(), meta };
         let batch = Batch { messages: vec![message], left: 2 };
         insta::assert_snapshot!(render(Err(refusal), context(Wake::NextPrompt, 0), batch), @r##"{"error":{"code":"hub_unreachable","message":"no hub answers","next":"relayctl doctor --fix"},"messages":["<relay-message kind=\"reply\">\nhi\n</relay-message>"],"messages_left":2,"note":"more messages wait: call relay_peers to see them"}"##);
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Renamed(name("api")))), @r##"{"name":"api"}"##);

@@ -91,25 +91,27 @@ impl Records {
         self.dropped += number(entry, "dropped").unwrap_or(0);
         let Some(ask_id) = parsed::<AskId>(entry, "ask_id") else { return };
         let text = |name: &str| text_of(entry.fields.get(name));
+        // The hub logs when it has nothing else to do.
+        let at = number(entry, "at_ms").and_then(DateTime::from_timestamp_millis).unwrap_or(entry.at);
         let known = || (text("from"), text("to"));
         match (entry.target.as_str(), entry.message.as_str(), known()) {
             (TARGET, word @ ("ask" | "tell"), (Some(from), Some(to))) => {
                 let known = self.asks.entry(ask_id).or_default();
                 (known.from, known.to) = (from, to);
                 known.kind = if word == "tell" { AskKind::Tell } else { AskKind::Ask };
-                known.asked_at = Some(known.asked_at.map_or(entry.at, |at| at.min(entry.at)));
-                known.deadline = number(entry, "timeout_ms").and_then(|ms| after(entry.at, ms));
+                known.asked_at = Some(known.asked_at.map_or(at, |first| first.min(at)));
+                known.deadline = number(entry, "timeout_ms").and_then(|ms| after(at, ms));
             }
             (TARGET, "outcome", (Some(from), Some(to))) => {
                 let (Some(outcome), Some(state)) = (parsed(entry, "outcome"), parsed(entry, "state")) else { return };
-                let began = number(entry, "duration_ms").and_then(|ms| after(entry.at, -ms)).unwrap_or(entry.at);
+                let began = number(entry, "duration_ms").and_then(|ms| after(at, -ms)).unwrap_or(at);
                 let known = self.asks.entry(ask_id).or_default();
                 (known.from, known.to) = (from, to);
                 if matches!(outcome, AskOutcome::Shown | AskOutcome::HandedOver) {
                     known.kind = AskKind::Tell;
                 }
-                known.asked_at = Some(known.asked_at.map_or(began, |at| at.min(began)));
-                known.ended = Some((entry.at, outcome, state));
+                known.asked_at = Some(known.asked_at.map_or(began, |first| first.min(began)));
+                known.ended = Some((at, outcome, state));
             }
             (TEXT_TARGET, "question", _) => self.asks.entry(ask_id).or_default().question = text("question"),
             (TEXT_TARGET, "reply", _) => self.asks.entry(ask_id).or_default().reply = text("reply"),
@@ -227,6 +229,24 @@ mod tests {
         records.add(&outcome(3, B, "handed_over", 1_000));
         let kinds: Vec<AskKind> = records.finish(DateTime::UNIX_EPOCH).iter().map(|record| record.kind).collect();
         assert_eq!(kinds, [AskKind::Tell, AskKind::Tell]);
+    }
+
+    #[test]
+    fn a_line_that_was_logged_late_says_when_it_happened() {
+        let mut records = Records::default();
+        let at_ms = |second: i64| {
+            DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").unwrap().timestamp_millis() + second * 1000
+        };
+        let asked = json!({"ask_id": A, "from": "web", "to": "api", "timeout_ms": 60_000, "at_ms": at_ms(1)});
+        let ended =
+            json!({"ask_id": A, "from": "web", "to": "api", "outcome": "reply", "state": "shown", "at_ms": at_ms(4)});
+        records.add(&entry(8, TARGET, "ask", asked));
+        records.add(&entry(9, TARGET, "outcome", ended));
+        let records = records.finish(DateTime::UNIX_EPOCH);
+        assert_eq!(
+            (records[0].asked_at.timestamp_millis(), records[0].end),
+            (at_ms(1), self::ended(AskOutcome::Reply, 3))
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::brakes::{Ancestor, Candidate, Course, Link};
 use super::super::effect::Outbox;
-use super::super::history;
+use super::super::history::{Record, Recorded};
 use super::super::limits::{CAUSE_MEMORY, CHAIN_MAX, Limits, OPEN_ASKS_FACTOR};
 use super::super::peers::Peers;
 use super::super::rate::Party;
@@ -42,14 +42,18 @@ impl Asks {
         new: NewAsk,
         out: &mut Outbox,
     ) -> Result<AskState, Refused> {
+        let names = || [new.asker, new.asked].map(|tag| peers.sender(tag).to_owned());
         let course = self.check(now, peers, limits, &new).inspect_err(|refused| {
             out.watched(|| {
-                let [from, to] = [new.asker, new.asked].map(|tag| peers.sender(tag).to_owned());
+                let [from, to] = names();
                 Some(Watched::AskRefused { from, to, code: refused.error.code })
             });
         })?;
         let NewAsk { id, kind, asker, asked, broadcast, cause, .. } = new;
-        history::ask(peers, id, kind, (asker, asked), new.timeout_ms, &new.question);
+        out.record(|with_text| {
+            let ([from, to], question) = (names(), with_text.then(|| new.question.clone()));
+            Record { ask_id: id, from, to, what: Recorded::Accepted { kind, timeout_ms: new.timeout_ms, question } }
+        });
         let reported = self.reported.remove(&(asked, id));
         if limits.loops && broadcast.is_none() {
             self.count(cause, |link| &mut link.asks);

@@ -101,7 +101,7 @@ fn results() -> String {
     ]
     .map(|(answer, wakes_by)| {
         let context = Context { wakes_by: Some(wakes_by), timeout_s: 600, open: None };
-        render(Ok(answer), context, Batch::default()).to_string()
+        render(Ok(answer), context, Batch::default())
     })
     .join("\n")
 }

@@ -296,6 +296,7 @@ impl Trial {
                 Effect::Send { conn, message } => done.push((conn, Ok(without_words(message)))),
                 Effect::Close { conn, reason } => done.push((conn, Err(reason))),
                 Effect::AwaitAgent { conn, .. } => awaited.push(conn),
+                Effect::Record(_) => panic!("nobody logs"),
                 Effect::Exit => panic!("nobody told this hub to leave"),
             }
         }

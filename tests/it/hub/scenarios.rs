@@ -9,6 +9,7 @@ mod limits;
 mod naming;
 mod ownership;
 mod parking;
+mod recording;
 mod refusals;
 mod telling;
 mod watching;

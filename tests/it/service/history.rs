@@ -94,7 +94,9 @@ fn every_ask_is_told_with_the_one_outcome_that_it_had() {
     for _ in 0..30 {
         hear(&mut web, "failed");
     }
-    // A hub that was killed has told the journal of everything, and the next one goes on.
+    // A hub tells the journal once nothing else is to be done. One that is killed then has told it of everything, and the
+    // next one goes on.
+    soon("the journal", || (outcomes(&history(&relay, "")) == expected).then_some(()));
     signal(relay.hub(), rustix::process::Signal::KILL);
     drop((web, backend));
     let (mut web, mut backend) = (session(&relay, "web"), session(&relay, "backend"));

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use relay::hub::history::{Detail, Record};
 use relay::hub::{CloseReason, ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::{
     Activity, Answer, Ask, AskId, AskState, Audience, Broadcast, BroadcastId, ClientKey, ClientKind, ClientMessage,
@@ -23,6 +24,8 @@ pub(crate) struct Stage {
     closed: BTreeMap<ConnId, CloseReason>,
     /// The sessions whose agents' ends the hub wants to be told of, by the connections that their channels had.
     pub(crate) awaited: BTreeMap<ConnId, SessionId>,
+    /// What the hub has recorded, once that is wanted.
+    records: Vec<Record>,
     pub(crate) has_left: bool,
 }
 
@@ -64,6 +67,7 @@ impl Stage {
             heard: BTreeMap::new(),
             closed: BTreeMap::new(),
             awaited: BTreeMap::new(),
+            records: Vec::new(),
             has_left: false,
         }
     }
@@ -169,9 +173,20 @@ impl Stage {
                 Effect::Send { conn, message } => self.heard.entry(conn).or_default().push(message),
                 Effect::Close { conn, reason } => assert_eq!(self.closed.insert(conn, reason), None),
                 Effect::AwaitAgent { conn, session } => assert_eq!(self.awaited.insert(conn, session), None),
+                Effect::Record(record) => self.records.push(record),
                 Effect::Exit => self.has_left = true,
             }
         }
+    }
+
+    /// Has the hub record what happens to asks from here on.
+    pub(crate) fn record(&mut self, detail: Detail) {
+        self.hub.set_recorded(detail);
+    }
+
+    /// Returns what it has recorded since it was asked last.
+    pub(crate) fn records(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
     }
 
     /// Returns what a client has heard since it was asked last.

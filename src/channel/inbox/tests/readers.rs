@@ -11,7 +11,7 @@ fn hello(role: Role) -> Hello {
 }
 
 fn take_in(inbox: &mut Inbox, bits: u64, text: &str) {
-    let meta = serde_json::json!({"kind": "ask", "from": "b", "ask_id": ask(bits)}).as_object().unwrap().clone();
+    let meta = serde_json::json!({"kind": "ask", "from": "b", "ask_id": ask(bits)}).as_object().unwrap().clone().into();
     inbox.handle_ask(ask(bits), Message { content: text.to_owned(), meta });
 }
 

@@ -361,6 +361,7 @@ impl World {
                 }
                 Effect::Close { conn: ConnId(conn), .. } => self.hub_ends(conn as u8),
                 Effect::AwaitAgent { .. } => panic!("nobody parks"),
+                Effect::Record(_) => panic!("nobody logs"),
                 Effect::Exit => panic!("nobody told this hub to leave"),
             }
         }

@@ -84,6 +84,8 @@ struct Running {
     claimed: BTreeMap<PeerName, usize>,
     /// What this hub called each of its clients last.
     called: BTreeMap<usize, PeerName>,
+    /// The asks that it has recorded as accepted and not as ended.
+    recorded: BTreeSet<AskId>,
 }
 
 /// The whole of a run.

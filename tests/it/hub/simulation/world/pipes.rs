@@ -1,9 +1,10 @@
 //! The connections of a run: what travels in them, in which order, and what their ends make of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use relay::client::{ClientEvent, KNOWN_AFTER, Output};
+use relay::hub::history::{Detail, Record, Recorded};
 use relay::hub::{ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use relay::protocol::{
@@ -28,8 +29,10 @@ impl World {
             let idle = self.random.chance(50).then(|| self.random.millis(500..5000));
             let open_asks = if self.tight { 3 } else { Limits::default().open_asks };
             let limits = Limits { rate: self.tight, loops: self.tight, open_asks, ..Limits::default() };
-            let hub = Hub::new(self.now, limits, idle, HubInfo { version: "simulated", pid: 1 });
-            self.running = Some(Running { hub, claimed: BTreeMap::new(), called: BTreeMap::new() });
+            let mut hub = Hub::new(self.now, limits, idle, HubInfo { version: "simulated", pid: 1 });
+            hub.set_recorded(Detail::Asks);
+            self.running =
+                Some(Running { hub, claimed: BTreeMap::new(), called: BTreeMap::new(), recorded: BTreeSet::new() });
         }
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
@@ -137,6 +140,14 @@ impl World {
                 self.schedule(at, Step::ClientEnd(conn));
             }
             Effect::AwaitAgent { conn, .. } => self.await_agent(conn),
+            Effect::Record(Record { ask_id, what, .. }) => {
+                let recorded = &mut self.running.as_mut().unwrap().recorded;
+                let is_in_order = match what {
+                    Recorded::Accepted { .. } => recorded.insert(ask_id),
+                    Recorded::Ended { .. } => recorded.remove(&ask_id),
+                };
+                assert!(is_in_order, "{ask_id} is recorded twice, or its end without its beginning: {what:?}");
+            }
             Effect::Exit => {
                 self.checker.count("idle exit");
                 self.note(|| "the hub leaves".to_owned());

@@ -109,7 +109,7 @@ impl World {
     pub(super) fn is_for_stranger(&mut self, effect: &Effect) -> bool {
         let conn = match effect {
             Effect::Send { conn, .. } | Effect::Close { conn, .. } => *conn,
-            Effect::AwaitAgent { .. } | Effect::Exit => return false,
+            Effect::AwaitAgent { .. } | Effect::Record(_) | Effect::Exit => return false,
         };
         if !self.strangers.contains(&conn) {
             return false;
@@ -131,7 +131,7 @@ impl World {
             Effect::Close { .. } => {
                 self.strangers.remove(&conn);
             }
-            Effect::AwaitAgent { .. } | Effect::Exit => {}
+            Effect::AwaitAgent { .. } | Effect::Record(_) | Effect::Exit => {}
         }
         true
     }

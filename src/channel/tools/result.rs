@@ -109,7 +109,7 @@ fn render_replied(replied: &SentReply) -> Map<String, Value> {
         "to": neutralise::line(&replied.to),
         "state": state,
     }));
-    let pending = "the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed";
+    let pending = "the asker has not taken the reply yet; it is kept and delivered, or you are told that it failed";
     note(&mut result, [(!replied.taken).then_some(pending), None]);
     result
 }
@@ -259,7 +259,7 @@ mod tests {
     fn reply_is_taken_or_kept() {
         let replied = |taken| SentReply { ask_id: AskId::from_bits(1), to: "shell".to_owned(), taken };
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(true)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"accepted"}"#);
-        insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(false)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"pending","note":"the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed"}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(false)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"pending","note":"the asker has not taken the reply yet; it is kept and delivered, or you are told that it failed"}"#);
     }
 
     #[test]

@@ -116,6 +116,9 @@ const EXAMPLES: &[(&str, Pair)] = &[
     ("relay-channel", ("relay-channel", "What an agent starts; a person has no use for it.")),
     ("relay-channel-wait", ("relay-channel wait", "What the plugin's hooks start.")),
     ("relay-channel-hook", ("relay-channel hook", "What the plugin's hooks start.")),
-    ("relay-channel-socket", ("relay-channel socket 4711", "What an agent's own extension starts to find its session.")),
+    (
+        "relay-channel-socket",
+        ("relay-channel socket 4711", "What an agent's own extension starts to find its session."),
+    ),
     ("relay-channel-allow", ("relay-channel allow", "What the plugin's hooks start.")),
 ];

@@ -64,6 +64,13 @@ fn next_for_bind(error: &BindError) -> String {
         BindError::OpenDirectory { path, mode } if mode & 0o1000 == 0 => format!("chmod 700 {}", quoted(path)),
         BindError::Locked { path } => format!("fuser -v {}   # and end that process", quoted(path)),
         BindError::Path(error) => next_for_path(error),
+        // In the default place no other path would be better: it is HOME that does not do.
+        BindError::MovableDirectory { path, ancestor } if path.ends_with(".relay") => {
+            format!("chmod go-w {}", quoted(ancestor))
+        }
+        BindError::ForeignDirectory { path, .. } | BindError::Io { path, .. } if path.ends_with(".relay") => {
+            by_hand("set HOME to a folder of your own that you can write to")
+        }
         BindError::OpenDirectory { .. }
         | BindError::ForeignDirectory { .. }
         | BindError::MovableDirectory { .. }

@@ -316,7 +316,7 @@ impl CliError {
             Self::Journal(_) => by_hand("ask to be put into the group systemd-journal, or look as its member"),
             Self::NoLogFiles { .. } => "relayctl logs".to_owned(),
             Self::LogFiles { .. } => by_hand("name a directory with files like relay-2026-02-28.log that you can read"),
-            Self::Directory { .. } => by_hand("name a directory that you can write to"),
+            Self::Directory { .. } => by_hand("make it a directory that you can write to, or name another one"),
             Self::Unhealthy { next, .. } | Self::Obstacle { next, .. } => pasteable(next),
         }
     }

@@ -132,12 +132,7 @@ fn next(seen: &Observation, place: Place<'_>, starter: Starter<'_>) -> String {
         Observation::Denied { path, mode } => format!("chmod {mode:o} {}", quoted(path)),
         Observation::Forbidden => by_hand("run it outside the sandbox; in a session, call the tool relay_ask instead"),
         Observation::Failing { next, .. } => next.clone(),
-        Observation::Foreign { path, owner } => match (place.named_by, owner) {
-            (Some(name), _) => unnamed(name),
-            // What root has left in one's own place.
-            (None, 0) => format!("sudo chown -R \"$(id -u)\" {}", quoted(path)),
-            (None, _) => by_hand(&format!("run it as user {owner}, without sudo, or set HOME to a folder of your own")),
-        },
+        Observation::Foreign { path, owner } => place.named_by.map_or_else(|| give_back(path, *owner), unnamed),
         Observation::NoSocket { path } => match place.named_by {
             Some(name) => unnamed(name),
             None => format!("mv {0} {0}.old && {REPAIR}", quoted(path)),
@@ -169,6 +164,14 @@ pub fn unnamed(named_by: &str) -> String {
         format!("relayctl status   # without {named_by}")
     } else {
         format!("unset {named_by}")
+    }
+}
+
+/// Returns what to do where something in one's own place is of another user: take what root has left there, nobody else's.
+pub fn give_back(path: &Path, owner: u32) -> String {
+    match owner {
+        0 => format!("sudo chown -R \"$(id -u)\" {}", quoted(path)),
+        _ => by_hand(&format!("run it as user {owner}, without sudo, or set HOME to a folder of your own")),
     }
 }
 

@@ -2,7 +2,7 @@
 //! that did not do as it was told.
 
 use crate::activation::{ActivationError, BindError};
-use crate::advice::{START_HUB, by_hand, quoted};
+use crate::advice::{START_HUB, by_hand, give_back, quoted};
 use crate::paths::PathError;
 use crate::service::ServiceError;
 
@@ -68,7 +68,8 @@ fn next_for_bind(error: &BindError) -> String {
         BindError::MovableDirectory { path, ancestor } if path.ends_with(".relay") => {
             format!("chmod go-w {}", quoted(ancestor))
         }
-        BindError::ForeignDirectory { path, .. } | BindError::Io { path, .. } if path.ends_with(".relay") => {
+        BindError::ForeignDirectory { path, owner, .. } if path.ends_with(".relay") => give_back(path, *owner),
+        BindError::Io { path, .. } if path.ends_with(".relay") => {
             by_hand("set HOME to a folder of your own that you can write to")
         }
         BindError::OpenDirectory { .. }

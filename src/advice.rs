@@ -132,10 +132,7 @@ fn next(seen: &Observation, place: Place<'_>, starter: Starter<'_>) -> String {
         Observation::Denied { path, mode } => format!("chmod {mode:o} {}", quoted(path)),
         Observation::Forbidden => by_hand("run it outside the sandbox; in a session, call the tool relay_ask instead"),
         Observation::Failing { next, .. } => next.clone(),
-        Observation::Foreign { path, .. } => match place.named_by {
-            Some(name) => unnamed(name),
-            None => format!("sudo chown -R \"$(id -u)\" {}", quoted(path)),
-        },
+        Observation::Foreign { path, owner } => place.named_by.map_or_else(|| give_back(path, *owner), unnamed),
         Observation::NoSocket { path } => match place.named_by {
             Some(name) => unnamed(name),
             None => format!("mv {0} {0}.old && {REPAIR}", quoted(path)),
@@ -167,6 +164,14 @@ pub fn unnamed(named_by: &str) -> String {
         format!("relayctl status   # without {named_by}")
     } else {
         format!("unset {named_by}")
+    }
+}
+
+/// Returns what to do where something in one's own place is of another user: take what root has left there, nobody else's.
+pub fn give_back(path: &Path, owner: u32) -> String {
+    match owner {
+        0 => format!("sudo chown -R \"$(id -u)\" {}", quoted(path)),
+        _ => by_hand(&format!("run it as user {owner}, without sudo, or set HOME to a folder of your own")),
     }
 }
 
@@ -238,6 +243,7 @@ mod tests {
             Observation::Refused,
             Observation::Denied { path: directory.clone(), mode: 0o700 },
             Observation::Forbidden,
+            Observation::Foreign { path: directory.clone(), owner: 0 },
             Observation::Foreign { path: directory, owner: 7 },
             Observation::NoSocket { path: "/run/user/1/relay".into() },
             Observation::Silent,
@@ -250,7 +256,8 @@ mod tests {
         no hub listens: nobody answers at the socket /run/user/1/relay/hub.sock -> relayctl doctor --fix
         the mode of /run/user/1/relay keeps you out -> chmod 700 /run/user/1/relay
         this process may not use Unix sockets, as in a sandbox -> # run it outside the sandbox; in a session, call the tool relay_ask instead
-        /run/user/1/relay belongs to user 7, not to you -> sudo chown -R "$(id -u)" /run/user/1/relay
+        /run/user/1/relay belongs to user 0, not to you -> sudo chown -R "$(id -u)" /run/user/1/relay
+        /run/user/1/relay belongs to user 7, not to you -> # run it as user 7, without sudo, or set HOME to a folder of your own
         /run/user/1/relay is in the way of the hub's socket -> mv /run/user/1/relay /run/user/1/relay.old && relayctl doctor --fix
         the hub at /run/user/1/relay/hub.sock does not answer -> relayctl doctor --fix
         the hub cannot start: no such limit -> # correct it

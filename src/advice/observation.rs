@@ -27,7 +27,7 @@ pub fn connect(socket: &Path) -> Result<UnixStream, Observation> {
 /// Returns what a failed connect to this socket means.
 pub fn observe(error: &io::Error, socket: &Path) -> Observation {
     match Errno::from_io_error(error) {
-        Some(Errno::NOENT) => Observation::Missing,
+        Some(Errno::NOENT) => stranger(socket).unwrap_or(Observation::Missing),
         Some(Errno::CONNREFUSED) if !is_no_socket(socket) => Observation::Refused,
         Some(Errno::CONNREFUSED | Errno::NOTSOCK | Errno::PROTOTYPE) => {
             Observation::NoSocket { path: socket.to_owned() }
@@ -59,6 +59,14 @@ fn foreign(socket: &Path, depth: usize) -> Option<Observation> {
         let owner = fs::symlink_metadata(path).ok()?.uid();
         (owner != uid).then(|| Observation::Foreign { path: path.to_owned(), owner })
     })
+}
+
+/// Returns the directory of a third user, not of root, in which the socket would be: this user's hub would not bind there.
+fn stranger(socket: &Path) -> Option<Observation> {
+    let uid = rustix::process::geteuid().as_raw();
+    let (path, found) = socket.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)))?;
+    let owner = found.uid();
+    (owner != uid && owner != 0).then(|| Observation::Foreign { path: path.to_owned(), owner })
 }
 
 /// Returns what keeps its owner out.
@@ -94,6 +102,18 @@ mod tests {
         assert_eq!(look(), in_the_way);
         assert_eq!(observe(&Errno::PERM.into(), &socket), Observation::Forbidden);
         assert_eq!(connect(&socket.join("below")).err(), in_the_way);
+    }
+
+    #[test]
+    fn a_directory_of_a_third_user_is_named_where_no_socket_is() {
+        let directory = tempfile::tempdir().unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(directory.path(), Some(12345), None).unwrap();
+            let foreign = Observation::Foreign { path: directory.path().to_owned(), owner: 12345 };
+            assert_eq!(connect(&directory.path().join(".relay/hub.sock")).err(), Some(foreign));
+        }
+        // Root's own are everybody's way.
+        assert_eq!(connect(Path::new("/none/hub.sock")).err(), Some(Observation::Missing));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! that did not do as it was told.
 
 use crate::activation::{ActivationError, BindError};
-use crate::advice::{START_HUB, by_hand, quoted};
+use crate::advice::{START_HUB, by_hand, give_back, quoted};
 use crate::paths::PathError;
 use crate::service::ServiceError;
 
@@ -64,6 +64,14 @@ fn next_for_bind(error: &BindError) -> String {
         BindError::OpenDirectory { path, mode } if mode & 0o1000 == 0 => format!("chmod 700 {}", quoted(path)),
         BindError::Locked { path } => format!("fuser -v {}   # and end that process", quoted(path)),
         BindError::Path(error) => next_for_path(error),
+        // In the default place no other path would be better: it is HOME that does not do.
+        BindError::MovableDirectory { path, ancestor } if path.ends_with(".relay") => {
+            format!("chmod go-w {}", quoted(ancestor))
+        }
+        BindError::ForeignDirectory { path, owner, .. } if path.ends_with(".relay") => give_back(path, *owner),
+        BindError::Io { path, .. } if path.ends_with(".relay") => {
+            by_hand("set HOME to a folder of your own that you can write to")
+        }
         BindError::OpenDirectory { .. }
         | BindError::ForeignDirectory { .. }
         | BindError::MovableDirectory { .. }

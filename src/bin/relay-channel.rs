@@ -10,7 +10,7 @@ use relay::paths::Environment;
 use relay::session;
 
 fn main() -> ExitCode {
-    let arguments: ChannelArguments = match programs::arguments() {
+    let arguments: ChannelArguments = match programs::arguments(|_| ()) {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
     };

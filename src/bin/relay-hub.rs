@@ -18,7 +18,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     let file = ProgramFile::of_process();
-    let arguments: HubArguments = match programs::arguments() {
+    let arguments: HubArguments = match programs::arguments(tell_manager) {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
     };
@@ -40,11 +40,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells why the hub ends, to the service manager as well, which shows it to whoever asks for the unit's state.
-fn fail(error: ProgramError, log: Log) -> ExitCode {
-    let said = error.to_string();
+/// Tells the service manager why the hub ends, which shows it to whoever asks for the unit's state.
+fn tell_manager(said: &str) {
     // Where none has started it, none hears it.
-    let _unheard = sd_notify::notify(&[NotifyState::Status(&said)]);
+    let _unheard = sd_notify::notify(&[NotifyState::Status(said)]);
+}
+
+fn fail(error: ProgramError, log: Log) -> ExitCode {
+    tell_manager(&error.to_string());
     programs::fail(error, log)
 }
 

@@ -100,14 +100,9 @@ fn tell_failure(from: &str, tell_id: AskId, code: ErrorCode, state: AskState, wa
     } else {
         format!("\"{from}\" was not known to have seen in time what you told it ({tell_id}).")
     };
-    let progress = match state {
-        AskState::Accepted => "It had been accepted for that session; nothing tells whether it was handed over.",
-        AskState::Held => "It was held: the session could not be woken, and has not seen it.",
-        AskState::HandedOver => "It had been handed over; nothing tells whether the session's model saw it.",
-        AskState::Shown => "It had been shown.",
-    };
+    let progress = state.told("the session");
     let waits = waits_for(waiting_for);
-    format!("{end} {progress}{waits} It is not tried any more; tell it again if it still matters.")
+    format!("{end} It was {progress}.{waits} It is not tried any more; tell it again if it still matters.")
 }
 
 fn waits_for(dialog: Option<&str>) -> String {
@@ -121,14 +116,9 @@ fn ask_failure(from: &str, ask_id: AskId, code: ErrorCode, state: AskState, wait
     } else {
         format!("\"{from}\" did not answer your ask {ask_id} in time.")
     };
-    let progress = match state {
-        AskState::Accepted => "The ask had been accepted for it; nothing tells whether it was handed over.",
-        AskState::Held => "The ask was held: the session could not be woken and had not seen it.",
-        AskState::HandedOver => "The ask had been handed over to it; nothing tells whether its model saw it.",
-        AskState::Shown => "The ask had been shown to it.",
-    };
+    let progress = state.told("the session");
     let waits = waits_for(waiting_for);
-    format!("{end} {progress}{waits} No answer will come any more; ask again if it still matters.")
+    format!("{end} The ask was {progress}.{waits} No answer will come any more; ask again if it still matters.")
 }
 
 /// Shows how an own broadcast ended.
@@ -147,7 +137,7 @@ pub fn tally(tally: &Tally) -> Message {
 pub fn reply_failed(ask_id: AskId, to: &str, error: &Refusal) -> Message {
     let from = neutralise::line(to);
     let (why, next) = (neutralise::line(&error.message), neutralise::line(&error.next));
-    let content = format!("Your reply to ask {ask_id} could not be handed over to \"{from}\": {why}. Next: {next}.");
+    let content = format!("Your reply to ask {ask_id} could not be delivered to \"{from}\": {why}. Next: {next}.");
     message(content, "reply_failed", None, &[("from", &from), ("ask_id", &ask_id), ("code", &error.code)])
 }
 
@@ -271,11 +261,11 @@ mod tests {
         ];
         insta::assert_snapshot!(all.join("\n"), @r#"
         {"kind":"failed","from":"backend","tell_id":"0000-0000-0001","code":"timeout","state":"handed_over"}
-        "backend" was not known to have seen in time what you told it (0000-0000-0001). It had been handed over; nothing tells whether the session's model saw it. It waits for its user (permission prompt). It is not tried any more; tell it again if it still matters.
+        "backend" was not known to have seen in time what you told it (0000-0000-0001). It was delivered to the session; not confirmed that its model has read it. It waits for its user (permission prompt). It is not tried any more; tell it again if it still matters.
         {"kind":"failed","from":"backend","tell_id":"0000-0000-0001","code":"timeout","state":"held"}
-        "backend" was not known to have seen in time what you told it (0000-0000-0001). It was held: the session could not be woken, and has not seen it. It is not tried any more; tell it again if it still matters.
+        "backend" was not known to have seen in time what you told it (0000-0000-0001). It was held by the hub: nothing could wake the session, which has not seen it. It is not tried any more; tell it again if it still matters.
         {"kind":"failed","from":"backend","tell_id":"0000-0000-0001","code":"peer_gone","state":"accepted"}
-        The session "backend" ended before it was known to have seen what you told it (0000-0000-0001). It had been accepted for that session; nothing tells whether it was handed over. It is not tried any more; tell it again if it still matters.
+        The session "backend" ended before it was known to have seen what you told it (0000-0000-0001). It was accepted by the hub; not confirmed that it was delivered to the session. It is not tried any more; tell it again if it still matters.
         "#);
     }
 
@@ -289,12 +279,12 @@ mod tests {
         let timeout = End::Failed { code: ErrorCode::Timeout, state: AskState::HandedOver, waiting_for: None };
         insta::assert_snapshot!(shown(ended(timeout, None)), @r#"
         {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"timeout","state":"handed_over"}
-        "backend" did not answer your ask 0000-0000-0001 in time. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more; ask again if it still matters.
+        "backend" did not answer your ask 0000-0000-0001 in time. The ask was delivered to the session; not confirmed that its model has read it. No answer will come any more; ask again if it still matters.
         "#);
         let gone = End::Failed { code: ErrorCode::PeerGone, state: AskState::Held, waiting_for: None };
         insta::assert_snapshot!(shown(ended(gone, Some(BroadcastId::from_bits(2)))), @r#"
         {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"peer_gone","state":"held","broadcast_id":"0000-0000-0002"}
-        The session "backend" ended before it answered your ask 0000-0000-0001. The ask was held: the session could not be woken and had not seen it. No answer will come any more; ask again if it still matters.
+        The session "backend" ended before it answered your ask 0000-0000-0001. The ask was held by the hub: nothing could wake the session, which has not seen it. No answer will come any more; ask again if it still matters.
         "#);
     }
 
@@ -320,7 +310,7 @@ mod tests {
         let error = Refusal::new(ErrorCode::UnknownAsk, "the ask has ended", "nothing");
         insta::assert_snapshot!(shown(reply_failed(AskId::from_bits(1), "web", &error)), @r#"
         {"kind":"reply_failed","from":"web","ask_id":"0000-0000-0001","code":"unknown_ask"}
-        Your reply to ask 0000-0000-0001 could not be handed over to "web": the ask has ended. Next: nothing.
+        Your reply to ask 0000-0000-0001 could not be delivered to "web": the ask has ended. Next: nothing.
         "#);
     }
 

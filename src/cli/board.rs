@@ -160,7 +160,7 @@ impl Desk {
         match told {
             HubOutput::Answer { result: Ok(CallAnswer::Asked(asked)), .. } => {
                 let sent = super::wording::sent(asked.kind);
-                self.input.note = Some(format!("{sent} {}, {}", asked.to, super::wording::state(asked.state)));
+                self.input.note = Some(format!("{sent} {}, {}", asked.to, asked.state.in_short()));
             }
             HubOutput::Answer { result: Ok(_), .. } => {}
             HubOutput::Answer { result: Err(refusal), .. } => self.input.handle_failure(refusal.message),
@@ -194,7 +194,7 @@ impl Desk {
                     (_, AskKind::Ask) => "did not answer",
                     (_, AskKind::Tell) => "did not see it",
                 };
-                self.input.handle_failure(format!("{} {how}: {}", outcome.to, super::wording::state(state)));
+                self.input.handle_failure(format!("{} {how}: {}", outcome.to, state.in_short()));
             }
         }
     }

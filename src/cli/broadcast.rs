@@ -302,8 +302,8 @@ mod tests {
           web: fake
         --- stderr
         web was not asked: web has 16 open asks and may have 16
-        ops went away before it answered: the hub had the question and the session had not taken it
-        docs did not answer within 2m: the question was shown to it
+        ops went away before it answered: the question was accepted by the hub; not confirmed that it was delivered to the session
+        docs did not answer within 2m: the question was shown to the session
         ");
     }
 

@@ -316,7 +316,7 @@ impl CliError {
             Self::Journal(_) => by_hand("ask to be put into the group systemd-journal, or look as its member"),
             Self::NoLogFiles { .. } => "relayctl logs".to_owned(),
             Self::LogFiles { .. } => by_hand("name a directory with files like relay-2026-02-28.log that you can read"),
-            Self::Directory { .. } => by_hand("name a directory that you can write to"),
+            Self::Directory { .. } => by_hand("make it a directory that you can write to, or name another one"),
             Self::Unhealthy { next, .. } | Self::Obstacle { next, .. } => pasteable(next),
         }
     }
@@ -375,12 +375,7 @@ fn unanswered(
         AskKind::Ask => ("question", "answered"),
         AskKind::Tell => ("message", "was known to have seen it"),
     };
-    let far = match state {
-        AskState::Accepted => format!("the hub had the {what} and the session had not taken it"),
-        AskState::Held => format!("the session could not be woken and has not seen the {what}"),
-        AskState::HandedOver => format!("the {what} was handed over and nothing says that it was seen"),
-        AskState::Shown => format!("the {what} was shown to it"),
-    };
+    let far = format!("the {what} was {}", state.told("the session"));
     let waits = waiting_for.map(|dialog| format!("; {to} waits for its user: {dialog}")).unwrap_or_default();
     match (code, kind) {
         (ErrorCode::PeerGone, _) => format!("{to} went away before it {answered}: {far}"),
@@ -445,13 +440,13 @@ mod tests {
             told(tell, ErrorCode::PeerGone, AskState::Held, None),
         ];
         insta::assert_snapshot!(said.concat(), @"
-        backend did not answer within 2m: the hub had the question and the session had not taken it [4] relayctl peers
-        backend did not answer within 2m: the session could not be woken and has not seen the question [4] # nothing wakes the session backend: type something there, then try again
-        backend did not answer within 2m: the question was handed over and nothing says that it was seen; backend waits for its user: permission prompt [4] # go to the session backend and decide what it waits for (permission prompt)
-        backend went away before it answered: the question was shown to it [5] relayctl peers
-        backend did not see it within 2m, as far as is known: the message was handed over and nothing says that it was seen [4] relayctl peers
-        backend did not see it within 2m, as far as is known: the hub had the message and the session had not taken it; backend waits for its user: permission prompt [4] # go to the session backend and decide what it waits for (permission prompt)
-        backend went away before it was known to have seen it: the session could not be woken and has not seen the message [5] relayctl peers
+        backend did not answer within 2m: the question was accepted by the hub; not confirmed that it was delivered to the session [4] relayctl peers
+        backend did not answer within 2m: the question was held by the hub: nothing could wake the session, which has not seen it [4] # nothing wakes the session backend: type something there, then try again
+        backend did not answer within 2m: the question was delivered to the session; not confirmed that its model has read it; backend waits for its user: permission prompt [4] # go to the session backend and decide what it waits for (permission prompt)
+        backend went away before it answered: the question was shown to the session [5] relayctl peers
+        backend did not see it within 2m, as far as is known: the message was delivered to the session; not confirmed that its model has read it [4] relayctl peers
+        backend did not see it within 2m, as far as is known: the message was accepted by the hub; not confirmed that it was delivered to the session; backend waits for its user: permission prompt [4] # go to the session backend and decide what it waits for (permission prompt)
+        backend went away before it was known to have seen it: the message was held by the hub: nothing could wake the session, which has not seen it [5] relayctl peers
         ");
     }
 

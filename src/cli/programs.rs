@@ -11,13 +11,18 @@ use crate::logging::Log;
 
 pub use super::error::ProgramError;
 
-/// Returns the arguments of this process.
+/// Returns the arguments of this process. `wrong` is told what is wrong with them, in a line.
 ///
 /// # Errors
 /// It was asked for help or its version, which are printed, or the arguments are wrong, which is said. The program is to
 /// end with this code.
-pub fn arguments<P: Parser>() -> Result<P, ExitCode> {
+pub fn arguments<P: Parser>(wrong: impl FnOnce(&str)) -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            let said = error.to_string();
+            let line = said.lines().next().unwrap_or_default();
+            wrong(line.strip_prefix("error: ").unwrap_or(line));
+        }
         let next = format!("{} --help", P::command().get_name());
         explain_usage(&error, &next, &mut Output::standard()).into()
     })

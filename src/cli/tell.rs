@@ -62,7 +62,7 @@ impl TellArgs {
             return Err(failure);
         }
         if let End::Arrived { state } = outcome.end {
-            out.say_progress(&Line::of(&wording::arrived(&outcome.to, state)));
+            out.say_progress(&Line::of(&state.told(outcome.to.as_str())));
         }
         Ok(Exit::Done)
     }

@@ -1,5 +1,7 @@
 //! What the command line takes, refuses and documents.
 
+use clap::error::ErrorKind;
+
 use super::*;
 use output::capture;
 
@@ -168,4 +170,37 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         told += &format!("{said}exit {}\n\n", exit as u8);
     }
     insta::assert_snapshot!("errors", told);
+}
+
+/// Returns the commands of relayctl that a document shows, each as its words: in code, alone or behind a prompt.
+fn shown_commands(text: &str) -> Vec<Vec<String>> {
+    let code = text.split('`').flat_map(|span| span.lines()).map(|line| line.split(" #").next().unwrap_or_default());
+    let parts = code.flat_map(|line| line.trim_start_matches("$ ").split([';', '|', '>', '&'])).map(str::trim);
+    let commands = parts.filter(|part| part.starts_with("relayctl ") && !part.contains(['…', '\'']));
+    let words = |command: &str| {
+        let quoted = command.split('"').enumerate().flat_map(|(n, part)| match n % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        quoted.collect()
+    };
+    commands.map(words).collect()
+}
+
+#[test]
+fn every_command_that_a_document_shows_is_one() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for path in documents.chain([root.join("README.md")]).filter(|path| path.extension() == Some("md".as_ref())) {
+        for words in shown_commands(&std::fs::read_to_string(&path).unwrap()) {
+            seen += 1;
+            let error = Cli::try_parse_from(&words).err().map(|error| error.kind());
+            // Some only name a command or an option.
+            if let Some(ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand) = error {
+                wrong.push(format!("{}: {words:?}: {error:?}", path.display()));
+            }
+        }
+    }
+    assert!(seen > 100 && wrong.is_empty(), "{seen} commands: {wrong:#?}");
 }

@@ -195,11 +195,8 @@ impl Screen {
         }
         for ask in &state.asks {
             let since = wording::rough(ask.age_ms / 1000);
-            let line = format!(
-                "{}  open for {since}, {}",
-                wording::ask(ask.ask_id, &ask.from, &ask.to),
-                wording::state(ask.state)
-            );
+            let line =
+                format!("{}  open for {since}, {}", wording::ask(ask.ask_id, &ask.from, &ask.to), ask.state.in_short());
             self.asks.insert(ask.ask_id);
             out.print(&line_at(at).plain(&line))?;
             show_text(ask.question.as_deref(), out)?;
@@ -245,7 +242,7 @@ impl Screen {
                 (format!("{}  {what}{held}", wording::ask(*ask_id, from, to)), question.as_deref())
             }
             Watched::AskAdvanced { ask_id, from, to, state } => {
-                (format!("{}  {}", wording::ask(*ask_id, from, to), wording::state(*state)), None)
+                (format!("{}  {}", wording::ask(*ask_id, from, to), state.in_short()), None)
             }
             Watched::AskRefused { from, to, code } => (format!("{from} → {to}  refused: {code}"), None),
             Watched::AskEnded { ask_id, from, to, outcome, state, latency_ms, reply, .. } => {
@@ -402,7 +399,7 @@ mod tests {
         12:03:04  shell → backend  0000-0000-0007  asked
                   | green?
                   | 12:00:00  + forged
-        12:03:04  shell → backend  0000-0000-0007  handed over
+        12:03:04  shell → backend  0000-0000-0007  delivered but not confirmed
         12:03:04  shell → backend  0000-0000-0007  answered after 4.2s
                   | yes\u{1b}[2J
         12:03:04  shell → backend  0000-0000-0008  told
@@ -413,7 +410,7 @@ mod tests {
         12:03:04  hub restarted: 0.1.0, process 2
         12:03:04  1 peer, 1 open ask, more may come back in a moment
         12:03:04  + backend  /srv/backend  idle, wakes by channel
-        12:03:04  shell → backend  0000-0000-0007  open for 4s, not handed over yet
+        12:03:04  shell → backend  0000-0000-0007  open for 4s, not delivered yet
         12:03:04  shell → backend  0000-0000-0007  goes on
         --- stderr
         "#);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::output::Line;
-use crate::protocol::{AskId, AskKind, AskOutcome, AskState, PeerName};
+use crate::protocol::{AskId, AskKind, AskOutcome, AskState};
 
 /// Returns a time to the second: `2m`, `1h 5m 3s`.
 pub(super) fn exact(time: Duration) -> String {
@@ -48,34 +48,15 @@ pub(super) const fn sent(kind: AskKind) -> &'static str {
     }
 }
 
-/// Returns that a tell has come to its session, and how far.
-pub(super) fn arrived(to: &PeerName, state: AskState) -> String {
-    if state == AskState::Shown {
-        format!("shown to {to}")
-    } else {
-        format!("delivered to {to}; not confirmed that its model has read it")
-    }
-}
-
-/// Returns how far an ask has come.
-pub(super) const fn state(state: AskState) -> &'static str {
-    match state {
-        AskState::Accepted => "not handed over yet",
-        AskState::Held => "held",
-        AskState::HandedOver => "handed over",
-        AskState::Shown => "shown",
-    }
-}
-
 /// Returns how an ask ended, after which time and how far it had come.
 pub(super) fn ended(outcome: AskOutcome, far: AskState, after: Duration) -> String {
     let after = latency(after);
     match outcome {
         AskOutcome::Reply => format!("answered after {after}"),
         AskOutcome::Shown => format!("shown after {after}"),
-        AskOutcome::HandedOver => format!("handed over after {after}"),
-        AskOutcome::Timeout => format!("timed out after {after}, {}", state(far)),
-        AskOutcome::PeerGone => format!("peer gone after {after}, {}", state(far)),
+        AskOutcome::HandedOver => format!("{} after {after}", AskState::HandedOver.in_short()),
+        AskOutcome::Timeout => format!("timed out after {after}, {}", far.in_short()),
+        AskOutcome::PeerGone => format!("peer gone after {after}, {}", far.in_short()),
         AskOutcome::Withdrawn => format!("withdrawn after {after}"),
     }
 }

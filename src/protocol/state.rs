@@ -34,6 +34,28 @@ pub enum AskState {
     Shown,
 }
 
+impl AskState {
+    /// Returns how far an ask came, for people and models: what it was, where nothing more is known. `to`: whose session.
+    pub fn told(self, to: &str) -> String {
+        match self {
+            Self::Accepted => format!("accepted by the hub; not confirmed that it was delivered to {to}"),
+            Self::Held => format!("held by the hub: nothing could wake {to}, which has not seen it"),
+            Self::HandedOver => format!("delivered to {to}; not confirmed that its model has read it"),
+            Self::Shown => format!("shown to {to}"),
+        }
+    }
+
+    /// Returns the same in a few words, for a list.
+    pub const fn in_short(self) -> &'static str {
+        match self {
+            Self::Accepted => "not delivered yet",
+            Self::Held => "held",
+            Self::HandedOver => "delivered but not confirmed",
+            Self::Shown => "shown",
+        }
+    }
+}
+
 /// How an ask ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -139,7 +139,7 @@ class Qwen(Client):
     leave = "/quit"
     listed_as, wakes_by, status = "qwen-code", "inbox", "unknown"
     # On a busy machine it writes its transcript seconds later.
-    known_by_then = ["was shown", "was handed over"]
+    known_by_then = ["was shown", "was delivered"]
 
     def prepare(self):
         path = self.world.folder("home", ".qwen") + "/settings.json"

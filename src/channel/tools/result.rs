@@ -26,8 +26,7 @@ const WAITS_FOR_USER: &str =
     "that session stands at a dialog and goes on only when its own user has decided: tell your user so";
 
 /// Why it is not said yet that a reply was taken.
-const PENDING: &str =
-    "the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed";
+const PENDING: &str = "the asker has not taken the reply yet; it is kept and delivered, or you are told that it failed";
 
 /// Why a broadcast has no asks.
 const NOBODY: &str = "nobody was asked: no other session is there, or none in that folder";
@@ -311,7 +310,7 @@ mod tests {
     fn reply_is_taken_or_kept() {
         let replied = |taken| SentReply { ask_id: AskId::from_bits(1), to: "shell".to_owned(), taken };
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(true)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"accepted"}"#);
-        insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(false)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"pending","note":"the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed"}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Replied(replied(false)))), @r#"{"ask_id":"0000-0000-0001","to":"shell","state":"pending","note":"the asker has not taken the reply yet; it is kept and delivered, or you are told that it failed"}"#);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Input {
     /// Takes it that an own message has arrived.
     pub(super) fn handle_arrival(&mut self, to: &PeerName, state: AskState) {
         self.n_open = self.n_open.saturating_sub(1);
-        self.note = Some(wording::arrived(to, state));
+        self.note = Some(state.told(to.as_str()));
     }
 
     /// Takes it that an own question or message has failed.

@@ -44,7 +44,7 @@ pub(super) fn asks(asks: &[Open], now: Instant, width: Option<usize>) -> Vec<Lin
     let columns = vec![
         Column::of("OPEN ASK", Room::Whole, asks, |ask| who(&ask.from, &ask.to)),
         Column::of("AGE", Room::Whole, asks, |ask| age(now, ask.asked_at)),
-        Column::of("STATE", Room::Whole, asks, |ask| wording::state(ask.state).to_owned()),
+        Column::of("STATE", Room::Whole, asks, |ask| ask.state.in_short().to_owned()),
         Column::of("ID", Room::LeftOut(0), asks, |ask| ask.ask_id.to_string()),
     ];
     lines(columns, width, |row| if asks[row].state == AskState::Held { Style::new().yellow() } else { Style::new() })

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Examined;
 use super::finding::Finding;
 use crate::advice::startup::next_for_path;
-use crate::advice::{REPAIR, quoted};
+use crate::advice::{REPAIR, give_back, quoted};
 use crate::cli::diagnosis;
 use crate::cli::service_view::Fix;
 use crate::cli::service_view::Reach;
@@ -58,7 +58,7 @@ fn private_directory(directory: &Path, uid: u32, named: Option<&Path>) -> Option
     }
     if found.uid() != uid {
         let what = format!("{shown} belongs to uid {}, not to you", found.uid());
-        return Some(Finding::fail(name, what, format!("sudo chown \"$(id -u)\" {}", quoted(directory))));
+        return Some(Finding::fail(name, what, give_back(directory, found.uid())));
     }
     if mode & 0o077 == 0 && mode & 0o700 == 0o700 {
         return Some(Finding::ok(name, format!("{shown} is yours alone (mode {mode:04o})")));
@@ -101,7 +101,7 @@ fn file(socket: &Path, uid: u32) -> Option<Finding> {
     }
     if found.uid() != uid {
         let what = format!("{shown} belongs to uid {}, not to you", found.uid());
-        return Some(Finding::fail("socket-file", what, format!("sudo chown \"$(id -u)\" {}", quoted(socket))));
+        return Some(Finding::fail("socket-file", what, give_back(socket, found.uid())));
     }
     if mode & 0o077 == 0 && mode & 0o600 == 0o600 {
         return Some(Finding::ok("socket-file", format!("yours alone (mode {mode:04o})")));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::record::{End, Record};
 use crate::cli::wording;
-use crate::protocol::{AskKind, AskOutcome};
+use crate::protocol::{AskKind, AskOutcome, AskState};
 
 /// How many asks and tells there were and how they ended. The kinds of ends sum to `asks` and `tells` together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -64,7 +64,7 @@ impl Counts {
         let kinds = [
             (self.replied, format!("answered{answered}")),
             (self.shown, "shown".to_owned()),
-            (self.handed_over, "handed over".to_owned()),
+            (self.handed_over, AskState::HandedOver.in_short().to_owned()),
             (self.timed_out, "timed out".to_owned()),
             (self.gone, "peer gone".to_owned()),
             (self.withdrawn, "withdrawn".to_owned()),

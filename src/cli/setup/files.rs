@@ -3,7 +3,7 @@
 //! They lie below the data directory as they do in the repository, so that every path between them holds.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::paths::{Environment, PathError};
 use crate::service::{Plan, Step};
@@ -120,7 +120,7 @@ pub(super) fn remove_copy(copy: &Path) -> Vec<Step> {
     removed.chain(directories.iter().map(|path| Step::RemoveEmptyDirectory { path: copy.join(path) })).collect()
 }
 
-/// Returns the plan that removes what setup has written, and the logs of hubs that ran in the background.
+/// Returns the plan that removes what setup has written, and what hubs in the background and sessions have left.
 ///
 /// # Errors
 /// The home directory is not known.
@@ -148,17 +148,28 @@ pub(super) fn remove(environment: &Environment) -> Result<Plan, PathError> {
             .map(Path::to_owned)
             .map(|path| Step::RemoveEmptyDirectory { path }),
     );
+    steps.extend(environment.home.iter().map(|home| Step::RemoveEmptyDirectory { path: home.join(".local") }));
     let socket = environment.service_socket()?;
+    // Beside it are the sessions' sockets, in a directory of their own.
+    for directory in socket.parent().map(entries).unwrap_or_default().into_iter().filter(|path| path.is_dir()) {
+        steps.extend(entries(&directory).into_iter().map(|path| Step::RemoveDeadSocket { path }));
+        steps.push(Step::RemoveEmptyDirectory { path: directory });
+    }
     steps.push(Step::RemoveDeadSocket { path: socket.clone() });
     steps.extend(socket.parent().map(|path| Step::RemoveEmptyDirectory { path: path.to_owned() }));
     Ok(Plan { steps })
+}
+
+/// Returns what is in a directory; nothing where it is none.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
+    use std::os::unix::net::UnixListener;
 
     use super::*;
 
@@ -192,11 +203,18 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let environment = Environment {
             home: Some(home.path().to_owned()),
-            data_home: Some(home.path().join("data")),
-            state_home: Some(home.path().join("state")),
+            data_home: None,
+            state_home: None,
+            run_user: home.path().join("none"),
+            runtime_dir: None,
             ..Environment::of_process()
         };
-        fs::create_dir_all(home.path().join("data")).unwrap();
+        fs::create_dir_all(environment.log_dir().unwrap()).unwrap();
+        let sockets = environment.service_socket().unwrap().with_file_name("s");
+        fs::create_dir_all(&sockets).unwrap();
+        for dead in [environment.service_socket().unwrap(), sockets.join("1-2.sock")] {
+            drop(UnixListener::bind(dead).unwrap());
+        }
         let data = environment.data_dir().unwrap();
         let mut none = crate::service::SystemCommands::default();
         let steps = [PLUGIN, GEMINI].map(|files| write(&data, files, Path::new("/opt/it's"))).concat();
@@ -212,6 +230,6 @@ mod tests {
         let hook = &read("packaging/gemini/hooks/hooks.json")["hooks"]["AfterTool"][0]["hooks"][0];
         assert_eq!(hook["command"], r"exec '/opt/it'\''s/relay-channel' hook");
         remove(&environment).unwrap().perform(&mut none, |_, _| {}).unwrap();
-        assert!(!data.exists());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 }

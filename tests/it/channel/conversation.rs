@@ -52,7 +52,7 @@ fn whoever_does_not_answer_is_told_of_and_how_far_it_came() {
     let question = backend.event();
     insta::assert_snapshot!(shown(&web.event(), &[(&silent, "ASK")]), @r#"
     {"ask_id":"ASK","code":"timeout","from":"backend","kind":"failed","state":"handed_over"}
-    "backend" did not answer your ask ASK in time. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more; ask again if it still matters.
+    "backend" did not answer your ask ASK in time. The ask was delivered to the session; not confirmed that its model has read it. No answer will come any more; ask again if it still matters.
     "#);
     let late = backend.call("relay_reply", json!({"ask_id": question.get("ask_id"), "text": "Yes!"}));
     assert_eq!(late.code(), "unknown_ask");
@@ -63,7 +63,7 @@ fn whoever_does_not_answer_is_told_of_and_how_far_it_came() {
     backend.close();
     insta::assert_snapshot!(shown(&web.event(), &[(&left, "ASK")]), @r#"
     {"ask_id":"ASK","code":"peer_gone","from":"backend","kind":"failed","state":"handed_over"}
-    The session "backend" ended before it answered your ask ASK. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more; ask again if it still matters.
+    The session "backend" ended before it answered your ask ASK. The ask was delivered to the session; not confirmed that its model has read it. No answer will come any more; ask again if it still matters.
     "#);
 }
 
@@ -135,12 +135,12 @@ fn a_broadcast_ends_with_a_tally_of_who_answered_who_did_not_and_who_left() {
     leaver.close();
     insta::assert_snapshot!(shown(&lead.event(), &ids), @r#"
     {"ask_id":"LEAVER","broadcast_id":"BROADCAST","code":"peer_gone","from":"leaver","kind":"failed","state":"handed_over"}
-    The session "leaver" ended before it answered your ask LEAVER. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more; ask again if it still matters.
+    The session "leaver" ended before it answered your ask LEAVER. The ask was delivered to the session; not confirmed that its model has read it. No answer will come any more; ask again if it still matters.
     "#);
     silent.event();
     insta::assert_snapshot!(shown(&lead.event(), &ids), @r#"
     {"ask_id":"SILENT","broadcast_id":"BROADCAST","code":"timeout","from":"silent","kind":"failed","state":"handed_over"}
-    "silent" did not answer your ask SILENT in time. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more; ask again if it still matters.
+    "silent" did not answer your ask SILENT in time. The ask was delivered to the session; not confirmed that its model has read it. No answer will come any more; ask again if it still matters.
     "#);
     insta::assert_snapshot!(shown(&lead.event(), &ids), @r#"
     {"asked":"3","broadcast_id":"BROADCAST","gone":"1","kind":"tally","refused":"0","replied":"1","timed_out":"1"}
@@ -234,7 +234,7 @@ fn a_reply_whose_asker_does_not_take_it_is_pending_and_handed_over_once_it_can_b
     let question = backend.event();
     web.signal(Signal::STOP);
     let pending = reply(&backend, &question, "Yes.");
-    insta::assert_snapshot!(masked(&pending.to_string(), &[(&ask_id, "ASK")]), @r#"{"ask_id":"ASK","to":"web","state":"pending","note":"the asker has not taken the reply yet; it is kept and handed over, or you are told that it failed"}"#);
+    insta::assert_snapshot!(masked(&pending.to_string(), &[(&ask_id, "ASK")]), @r#"{"ask_id":"ASK","to":"web","state":"pending","note":"the asker has not taken the reply yet; it is kept and delivered, or you are told that it failed"}"#);
     let again = backend.call("relay_reply", json!({"ask_id": ask_id, "text": "Yes!"}));
     assert_eq!(again.code(), "unknown_ask", "one answer is on its way");
     web.signal(Signal::CONT);
@@ -256,7 +256,7 @@ fn a_pending_reply_that_cannot_be_handed_over_is_told_to_have_failed() {
     web.signal(Signal::KILL);
     insta::assert_snapshot!(shown(&backend.event(), &[(&ask_id, "ASK")]), @r#"
     {"ask_id":"ASK","code":"unknown_ask","from":"web","kind":"reply_failed"}
-    Your reply to ask ASK could not be handed over to "web": the ask ASK was withdrawn by its asker, N s ago; a reply can no longer be delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
+    Your reply to ask ASK could not be delivered to "web": the ask ASK was withdrawn by its asker, N s ago; a reply can no longer be delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
     "#);
 }
 

@@ -55,14 +55,14 @@ fn peer_gone_and_timeout_are_outcomes() {
     let late = ask(&web, "quiet", "?", 1);
     insta::assert_snapshot!(shown(&web.event(), &[(&late, "ASK")]), @r#"
     {"ask_id":"ASK","code":"timeout","from":"quiet","kind":"failed","state":"held"}
-    "quiet" did not answer your ask ASK in time. The ask was held: the session could not be woken and had not seen it. No answer will come any more; ask again if it still matters.
+    "quiet" did not answer your ask ASK in time. The ask was held by the hub: nothing could wake the session, which has not seen it. No answer will come any more; ask again if it still matters.
     "#);
     let gone = ask(&web, "dying", "?", 60);
     seen(&dying);
     dying.signal(rustix::process::Signal::KILL);
     insta::assert_snapshot!(shown(&web.event(), &[(&gone, "ASK")]), @r#"
     {"ask_id":"ASK","code":"peer_gone","from":"dying","kind":"failed","state":"handed_over"}
-    The session "dying" ended before it answered your ask ASK. The ask had been handed over to it; nothing tells whether its model saw it. No answer will come any more; ask again if it still matters.
+    The session "dying" ended before it answered your ask ASK. The ask was delivered to the session; not confirmed that its model has read it. No answer will come any more; ask again if it still matters.
     "#);
     drop(quiet);
 }

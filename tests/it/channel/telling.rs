@@ -42,7 +42,7 @@ fn teller_is_told_of_a_tell_that_was_not_shown_and_it_never_is() {
     let tell_id = text(&told["tell_id"]);
     insta::assert_snapshot!(shown(&web.event(), &[(&tell_id, "TELL")]), @r#"
     {"code":"timeout","from":"backend","kind":"failed","state":"held","tell_id":"TELL"}
-    "backend" was not known to have seen in time what you told it (TELL). It was held: the session could not be woken, and has not seen it. It is not tried any more; tell it again if it still matters.
+    "backend" was not known to have seen in time what you told it (TELL). It was held by the hub: nothing could wake the session, which has not seen it. It is not tried any more; tell it again if it still matters.
     "#);
     assert!(backend.call("relay_peers", json!({})).ok().get("messages").is_none());
     let told = web.call("relay_tell", json!({"to": "backend", "text": "Done.", "timeout_seconds": 60})).ok();

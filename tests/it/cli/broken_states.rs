@@ -16,20 +16,20 @@ use crate::support::user_manager::{UserManager, user_manager};
 /// Asks and obeys. A hub that knows nobody is a hub that is reached (6).
 const OBEY: &str = r#"
 for n in 1 2 3; do
-    relayctl ask backend '?' >/dev/null 2>"$HOME/said"; code=$?
+    relayctl ask backend '?' >/dev/null 2>"$T/said"; code=$?
     [ $code = 6 ] && { echo cured; exit; }
-    next=$(sed -n 's/^next: //p' "$HOME/said" | tail -n 1)
-    echo "exit $code: $(grep '^error: ' "$HOME/said")"
+    next=$(sed -n 's/^next: //p' "$T/said" | tail -n 1)
+    echo "exit $code: $(grep '^error: ' "$T/said")"
     echo "$next"
     case $next in '#'* | '') echo by hand; exit;; esac
-    [ $n = 3 ] || eval "$next" >"$HOME/done" 2>&1
+    [ $n = 3 ] || eval "$next" >"$T/done" 2>&1
     # A command that fails says what to do instead, and that is what is done next.
     if [ $? != 0 ]; then
-        next=$(sed -n 's/^next: //p' "$HOME/done" | tail -n 1)
-        echo "it fails: $(grep '^error: ' "$HOME/done")"
+        next=$(sed -n 's/^next: //p' "$T/done" | tail -n 1)
+        echo "it fails: $(grep '^error: ' "$T/done")"
         echo "$next"
         case $next in '#'*) echo by hand; exit;; esac
-        eval "$next" >"$HOME/done" 2>&1
+        eval "$next" >"$T/done" 2>&1
         n=3
     fi
     [ $n != 3 ] || { relayctl ask backend '?' >/dev/null 2>&1; [ $? = 6 ] && echo cured || echo "not cured"; exit; }
@@ -66,7 +66,8 @@ const fn in_a_shell(name: &'static str, shell: &'static str, end: End) -> State 
     State { name, breaks: "", shell, end }
 }
 
-/// Of the service: `$S` is the socket, `$D` its directory, `$U` that of the units, `$B` that of the programs.
+/// Of the service: `$S` is the socket, `$D` its directory, `$U` that of the units, `$B` that of the programs, `$T`
+/// where this test keeps what was said.
 const SERVICE: &[State] = &[
     state("not installed", "relayctl uninstall-service", Cured),
     state("socket unit stopped", "systemctl --user stop relay.socket relay.service", Cured),
@@ -143,7 +144,7 @@ const ENVIRONMENTS: &[State] = &[
     in_a_shell("RELAY_SOCKET is a file", "export RELAY_SOCKET=/etc/passwd", Cured),
     in_a_shell("RELAY_SOCKET of another user's hub", "export RELAY_SOCKET=/run/another/hub.sock", Cured),
     in_a_shell("RELAY_SOCKET where no hub is", "export RELAY_SOCKET=$HOME/own/hub.sock", Cured),
-    in_a_shell("no HOME", "H=$HOME; cd $H; unset HOME; HOME=; export HOME; HOME=$H", Well),
+    in_a_shell("no HOME", "unset HOME", Well),
 ];
 
 /// Without a service manager and a runtime directory.
@@ -163,6 +164,7 @@ const CONTAINER: &[State] = &[
     state("directory open to others", "mkdir -m 755 ~/.relay", Cured),
     state("file in place of the directory", "touch ~/.relay", Cured),
     State { name: "limit that is not there", breaks: "", shell: "export RELAY_LIMITS=conections=5", end: Cured },
+    in_a_shell("HOME of another user, as by sudo -E", "export HOME=/run/somebody", ByHand("set HOME")),
     State {
         name: "XDG_RUNTIME_DIR of another user",
         breaks: "",
@@ -170,6 +172,8 @@ const CONTAINER: &[State] = &[
         end: Cured,
     },
     state("hub removed", "rm $B/relay-hub", ByHand("install the whole package")),
+    state("home directory open to others", "chmod 777 ~", Cured),
+    state("home directory that cannot be written", "chmod 500 ~", ByHand("that you can write to")),
 ];
 
 /// A user, with what the states need to know of the machine.
@@ -196,8 +200,10 @@ impl User<'_> {
     /// Breaks, asks and obeys; the end has to be this one.
     #[track_caller]
     fn expect(&self, state: &State) {
+        let said = tempfile::tempdir().unwrap();
+        fs::set_permissions(said.path(), fs::Permissions::from_mode(0o777)).unwrap();
         self.run(state.breaks);
-        let told = self.run(&format!("{}\n{OBEY}", state.shell));
+        let told = self.run(&format!("T={}\n{}\n{OBEY}", said.path().display(), state.shell));
         let last = told.trim_end().lines().last().unwrap_or_default();
         let is_right = match state.end {
             Well => told.trim_end() == "cured",
@@ -257,6 +263,13 @@ fn foreign_hub(manager: &UserManager) {
     std::mem::forget(listener);
 }
 
+/// Makes the home directory of a third user, which anybody may look into.
+fn foreign_home(manager: &UserManager) {
+    let home = manager.outside(Path::new("/run/somebody"));
+    fs::create_dir_all(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(12345), None).unwrap();
+}
+
 #[test]
 fn a_broken_service_is_cured_by_its_advice() {
     expect_all(SERVICE);
@@ -283,12 +296,13 @@ fn a_container_is_cured_by_its_advice() {
         return crate::support::skip::skipped("a_container", &"no file system can be mounted here");
     };
     own(&manager, &bindir);
+    foreign_home(&manager);
     let user = User { manager: &manager, bindir: &bindir };
     for state in CONTAINER {
         user.expect(state);
         manager.install_programs(&programs);
         own(&manager, &bindir);
-        user.run("relayctl hub stop; rm -rf ~/.relay ~/.relay.old");
+        user.run("chmod 755 ~; relayctl hub stop; rm -rf ~/.relay ~/.relay.old");
     }
     user.run("relayctl hub start");
     let folder = manager.home().join("backend");

@@ -122,7 +122,7 @@ fn timed_out_is_4() {
     --- stdout
     --- stderr
     asked backend, which sees this at its next prompt only, waiting (1s)…
-    error: backend did not answer within 1s: the session could not be woken and has not seen the question (timeout)
+    error: backend did not answer within 1s: the question was held by the hub: nothing could wake the session, which has not seen it (timeout)
     next: # nothing wakes the session backend: type something there, then try again
     ");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
@@ -139,7 +139,7 @@ fn gone_is_5() {
     exit status: 5
     --- stdout
     --- stderr
-    error: backend went away before it answered: the question was handed over and nothing says that it was seen (peer_gone)
+    error: backend went away before it answered: the question was delivered to the session; not confirmed that its model has read it (peer_gone)
     next: relayctl peers
     ");
 }
@@ -225,7 +225,7 @@ fn a_broadcast_exits_with_the_gravest_outcome() {
     two: me
     --- stderr
     busy was not asked: 3 asks wait for busy; the limit is 3
-    asker went away before it answered: the question was handed over and nothing says that it was seen
+    asker went away before it answered: the question was delivered to the session; not confirmed that its model has read it
     4 asked: 2 answered, 1 went away, 1 refused
     error: not everybody answered
     next: relayctl peers
@@ -238,8 +238,8 @@ fn a_broadcast_exits_with_the_gravest_outcome() {
     --- stdout
     one: me
     --- stderr
-    two went away before it answered: the question was handed over and nothing says that it was seen
-    three did not answer within 2s: the question was handed over and nothing says that it was seen
+    two went away before it answered: the question was delivered to the session; not confirmed that its model has read it
+    three did not answer within 2s: the question was delivered to the session; not confirmed that its model has read it
     3 asked: 1 answered, 1 timed out, 1 went away
     error: not everybody answered
     next: relayctl peers

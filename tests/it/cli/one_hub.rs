@@ -82,6 +82,12 @@ fn a_hub_that_cannot_start_is_paced_and_says_why() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("no limit is named \"conections\""), "{command}: {said}");
     }
+    relay.drop_in(&format!("ExecStart=\nExecStart={} --no-such", relay.program("relay-hub").display()));
+    within(Duration::from_secs(20), "the wrong option", || {
+        let said = String::from_utf8_lossy(&relay.relayctl("peers").stderr).into_owned();
+        said.starts_with("error: the hub cannot start: unexpected argument '--no-such' found").then_some(())
+    });
+    relay.drop_in("Environment=RELAY_LIMITS=conections=5");
     // A client waits all the time.
     let _waiting = relay.connect().unwrap();
     std::thread::sleep(Duration::from_secs(12));

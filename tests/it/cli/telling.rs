@@ -44,7 +44,7 @@ fn tell_that_was_not_delivered_has_the_exit_codes_of_an_ask() {
     --- stdout
     --- stderr
     told backend, which sees this at its next prompt only, waiting (1s)…
-    error: backend did not see it within 1s, as far as is known: the session could not be woken and has not seen the message (timeout)
+    error: backend did not see it within 1s, as far as is known: the message was held by the hub: nothing could wake the session, which has not seen it (timeout)
     next: # nothing wakes the session backend: type something there, then try again
     ");
     insta::assert_snapshot!(run(stage.relayctl(&["tell", "backnd", "done"])), @"
@@ -70,7 +70,7 @@ fn tell_that_was_not_delivered_has_the_exit_codes_of_an_ask() {
     --- stdout
     --- stderr
     told backend, which sees this at its next prompt only, waiting (2m)…
-    error: backend went away before it was known to have seen it: the session could not be woken and has not seen the message (peer_gone)
+    error: backend went away before it was known to have seen it: the message was held by the hub: nothing could wake the session, which has not seen it (peer_gone)
     next: relayctl peers
     ");
 }

@@ -135,7 +135,7 @@ fn those_that_wait_for_their_user_are_listed_and_a_failure_says_so() {
     exit status: 4
     --- stdout
     --- stderr
-    error: backend did not answer within 1s: the hub had the question and the session had not taken it; backend waits for its user: permission prompt (timeout)
+    error: backend did not answer within 1s: the question was accepted by the hub; not confirmed that it was delivered to the session; backend waits for its user: permission prompt (timeout)
     next: # go to the session backend and decide what it waits for (permission prompt)
     ");
 }

@@ -303,7 +303,7 @@ impl Hub {
             Notice::Progress(progress) => self.handle_progress(now, tag, progress),
             Notice::Taken(taken) => self.handle_taken(now, tag, taken),
             Notice::Withdraw(withdraw) => self.handle_withdraw(now, tag, withdraw.ask_id),
-            Notice::Presence(presence) => self.peers.set_presence(tag, presence, &mut self.out),
+            Notice::Presence(presence) => self.peers.set_presence(now, tag, presence, &mut self.out),
             Notice::Named(named) => self.peers.follow_name(tag, &named.name, &mut self.out),
             Notice::Park(park) => {
                 if let Err(refused) = self.peers.park(&self.limits, tag, park.value) {

@@ -140,7 +140,7 @@ fn show(
 
 fn is_same_but_age(one: &[PeerView], other: &[PeerView]) -> bool {
     let ageless = |peers: &[PeerView]| -> Vec<PeerView> {
-        peers.iter().map(|peer| PeerView { connected_s: 0, ..peer.clone() }).collect()
+        peers.iter().map(|peer| PeerView { status_s: 0, connected_s: 0, ..peer.clone() }).collect()
     };
     ageless(one) == ageless(other)
 }
@@ -219,6 +219,7 @@ mod tests {
                 waiting_for: None,
                 wakes_by: Wake::NextPrompt,
             },
+            status_s: 0,
             connected_s: 40,
             open_asks: OpenAsks::default(),
         }
@@ -236,9 +237,9 @@ mod tests {
     #[test]
     fn sessions_are_rows() {
         insta::assert_snapshot!(table(&peers(), Some(Path::new("/home/ada")), None), @r#"
-        NAME          AGENT        FOLDER                    BRANCH  STATUS  REACHABLE           OPEN ASKS           SINCE
-        backend       Claude Code  ~/src/backend             main    busy    now                 1 sent, 2 received  2h
-        プロジェクト  Claude Code  /srv/evil\n\u{1b}[2Jname  -       idle    at its next prompt  -                   40s
+        NAME          AGENT        FOLDER                    BRANCH  STATUS  FOR  REACHABLE           OPEN ASKS           SINCE
+        backend       Claude Code  ~/src/backend             main    busy    0s   now                 1 sent, 2 received  2h
+        プロジェクト  Claude Code  /srv/evil\n\u{1b}[2Jname  -       idle    0s   at its next prompt  -                   40s
         "#);
     }
 
@@ -281,7 +282,7 @@ mod tests {
         out.print_json("peers", &PeersView { settling: false, peers: &peers()[..1] }).unwrap();
         insta::assert_snapshot!(captured.text(), @r#"
         --- stdout
-        {"schema":1,"type":"peers","settling":false,"peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/home/ada/src/backend","branch":"main","status":"busy","wakes_by":"channel","connected_s":7300,"open_asks":{"sent":1,"received":2}}]}
+        {"schema":1,"type":"peers","settling":false,"peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/home/ada/src/backend","branch":"main","status":"busy","wakes_by":"channel","status_s":0,"connected_s":7300,"open_asks":{"sent":1,"received":2}}]}
         --- stderr
         "#);
     }

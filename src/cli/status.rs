@@ -295,6 +295,7 @@ mod tests {
                 waiting_for: None,
                 wakes_by: Wake::Channel,
             },
+            status_s: 0,
             connected_s: 1,
             open_asks: OpenAsks::default(),
         }

@@ -170,6 +170,7 @@ mod tests {
                 waiting_for: waiting_for.map(str::to_owned),
                 wakes_by: Wake::Channel,
             },
+            status_s: 0,
             connected_s: 1,
             open_asks: OpenAsks::default(),
         }

@@ -313,6 +313,7 @@ mod tests {
             agent: "claude-code".to_owned(),
             client: None,
             presence: Presence { wakes_by: Wake::Channel, ..presence(name, Activity::Idle) },
+            status_s: 0,
             connected_s: 1,
             open_asks: OpenAsks::default(),
         }

@@ -46,6 +46,8 @@ struct Session {
     is_chosen: bool,
     /// What its channel said of it.
     facts: SessionFacts,
+    /// Since when it does what it does.
+    status_since: Instant,
     /// What its channel left to the next one, and how many bytes that is.
     parked: Option<(Value, u64)>,
 }
@@ -101,29 +103,36 @@ impl Peers {
                 self.parked.take(tag, bytes);
                 value
             });
-            self.set_facts(tag, hello.kind, out);
+            self.set_facts(now, tag, hello.kind, out);
             return Arrival { tag, superseded, is_back: true, parked };
         }
         let session = match hello.kind {
             ClientKind::Control { .. } => None,
-            ClientKind::Session(facts) => Some(Box::new(self.name_newcomer(tag, *facts, in_grace, out))),
+            ClientKind::Session(facts) => Some(Box::new(self.name_newcomer(now, tag, *facts, in_grace, out))),
         };
         self.clients.insert(tag, Client { program: hello.program, conn: Some(conn), session, since: now });
         Arrival { tag, superseded: None, is_back: false, parked: None }
     }
 
-    fn set_facts(&mut self, tag: ClientTag, kind: ClientKind, out: &mut Outbox) {
+    fn set_facts(&mut self, now: Instant, tag: ClientTag, kind: ClientKind, out: &mut Outbox) {
         if let ClientKind::Session(facts) = kind {
             let presence = facts.presence.clone();
             if let Some(session) = self.session_mut(tag) {
                 let former = std::mem::replace(&mut session.facts, bounded(*facts)).presence;
                 session.facts.presence = former;
             }
-            self.set_presence(tag, presence, out);
+            self.set_presence(now, tag, presence, out);
         }
     }
 
-    fn name_newcomer(&mut self, tag: ClientTag, facts: SessionFacts, in_grace: bool, out: &mut Outbox) -> Session {
+    fn name_newcomer(
+        &mut self,
+        now: Instant,
+        tag: ClientTag,
+        facts: SessionFacts,
+        in_grace: bool,
+        out: &mut Outbox,
+    ) -> Session {
         let facts = bounded(facts);
         let brought = facts.name.clone().filter(|name| !names::looks_reserved(name));
         let is_chosen = brought.is_some();
@@ -137,7 +146,7 @@ impl Peers {
         }
         let name = self.names.free(&wanted);
         self.names.insert(name.clone(), tag);
-        Session { name, is_chosen, facts, parked: None }
+        Session { name, is_chosen, facts, status_since: now, parked: None }
     }
 
     /// Gives a session another name.
@@ -187,10 +196,14 @@ impl Peers {
     }
 
     /// Records where a session works, what it does and how it can be woken.
-    pub(super) fn set_presence(&mut self, tag: ClientTag, mut presence: Presence, out: &mut Outbox) {
+    pub(super) fn set_presence(&mut self, now: Instant, tag: ClientTag, mut presence: Presence, out: &mut Outbox) {
         bound_presence(&mut presence);
         if let Some(session) = self.session_mut(tag).filter(|session| session.facts.presence != presence) {
-            session.facts.presence = presence;
+            let former = std::mem::replace(&mut session.facts.presence, presence);
+            let doing = |presence: &Presence| (presence.status, presence.waiting_for.clone());
+            if doing(&former) != doing(&session.facts.presence) {
+                session.status_since = now;
+            }
             let (name, presence) = (&session.name, &session.facts.presence);
             out.watched(|| Some(Watched::PeerChanged { name: name.clone(), presence: presence.clone() }));
         }
@@ -394,13 +407,14 @@ impl Peers {
     /// Returns a session as others see it.
     pub(super) fn view(&self, now: Instant, tag: ClientTag, open_asks: OpenAsks) -> Option<PeerView> {
         let since = self.clients.get(&tag)?.since;
-        let Session { name, facts, .. } = self.session(tag)?;
+        let Session { name, facts, status_since, .. } = self.session(tag)?;
         Some(PeerView {
             name: name.clone(),
             pid: facts.session.pid,
             agent: facts.agent.clone(),
             client: facts.client.clone(),
             presence: facts.presence.clone(),
+            status_s: now.saturating_duration_since(*status_since).as_secs(),
             connected_s: now.saturating_duration_since(since).as_secs(),
             open_asks,
         })

@@ -22,6 +22,8 @@ pub struct PeerView {
     /// Where it works, what it does and how it can be woken.
     #[serde(flatten)]
     pub presence: Presence,
+    /// For how long it has done that, as far as this hub knows, in seconds.
+    pub status_s: u64,
     /// Since when this hub knows it, in seconds.
     pub connected_s: u64,
     /// Its open asks.

@@ -90,7 +90,7 @@ class Copilot(Client):
     agent = "copilot"
     receipt_lag = 5
     # Only its answer is a receipt.
-    known_by_then = ["was shown", "was handed over"]
+    known_by_then = ["was shown", "was delivered"]
     command = glob.glob(AGENTS + "/copilot/node_modules/@github/copilot-*/copilot")[:1]
 
     def prepare(self):

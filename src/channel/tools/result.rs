@@ -255,13 +255,14 @@ mod tests {
                 waiting_for: Some("permission prompt".to_owned()),
                 wakes_by: Wake::Channel,
             },
+            status_s: 0,
             connected_s: 12,
             open_asks: OpenAsks { sent: 0, received: 1 },
         };
         let answer = Peers { you: Some(name("web")), peers: vec![peer], settling: false };
         let settling = Peers { peers: Vec::new(), settling: true, ..answer.clone() };
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Peers(settling))), @r#"{"you":"web","peers":[],"settling":true,"note":"the hub has just started: sessions that are not back yet may appear within two seconds"}"#);
-        insta::assert_snapshot!(rendered(Ok(CallAnswer::Peers(answer))), @r#"{"you":"web","peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/srv/backend","branch":"main","status":"waiting","waiting_for":"permission prompt","wakes_by":"channel","connected_s":12,"open_asks":{"sent":0,"received":1}}]}"#);
+        insta::assert_snapshot!(rendered(Ok(CallAnswer::Peers(answer))), @r#"{"you":"web","peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/srv/backend","branch":"main","status":"waiting","waiting_for":"permission prompt","wakes_by":"channel","status_s":0,"connected_s":12,"open_asks":{"sent":0,"received":1}}]}"#);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) struct Session {
     pub(super) view: PeerView,
     /// When it came, as far as a hub knows.
     pub(super) came_at: Option<Instant>,
-    /// Since when it is in its state; none where that was before the board was opened.
+    /// Since when it is in its state, as far as a hub knows.
     pub(super) state_since: Option<Instant>,
 }
 
@@ -90,20 +90,21 @@ pub(super) struct Board {
 impl Board {
     /// Takes the whole state, as the hub tells it first and after each reconnect.
     ///
-    /// A hub that was started anew counts ages from its own start: what was known before stays.
+    /// A hub that was started anew counts ages from its own start: what was known before stays, where it still holds.
     pub(super) fn handle_state(&mut self, now: Instant, state: &Watching) {
-        let is_first = self.sessions.is_empty() && self.asks.is_empty();
         (self.is_away, self.settles_at) = (false, state.settling.then_some(now + GRACE));
         let mut former = std::mem::take(&mut self.sessions);
         for view in &state.peers {
             let came_at = now.checked_sub(Duration::from_secs(view.connected_s));
+            let told = now.checked_sub(Duration::from_secs(view.status_s));
             let session = match former.remove(&view.name) {
                 Some(mut session) => {
                     session.set_presence(now, view.presence.clone());
                     let came_at = [session.came_at, came_at].into_iter().flatten().min();
-                    Session { view: view.clone(), came_at, ..session }
+                    let state_since = [session.state_since, told].into_iter().flatten().min();
+                    Session { view: view.clone(), came_at, state_since }
                 }
-                None => Session { view: view.clone(), came_at, state_since: if is_first { None } else { Some(now) } },
+                None => Session { view: view.clone(), came_at, state_since: told },
             };
             self.sessions.insert(view.name.clone(), session);
         }

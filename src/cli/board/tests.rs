@@ -42,6 +42,7 @@ fn peer(folder: &str, status: Activity) -> PeerView {
         agent: "claude-code".to_owned(),
         client: Some("claude-code 2.1.330".to_owned()),
         presence: presence(folder, status, (status == Activity::Waiting).then_some("permission prompt")),
+        status_s: 300,
         connected_s: 7_300,
         open_asks: OpenAsks::default(),
     }
@@ -134,11 +135,11 @@ impl Desk {
 fn who_waits_comes_first_and_everything_open_is_there() {
     insta::assert_snapshot!(Desk::new().drawn(100, 18), @"
     relay  4 sessions, 1 waits for you, 1 open ask
-    SESSION     STATE                             FOLDER            BRANCH  AGENT
-    web         waits for you: permission prompt  ~/src/web         main    Claude Code
-    backend     idle                              ~/src/backend     main    Claude Code
-    project-2   idle                              ~/src/project-2   main    Claude Code
-    project-10  busy                              ~/src/project-10  main    Claude Code
+    SESSION     STATE                             SINCE  FOLDER            BRANCH  AGENT
+    web         waits for you: permission prompt  5m     ~/src/web         main    Claude Code
+    backend     idle                              5m     ~/src/backend     main    Claude Code
+    project-2   idle                              5m     ~/src/project-2   main    Claude Code
+    project-10  busy                              5m     ~/src/project-10  main    Claude Code
 
     OPEN ASK           AGE  STATE  ID
     shell → project-2  3m   held   0000-0000-0008
@@ -182,9 +183,9 @@ fn a_narrow_terminal_has_what_matters_most() {
 fn a_low_terminal_has_the_sessions_and_says_how_many_more() {
     insta::assert_snapshot!(Desk::new().drawn(80, 6), @"
     relay  4 sessions, 1 waits for you, 1 open ask
-    SESSION     STATE                             FOLDER            AGENT
-    web         waits for you: permission prompt  ~/src/web         Claude Code
-    backend     idle                              ~/src/backend     Claude Code
+    SESSION     STATE                             SINCE  FOLDER
+    web         waits for you: permission prompt  5m     ~/src/web
+    backend     idle                              5m     ~/src/backend
     … 2 more
     ? keys  q leave  ⏎ look  a ask  t tell  c copy name  / filter  ↑↓ choose
     ");
@@ -220,7 +221,7 @@ fn a_session_is_looked_at_with_what_is_open_of_it() {
     relay  4 sessions, 1 waits for you, 1 open ask
     backend
       state      idle
-      since      -
+      since      5m
       folder     ~/src/backend
       branch     main
       agent      claude-code 2.1.330
@@ -350,7 +351,7 @@ fn a_state_is_told_since_when_it_holds_also_over_a_new_hub() {
     relay  2 sessions, 1 waits for you, 1 open ask
     SESSION  STATE          SINCE  FOLDER         BRANCH  AGENT
     backend  waits for you  5m     ~/src/backend  main    Claude Code
-    late     idle           <1m    ~/src/late     main    Claude Code
+    late     idle           5m     ~/src/late     main    Claude Code
 
     OPEN ASK           AGE  STATE  ID
     shell → project-2  8m   held   0000-0000-0008

@@ -16,10 +16,11 @@ pub(super) fn table(peers: &[PeerView], home: Option<&Path>, width: Option<u16>)
     let branch = |peer: &&PeerView| peer.presence.branch.as_deref().map_or_else(|| NOTHING.to_owned(), visible_line);
     let mut columns = vec![
         Column::of("NAME", Room::Whole, &peers, |peer| peer.name.to_string()),
-        Column::of("AGENT", Room::LeftOut(2), &peers, |peer| visible_line(agent::shown(&peer.agent))),
+        Column::of("AGENT", Room::LeftOut(3), &peers, |peer| visible_line(agent::shown(&peer.agent))),
         Column::of("FOLDER", Room::Cut, &peers, |peer| visible_line(&wording::folder(&peer.presence.cwd, home))),
-        Column::of("BRANCH", Room::LeftOut(1), &peers, branch),
+        Column::of("BRANCH", Room::LeftOut(2), &peers, branch),
         Column::of("STATUS", Room::Whole, &peers, |peer| doing(&peer.presence)),
+        Column::of("FOR", Room::LeftOut(1), &peers, |peer| wording::rough(peer.status_s)),
         Column::of("REACHABLE", Room::Whole, &peers, |peer| reachable(peer.presence.wakes_by).to_owned()),
         Column::of("OPEN ASKS", Room::Whole, &peers, |peer| open_asks(peer.open_asks)),
         Column::of("SINCE", Room::LeftOut(0), &peers, |peer| wording::rough(peer.connected_s)),

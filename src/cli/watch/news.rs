@@ -153,6 +153,7 @@ mod tests {
             agent: "claude-code".to_owned(),
             client: None,
             pid: 1,
+            status_s: 0,
             connected_s: 0,
             open_asks: OpenAsks::default(),
         }

@@ -29,9 +29,20 @@ struct Client {
     facts: Option<Box<SessionFacts>>,
     parked: Option<Value>,
     since: Instant,
+    status_since: Instant,
 }
 
 impl Client {
+    fn set_facts(&mut self, now: Instant, facts: Option<Box<SessionFacts>>) {
+        let doing = |facts: &Option<Box<SessionFacts>>| {
+            facts.as_ref().map(|facts| (facts.presence.status, facts.presence.waiting_for.clone()))
+        };
+        if doing(&facts) != doing(&self.facts) {
+            self.status_since = now;
+        }
+        self.facts = facts;
+    }
+
     fn cwd(&self) -> &str {
         self.facts.as_ref().map_or("", |facts| &facts.presence.cwd)
     }
@@ -256,8 +267,11 @@ impl Naive {
             Notice::Taken(taken) => self.taken(now, tag, taken.ask_id, taken.by),
             Notice::Withdraw(withdraw) => self.withdraw(now, tag, withdraw.ask_id),
             Notice::Presence(presence) => {
-                if let Some(facts) = self.client(tag).and_then(|client| client.facts.as_mut()) {
+                if let Some(client) = self.client(tag)
+                    && let Some(mut facts) = client.facts.clone()
+                {
                     facts.presence = presence;
+                    client.set_facts(now, Some(facts));
                 }
             }
             Notice::Park(park) => {
@@ -291,7 +305,7 @@ impl Naive {
         if known {
             let client = self.client(tag).unwrap();
             let old = client.conn.take();
-            client.facts = facts;
+            client.set_facts(now, facts);
             parked = client.parked.take();
             client.gone_at = None;
             client.lost.clear();
@@ -315,7 +329,18 @@ impl Naive {
             }
             let name = wanted.map(|wanted| self.free(wanted));
             let (conn, lost, gone_at, parked) = (None, vec![], None, None);
-            self.clients.push(Client { tag, conn, lost, gone_at, name, chosen, facts, parked, since: now });
+            self.clients.push(Client {
+                tag,
+                conn,
+                lost,
+                gone_at,
+                name,
+                chosen,
+                facts,
+                parked,
+                since: now,
+                status_since: now,
+            });
         }
         self.client(tag).unwrap().conn = Some(conn);
         self.conns.iter_mut().filter(|(open, ..)| *open == conn).for_each(|(_, owner, _)| *owner = Some(tag));
@@ -391,6 +416,7 @@ impl Naive {
                     agent: facts.agent,
                     client: facts.client,
                     presence: facts.presence,
+                    status_s: (now - client.status_since).as_secs(),
                     connected_s: (now - client.since).as_secs(),
                     open_asks: self.open_of(client.tag),
                 });

@@ -92,7 +92,7 @@ pub struct Agent {
     folder: Folder,
     activity: Activity,
     waiting_for: Option<String>,
-    /// The name that a plugin said its user gave the session.
+    /// The name that its user gave the session last, as far as it was told.
     named: Option<String>,
     ended: Option<Signal>,
     followed: Option<(PathWatch, Signal)>,
@@ -242,7 +242,12 @@ impl Agent {
             }
         }
         self.folder.look();
-        Change { name: state.and_then(|state| state.name) }
+        let name = state.and_then(|state| state.name);
+        if name.is_some() {
+            // It is told once, perhaps before there is a hub to hear it.
+            self.named.clone_from(&name);
+        }
+        Change { name }
     }
 
     /// Takes over what a plugin inside the agent says of the session.
@@ -276,11 +281,11 @@ impl Agent {
         }
     }
 
-    /// Returns what the hub is told of the session. `name`: what its user has named it.
-    pub fn facts(&self, name: Option<&str>, wakes_by: Wake) -> SessionFacts {
+    /// Returns what the hub is told of the session.
+    pub fn facts(&self, wakes_by: Wake) -> SessionFacts {
         SessionFacts {
             session: self.session(),
-            name: name.or(self.named.as_deref()).and_then(|name| PeerName::parse(name).ok()),
+            name: self.named.as_deref().and_then(|name| PeerName::parse(name).ok()),
             agent: self.profile().id.to_owned(),
             client: self.client.shown(),
             presence: self.presence(wakes_by),
@@ -357,7 +362,34 @@ mod tests {
             (agent.profile().id, agent.is_interactive(), agent.outlives_channel()),
             (other::PROFILE.id, true, false)
         );
-        assert_eq!(agent.facts(None, Wake::NextPrompt).client.as_deref(), Some("t 1"));
+        assert_eq!(agent.facts(Wake::NextPrompt).client.as_deref(), Some("t 1"));
+    }
+
+    /// An agent that tells a name at the first look, and then no more, as a name that has not changed.
+    #[derive(Debug)]
+    struct TellsOnce(Option<String>);
+
+    impl Kind for TellsOnce {
+        fn profile(&self) -> &'static Profile {
+            &other::PROFILE
+        }
+
+        fn process(&self) -> Process {
+            process::own()
+        }
+
+        fn look(&mut self, _folder: &Path) -> Option<State> {
+            Some(State { activity: Activity::Idle, waiting_for: None, cwd: None, name: self.0.take() })
+        }
+    }
+
+    #[test]
+    fn name_that_was_told_before_there_is_a_hub_is_told_to_it() {
+        let mut agent = Agent::of_process(McpClient::default(), None);
+        agent.kind = Box::new(TellsOnce(Some("carol".to_owned())));
+        assert_eq!(agent.look().name.as_deref(), Some("carol"));
+        assert_eq!(agent.look().name, None);
+        assert_eq!(agent.facts(Wake::NextPrompt).name, PeerName::parse("carol").ok());
     }
 
     #[test]

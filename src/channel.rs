@@ -257,9 +257,9 @@ impl Channel {
         else {
             return;
         };
-        let name = agent.look().name;
+        agent.look();
         self.inbox.handle_activity(Instant::now(), agent.activity());
-        let facts = agent.facts(name.as_deref(), self.inbox.wakes_by());
+        let facts = agent.facts(self.inbox.wakes_by());
         self.hub = Some(Connection::new(ClientConfig {
             socket: socket.clone(),
             named_by: self.named_by,

@@ -1,5 +1,5 @@
-"""A stand-in for the models: OpenAI's chat completions (and its Responses) on 127.0.0.1, one path a session. What it answers follows from what is
-new in the conversation, and every request is kept: what an agent's model was shown is what its requests contained.
+"""A stand-in for the models on 127.0.0.1, one path a session, in the APIs that the agents speak. What it answers follows from
+what is new in the conversation, and every request is kept: what an agent's model was shown is what its requests contained.
 
 - A question of claude-relay is answered by relay_reply, unless it says "silent".
 - `call TOOL {JSON}`, typed by the user, calls a tool; `slow N` answers after N seconds.
@@ -10,10 +10,13 @@ As a proxy it refuses everything: what an agent tries to reach beside it fails a
 import json, re, sys, threading, time, traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import responses
+import completions, generate, messages, responses
 
-# One agent shows the first character of a tag of ours as an entity.
-ASK = re.compile(r'(?:<|&lt;)relay-message kind=\\?"ask\\?" [^>]*?ask_id=\\?"([^"\\]+)\\?"[^>]*>(.*?)(?:<|&lt;)/relay-message>', re.S)
+# What the path of a request to a model has, and what it speaks.
+APIS = (("/chat/completions", completions), ("/responses", responses), ("/messages", messages), (":generateContent", generate), (":streamGenerateContent", generate))
+# Some agents show characters of a tag of ours as entities.
+ASK = re.compile(r'(?:<|&lt;)relay-message kind=\\?"ask\\?" (?:(?!>|&gt;).)*?ask_id=\\?"([^"\\]+)\\?"(?:(?!>|&gt;).)*(?:>|&gt;)(.*?)(?:<|&lt;)/relay-message(?:>|&gt;)', re.S)
+SHOWN = ("user", "tool", "notice")
 CALL = re.compile(r"^call (\w+) (\{.*\})\s*$", re.M)
 SLOW = re.compile(r"^slow (\d+)", re.M)
 
@@ -28,8 +31,8 @@ class Request:
         self.time, self.session, self.body = time.time(), session, body
         self.messages = body.get("messages", [])
         last = max((i for i, message in enumerate(self.messages) if message["role"] == "assistant"), default=-1)
-        self.new = "\n".join(text_of(m) for m in self.messages[last + 1:] if m["role"] in ("user", "tool"))
-        self.all = [text_of(m) for m in self.messages if m["role"] in ("user", "tool")]
+        self.new = "\n".join(text_of(m) for m in self.messages[last + 1:] if m["role"] in SHOWN)
+        self.all = [text_of(m) for m in self.messages if m["role"] in SHOWN]
 
     def tool(self, name):
         """The tool's name in this agent, by what the request offers."""
@@ -65,12 +68,15 @@ class Model:
                 pass
 
             def do_POST(self):
-                body = json.loads(self.body())
-                session, is_chat = self.path.split("/")[1], self.path.split("?")[0].endswith("/chat/completions")
-                if not is_chat:
-                    if not self.path.split("?")[0].endswith("/responses"):
-                        return self.send_error(404)
-                    session, body = responses.session_of(body), responses.to_chat(body)
+                path = self.path.split("?")[0]
+                api = next((api for end, api in APIS if path.endswith(end)), None)
+                raw = json.loads(self.body() or b"{}")
+                if not api:
+                    return self.send_error(404)
+                if path.endswith(":streamGenerateContent"):
+                    raw["stream"] = True
+                body = api.to_chat(raw)
+                session = responses.session_of(raw) if api is responses else path.split("/")[1]
                 request = Request(session, body)
                 # Without tools it is asked for a title or the like.
                 calls, delay = request.answer() if body.get("tools") else ([], 0)
@@ -80,10 +86,7 @@ class Model:
                         model.changed.notify_all()
                 time.sleep(delay)
                 try:
-                    if is_chat:
-                        self.stream(body, calls)
-                    else:
-                        self.send("text/event-stream", responses.events(body, calls))
+                    self.send(*api.answer(raw, calls))
                 except OSError:
                     pass  # interrupted
 
@@ -91,32 +94,11 @@ class Model:
                 if self.headers.get("transfer-encoding", "").lower() != "chunked":
                     return self.rfile.read(int(self.headers["content-length"]))
                 data = b""
-                while size := int(self.rfile.readline(), 16):
+                while size := int(self.rfile.readline() or b"0", 16):
                     data += self.rfile.read(size)
                     self.rfile.readline()
                 self.rfile.readline()
                 return data
-
-            def stream(self, body, calls):
-                calls = [{"index": i, "id": "call_%d_%d" % (time.time_ns(), i), "type": "function",
-                          "function": {"name": name, "arguments": json.dumps(arguments)}} for i, (name, arguments) in enumerate(calls)]
-                said = {"role": "assistant", "content": None if calls else "OK."}
-                base = {"id": "c", "created": int(time.time()), "model": body.get("model", "stand-in")}
-                usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-                end = "tool_calls" if calls else "stop"
-                if not body.get("stream"):
-                    message = {**said, **({"tool_calls": calls} if calls else {})}
-                    data = json.dumps({**base, "object": "chat.completion", "usage": usage,
-                                       "choices": [{"index": 0, "message": message, "finish_reason": end}]}).encode()
-                    kind = "application/json"
-                else:
-                    chunk = lambda delta, why=None: {**base, "object": "chat.completion.chunk",
-                                                     "choices": [{"index": 0, "delta": delta, "finish_reason": why}]}
-                    chunks = [chunk({**said, "content": said["content"] or ""}), *([chunk({"tool_calls": calls})] if calls else []),
-                              {**chunk({}, end), "usage": usage}]
-                    data = "".join("data: %s\n\n" % json.dumps(one) for one in chunks).encode() + b"data: [DONE]\n\n"
-                    kind = "text/event-stream"
-                self.send(kind, data)
 
             def send(self, kind, data):
                 self.send_response(200)
@@ -150,7 +132,7 @@ class Model:
         self.address = "http://127.0.0.1:%d" % self.server.server_address[1]
 
     def url(self, session):
-        return "%s/%s/v1" % (self.address, session)
+        return "%s/%s" % (self.address, session)
 
     def shown(self, session, text, within=0):
         """The first request of the session in whose new part the text stands; none if it does not come in time."""

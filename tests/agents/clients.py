@@ -8,6 +8,8 @@ class Client:
     leave = "/exit"
     # What it must ask its user for, and whether it says that it stands at a dialog.
     dialog, tells_dialog = ("bash", {"command": "touch new", "description": "makes a file"}), True
+    # How often Esc is pressed to interrupt it.
+    escapes = 1
     # How its user renames a session, where that is followed.
     rename = None
     # What its sessions say of themselves when they can be asked.
@@ -38,7 +40,9 @@ class Client:
         return self
 
     def interrupt(self):
-        self.terminal.keys("Escape")
+        for _ in range(self.escapes):
+            self.terminal.keys("Escape")
+            time.sleep(0.3)
 
     def clear(self):
         """Empties the line: what was interrupted may be back in it."""
@@ -68,6 +72,7 @@ class Client:
 
 class Opencode(Client):
     agent = "opencode"
+    escapes = 2
     command = [AGENTS + "/opencode/node_modules/opencode-ai/bin/opencode.exe"]
     comes_again = False
 
@@ -78,8 +83,6 @@ class Opencode(Client):
                   "permission": {"bash": {"*": "allow", "touch *": "ask"}}}
         return {"OPENCODE_CONFIG_CONTENT": json.dumps(config), "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1"}
 
-    def interrupt(self):
-        self.terminal.keys("Escape", "Escape")
 
 
 class Pi(Client):
@@ -106,6 +109,7 @@ class Pi(Client):
 
 class Copilot(Client):
     agent = "copilot"
+    escapes = 2
     rename = "/rename %s"
     # Only its answer is a receipt.
     known_by_then = ["was shown", "was handed over"]
@@ -174,6 +178,9 @@ class Qwen(Client):
                         "privacy": {"usageStatisticsEnabled": False}, "telemetry": {"enabled": False}, "model": {"name": "stand-in"}}
             with open(path, "w") as file:
                 json.dump(settings, file)
+
+    def argv(self):
+        return [*self.command, "--approval-mode", "default"]
 
     def variables(self):
         return {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": self.world.model.url(self.name) + "/v1", "OPENAI_MODEL": "stand-in",

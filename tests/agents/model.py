@@ -8,6 +8,7 @@ what is new in the conversation, and every request is kept: what an agent's mode
 As a proxy it refuses everything: what an agent tries to reach beside it fails at once.
 """
 import json, re, sys, threading, time, traceback
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import completions, generate, messages, responses
@@ -145,4 +146,11 @@ class Model:
 
     def times_shown(self, session, text):
         """In how many messages of a conversation the text stands, at the most."""
-        return max((sum(text in one for one in r.all) for r in list(self.requests) if r.session == session), default=0)
+        return self.all_times_shown(session, re.escape(text)).get(text, 0)
+
+    def all_times_shown(self, session, pattern):
+        """Each text that the pattern matches, and in how many messages of a conversation it stands, at the most."""
+        most = Counter()
+        for request in [one for one in list(self.requests) if one.session == session]:
+            most |= Counter(found for one in request.all for found in set(re.findall(pattern, one)))
+        return most

@@ -35,6 +35,10 @@ class Request:
         self.new = "\n".join(text_of(m) for m in self.messages[last + 1:] if m["role"] in SHOWN)
         self.all = [text_of(m) for m in self.messages if m["role"] in SHOWN]
 
+    def texts(self):
+        """The role and the text of each message, the system's as well."""
+        return [(message["role"], text_of(message)) for message in self.messages]
+
     def tool(self, name):
         """The tool's name in this agent, by what the request offers."""
         offered = [tool.get("function", tool).get("name", "") for tool in self.body.get("tools", [])]
@@ -49,8 +53,9 @@ class Request:
             return "tool_call", {"name": named[1] if named else "mcp__relay__" + name, "arguments": arguments}
         return full, arguments
 
-    def answer(self):
-        calls = [self.call("relay_reply", {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
+    def answer(self, replies):
+        reply = lambda question: replies.get(question.split()[0]) or "answer to " + question.strip().split("\n")[0]
+        calls = [self.call("relay_reply", {"ask_id": i, "text": reply(q)})
                  for i, q in ASK.findall(self.new) if "silent" not in q]
         # An interrupted prompt may be back in the line before the next one is typed.
         calls += [self.call(name, json.JSONDecoder().raw_decode(arguments)[0]) for name, arguments in CALL.findall(self.new)]
@@ -60,6 +65,8 @@ class Request:
 class Model:
     def __init__(self):
         self.requests, self.changed = [], threading.Condition()
+        # The first word of a question -> what answers it, if not the usual.
+        self.replies = {}
         model = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -80,7 +87,7 @@ class Model:
                 session = responses.session_of(raw) if api is responses else path.split("/")[1]
                 request = Request(session, body)
                 # Without tools it is asked for a title or the like.
-                calls, delay = request.answer() if body.get("tools") else ([], 0)
+                calls, delay = request.answer(model.replies) if body.get("tools") else ([], 0)
                 if body.get("tools"):
                     with model.changed:
                         model.requests.append(request)

@@ -4,7 +4,7 @@ import json, os, re, time
 
 def to_chat(body):
     """The body of a request as one of chat completions."""
-    messages = []
+    messages = [{"role": "system", "content": body.get("instructions") or ""}]
     for item in body.get("input") or []:
         kind = item.get("type", "message")
         if kind == "message":

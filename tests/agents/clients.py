@@ -204,7 +204,9 @@ class Claude(Client):
         known = json.load(open(path)) if os.path.exists(path) else {"projects": {}}
         known.update(hasCompletedOnboarding=True, lastOnboardingVersion="99.0.0", theme="dark", numStartups=5,
                      customApiKeyResponses={"approved": [self.key[-20:]], "rejected": []})
-        known.setdefault("projects", {})[os.path.realpath(self.folder)] = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
+        # The folder of all, since a session that runs writes the file again.
+        for folder in (self.folder, os.path.dirname(self.folder)):
+            known.setdefault("projects", {})[os.path.realpath(folder)] = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
         json.dump(known, open(path, "w"))
 
     def argv(self):

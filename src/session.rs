@@ -59,6 +59,8 @@
 //! - `waiter`: gets one batch when there is something to wake the session with. A newer waiter ends the older one.
 //! - `hook`: says in `shown` what went before the model and in `showing` what goes before it now, and gets at once one
 //!   `deliver` or `end`. With `receipts_only` it gets `end`: a subagent's hook must not be given what its session waits for.
+//!   Where an agent runs a hook before each request to its model, `stage` says where in a turn this one runs (`begin`, `tool`,
+//!   `request`): what hooks have taken is shown at the next `request`, and lost where another turn begins before.
 //! - `plugin`: as a waiter, but stays: it gets the next batch once it has taken one. A batch of it has one message, since each
 //!   may belong into another conversation of the agent: the ids are those of the tool results that began it. What was taken is
 //!   handed over, and not shown before `shown` says so. What is `lost` is given again, three times at the most; then a relay
@@ -89,7 +91,7 @@ pub mod reader;
 pub mod receipt;
 pub mod waiter;
 
-pub use self::frame::{ChannelMessage, Hello, ReaderMessage, Role};
+pub use self::frame::{ChannelMessage, Hello, ReaderMessage, Role, Stage};
 pub use self::listener::{CONNECTIONS_MAX, Incoming, Listener};
 
 /// Names a connection of the session's socket.

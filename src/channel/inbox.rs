@@ -27,7 +27,7 @@ use self::entry::Entry;
 use self::given::Given;
 use self::parked::Parked;
 pub use self::readers::ReaderCommand;
-use self::readers::Readers;
+use self::readers::{Readers, Receipt};
 use self::unproven::Unproven;
 use self::waiting::Waiting;
 pub use self::waiting::{BYTES_MAX, MESSAGES_MAX};
@@ -35,7 +35,7 @@ use super::envelope;
 use super::notification::Message;
 use crate::client::CallId;
 use crate::protocol::{Activity, AskId, AskKind, AskState, Progress, Wake};
-use crate::session::{Hello, ReaderId, Role};
+use crate::session::{Hello, ReaderId, Role, Stage};
 
 /// How long the first channel events are held back. Claude Code registers its listener 20 to 50 ms after `tools/list`
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
@@ -71,6 +71,10 @@ pub struct Inbox {
     ahead: Option<BTreeSet<CallId>>,
     readers: Readers,
     given: Given,
+    /// What hooks have added to the present turn and no request has had yet.
+    added: Given,
+    /// Whether hooks say of what they have added when a request has it.
+    requests_told: bool,
     /// Whether a hook is expected to follow a tool call, since one has come since the last call that relied on it.
     hook_follows: bool,
     /// Whether the waiting asks were said to be held.
@@ -96,6 +100,8 @@ impl Inbox {
             ahead: None,
             readers: Readers::new(),
             given: Given::default(),
+            added: Given::default(),
+            requests_told: false,
             hook_follows: false,
             announced_held: !channel,
             open: BTreeSet::new(),
@@ -180,6 +186,7 @@ impl Inbox {
             self.ended.insert(now, ask_id);
         }
         self.given.forget(ask_id);
+        self.added.forget(ask_id);
         self.waiting.retain(|entry| entry.ask != Some(ask_id));
     }
 
@@ -191,6 +198,7 @@ impl Inbox {
     /// Records that the session names a received ask in a reply: it has seen it.
     pub fn handle_answered(&mut self, ask_id: AskId) {
         self.given.forget(ask_id);
+        self.added.forget(ask_id);
         self.report(ask_id, AskState::Shown, true);
     }
 
@@ -236,6 +244,7 @@ impl Inbox {
     fn handle_hook(&mut self, now: Instant, by: ReaderId, hello: &Hello) {
         self.unproven.handle_hooks_work();
         self.handle_shown(hello.shown.iter().chain(&hello.showing));
+        self.handle_stage(hello.stage);
         if hello.receipts_only {
             return self.readers.dismiss(by);
         }
@@ -248,7 +257,24 @@ impl Inbox {
             return self.readers.dismiss(by);
         }
         let left = self.waiting.len();
-        self.readers.deliver(by, entries, &lines, left);
+        let receipt = if hello.stage.is_some() { Receipt::Request } else { Receipt::None };
+        self.readers.deliver(by, entries, &lines, left, receipt);
+    }
+
+    /// Records how far a turn is to which hooks may have added messages.
+    fn handle_stage(&mut self, stage: Option<Stage>) {
+        match stage {
+            Some(Stage::Request) => {
+                self.requests_told = true;
+                let shown = self.added.take_all();
+                shown.into_iter().filter_map(|entry| entry.ask).for_each(|ask_id| self.handle_answered(ask_id));
+            }
+            Some(Stage::Begin) if self.requests_told => {
+                let lost = self.added.take_all();
+                self.give_back_all(lost);
+            }
+            Some(Stage::Begin | Stage::Tool) | None => {}
+        }
     }
 
     /// Records that messages went before the model.
@@ -274,12 +300,13 @@ impl Inbox {
 
     /// Records that a reader shows its batch.
     pub fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) {
-        let is_plugin = self.is_plugin(by);
-        let (entries, has_receipts) = self.readers.handle_taken(now, by, batch);
+        let (entries, receipt) = self.readers.handle_taken(now, by, batch);
         for entry in entries {
-            self.handed_over(&entry, has_receipts);
-            if is_plugin {
-                self.given.insert(entry);
+            self.handed_over(&entry, receipt != Receipt::None);
+            match receipt {
+                Receipt::Plugin => self.given.insert(entry),
+                Receipt::Request => self.added.insert(entry),
+                Receipt::None | Receipt::Prompt => {}
             }
         }
         self.offer();
@@ -426,7 +453,8 @@ impl Inbox {
             return;
         }
         let left = self.waiting.len();
-        self.readers.deliver(reader, entries, &[], left);
+        let receipt = self.readers.receipt(reader);
+        self.readers.deliver(reader, entries, &[], left, receipt);
     }
 
     /// Says that the waiting asks are held, once nothing wakes the session any more.

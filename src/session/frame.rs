@@ -75,12 +75,27 @@ pub struct Hello {
     /// Whether this process must not be given messages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub receipts_only: bool,
+    /// Where in a turn this process runs, in an agent that starts one before each request to its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+}
+
+/// A point in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// A turn begins: what hooks added to the one before and no request had is lost.
+    Begin,
+    /// A tool has run.
+    Tool,
+    /// A request is made: it has what hooks have added in this turn.
+    Request,
 }
 
 impl Hello {
     /// Returns the greeting of a process that brings no receipts.
     pub const fn new(role: Role) -> Self {
-        Self { role, shown: Vec::new(), showing: Vec::new(), receipts_only: false }
+        Self { role, shown: Vec::new(), showing: Vec::new(), receipts_only: false, stage: None }
     }
 }
 

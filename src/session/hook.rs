@@ -1,8 +1,9 @@
 //! `relay-channel hook`: runs at a prompt and after each tool call, tells which messages go before the model, and adds
 //! those that wait.
 //!
-//! Claude Code waits for it (hooks `UserPromptSubmit` and `PostToolUse`), so it has a moment only, and it is silent
-//! whenever there is nothing to say: no channel, no messages.
+//! Claude Code waits for it (hooks `UserPromptSubmit` and `PostToolUse`), and Gemini CLI (`BeforeAgent`, `AfterTool` and, for
+//! the receipt, `BeforeModel`), so it has a moment only, and it is silent whenever there is nothing to say: no channel, no
+//! messages.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::address::address;
-use super::frame::{ChannelMessage, Hello, IDS_MAX, ReaderMessage, Role};
+use super::frame::{ChannelMessage, Hello, IDS_MAX, ReaderMessage, Role, Stage};
 use super::reader::Reader;
 use super::receipt;
 use crate::process;
@@ -29,7 +30,7 @@ const INPUT_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// How much of a transcript's end is looked at: what was written since the last hook, and a large tool result.
 const TRANSCRIPT_BYTES: u64 = 256 * 1024;
 
-/// What Claude Code says of the event, as far as it matters.
+/// What the agent says of the event, as far as it matters.
 #[derive(Debug, Deserialize)]
 struct Input {
     hook_event_name: String,
@@ -78,8 +79,21 @@ fn hello(input: &Input) -> Hello {
     let lines = input.transcript_path.as_deref().and_then(last_lines);
     let mut shown = lines.map(|lines| receipt::of_transcript(&lines)).unwrap_or_default();
     shown.truncate(IDS_MAX - showing.len().min(IDS_MAX));
-    // What is put into a subagent's context its session never sees.
-    Hello { role: Role::Hook, shown, showing, receipts_only: input.agent_id.is_some() }
+    let stage = stage(&input.hook_event_name);
+    // What is put into a subagent's context its session never sees, and before a request nothing can be added.
+    let receipts_only = input.agent_id.is_some() || stage == Some(Stage::Request);
+    Hello { role: Role::Hook, shown, showing, receipts_only, stage }
+}
+
+/// Returns where in a turn of Gemini CLI this event is. After Esc `AfterTool` fires and no `BeforeModel` follows (seen in
+/// 0.61.0).
+fn stage(event: &str) -> Option<Stage> {
+    match event {
+        "BeforeAgent" => Some(Stage::Begin),
+        "AfterTool" => Some(Stage::Tool),
+        "BeforeModel" => Some(Stage::Request),
+        _ => None,
+    }
 }
 
 /// Returns the text that the session's channel gives, which is then this process's to show.
@@ -105,6 +119,14 @@ mod tests {
         let subagent = json!({"hook_event_name": "PostToolUse", "agent_id": "abf9", "agent_type": "general-purpose"});
         assert!(!hello_of(main).receipts_only);
         assert!(hello_of(subagent).receipts_only);
+    }
+
+    #[test]
+    fn hook_before_a_request_takes_no_messages_and_says_where_it_runs() {
+        let of = |event: &str| hello_of(json!({"hook_event_name": event}));
+        assert_eq!((of("BeforeModel").stage, of("BeforeModel").receipts_only), (Some(Stage::Request), true));
+        assert_eq!((of("BeforeAgent").stage, of("BeforeAgent").receipts_only), (Some(Stage::Begin), false));
+        assert_eq!(of("PostToolUse").stage, None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-"""A stand-in for the models: OpenAI's chat completions (and its Responses) on 127.0.0.1, one path a session. What it answers follows from what is
-new in the conversation, and every request is kept: what an agent's model was shown is what its requests contained.
+"""A stand-in for the models on 127.0.0.1, one path a session, in the APIs that the agents speak. What it answers follows from
+what is new in the conversation, and every request is kept: what an agent's model was shown is what its requests contained.
 
 - A question of claude-relay is answered by relay_reply, unless it says "silent".
 - `call TOOL {JSON}`, typed by the user, calls a tool; `slow N` answers after N seconds.
@@ -8,12 +8,16 @@ new in the conversation, and every request is kept: what an agent's model was sh
 As a proxy it refuses everything: what an agent tries to reach beside it fails at once.
 """
 import json, re, sys, threading, time, traceback
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import responses
+import completions, generate, messages, responses
 
-# One agent shows the first character of a tag of ours as an entity.
-ASK = re.compile(r'(?:<|&lt;)relay-message kind=\\?"ask\\?" [^>]*?ask_id=\\?"([^"\\]+)\\?"[^>]*>(.*?)(?:<|&lt;)/relay-message>', re.S)
+# What the path of a request to a model has, and what it speaks.
+APIS = (("/chat/completions", completions), ("/responses", responses), ("/messages", messages), (":generateContent", generate), (":streamGenerateContent", generate))
+# Some agents show characters of a tag of ours as entities.
+ASK = re.compile(r'(?:<|&lt;)relay-message kind=\\?"ask\\?" (?:(?!>|&gt;).)*?ask_id=\\?"([^"\\]+)\\?"(?:(?!>|&gt;).)*(?:>|&gt;)(.*?)(?:<|&lt;)/relay-message(?:>|&gt;)', re.S)
+SHOWN = ("user", "tool", "notice")
 CALL = re.compile(r"^call (\w+) (\{.*\})\s*$", re.M)
 SLOW = re.compile(r"^slow (\d+)", re.M)
 
@@ -28,8 +32,12 @@ class Request:
         self.time, self.session, self.body = time.time(), session, body
         self.messages = body.get("messages", [])
         last = max((i for i, message in enumerate(self.messages) if message["role"] == "assistant"), default=-1)
-        self.new = "\n".join(text_of(m) for m in self.messages[last + 1:] if m["role"] in ("user", "tool"))
-        self.all = [text_of(m) for m in self.messages if m["role"] in ("user", "tool")]
+        self.new = "\n".join(text_of(m) for m in self.messages[last + 1:] if m["role"] in SHOWN)
+        self.all = [text_of(m) for m in self.messages if m["role"] in SHOWN]
+
+    def texts(self):
+        """The role and the text of each message, the system's as well."""
+        return [(message["role"], text_of(message)) for message in self.messages]
 
     def tool(self, name):
         """The tool's name in this agent, by what the request offers."""
@@ -45,8 +53,9 @@ class Request:
             return "tool_call", {"name": named[1] if named else "mcp__relay__" + name, "arguments": arguments}
         return full, arguments
 
-    def answer(self):
-        calls = [self.call("relay_reply", {"ask_id": i, "text": "answer to " + q.strip().split("\n")[0]})
+    def answer(self, replies):
+        reply = lambda question: replies.get(question.split()[0]) or "answer to " + question.strip().split("\n")[0]
+        calls = [self.call("relay_reply", {"ask_id": i, "text": reply(q)})
                  for i, q in ASK.findall(self.new) if "silent" not in q]
         # An interrupted prompt may be back in the line before the next one is typed.
         calls += [self.call(name, json.JSONDecoder().raw_decode(arguments)[0]) for name, arguments in CALL.findall(self.new)]
@@ -56,6 +65,8 @@ class Request:
 class Model:
     def __init__(self):
         self.requests, self.changed = [], threading.Condition()
+        # The first word of a question -> what answers it, if not the usual.
+        self.replies = {}
         model = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -65,25 +76,25 @@ class Model:
                 pass
 
             def do_POST(self):
-                body = json.loads(self.body())
-                session, is_chat = self.path.split("/")[1], self.path.split("?")[0].endswith("/chat/completions")
-                if not is_chat:
-                    if not self.path.split("?")[0].endswith("/responses"):
-                        return self.send_error(404)
-                    session, body = responses.session_of(body), responses.to_chat(body)
+                path = self.path.split("?")[0]
+                api = next((api for end, api in APIS if path.endswith(end)), None)
+                raw = json.loads(self.body() or b"{}")
+                if not api:
+                    return self.send_error(404)
+                if path.endswith(":streamGenerateContent"):
+                    raw["stream"] = True
+                body = api.to_chat(raw)
+                session = responses.session_of(raw) if api is responses else path.split("/")[1]
                 request = Request(session, body)
                 # Without tools it is asked for a title or the like.
-                calls, delay = request.answer() if body.get("tools") else ([], 0)
+                calls, delay = request.answer(model.replies) if body.get("tools") else ([], 0)
                 if body.get("tools"):
                     with model.changed:
                         model.requests.append(request)
                         model.changed.notify_all()
                 time.sleep(delay)
                 try:
-                    if is_chat:
-                        self.stream(body, calls)
-                    else:
-                        self.send("text/event-stream", responses.events(body, calls))
+                    self.send(*api.answer(raw, calls))
                 except OSError:
                     pass  # interrupted
 
@@ -91,32 +102,11 @@ class Model:
                 if self.headers.get("transfer-encoding", "").lower() != "chunked":
                     return self.rfile.read(int(self.headers["content-length"]))
                 data = b""
-                while size := int(self.rfile.readline(), 16):
+                while size := int(self.rfile.readline() or b"0", 16):
                     data += self.rfile.read(size)
                     self.rfile.readline()
                 self.rfile.readline()
                 return data
-
-            def stream(self, body, calls):
-                calls = [{"index": i, "id": "call_%d_%d" % (time.time_ns(), i), "type": "function",
-                          "function": {"name": name, "arguments": json.dumps(arguments)}} for i, (name, arguments) in enumerate(calls)]
-                said = {"role": "assistant", "content": None if calls else "OK."}
-                base = {"id": "c", "created": int(time.time()), "model": body.get("model", "stand-in")}
-                usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-                end = "tool_calls" if calls else "stop"
-                if not body.get("stream"):
-                    message = {**said, **({"tool_calls": calls} if calls else {})}
-                    data = json.dumps({**base, "object": "chat.completion", "usage": usage,
-                                       "choices": [{"index": 0, "message": message, "finish_reason": end}]}).encode()
-                    kind = "application/json"
-                else:
-                    chunk = lambda delta, why=None: {**base, "object": "chat.completion.chunk",
-                                                     "choices": [{"index": 0, "delta": delta, "finish_reason": why}]}
-                    chunks = [chunk({**said, "content": said["content"] or ""}), *([chunk({"tool_calls": calls})] if calls else []),
-                              {**chunk({}, end), "usage": usage}]
-                    data = "".join("data: %s\n\n" % json.dumps(one) for one in chunks).encode() + b"data: [DONE]\n\n"
-                    kind = "text/event-stream"
-                self.send(kind, data)
 
             def send(self, kind, data):
                 self.send_response(200)
@@ -150,7 +140,7 @@ class Model:
         self.address = "http://127.0.0.1:%d" % self.server.server_address[1]
 
     def url(self, session):
-        return "%s/%s/v1" % (self.address, session)
+        return "%s/%s" % (self.address, session)
 
     def shown(self, session, text, within=0):
         """The first request of the session in whose new part the text stands; none if it does not come in time."""
@@ -163,4 +153,11 @@ class Model:
 
     def times_shown(self, session, text):
         """In how many messages of a conversation the text stands, at the most."""
-        return max((sum(text in one for one in r.all) for r in list(self.requests) if r.session == session), default=0)
+        return self.all_times_shown(session, re.escape(text)).get(text, 0)
+
+    def all_times_shown(self, session, pattern):
+        """Each text that the pattern matches, and in how many messages of a conversation it stands, at the most."""
+        most = Counter()
+        for request in [one for one in list(self.requests) if one.session == session]:
+            most |= Counter(found for one in request.all for found in set(re.findall(pattern, one)))
+        return most

@@ -4,7 +4,7 @@ import json, os, re, time
 
 def to_chat(body):
     """The body of a request as one of chat completions."""
-    messages = []
+    messages = [{"role": "system", "content": body.get("instructions") or ""}]
     for item in body.get("input") or []:
         kind = item.get("type", "message")
         if kind == "message":
@@ -33,8 +33,8 @@ def resolve(tools, name):
     return {"name": name}
 
 
-def events(body, calls):
-    """The stream of an answer: these calls, or a word."""
+def answer(body, calls):
+    """The kind and the bytes of an answer: these calls, or a word."""
     now = time.time_ns()
     items = [{"type": "function_call", "id": "fc_%d_%d" % (now, i), "call_id": "call_%d_%d" % (now, i), "status": "completed",
               "arguments": json.dumps(arguments), **resolve(body.get("tools") or [], name)} for i, (name, arguments) in enumerate(calls)]
@@ -48,5 +48,6 @@ def events(body, calls):
         said.append(("response.output_item.added", {"output_index": i, "item": item}))
         said.append(("response.output_item.done", {"output_index": i, "item": item}))
     said.append(("response.completed", {"response": response}))
-    return "".join("event: %s\ndata: %s\n\n" % (name, json.dumps({"type": name, "sequence_number": n, **more}))
-                   for n, (name, more) in enumerate(said)).encode()
+    stream = "".join("event: %s\ndata: %s\n\n" % (name, json.dumps({"type": name, "sequence_number": n, **more}))
+                     for n, (name, more) in enumerate(said))
+    return "text/event-stream", stream.encode()

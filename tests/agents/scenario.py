@@ -32,10 +32,23 @@ def started(world, agent, name):
     return client
 
 
-def ask(world, name, question):
+def is_again(world, client, status=None):
+    """Waits until the session says that it is idle, or what else it should be."""
+    status = status or client.status
+    world.until("%s is %s" % (client.name, status), lambda: world.peers()[client.name]["status"] == status, 40)
+
+
+def brought(world, client, text):
+    """Waits until its model was shown this; where no message starts a turn, its user types something now and then."""
+    return any(world.model.shown(client.name, text, 60 if client.is_woken else 5) or client.nudge() for _ in range(1 if client.is_woken else 6))
+
+
+def ask(world, client, question):
     """Asks from the shell and returns how long it took."""
     began = time.time()
-    code, out, err = world.relayctl("ask", name, question, "--timeout", "60s")
-    if (code, out) != (0, "answer to %s\n" % question):
-        raise Failure("%s is asked %s: %s" % (name, question, (code, out, err)))
+    asked = world.relayctl("ask", client.name, question, "--timeout", "60s", wait=False)
+    client.nudge()
+    out, err = asked.communicate(timeout=90)
+    if (asked.returncode, out) != (0, "answer to %s\n" % question):
+        raise Failure("%s is asked %s: %s" % (client.name, question, (asked.returncode, out, err)))
     return time.time() - began

@@ -1,5 +1,5 @@
-//! What a plugin has given to its agent and the agent has not yet said to go before the model: it may be lost with an
-//! interrupted turn, and is then given again. Pure.
+//! What a plugin or a hook has given to its agent and the agent has not yet said to go before the model: it may be lost with
+//! an interrupted turn, and is then given again. Pure.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,7 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Records a message that the plugin has taken. One without an id has no receipt.
+    /// Records a message that was taken. One without an id has no receipt.
     pub(super) fn insert(&mut self, entry: Entry) {
         if entry.message.id().is_none() {
             return;
@@ -35,6 +35,11 @@ impl Given {
     /// Forgets the message with this id, and returns it.
     pub(super) fn take(&mut self, id: &str) -> Option<Entry> {
         self.remove(self.entries.iter().position(|entry| entry.message.id() == Some(id))?)
+    }
+
+    /// Forgets all, and returns them.
+    pub(super) fn take_all(&mut self) -> Vec<Entry> {
+        std::mem::take(self).entries.into()
     }
 
     /// Forgets a received ask that is over.

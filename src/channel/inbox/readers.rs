@@ -49,13 +49,25 @@ enum Successor {
     Until(Instant),
 }
 
+/// What tells that the messages of a batch went before the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receipt {
+    /// Nothing.
+    None,
+    /// A hook, since they start a turn.
+    Prompt,
+    /// The plugin.
+    Plugin,
+    /// The hook before the next request.
+    Request,
+}
+
 /// The messages that a reader has and does not show yet.
 #[derive(Debug)]
 struct Given {
     batch: u64,
     entries: Vec<Entry>,
-    /// Whether a receipt tells when they go before the model: they start a turn, or a plugin says so.
-    has_receipts: bool,
+    receipt: Receipt,
 }
 
 /// The readers, and what is to be done with them.
@@ -157,8 +169,20 @@ impl Readers {
         self.commands.push_back(ReaderCommand::End(reader));
     }
 
+    /// Returns what tells that what this waiter or plugin shows went before the model.
+    pub(super) fn receipt(&self, of: ReaderId) -> Receipt {
+        if self.is_plugin(of) { Receipt::Plugin } else { Receipt::Prompt }
+    }
+
     /// Gives a reader these messages and lines; `left` more messages wait.
-    pub(super) fn deliver(&mut self, to: ReaderId, entries: Vec<Entry>, lines: &[String], left: usize) {
+    pub(super) fn deliver(
+        &mut self,
+        to: ReaderId,
+        entries: Vec<Entry>,
+        lines: &[String],
+        left: usize,
+        receipt: Receipt,
+    ) {
         self.last_batch += 1;
         let cut = |entry: &Entry| {
             let mut message = entry.message.clone();
@@ -174,22 +198,21 @@ impl Readers {
             text.push_str(line);
         }
         let ids = messages.iter().filter_map(Message::id).take(IDS_MAX).map(str::to_owned).collect();
-        let has_receipts = self.is_plugin(to) || self.waiter == Some(to);
-        self.batches.insert(to, Given { batch: self.last_batch, entries, has_receipts });
+        self.batches.insert(to, Given { batch: self.last_batch, entries, receipt });
         self.commands.push_back(ReaderCommand::Deliver(to, Deliver { batch: self.last_batch, text, ids }));
     }
 
-    /// Records that a reader shows its batch. Returns the batch's messages, and whether receipts are to come of them.
-    pub(super) fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) -> (Vec<Entry>, bool) {
+    /// Records that a reader shows its batch. Returns the batch's messages, and what tells that they went before the model.
+    pub(super) fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) -> (Vec<Entry>, Receipt) {
         let Some(given) = self.batches.get(&by).filter(|given| given.batch == batch) else {
-            return (Vec::new(), false);
+            return (Vec::new(), Receipt::None);
         };
-        let has_receipts = given.has_receipts;
+        let receipt = given.receipt;
         if self.waiter == Some(by) {
             self.waiter = None;
             self.successor = successor(now, self.activity);
         }
-        (self.take_back(by), has_receipts)
+        (self.take_back(by), receipt)
     }
 
     /// Records that a reader has gone. Returns what it had and did not take.

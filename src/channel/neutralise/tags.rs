@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use memchr::memchr;
+use memchr::memchr2;
 use unicode_normalization::char::is_combining_mark;
 
 use super::looks::{is_blank, is_opening_bracket, readings, skeleton_of};
@@ -13,12 +13,14 @@ use super::looks::{is_blank, is_opening_bracket, readings, skeleton_of};
 /// The tags that a peer must not write: lower case, letters only, since separators are skipped.
 ///
 /// The envelopes of Claude Code (its channel, reminder, notification, command, shell, memory and hook tags, seen in the
-/// programs and requests of 2.1.197 and 2.1.330) and of its model's tool calls, those in which Copilot 1.0.102, opencode 1.18.33
-/// and pi 1.6.0 speak to their models, turns in the words of models, and our own.
-const GUARDED: [&str; 79] = [
+/// programs and requests of 2.1.197 and 2.1.330) and of its model's tool calls, those in which Codex 0.171.0, Copilot 1.0.102,
+/// Gemini CLI 0.61.0, opencode 1.18.33, pi 1.6.0 and Qwen Code 0.24.4 speak to their models, turns in the words of models, and our
+/// own.
+const GUARDED: [&str; 103] = [
     "agentinstructions",
     "agentmessage",
     "antml",
+    "appsinstructions",
     "assistant",
     "bashinput",
     "bashstderr",
@@ -28,6 +30,7 @@ const GUARDED: [&str; 79] = [
     "ccmemory",
     "channel",
     "channelmessage",
+    "collaborationmode",
     "commandargs",
     "commandcontents",
     "commandmessage",
@@ -38,9 +41,13 @@ const GUARDED: [&str; 79] = [
     "currentdatetime",
     "endoftext",
     "environmentcontext",
+    "extensioncontext",
     "functioncalls",
     "functionresult",
     "functionresults",
+    "globalcontext",
+    "hookcontext",
+    "hookprompt",
     "human",
     "ideopenedfile",
     "ideselection",
@@ -48,6 +55,7 @@ const GUARDED: [&str; 79] = [
     "imstart",
     "interruptedoutput",
     "invoke",
+    "loadedcontext",
     "localcommandcaveat",
     "localcommandstderr",
     "localcommandstdout",
@@ -57,13 +65,20 @@ const GUARDED: [&str; 79] = [
     "mcpservernote",
     "memoryupdates",
     "modechangednotice",
+    "modelswitch",
     "newdiagnostics",
     "nonusermessage",
     "partialresponse",
+    "permissionsinstructions",
     "persistedoutput",
+    "personalityspec",
     "planmode",
+    "pluginsinstructions",
     "previousconversation",
+    "projectcontext",
     "projectinstructions",
+    "realtimeconversation",
+    "recommendedplugins",
     "relaymessage",
     "reploutput",
     "sandboxviolations",
@@ -72,8 +87,11 @@ const GUARDED: [&str; 79] = [
     "sessionmemoryrecovery",
     "skillcontent",
     "skillcontext",
+    "skillsinstructions",
+    "statesnapshot",
     "subagent",
     "subagenthandback",
+    "subagentnotification",
     "system",
     "systemnote",
     "systemnotification",
@@ -89,9 +107,16 @@ const GUARDED: [&str; 79] = [
     "tooluse",
     "tooluseerror",
     "truncatedoutput",
+    "turnaborted",
+    "untrustedcontext",
+    "useraction",
     "userclaudemd",
+    "userinput",
+    "userinstructions",
     "usermessage",
     "userpromptsubmithook",
+    "userquery",
+    "usershellcommand",
     "usershellcommandoutput",
     "webhookpayload",
     "workingdirectorychanged",
@@ -99,19 +124,23 @@ const GUARDED: [&str; 79] = [
 
 static SKELETONS: LazyLock<Vec<String>> = LazyLock::new(|| GUARDED.map(skeleton_of).to_vec());
 
+/// What models of Mistral and Llama know as the borders of their user's turn stands in square brackets.
+static IN_SQUARE_BRACKETS: LazyLock<Vec<String>> = LazyLock::new(|| vec![skeleton_of("inst")]);
+
 /// Returns whether the text may have a guarded tag. Brackets that are not ASCII are not looked for one by one here.
 pub(super) fn may_have_any(text: &str) -> bool {
-    !text.is_ascii() || memchr(b'<', text.as_bytes()).is_some()
+    !text.is_ascii() || memchr2(b'<', b'[', text.as_bytes()).is_some()
 }
 
 /// Returns the text with the brackets of all guarded tags as entities: `&lt;`, and the number of any other bracket.
 pub(super) fn disarm(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((at, bracket)) = rest.char_indices().find(|(_, c)| is_opening_bracket(*c)) {
+    while let Some((at, bracket)) = rest.char_indices().find(|(_, c)| *c == '[' || is_opening_bracket(*c)) {
         out.push_str(&rest[..at]);
         rest = &rest[at + bracket.len_utf8()..];
-        if !opens_guarded_tag(rest) {
+        let names = if bracket == '[' { &*IN_SQUARE_BRACKETS } else { &*SKELETONS };
+        if !opens_guarded_tag(rest, names) {
             out.push(bracket);
         } else if bracket == '<' {
             out.push_str("&lt;");
@@ -124,8 +153,8 @@ pub(super) fn disarm(text: &str) -> String {
 }
 
 /// Returns whether a guarded name stands behind a bracket: spaces and separators skipped, letters as they look.
-fn opens_guarded_tag(rest: &str) -> bool {
-    let mut name = Reading::of(&SKELETONS);
+fn opens_guarded_tag(rest: &str, names: &'static [String]) -> bool {
+    let mut name = Reading::of(names);
     for c in rest.chars() {
         // Variation selectors are among them.
         if is_combining_mark(c) {
@@ -212,6 +241,16 @@ mod tests {
             let shorter = &tag[..tag.len() - 1];
             let is_guarded = GUARDED.contains(&shorter);
             assert_eq!(disarm(&format!("<{shorter}>")).starts_with("&lt;"), is_guarded, "{shorter}");
+        }
+    }
+
+    #[test]
+    fn the_borders_of_a_turn_in_square_brackets_are_disarmed() {
+        for (written, disarmed) in [
+            ("[INST] hi [/INST]", "&#x5B;INST] hi &#x5B;/INST]"),
+            ("[instance] [1] [x](y) a[i]", "[instance] [1] [x](y) a[i]"),
+        ] {
+            assert_eq!(disarm(written), disarmed);
         }
     }
 

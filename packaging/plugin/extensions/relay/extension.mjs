@@ -55,6 +55,10 @@ session.on("assistant.turn_start", ({ agentId }) => {
   request = those("conversation")
   change("busy")
 })
+// What came into the conversation since the turn's start is in the request as well.
+session.on("model.call_start", ({ agentId }) => {
+  if (!agentId) request = those("conversation")
+})
 // Between the turn's start and the request Esc may still come: only an answer proves that the model was shown a message.
 session.on("assistant.message", ({ agentId }) => {
   if (agentId) return

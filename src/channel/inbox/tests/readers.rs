@@ -127,6 +127,36 @@ fn session_in_a_turn_has_a_waiter_again_at_its_end_if_it_ever_had_one() {
 }
 
 #[test]
+fn what_a_hook_added_is_shown_by_the_next_request_and_given_again_where_another_turn_begins_before() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    let at = |inbox: &mut Inbox, reader: u64, stage: Stage| {
+        let receipts_only = stage == Stage::Request;
+        inbox.handle_hello(now, ReaderId(reader), &Hello { stage: Some(stage), receipts_only, ..hello(Role::Hook) });
+        commands(inbox).into_iter().find_map(|command| match command {
+            ReaderCommand::Deliver(to, deliver) => {
+                inbox.handle_taken(now, to, deliver.batch);
+                Some(deliver.text)
+            }
+            ReaderCommand::End(_) | ReaderCommand::Close(_) => None,
+        })
+    };
+    take_in(&mut inbox, 1, "one");
+    assert!(at(&mut inbox, 1, Stage::Begin).unwrap().contains("\none\n"));
+    assert_eq!(at(&mut inbox, 2, Stage::Request), None);
+    let states = [AskState::Held, AskState::HandedOver, AskState::Shown];
+    assert_eq!(progress(&mut inbox), states.map(|state| (ask(1), state)));
+    take_in(&mut inbox, 2, "two");
+    assert!(at(&mut inbox, 3, Stage::Tool).unwrap().contains("\ntwo\n"));
+    // Its user pressed Esc, and types something else.
+    assert!(at(&mut inbox, 4, Stage::Begin).unwrap().contains("\ntwo\n"));
+    at(&mut inbox, 5, Stage::Request);
+    let states = [AskState::Held, AskState::HandedOver, AskState::HandedOver, AskState::Shown];
+    assert_eq!(progress(&mut inbox), states.map(|state| (ask(2), state)));
+    assert_eq!(at(&mut inbox, 6, Stage::Begin), None);
+}
+
+#[test]
 fn plugin_stays_and_gets_the_next_batch_once_it_took_one() {
     let now = Instant::now();
     let mut inbox = Inbox::new(false);

@@ -329,18 +329,8 @@ impl Naive {
             }
             let name = wanted.map(|wanted| self.free(wanted));
             let (conn, lost, gone_at, parked) = (None, vec![], None, None);
-            self.clients.push(Client {
-                tag,
-                conn,
-                lost,
-                gone_at,
-                name,
-                chosen,
-                facts,
-                parked,
-                since: now,
-                status_since: now,
-            });
+            let (since, status_since) = (now, now);
+            self.clients.push(Client { tag, conn, lost, gone_at, name, chosen, facts, parked, since, status_since });
         }
         self.client(tag).unwrap().conn = Some(conn);
         self.conns.iter_mut().filter(|(open, ..)| *open == conn).for_each(|(_, owner, _)| *owner = Some(tag));

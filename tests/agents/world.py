@@ -29,7 +29,7 @@ class World:
         os.chmod(os.path.dirname(self.socket), 0o700)
         self.tmux_socket = os.path.join(self.root, "tmux")
         self.model = Model()
-        self.terminals = []
+        self.terminals, self.at_the_end = [], []
         self.hub = subprocess.Popen([PROGRAMS + "/relay-hub", "--socket", self.socket, "--limit", "rate=off", "--limit", "loop=off"],
                                     stderr=open(self.root + "/hub.log", "w"))
         self.until("a hub listens", lambda: os.path.exists(self.socket))
@@ -78,6 +78,8 @@ class World:
         for terminal in self.terminals:
             terminal.kill()
         self.tmux("kill-server")
+        for end in self.at_the_end:
+            end()
         self.hub.terminate()
         self.hub.wait()
         shutil.rmtree(self.root, ignore_errors=True)

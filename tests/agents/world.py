@@ -80,6 +80,13 @@ class World:
         self.tmux("kill-server")
         for end in self.at_the_end:
             end()
+        # What an agent has installed and started in its home, such as what looks for its updates, ends with no terminal.
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink("/proc/%s/exe" % pid).startswith(self.root + "/"):
+                    os.kill(int(pid), 9)
+            except OSError:
+                pass
         self.hub.terminate()
         self.hub.wait()
         shutil.rmtree(self.root, ignore_errors=True)

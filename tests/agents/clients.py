@@ -36,6 +36,7 @@ class Client:
 
     def start(self, *arguments):
         environment = self.world.environment(**self.variables())
+        self.world.at_the_end.append(self.end)
         self.terminal = Terminal(self.world, self.name, [*self.argv(), *arguments], environment, self.folder)
         return self
 

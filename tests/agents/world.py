@@ -29,7 +29,7 @@ class World:
         os.chmod(os.path.dirname(self.socket), 0o700)
         self.tmux_socket = os.path.join(self.root, "tmux")
         self.model = Model()
-        self.terminals = []
+        self.terminals, self.at_the_end = [], []
         self.hub = subprocess.Popen([PROGRAMS + "/relay-hub", "--socket", self.socket, "--limit", "rate=off", "--limit", "loop=off"],
                                     stderr=open(self.root + "/hub.log", "w"))
         self.until("a hub listens", lambda: os.path.exists(self.socket))
@@ -78,6 +78,15 @@ class World:
         for terminal in self.terminals:
             terminal.kill()
         self.tmux("kill-server")
+        for end in self.at_the_end:
+            end()
+        # What an agent has installed and started in its home, such as what looks for its updates, ends with no terminal.
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink("/proc/%s/exe" % pid).startswith(self.root + "/"):
+                    os.kill(int(pid), 9)
+            except OSError:
+                pass
         self.hub.terminate()
         self.hub.wait()
         shutil.rmtree(self.root, ignore_errors=True)

@@ -245,9 +245,13 @@ impl<'a> Daemon<'a> {
         if !self.has_effects {
             self.handle_due();
             self.accept_pending();
+            // What is read now was sent before this time: an ask's deadline counts from it.
+            self.now = Instant::now();
             self.read_portions();
         }
         self.perform();
+        // A line may take long: what goes to the clients comes first, and the next turn reads the clock again.
+        self.history.handle_timeout(self.now);
         self.leave_if_nothing_is_cut();
     }
 
@@ -264,7 +268,6 @@ impl<'a> Daemon<'a> {
             self.handle(input);
         }
         self.notifier.handle_timeout(now);
-        self.history.handle_timeout(now);
         self.accepting.handle_timeout(now);
     }
 

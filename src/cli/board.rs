@@ -13,16 +13,18 @@ use super::interrupt;
 use super::output::{Format, Line, Output};
 use crate::client::{Call, CallAnswer, ClientEvent, End, HubClient, Outcome, Output as HubOutput};
 use crate::paths::Environment;
-use crate::protocol::{AskId, AskKind, AskView, ErrorCode, PeerView, Watching};
+use crate::protocol::{AskId, AskKind, AskView, ErrorCode, PeerView, Watched, Watching};
 use crate::runtime::Alarm;
 
+mod answers;
 mod input;
 mod model;
 mod rows;
 mod screen;
 mod view;
 
-use input::{Action, Answer, Input};
+use answers::Answer;
+use input::{Action, Input};
 use model::Board;
 use screen::Screen;
 use view::View;
@@ -163,11 +165,16 @@ impl Desk {
                 self.input.note = Some(format!("{sent} {}, {}", asked.to, asked.state.in_short()));
             }
             HubOutput::Answer { result: Ok(_), .. } => {}
-            HubOutput::Answer { result: Err(refusal), .. } => self.input.handle_failure(refusal.message),
+            HubOutput::Answer { result: Err(refusal), .. } => self.input.handle_refusal(refusal.message),
             HubOutput::Event(event) => match event {
                 ClientEvent::Away => self.board.handle_away(),
                 ClientEvent::Watching(state) => self.board.handle_state(now, &state),
-                ClientEvent::Watched(change) => self.board.handle_change(now, &change),
+                ClientEvent::Watched(change) => {
+                    if let Watched::PeerRenamed { former, name } = change.as_ref() {
+                        self.input.handle_rename(former, name);
+                    }
+                    self.board.handle_change(now, &change);
+                }
                 ClientEvent::Outcome(outcome) => self.handle_outcome(outcome),
                 ClientEvent::Ask(_)
                 | ClientEvent::Tell(_)

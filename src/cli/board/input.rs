@@ -4,6 +4,7 @@
 
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+use super::answers::{Answer, Answers};
 use super::model::Board;
 use crate::cli::wording;
 use crate::protocol::{AskKind, AskState, PeerName};
@@ -30,15 +31,6 @@ pub(super) enum Mode {
     Answer,
     /// The keys.
     Help,
-}
-
-/// An answer to a question that was asked from the board.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// Who was asked.
-    pub(super) of: String,
-    /// The text.
-    pub(super) text: String,
 }
 
 /// What is to be done for a key.
@@ -74,13 +66,17 @@ pub(super) struct Input {
     pub(super) mode: Mode,
     /// What the sessions must have in them.
     pub(super) filter: String,
-    /// One line for the person, until the next key.
+    /// One line for the person, until the next key that is not typed text.
     pub(super) note: Option<String>,
-    /// The last answer.
-    pub(super) answer: Option<Answer>,
+    /// The answers.
+    pub(super) answers: Answers,
     /// How many own questions and messages are open.
     pub(super) n_open: usize,
     chosen: Option<PeerName>,
+    /// A text that was refused, until one is typed again.
+    refused: Option<String>,
+    /// The text that was sent last.
+    sent: String,
     is_warned: bool,
 }
 
@@ -88,7 +84,8 @@ impl Input {
     /// Returns the state of a board that was just opened.
     pub(super) fn new() -> Self {
         let (mode, filter) = (Mode::List, String::new());
-        Self { mode, filter, note: None, answer: None, n_open: 0, chosen: None, is_warned: false }
+        let (note, answers, sent) = (None, Answers::default(), String::new());
+        Self { mode, filter, note, answers, n_open: 0, chosen: None, refused: None, sent, is_warned: false }
     }
 
     /// Returns which of these sessions is chosen: the same one as long as it is there, else the first.
@@ -118,7 +115,24 @@ impl Input {
     pub(super) fn handle_answer(&mut self, answer: Answer) {
         self.n_open = self.n_open.saturating_sub(1);
         self.note = Some(format!("{} has answered: r to read", answer.of));
-        self.answer = Some(answer);
+        self.answers.add(answer);
+    }
+
+    /// Takes it that a session has another name.
+    pub(super) fn handle_rename(&mut self, former: &PeerName, name: &PeerName) {
+        let shown = match &mut self.mode {
+            Mode::Session(shown) | Mode::Message { to: shown, .. } => Some(shown),
+            Mode::List | Mode::Filter | Mode::Answer | Mode::Help => None,
+        };
+        for known in shown.into_iter().chain(&mut self.chosen).filter(|known| *known == former) {
+            known.clone_from(name);
+        }
+    }
+
+    /// Takes it that what was sent last was refused: its text is there when one is typed again.
+    pub(super) fn handle_refusal(&mut self, why: String) {
+        self.refused = Some(std::mem::take(&mut self.sent));
+        self.handle_failure(why);
     }
 
     /// Takes it that an own message has arrived.
@@ -143,7 +157,6 @@ impl Input {
     }
 
     fn handle_key(&mut self, board: &Board, key: KeyEvent) -> Action {
-        self.note = None;
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c') if control => return Action::Interrupt,
@@ -153,7 +166,8 @@ impl Input {
         if self.typed().is_some() {
             return self.edit(key.code, control);
         }
-        let is_list = self.mode == Mode::List;
+        self.note = None;
+        let (is_list, is_answer) = (self.mode == Mode::List, self.mode == Mode::Answer);
         let is_warned = std::mem::take(&mut self.is_warned);
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc if is_list => {
@@ -171,7 +185,11 @@ impl Input {
             }
             KeyCode::Char('q') | KeyCode::Esc | KeyCode::Backspace => self.enter(Mode::List),
             KeyCode::Char('?') | KeyCode::F(1) => self.enter(Mode::Help),
-            KeyCode::Char('r') if self.answer.is_some() => self.enter(Mode::Answer),
+            KeyCode::Char('r') if self.answers.read_next() => self.enter(Mode::Answer),
+            KeyCode::Up | KeyCode::Char('k') if is_answer => self.scroll(-1),
+            KeyCode::Down | KeyCode::Char('j') if is_answer => self.scroll(1),
+            KeyCode::PageUp if is_answer => self.scroll(-10),
+            KeyCode::PageDown | KeyCode::Char(' ') if is_answer => self.scroll(10),
             KeyCode::Char('/') => self.enter(Mode::Filter),
             KeyCode::Up | KeyCode::Char('k') if is_list => self.choose(board, |at, _| at.saturating_sub(1)),
             KeyCode::Down | KeyCode::Char('j') if is_list => self.choose(board, |at, last| (at + 1).min(last)),
@@ -194,9 +212,10 @@ impl Input {
         match (name, key) {
             (None, _) => self.enter(Mode::List),
             (Some(name), KeyCode::Enter) => self.enter(Mode::Session(name)),
-            (Some(to), KeyCode::Char('a')) => self.enter(Mode::Message { kind: AskKind::Ask, to, text: String::new() }),
-            (Some(to), KeyCode::Char('t')) => {
-                self.enter(Mode::Message { kind: AskKind::Tell, to, text: String::new() })
+            (Some(to), KeyCode::Char(key @ ('a' | 't'))) => {
+                let kind = if key == 'a' { AskKind::Ask } else { AskKind::Tell };
+                let text = self.refused.take().unwrap_or_default();
+                self.enter(Mode::Message { kind, to, text })
             }
             (Some(name), _) => {
                 // Whether the terminal takes it is not told.
@@ -219,6 +238,7 @@ impl Input {
                     Mode::Message { kind, to, text } if !text.trim().is_empty() => {
                         self.n_open += 1;
                         self.note = Some(format!("{} {to}", wording::sent(kind)));
+                        self.sent.clone_from(&text);
                         Action::Send { kind, to, text }
                     }
                     Mode::Message { kind, .. } => {
@@ -242,6 +262,11 @@ impl Input {
 
     fn enter(&mut self, mode: Mode) -> Action {
         self.mode = mode;
+        Action::Draw
+    }
+
+    fn scroll(&mut self, lines: i32) -> Action {
+        self.answers.scroll_by(lines);
         Action::Draw
     }
 

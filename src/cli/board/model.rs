@@ -29,9 +29,12 @@ impl Session {
         self.view.presence.status == Activity::Waiting
     }
 
+    fn does(&self) -> (Activity, &Option<String>) {
+        (self.view.presence.status, &self.view.presence.waiting_for)
+    }
+
     fn set_presence(&mut self, now: Instant, presence: Presence) {
-        let former = &self.view.presence;
-        if (former.status, &former.waiting_for) != (presence.status, &presence.waiting_for) {
+        if self.does() != (presence.status, &presence.waiting_for) {
             self.state_since = Some(now);
         }
         self.view.presence = presence;
@@ -79,6 +82,9 @@ pub(super) struct End {
 #[derive(Debug, Default)]
 pub(super) struct Board {
     sessions: BTreeMap<PeerName, Session>,
+    /// The sessions and asks that a hub before this one has told of, as long as they may come back.
+    former: BTreeMap<PeerName, Session>,
+    former_asks: BTreeMap<AskId, Open>,
     asks: Vec<Open>,
     ends: VecDeque<End>,
     /// Whether the hub is away: what is shown is what it told last.
@@ -93,37 +99,37 @@ impl Board {
     /// A hub that was started anew counts ages from its own start: what was known before stays, where it still holds.
     pub(super) fn handle_state(&mut self, now: Instant, state: &Watching) {
         (self.is_away, self.settles_at) = (false, state.settling.then_some(now + GRACE));
-        let mut former = std::mem::take(&mut self.sessions);
+        self.former.append(&mut self.sessions);
+        self.former_asks.extend(std::mem::take(&mut self.asks).into_iter().map(|ask| (ask.ask_id, ask)));
         for view in &state.peers {
-            let came_at = now.checked_sub(Duration::from_secs(view.connected_s));
-            let told = now.checked_sub(Duration::from_secs(view.status_s));
-            let session = match former.remove(&view.name) {
-                Some(mut session) => {
-                    session.set_presence(now, view.presence.clone());
-                    let came_at = [session.came_at, came_at].into_iter().flatten().min();
-                    let state_since = [session.state_since, told].into_iter().flatten().min();
-                    Session { view: view.clone(), came_at, state_since }
-                }
-                None => Session { view: view.clone(), came_at, state_since: told },
-            };
-            self.sessions.insert(view.name.clone(), session);
+            self.come(now, view);
         }
-        let former: BTreeMap<AskId, Open> =
-            std::mem::take(&mut self.asks).into_iter().map(|ask| (ask.ask_id, ask)).collect();
         for ask in &state.asks {
-            let known = former.get(&ask.ask_id).and_then(|ask| ask.asked_at);
-            self.open(now, ask, known);
+            self.open(now, ask);
         }
+        if !state.settling {
+            self.former.clear();
+            self.former_asks.clear();
+        }
+    }
+
+    /// Takes a session that is there: what was known of it before stays, where it still holds.
+    fn come(&mut self, now: Instant, view: &PeerView) {
+        let ago = |seconds| now.checked_sub(Duration::from_secs(seconds));
+        let (mut came_at, mut state_since) = (ago(view.connected_s), ago(view.status_s));
+        if let Some(former) = self.former.remove(&view.name) {
+            let does_the_same = former.does() == (view.presence.status, &view.presence.waiting_for);
+            came_at = [former.came_at, came_at].into_iter().flatten().min();
+            let known = former.state_since.filter(|_| does_the_same);
+            state_since = [known, state_since].into_iter().flatten().min();
+        }
+        self.sessions.insert(view.name.clone(), Session { view: view.clone(), came_at, state_since });
     }
 
     /// Takes one change.
     pub(super) fn handle_change(&mut self, now: Instant, change: &Watched) {
         match change {
-            Watched::PeerCame { peer } => {
-                let came_at = now.checked_sub(Duration::from_secs(peer.connected_s));
-                let session = Session { view: peer.clone(), came_at, state_since: Some(now) };
-                self.sessions.insert(peer.name.clone(), session);
-            }
+            Watched::PeerCame { peer } => self.come(now, peer),
             Watched::PeerLeft { name } => drop(self.sessions.remove(name)),
             Watched::PeerRenamed { former, name } => {
                 if let Some(mut session) = self.sessions.remove(former) {
@@ -138,9 +144,11 @@ impl Board {
                 }
             }
             Watched::AskOpened(ask) => {
-                let known = self.asks.iter().position(|open| open.ask_id == ask.ask_id);
-                let asked_at = known.and_then(|at| self.asks.remove(at).asked_at);
-                self.open(now, ask, asked_at);
+                if let Some(at) = self.asks.iter().position(|open| open.ask_id == ask.ask_id) {
+                    let open = self.asks.remove(at);
+                    self.former_asks.insert(open.ask_id, open);
+                }
+                self.open(now, ask);
             }
             Watched::AskAdvanced { ask_id, state, .. } => {
                 if let Some(ask) = self.asks.iter_mut().find(|ask| ask.ask_id == *ask_id) {
@@ -163,7 +171,8 @@ impl Board {
         self.is_away = true;
     }
 
-    fn open(&mut self, now: Instant, ask: &AskView, known: Option<Instant>) {
+    fn open(&mut self, now: Instant, ask: &AskView) {
+        let known = self.former_asks.remove(&ask.ask_id).and_then(|ask| ask.asked_at);
         let told = now.checked_sub(Duration::from_millis(ask.age_ms));
         let asked_at = [known, told].into_iter().flatten().min();
         let AskView { ask_id, from, to, state, .. } = ask;

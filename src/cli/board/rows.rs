@@ -84,15 +84,19 @@ pub(super) fn facts(session: &Session, now: Instant, home: Option<&Path>) -> Vec
     [Line::from(view.name.to_string().bold())].into_iter().chain(facts.into_iter().map(line)).collect()
 }
 
-/// Returns the titles and so many rows from this one on as fit; the last line says how many more there are.
-pub(super) fn window(mut lines: Vec<Line<'static>>, first: usize, height: usize) -> Vec<Line<'static>> {
-    if first > 0 {
-        lines.drain(1..=first);
+/// Returns the titles and so many rows as fit, among them the chosen one; where some do not, the last line says how many.
+pub(super) fn window(mut lines: Vec<Line<'static>>, chosen: Option<usize>, height: usize) -> Vec<Line<'static>> {
+    if lines.len() <= height {
+        return lines;
     }
-    if lines.len() > height && height > 1 && first == 0 {
-        let more = lines.len() + 1 - height;
-        lines.truncate(height - 1);
-        lines.push(Line::from(format!("… {more} more").dim()));
+    let n_rows = lines.len().saturating_sub(1);
+    let has_last_line = height > 2;
+    let room = height.saturating_sub(1 + usize::from(has_last_line));
+    let first = chosen.map_or(0, |at| (at + 1).saturating_sub(room)).min(n_rows - room);
+    lines.drain(1..=first);
+    lines.truncate(1 + room);
+    if has_last_line {
+        lines.push(Line::from(format!("… {} more", n_rows - room).dim()));
     }
     lines.truncate(height);
     lines

@@ -7,7 +7,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
-use super::input::{Action, Answer, Input, Mode};
+use super::answers::Answer;
+use super::input::{Action, Input, Mode};
 use super::model::Board;
 use super::view::View;
 use crate::protocol::{
@@ -290,6 +291,49 @@ fn a_session_is_asked_and_its_answer_is_announced_and_read() {
 }
 
 #[test]
+fn answers_wait_until_they_are_read_and_can_be_scrolled() {
+    let mut desk = Desk::new();
+    let long: Vec<String> = (0..40).map(|line| format!("line {line}.")).collect();
+    for (of, text) in [("web", long.join("\n")), ("backend", "short".to_owned())] {
+        desk.input.handle_answer(Answer { of: of.to_owned(), text });
+    }
+    // Other keys do not take the news of them away.
+    desk.key(KeyCode::Down);
+    assert!(desk.drawn(100, 18).contains("2 unread answers: r to read"));
+    desk.key(KeyCode::Char('r'));
+    assert!(desk.drawn(80, 18).contains("web answers") && !desk.drawn(80, 18).contains("line 20."));
+    desk.key(KeyCode::PageDown);
+    assert!(desk.drawn(80, 18).contains("line 20."));
+    desk.key(KeyCode::Char('r'));
+    assert!(desk.drawn(80, 18).contains("backend answers") && !desk.drawn(100, 18).contains("unread"));
+}
+
+#[test]
+fn what_is_typed_follows_a_rename_and_is_there_again_after_a_refusal() {
+    let mut desk = Desk::new();
+    desk.key(KeyCode::Char('a'));
+    desk.type_text("is it green?");
+    desk.input.handle_rename(&name("web"), &name("shop"));
+    let Action::Send { to, .. } = desk.key(KeyCode::Enter) else { panic!("nothing is asked") };
+    assert_eq!(to.as_str(), "shop");
+    desk.input.handle_refusal("no session is named shop".to_owned());
+    assert!(desk.drawn(80, 18).contains("no session is named shop"));
+    desk.key(KeyCode::Char('a'));
+    assert!(desk.drawn(80, 18).contains("is it green?"));
+}
+
+#[test]
+fn chosen_session_is_seen_where_the_list_is_too_long() {
+    let mut desk = Desk::new();
+    for at in 0..4 {
+        let chosen = desk.board.sessions("")[at].view.name.clone();
+        let drawn = desk.drawn(80, 6);
+        assert!(drawn.contains(&format!("\n{chosen} ")) && drawn.contains("… 2 more"), "{chosen}: {drawn}");
+        desk.key(KeyCode::Down);
+    }
+}
+
+#[test]
 fn a_session_is_told_and_how_far_it_came_is_said() {
     let mut desk = Desk::new();
     desk.key(KeyCode::Char('t'));
@@ -330,6 +374,20 @@ fn what_peers_say_of_themselves_does_not_command_the_terminal() {
     desk.change(&Watched::PeerCame { peer: evil });
     let drawn = desk.drawn(160, 18);
     assert!(!drawn.contains(['\x1b', '\u{202e}']) && drawn.contains(r"\u{1b}[2Jnothing"), "{drawn}");
+}
+
+#[test]
+fn a_state_is_told_since_when_it_holds_also_of_a_session_that_comes_back_later() {
+    let mut desk = Desk::new();
+    let mut waits = peer("backend", Activity::Waiting);
+    desk.change(&Watched::PeerChanged { name: waits.name.clone(), presence: waits.presence.clone() });
+    desk.now += Duration::from_secs(1200);
+    desk.board.handle_away();
+    desk.board.handle_state(desk.now, &Watching { settling: true, ..state(Vec::new(), Vec::new()) });
+    (waits.status_s, waits.connected_s) = (0, 0);
+    desk.change(&Watched::PeerCame { peer: waits });
+    let drawn = desk.drawn(100, 18);
+    assert!(drawn.contains("waits for you: permission prompt  20m"), "{drawn}");
 }
 
 #[test]

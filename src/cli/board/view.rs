@@ -15,8 +15,8 @@ use super::model::{Board, Session};
 use super::rows;
 use crate::cli::columns::cut;
 use crate::cli::output::visible_line;
-use crate::protocol::AskKind;
-use crate::protocol::PeerName;
+use crate::cli::wording;
+use crate::protocol::{AskKind, PeerName};
 
 /// What the keys do, in one line.
 const KEYS: &str = "? keys  q leave  ⏎ look  a ask  t tell  c copy name  / filter  ↑↓ choose";
@@ -27,7 +27,7 @@ const HELP: &[(&str, &str)] = &[
     ("Enter", "look at the session and what is open of it"),
     ("a", "ask the session; the answer is announced below"),
     ("t", "tell the session something that wants no answer"),
-    ("r", "read the last answer"),
+    ("r", "read the next answer, or the last one again; ↑ ↓ PgUp PgDn move in it"),
     ("c, y", "hand the session's name to the terminal's clipboard"),
     ("/", "show only sessions with a text in name, folder, branch, agent or state"),
     ("Esc", "back; in the list, no filter any more"),
@@ -120,11 +120,11 @@ impl View<'_> {
         // A list that is not the first has an empty line before it.
         let mut y = area.y;
         for (at, (rows, height)) in parts.into_iter().zip(heights).enumerate() {
-            let first = if at == 0 { scrolled(chosen, rows.len(), height) } else { 0 };
+            let chosen = chosen.filter(|_| at == 0);
             let gap = u16::from(at > 0 && height > 0);
             let height = u16::try_from(height).unwrap_or(u16::MAX);
             let part = Rect { y: y + gap, height: height.saturating_sub(gap), ..area };
-            render(rows::window(rows, first, usize::from(part.height)), part, buffer);
+            render(rows::window(rows, chosen, usize::from(part.height)), part, buffer);
             y += height;
         }
     }
@@ -143,7 +143,9 @@ impl View<'_> {
 
     fn session(&self, name: &PeerName) -> Vec<Line<'static>> {
         let Some(session) = self.board.session(name) else {
-            return vec![Line::from(format!("{name} has gone").dim())];
+            let may_return = self.board.settles_at().is_some_and(|at| at > self.now);
+            let where_it_is = if may_return { "is not back yet" } else { "has gone" };
+            return vec![Line::from(format!("{name} {where_it_is}").dim())];
         };
         let mut lines = rows::facts(session, self.now, self.home);
         let of_it = |from: &str, to: &str| from == name.as_str() || to == name.as_str();
@@ -160,10 +162,10 @@ impl View<'_> {
 }
 
 fn answer(input: &Input) -> Paragraph<'static> {
-    let Some(answer) = &input.answer else { return Paragraph::new("no answer has come") };
+    let Some((answer, scroll)) = input.answers.reading() else { return Paragraph::new("no answer has come") };
     let mut lines = vec![Line::from(format!("{} answers", visible_line(&answer.of)).bold()), Line::raw("")];
     lines.extend(answer.text.lines().map(|line| Line::raw(format!("  {}", visible_line(line)))));
-    Paragraph::new(lines).wrap(Wrap { trim: false })
+    Paragraph::new(lines).wrap(Wrap { trim: false }).scroll((scroll, 0))
 }
 
 /// Draws the last line: what is typed, what is said, or what the keys do.
@@ -175,6 +177,10 @@ fn footer(input: &Input, area: Rect, buffer: &mut Buffer) -> Option<Position> {
         Mode::List | Mode::Session(_) | Mode::Answer | Mode::Help => {
             let line = match &input.note {
                 Some(note) => Line::from(visible_line(note).cyan()),
+                None if input.answers.n_unread() > 0 => {
+                    let unread = wording::count(input.answers.n_unread(), "unread answer");
+                    Line::from(vec![format!("{unread}: r to read  ").cyan(), KEYS.dim()])
+                }
                 None if !input.filter.is_empty() => {
                     Line::from(format!("/{}  {KEYS}", visible_line(&input.filter)).dim())
                 }
@@ -198,13 +204,6 @@ fn render(lines: Vec<Line<'static>>, area: Rect, buffer: &mut Buffer) {
         buffer.set_style(row, Style::new().patch(line.style));
         line.render(row, buffer);
     }
-}
-
-/// Returns the first row below the titles that is shown, so that the chosen one is.
-fn scrolled(chosen: Option<usize>, n_rows: usize, height: usize) -> usize {
-    let below_titles = height.saturating_sub(1);
-    let last_first = n_rows.saturating_sub(1).saturating_sub(below_titles);
-    chosen.map_or(0, |at| (at + 1).saturating_sub(below_titles)).min(last_first)
 }
 
 /// Shares this many lines among three lists that want so many, each with an empty line before it but the first. Each of the

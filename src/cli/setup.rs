@@ -110,7 +110,7 @@ impl SetupArgs {
             context.out.say(&Line::of(&said));
             changed = true;
         }
-        whole(&failed, "set up", "relayctl setup")?;
+        whole(&failed, "set up", &self.again(""))?;
         context.out.say(&Line::of(if changed { "done" } else { "everything is set up already" }));
         context.out.say(&Line::of(&format!("next: {}", next(&found))));
         Ok(Exit::Done)
@@ -145,9 +145,16 @@ impl SetupArgs {
             return Ok(Exit::Done);
         }
         let Done { changed, failed } = perform(&parts, commands, &mut context.out);
-        whole(&failed, "undone", "relayctl setup --undo")?;
+        whole(&failed, "undone", &self.again(" --undo"))?;
         context.out.say(&Line::of(if changed { "undone" } else { "nothing was set up" }));
         Ok(Exit::Done)
+    }
+
+    /// Returns the command that does the same again.
+    fn again(&self, option: &str) -> String {
+        let notify = if self.notify { " --notify" } else { "" };
+        let agents: String = self.agents.iter().map(|agent| format!(" {agent}")).collect();
+        format!("relayctl setup{agents}{option}{notify}")
     }
 
     /// Says what will be done. A dry run is asked for it, so there it is data.

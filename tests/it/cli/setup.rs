@@ -23,7 +23,7 @@ fn an_agent_that_is_broken_does_not_keep_the_others_from_being_set_up() {
     assert!(said.contains("failed with code 3: it is broken\n"), "{said}");
     let end = "error: not set up: Qwen Code";
     assert!(
-        said.contains(end) && said.ends_with("next: # mend what failed above, then run: relayctl setup\n"),
+        said.contains(end) && said.ends_with("next: # mend what failed above, then run: relayctl setup qwen pi\n"),
         "{said}"
     );
     assert!(manager.outside(&manager.home().join(".pi/agent/extensions/relay.js")).exists(), "{said}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use launchd::Launchd;
+use launchd::{KeepAliveOptions, KeepAliveType, Launchd};
 
 use super::plan::{Plan, Run, Step, When};
 use super::{Manager, ServiceError, launchd as jobs, nameable, systemd, words};
@@ -83,7 +83,13 @@ pub fn uninstall_desktop(manager: &Manager, environment: &Environment) -> Result
 fn job(bindir: &Path) -> Result<String, ServiceError> {
     let program = bindir.join("relayctl");
     let arguments = [nameable(&program)?, "watch", "--notify"].map(str::to_owned);
-    let job = Launchd::default().with_label(LABEL).with_program_arguments(arguments.into()).with_run_at_load(true);
+    // One that fails, since the hub's socket is not there yet, is tried again.
+    let again = KeepAliveOptions::new().with_successful_exit(false);
+    let job = Launchd::default()
+        .with_label(LABEL)
+        .with_program_arguments(arguments.into())
+        .with_run_at_load(true)
+        .with_keep_alive(KeepAliveType::Options(again));
     jobs::text(&plist::to_value(&job).map_err(|error| ServiceError::Plist(error.into()))?)
 }
 

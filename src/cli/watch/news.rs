@@ -26,6 +26,8 @@ struct Broadcast {
     open: BTreeSet<AskId>,
     asked: usize,
     answered: usize,
+    /// How many were taken back: by their asker, who knows it.
+    withdrawn: usize,
 }
 
 /// What was told so far, as far as it decides what is news.
@@ -52,6 +54,12 @@ impl Desk {
         self.waiting.retain(waits);
         for ask in &state.asks {
             self.open(ask);
+        }
+        if !state.settling {
+            // What ended while nobody was told of it is no news any more.
+            let open: BTreeSet<AskId> = state.asks.iter().map(|ask| ask.ask_id).collect();
+            self.broadcasts.values_mut().for_each(|broadcast| broadcast.open.retain(|ask| open.contains(ask)));
+            self.broadcasts.retain(|_, broadcast| !broadcast.open.is_empty());
         }
         state.peers.iter().filter_map(|peer| self.presence(&peer.name, &peer.presence, home)).collect()
     }
@@ -124,11 +132,15 @@ impl Desk {
             return None;
         }
         broadcast.answered += usize::from(outcome == AskOutcome::Reply);
+        broadcast.withdrawn += usize::from(outcome == AskOutcome::Withdrawn);
         if !broadcast.open.is_empty() {
             return None;
         }
-        let Broadcast { asked, answered, .. } = self.broadcasts.remove(&id)?;
-        Some(News { summary: "your broadcast has ended".to_owned(), body: format!("{answered} of {asked} answered") })
+        let Broadcast { asked, answered, withdrawn, .. } = self.broadcasts.remove(&id)?;
+        (withdrawn == 0).then(|| News {
+            summary: "your broadcast has ended".to_owned(),
+            body: format!("{answered} of {asked} answered"),
+        })
     }
 }
 
@@ -220,6 +232,27 @@ mod tests {
         assert_eq!(change(&ended(1, SHELL, None, AskOutcome::Reply)).unwrap(), "web: answered after 4.2s");
         assert_eq!(change(&ended(2, SHELL, None, AskOutcome::Withdrawn)), None);
         assert_eq!(change(&ended(3, "backend", None, AskOutcome::Reply)), None);
+    }
+
+    #[test]
+    fn own_broadcast_that_was_withdrawn_or_ended_unseen_is_no_news() {
+        let opened = |ask| AskView {
+            ask_id: AskId::from_bits(ask),
+            from: SHELL.to_owned(),
+            to: "web".to_owned(),
+            broadcast_id: Some(BroadcastId::from_bits(9)),
+            kind: AskKind::Ask,
+            state: AskState::Accepted,
+            age_ms: 0,
+            timeout_ms: 1,
+            question: None,
+        };
+        let mut desk = Desk::new(&state(false, Vec::new()));
+        assert_eq!(desk.handle_change(&Watched::AskOpened(opened(1)), None), None);
+        assert_eq!(desk.handle_change(&ended(1, SHELL, Some(9), AskOutcome::Withdrawn), None), None);
+        assert_eq!(desk.handle_change(&Watched::AskOpened(opened(2)), None), None);
+        assert_eq!(desk.handle_state(&state(false, Vec::new()), None), []);
+        assert!(desk.broadcasts.is_empty());
     }
 
     #[test]

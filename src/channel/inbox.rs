@@ -270,7 +270,8 @@ impl Inbox {
                 shown.into_iter().filter_map(|entry| entry.ask).for_each(|ask_id| self.handle_answered(ask_id));
             }
             Some(Stage::Begin) if self.requests_told => {
-                let lost = self.added.take_all();
+                let mut lost = self.added.take_all();
+                lost.iter_mut().for_each(|entry| entry.message.mark_repeated());
                 self.give_back_all(lost);
             }
             Some(Stage::Begin | Stage::Tool) | None => {}

@@ -79,7 +79,8 @@ fn hello(input: &Input) -> Hello {
     let lines = input.transcript_path.as_deref().and_then(last_lines);
     let mut shown = lines.map(|lines| receipt::of_transcript(&lines)).unwrap_or_default();
     shown.truncate(IDS_MAX - showing.len().min(IDS_MAX));
-    let stage = stage(&input.hook_event_name);
+    // A subagent's requests say nothing of the session's.
+    let stage = if input.agent_id.is_some() { None } else { stage(&input.hook_event_name) };
     // What is put into a subagent's context its session never sees, and before a request nothing can be added.
     let receipts_only = input.agent_id.is_some() || stage == Some(Stage::Request);
     Hello { role: Role::Hook, shown, showing, receipts_only, stage }

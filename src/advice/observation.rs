@@ -66,7 +66,9 @@ fn stranger(socket: &Path) -> Option<Observation> {
     let uid = rustix::process::geteuid().as_raw();
     let (path, found) = socket.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)))?;
     let owner = found.uid();
-    (owner != uid && owner != 0).then(|| Observation::Foreign { path: path.to_owned(), owner })
+    // In a user namespace root's directories are of nobody.
+    let nobody = fs::read_to_string("/proc/sys/kernel/overflowuid").ok().and_then(|text| text.trim().parse().ok());
+    (owner != uid && owner != 0 && Some(owner) != nobody).then(|| Observation::Foreign { path: path.to_owned(), owner })
 }
 
 /// Returns what keeps its owner out.

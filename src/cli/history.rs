@@ -35,7 +35,7 @@ pub(super) struct HistoryArgs {
     /// Show what was asked since then: 10m, 2h, 2026-02-28, "2026-02-28 09:30" [default: 1day]
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<DateTime<Utc>>,
-    /// Show only what was not answered in time, or whose session went away
+    /// Show only what was not answered in time, whose session went away, or whose end no hub has logged
     #[arg(long)]
     failed: bool,
     /// Show for each day who asked whom how often, and no single asks

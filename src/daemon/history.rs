@@ -21,8 +21,8 @@ const GATHERED_MAX: usize = 512;
 /// The most bytes of texts that gather.
 const GATHERED_TEXT_MAX: usize = 64 * 1024;
 
-/// How many lines are written in a turn when it is quiet.
-const PORTION: usize = 32;
+/// How many lines are written in a turn when it is quiet: the journal may make each wait for a moment.
+const PORTION: usize = 8;
 
 /// The records whose lines are not written yet, each with its time.
 #[derive(Debug, Default)]

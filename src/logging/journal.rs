@@ -46,7 +46,7 @@ struct Room {
     journal: UnixDatagram,
     program: &'static str,
     dropped: AtomicU64,
-    /// Whether an event has waited, and none found room at once since.
+    /// Whether an event has waited in vain, and there was no room since.
     is_stuck: AtomicBool,
 }
 
@@ -61,11 +61,10 @@ impl Room {
     /// Returns whether an event of this target can be sent. The first one that can is preceded by how many could not.
     fn is_there(&self, target: &str) -> bool {
         let mut wanted = [PollFd::new(&self.journal, PollFlags::OUT)];
-        let mut is_full = poll(&mut wanted, Some(&NO_WAIT)) == Ok(0);
-        if !is_full {
-            self.is_stuck.store(false, Ordering::Relaxed);
-        } else if [HISTORY_TARGET, TEXT_TARGET].contains(&target) && !self.is_stuck.swap(true, Ordering::Relaxed) {
-            is_full = poll(&mut wanted, Some(&WAIT)) == Ok(0);
+        let waits = [HISTORY_TARGET, TEXT_TARGET].contains(&target) && !self.is_stuck.load(Ordering::Relaxed);
+        let is_full = poll(&mut wanted, Some(if waits { &WAIT } else { &NO_WAIT })) == Ok(0);
+        if waits || !is_full {
+            self.is_stuck.store(is_full, Ordering::Relaxed);
         }
         if is_full {
             self.dropped.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,15 @@
 //! What `relayctl history` tells of the asks that went through a real hub, out of a real journal.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::checker::violations;
 use crate::support::hub_process::RawClient;
 use crate::support::installed::{Installed, signal, soon};
+use crate::support::load::{Clock, summary, talk};
+use crate::support::record::Record;
 use crate::support::user_manager::user_manager;
 
 /// Connects as a session that works in this folder.
@@ -118,6 +122,56 @@ fn every_ask_is_told_with_the_one_outcome_that_it_had() {
     assert_eq!(outcomes(&history(&relay, "--with goner")).len(), 30);
     assert!(history(&relay, "--since 2099-01-01").is_empty());
     assert!(!relay.manager.journal("relay.service").contains("secret"));
+}
+
+/// How long sessions talk before their history is looked at.
+const TALK: Duration = Duration::from_secs(8);
+
+const NAMES: [&str; 4] = ["backend", "docs", "ops", "web"];
+
+/// Returns how each ask and tell that was accepted ended as its session saw it, by its id: nothing where it was told nothing,
+/// as of a tell that came, or of what was open when it left.
+fn seen(record: &Record) -> BTreeMap<String, Option<String>> {
+    let mut seen = BTreeMap::new();
+    for log in &record.sessions {
+        let answers = log.calls.iter().filter_map(|call| call.answer.as_ref()).filter(|answer| !answer.is_error);
+        let accepted = answers.flat_map(|answer| {
+            let of_broadcast = answer.json["asks"].as_array().into_iter().flatten();
+            let one = Some(&answer.json).filter(|json| json["state"] != "pending" && !json["cwd"].is_null());
+            of_broadcast.chain(one).filter_map(|ask| ask["ask_id"].as_str().or(ask["tell_id"].as_str()))
+        });
+        seen.extend(accepted.map(|id| (id.to_owned(), None)));
+        for event in log.events.iter().filter(|event| ["reply", "failed"].contains(&event.get("kind"))) {
+            let id = if event.meta.contains_key("tell_id") { event.get("tell_id") } else { event.get("ask_id") };
+            let outcome = if event.get("kind") == "reply" { "reply" } else { event.get("code") };
+            seen.insert(id.to_owned(), Some(outcome.to_owned()));
+        }
+    }
+    seen
+}
+
+#[test]
+fn history_is_what_the_sessions_saw() {
+    let relay = Installed::with(user_manager!());
+    relay.hub_arguments("--limit rate=off --limit loop=off");
+    let clock = Clock::start(getrandom::u64().unwrap());
+    let channel = relay.program("relay-channel");
+    let record = talk(&relay.manager, &clock, &channel, &NAMES, || std::thread::sleep(TALK));
+    assert_eq!(violations(&record), [""; 0]);
+    let seen = seen(&record);
+    assert!(seen.len() > 50, "{}", summary(&record));
+    let told = soon("the end of everything in the journal", || {
+        let told = outcomes(&history(&relay, ""));
+        (told.len() >= seen.len() && !told.values().any(|outcome| outcome == "open")).then_some(told)
+    });
+    assert_eq!(told.keys().collect::<Vec<_>>(), seen.keys().collect::<Vec<_>>());
+    for (id, outcome) in &seen {
+        let told = told[id].as_str();
+        match outcome {
+            Some(outcome) => assert_eq!(told, outcome, "{id}"),
+            None => assert!(["shown", "handed_over", "withdrawn", "peer_gone"].contains(&told), "{id}: {told}"),
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ extern crate self as relay;
 #[cfg(feature = "channel")]
 pub mod channel {
     pub mod envelope;
+    mod meta;
     pub mod neutralise;
     pub mod notification;
 }

@@ -17,7 +17,7 @@ mod plan;
 mod systemd;
 
 pub use commands::{Commands, Finished, SystemCommands};
-pub use desktop::{DESKTOP_UNIT, install_desktop, uninstall_desktop};
+pub use desktop::{install_desktop, uninstall_desktop};
 pub use launchd::LABEL;
 pub use plan::{Effect, Plan, PlanError, Run, Step, When};
 pub use systemd::{SERVICE_UNIT, SOCKET_UNIT};

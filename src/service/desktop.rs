@@ -9,7 +9,7 @@ use super::{Manager, ServiceError, launchd as jobs, nameable, systemd, words};
 use crate::paths::Environment;
 
 /// The unit of systemd.
-pub const DESKTOP_UNIT: &str = "relay-notify.service";
+const DESKTOP_UNIT: &str = "relay-notify.service";
 
 /// The job of launchd.
 const LABEL: &str = "dev.claude-relay.notify";

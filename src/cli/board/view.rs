@@ -84,15 +84,14 @@ impl View<'_> {
     fn header(&self) -> Line<'static> {
         let sessions = self.board.sessions("");
         let n_waiting = sessions.iter().filter(|session| session.waits_for_its_user()).count();
-        let count = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-        let mut spans = vec!["relay  ".bold(), Span::raw(count(sessions.len(), "session", "sessions"))];
+        let mut spans = vec!["relay  ".bold(), Span::raw(wording::count(sessions.len(), "session"))];
         if n_waiting > 0 {
-            let waits = count(n_waiting, "waits for you", "wait for you");
-            spans.extend([Span::raw(", "), waits.yellow().bold()]);
+            let wait = if n_waiting == 1 { "waits" } else { "wait" };
+            spans.extend([Span::raw(", "), format!("{n_waiting} {wait} for you").yellow().bold()]);
         }
         let n_asks = self.board.asks().len();
         if n_asks > 0 {
-            spans.push(Span::raw(format!(", {}", count(n_asks, "open ask", "open asks"))));
+            spans.push(Span::raw(format!(", {}", wording::count(n_asks, "open ask"))));
         }
         if self.board.is_away() {
             spans.push("  the hub is away: this is what it told last".yellow());

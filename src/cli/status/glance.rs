@@ -58,7 +58,7 @@ fn facts(hub: &HubView) -> Vec<String> {
         return vec!["no session has joined".to_owned()];
     }
     let woken = peers.iter().filter(|peer| is_woken(peer)).count();
-    let sessions = if peers.len() == 1 { "1 session".to_owned() } else { format!("{} sessions", peers.len()) };
+    let sessions = wording::count(peers.len(), "session");
     let woken = match woken {
         n if n == peers.len() && n > 1 => "all can be woken".to_owned(),
         n => format!("{n} can be woken"),

@@ -193,6 +193,20 @@ mod tests {
         }
     }
 
+    fn opened(ask: u64) -> AskView {
+        AskView {
+            ask_id: AskId::from_bits(ask),
+            from: SHELL.to_owned(),
+            to: "web".to_owned(),
+            broadcast_id: Some(BroadcastId::from_bits(9)),
+            kind: AskKind::Ask,
+            state: AskState::Accepted,
+            age_ms: 0,
+            timeout_ms: 1,
+            question: None,
+        }
+    }
+
     fn told(news: Option<News>) -> Option<String> {
         news.map(|news| format!("{}: {}", news.summary, news.body))
     }
@@ -236,17 +250,6 @@ mod tests {
 
     #[test]
     fn own_broadcast_that_was_withdrawn_or_ended_unseen_is_no_news() {
-        let opened = |ask| AskView {
-            ask_id: AskId::from_bits(ask),
-            from: SHELL.to_owned(),
-            to: "web".to_owned(),
-            broadcast_id: Some(BroadcastId::from_bits(9)),
-            kind: AskKind::Ask,
-            state: AskState::Accepted,
-            age_ms: 0,
-            timeout_ms: 1,
-            question: None,
-        };
         let mut desk = Desk::new(&state(false, Vec::new()));
         assert_eq!(desk.handle_change(&Watched::AskOpened(opened(1)), None), None);
         assert_eq!(desk.handle_change(&ended(1, SHELL, Some(9), AskOutcome::Withdrawn), None), None);
@@ -260,18 +263,7 @@ mod tests {
         let mut desk = Desk::new(&state(false, Vec::new()));
         let mut change = |change: &Watched| told(desk.handle_change(change, None));
         for ask in 1..=2 {
-            let opened = AskView {
-                ask_id: AskId::from_bits(ask),
-                from: SHELL.to_owned(),
-                to: "web".to_owned(),
-                broadcast_id: Some(BroadcastId::from_bits(9)),
-                kind: AskKind::Ask,
-                state: AskState::Accepted,
-                age_ms: 0,
-                timeout_ms: 1,
-                question: None,
-            };
-            assert_eq!(change(&Watched::AskOpened(opened)), None);
+            assert_eq!(change(&Watched::AskOpened(opened(ask))), None);
         }
         assert_eq!(change(&ended(1, SHELL, Some(9), AskOutcome::Reply)), None);
         assert_eq!(

@@ -43,12 +43,12 @@ use self::grace::{Deferred, Grace};
 use self::history::Detail;
 use self::idle::Idle;
 use self::overview::Overview;
-use self::peers::Peers;
+use self::peers::{Peers, REMOTE_WAIT};
 use self::refusals::Refused;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    Answer, AskKind, ClientMessage, ClientTag, Hello, Notice, Renamed, Request, RequestId, SessionId, VERSIONS, Watch,
-    Watched, Welcome,
+    Answer, AskKind, ClientMessage, ClientTag, Hello, Notice, OpenAsks, Renamed, Request, RequestId, SessionId, VERSIONS, Watch,
+    Welcome,
 };
 
 pub use self::asks::REMEMBERED;
@@ -128,7 +128,12 @@ impl Hub {
         }
         self.asks.handle_timeout(now, &self.peers, &mut self.out);
         while let Some(tag) = self.peers.pop_gone(now) {
-            self.leave(now, tag);
+            let OpenAsks { sent, received } = self.asks.counts(tag);
+            if self.peers.is_remote(tag) && sent + received > 0 {
+                self.peers.wait(tag, now + REMOTE_WAIT);
+            } else {
+                self.leave(now, tag);
+            }
         }
         let kept_until = self.peers.poll_timeout().filter(|_| self.is_between_channels());
         if self.idle.handle_timeout(now, kept_until) {
@@ -291,6 +296,9 @@ impl Hub {
             Request::Audience(audience) => self.handle_audience(caller, &audience),
             Request::Reply(reply) => self.handle_reply(now, caller, reply),
             Request::Rename(rename) => {
+                if self.peers.is_remote(caller.tag) {
+                    return Err(refusals::only_here("be renamed"));
+                }
                 let name = self.peers.rename(caller.tag, &rename.name, &mut self.out)?;
                 self.out.answer(caller, Answer::Renamed(Renamed { name }));
                 Ok(())
@@ -303,6 +311,8 @@ impl Hub {
             Notice::Progress(progress) => self.handle_progress(now, tag, progress),
             Notice::Taken(taken) => self.handle_taken(now, tag, taken),
             Notice::Withdraw(withdraw) => self.handle_withdraw(now, tag, withdraw.ask_id),
+            Notice::Decline(decline) => self.asks.decline(now, &self.peers, tag, decline, &mut self.out),
+            Notice::Reach(reach) => self.peers.set_reachable(now, tag, reach.reachable, &mut self.out),
             Notice::Presence(presence) => self.peers.set_presence(now, tag, presence, &mut self.out),
             Notice::Named(named) => self.peers.follow_name(tag, &named.name, &mut self.out),
             Notice::Park(park) => {
@@ -344,7 +354,7 @@ impl Hub {
             self.asks.resend(&self.peers, tag);
         } else {
             let counts = self.asks.counts(tag);
-            self.out.watched(|| Some(Watched::PeerCame { peer: self.peers.view(now, tag, counts)? }));
+            self.out.watched(|| self.peers.came(now, tag, counts));
         }
         if settling {
             let peers = &self.peers;
@@ -388,8 +398,13 @@ impl Hub {
         if let Some(tag) = self.connections.remove(conn)
             && self.peers.conn(tag) == Some(conn)
         {
-            self.peers.wait(tag, now + GONE_WAIT);
-            self.connections.remember_lost(conn, tag);
+            if self.peers.is_remote(tag) {
+                self.peers.set_reachable(now, tag, false, &mut self.out);
+                self.peers.wait(tag, now + REMOTE_WAIT);
+            } else {
+                self.peers.wait(tag, now + GONE_WAIT);
+                self.connections.remember_lost(conn, tag);
+            }
         }
         self.idle.handle_connections(now, self.connections.len());
     }

@@ -15,6 +15,7 @@
 //! | [`session`] | the session's own socket, where its other processes work with its channel |
 //! | [`agent`] | what differs from agent to agent: how it is recognised, what is known of its session, what wakes it |
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
+//! | [`bridge`] | other machines: the pure rules of a link, the person's rules for each machine, and the shell around them |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | `confusables`, `deadlines` | which characters look alike; keys that each have one deadline |
@@ -31,7 +32,7 @@
 //! # The dependency rule
 //!
 //! ```text
-//! bin → daemon | channel | cli → hub | session | agent | client | service → protocol
+//! bin → daemon | channel | bridge | cli → hub | session | agent | client | service → protocol
 //! ```
 //!
 //! `hub` and the client's ledger know no runtime, no clock, no socket and no file, and nothing in them fails: what went
@@ -52,6 +53,7 @@ pub mod activation;
 pub mod advice;
 pub mod agent;
 pub mod arguments;
+pub mod bridge;
 pub mod channel;
 pub mod cli;
 pub mod client;

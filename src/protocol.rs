@@ -115,6 +115,7 @@
 //! What passes between a session's channel and the session's other processes is no part of this: [`crate::session`].
 
 mod answer;
+mod chain;
 pub mod codec;
 mod error;
 mod event;
@@ -135,18 +136,19 @@ pub use answer::{
     Accepted, Answer, AudienceView, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, OwnAsk, Peers, Renamed, Replied,
     Status, Welcome,
 };
+pub use chain::{Chain, Course, Edge};
 pub use error::{ErrorCode, Refusal};
 pub use event::{Asked, Closed, Event, Failed, Receipt, ReplyEvent, Told};
 pub use frame::{ClientMessage, Frame, HubMessage, RequestId};
 pub use id::{AskId, BroadcastId, ClientKey, ClientTag, IdError, SessionId};
 pub(crate) use invisible::{is_invisible, is_variation_selector};
-pub use name::{FALLBACK_NAME, NAME_MAX_CHARS, NameError, PeerName, RESERVED_NAMES, SHELL};
-pub use notice::{Named, Notice, Park, Progress, Taken, Withdraw};
+pub use name::{FALLBACK_NAME, MachineName, NAME_MAX_CHARS, NameError, PeerName, RESERVED_NAMES, SHELL};
+pub use notice::{Decline, Named, Notice, Park, Progress, Reach, Taken, Withdraw};
 pub use request::{Ask, Audience, Broadcast, Hello, Rename, Reply, Request, Tell, Watch};
-pub use session::{Activity, ClientKind, Presence, SessionFacts, Wake};
+pub use session::{Activity, ClientKind, Presence, RemoteFacts, RemoteSession, SessionFacts, Wake};
 pub use state::{AskKind, AskOutcome, AskState};
 pub use version::{VERSIONS, VersionRange};
-pub use view::{AskView, OpenAsks, PeerView};
+pub use view::{AskView, MachineView, OpenAsks, PeerView};
 pub use watch::{Watched, Watching};
 
 /// The longest question, reply or tell, in bytes of UTF-8.

@@ -43,7 +43,7 @@ impl AskArgs {
         // Before the signals are ours: Ctrl-C while the question is typed ends the program as usual.
         let text = question::text(&self.question, "question", std::io::stdin())?;
         if self.name.contains(',') {
-            let audience = Audience { to: Some(broadcast::names(&self.name)), folder: None };
+            let audience = Audience { to: Some(broadcast::names(&self.name)), folder: None, machines: None };
             return broadcast::ask(context, audience, text, self.wait.timeout, self.wait_for).await;
         }
         let exchange = async |hub: &mut _, out: &mut _| self.exchange(hub, text, out).await;

@@ -32,6 +32,9 @@ pub(super) struct BroadcastArgs {
     /// Ask the sessions that work in this folder or below it
     #[arg(long = "in", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     folder: Option<PathBuf>,
+    /// Ask the sessions on these machines as well: desk,server, or all
+    #[arg(long, value_name = "MACHINES")]
+    machines: Option<String>,
     /// Print who would be asked, and ask nobody
     #[arg(long, conflicts_with = "question")]
     list: bool,
@@ -50,7 +53,8 @@ impl BroadcastArgs {
         context.out.use_json(self.format.json);
         let folder = self.folder.as_deref().map(std::path::absolute).transpose().map_err(CliError::CurrentDirectory)?;
         let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
-        let audience = Audience { to: self.to.as_deref().map(names), folder };
+        let machines = self.machines.as_deref().map(names);
+        let audience = Audience { to: self.to.as_deref().map(names), folder, machines };
         if self.list {
             let list = async |hub: &mut HubClient, out: &mut Output| {
                 let folder = audience.folder.clone();

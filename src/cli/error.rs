@@ -33,6 +33,8 @@ pub(super) enum Exit {
     PeerGone = 5,
     /// No session has this name, or there is none at all.
     NobodyThere = 6,
+    /// The session's machine cannot be reached.
+    MachineUnreachable = 7,
 }
 
 impl From<Exit> for ExitCode {
@@ -48,6 +50,7 @@ impl From<ErrorCode> for Exit {
             ErrorCode::Timeout => Self::TimedOut,
             ErrorCode::PeerGone => Self::PeerGone,
             ErrorCode::PeerNotFound => Self::NobodyThere,
+            ErrorCode::MachineUnreachable => Self::MachineUnreachable,
             ErrorCode::BadArgs => Self::Usage,
             ErrorCode::NameTaken
             | ErrorCode::NotRegistered
@@ -58,7 +61,9 @@ impl From<ErrorCode> for Exit {
             | ErrorCode::TooLarge
             | ErrorCode::RateLimited
             | ErrorCode::PeerBusy
-            | ErrorCode::LoopDetected => Self::Failed,
+            | ErrorCode::LoopDetected
+            | ErrorCode::NotAllowed
+            | ErrorCode::Unconfirmed => Self::Failed,
         }
     }
 }
@@ -206,7 +211,7 @@ impl From<Refusal> for CliError {
 impl CliError {
     /// Returns why an ask was in vain, if it was.
     pub(super) fn of_outcome(outcome: &Outcome, waited: &str) -> Option<Self> {
-        let End::Failed { code, state, waiting_for } = &outcome.end else { return None };
+        let End::Failed { code, state, waiting_for, .. } = &outcome.end else { return None };
         Some(Self::Unanswered {
             kind: outcome.kind,
             to: outcome.to.to_string(),

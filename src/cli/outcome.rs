@@ -41,20 +41,26 @@ pub(super) struct OutcomeView<'a> {
     state: Option<AskState>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_for: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable_s: Option<u64>,
 }
 
 impl<'a> OutcomeView<'a> {
     /// Returns the view of an outcome.
     pub(super) fn of(outcome: &'a Outcome) -> Self {
         let (id, to) = (MessageId::of(outcome.ask_id, outcome.kind), outcome.to.as_str());
-        let view = |outcome| Self { id, to, outcome, from: None, text: None, state: None, waiting_for: None };
+        let (from, text, state, waiting_for, unreachable_s) = (None, None, None, None, None);
+        let view = |outcome| Self { id, to, outcome, from, text, state, waiting_for, unreachable_s };
         match &outcome.end {
             End::Reply { from, text } => Self { from: Some(from.as_str()), text: Some(text), ..view("reply") },
             End::Arrived { state: AskState::Shown } => view("shown"),
             End::Arrived { .. } => view("handed_over"),
-            End::Failed { code, state, waiting_for } => {
-                Self { state: Some(*state), waiting_for: waiting_for.as_deref(), ..view(code.as_str()) }
-            }
+            End::Failed { code, state, waiting_for, unreachable_s } => Self {
+                state: Some(*state),
+                waiting_for: waiting_for.as_deref(),
+                unreachable_s: *unreachable_s,
+                ..view(code.as_str())
+            },
         }
     }
 }

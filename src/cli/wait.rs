@@ -109,7 +109,7 @@ pub(super) async fn until(
 
 /// Returns the session that an address means now; none where it has gone meanwhile.
 async fn look(hub: &mut HubClient, address: &str) -> Result<Option<PeerView>, Refusal> {
-    let view = hub.audience(Audience { to: Some(vec![address.to_owned()]), folder: None }).await?;
+    let view = hub.audience(Audience { to: Some(vec![address.to_owned()]), folder: None, machines: None }).await?;
     if let Some(refused) = view.refused.into_iter().next() {
         return Err(refused.error);
     }

@@ -213,7 +213,9 @@ impl Screen {
             | Watched::PeerRenamed { .. }
             | Watched::PeerChanged { .. }
             | Watched::AskAdvanced { .. }
-            | Watched::AskRefused { .. } => false,
+            | Watched::AskRefused { .. }
+            | Watched::MachineChanged(_)
+            | Watched::MachineLeft { .. } => false,
         };
         if out.is_json() {
             return out.print_json("watched", &EventJson { at: stamp(at), event });
@@ -232,6 +234,11 @@ impl Screen {
                 let (status, wakes_by) = (peers::status(presence.status), peers::wakes_by(presence.wakes_by));
                 (format!("{name} is {status}, wakes by {wakes_by}"), None)
             }
+            Watched::MachineChanged(machine) => {
+                let reach = if machine.reachable { "can be reached" } else { "cannot be reached" };
+                (format!("machine {} {reach}", machine.name), None)
+            }
+            Watched::MachineLeft { name } => (format!("machine {name} is linked no more"), None),
             Watched::AskOpened(AskView { ask_id, from, to, broadcast_id, kind, question, state, .. }) => {
                 let what = match (known, broadcast_id) {
                     (true, _) => "goes on",

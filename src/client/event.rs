@@ -86,6 +86,8 @@ pub enum End {
         state: AskState,
         /// What the asked session waits for, where it stands at a dialog.
         waiting_for: Option<String>,
+        /// Since when nothing was heard of the asked session's machine, in seconds; none where it is reachable.
+        unreachable_s: Option<u64>,
     },
 }
 

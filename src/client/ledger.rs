@@ -257,6 +257,8 @@ impl Ledger {
             Event::Receipt(receipt) => self.sent.handle_receipt(receipt, &mut self.out),
             Event::Reply(reply) => self.sent.handle_reply(now, reply, &mut self.out),
             Event::Failed(failed) => self.sent.handle_failed(failed, &mut self.out),
+            // For bridges: of an own ask a session is told only its outcome.
+            Event::Advanced(_) => {}
             Event::Closed(closed) => self.received.handle_closed(closed.ask_id, &mut self.out),
             Event::Renamed(renamed) => self.handle_renamed(renamed.name),
             Event::Watched(watched) => self.out.event(ClientEvent::Watched(watched)),

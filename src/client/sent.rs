@@ -19,7 +19,8 @@ use super::open::OpenSentView;
 use super::outgoing::{Outgoing, Purpose};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    Accepted, Activity, Ask, AskId, AskKind, AskState, BroadcastAccepted, BroadcastId, ClientTag, ErrorCode, Failed,
+    Accepted, Activity, Ask, AskId, AskKind, AskState, BroadcastAccepted, BroadcastId, Chain, ClientTag, ErrorCode,
+    Failed,
     Notice, PeerName, Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
 };
 
@@ -216,7 +217,7 @@ impl Sent {
             return out.answer(call, Err(error));
         }
         if matches!(error.code, ErrorCode::PeerGone | ErrorCode::Timeout) {
-            let end = End::Failed { code: error.code, state: ask.state, waiting_for: None };
+            let end = End::Failed { code: error.code, state: ask.state, waiting_for: None, unreachable_s: None };
             self.end(id, end, Ended::Over, out);
         } else {
             // Another hub has accepted it: this one has no room for it now, or believes it to be another's.
@@ -259,14 +260,14 @@ impl Sent {
 
     /// Records that an ask has ended without a reply.
     pub(super) fn handle_failed(&mut self, failed: Failed, out: &mut Outgoing) {
-        let Failed { ask_id, code, state, waiting_for } = failed;
-        self.end(ask_id, End::Failed { code, state, waiting_for }, Ended::Over, out);
+        let Failed { ask_id, code, state, waiting_for, unreachable_s } = failed;
+        self.end(ask_id, End::Failed { code, state, waiting_for, unreachable_s }, Ended::Over, out);
     }
 
     /// Ends an ask with its outcome: the only place that tells one.
     fn end(&mut self, id: AskId, end: End, ended: Ended, out: &mut Outgoing) {
         let Some(ask) = self.drop_ask(id) else { return };
-        let to = PeerName::parse(&ask.to).unwrap_or_else(|_| PeerName::of_folder(&ask.to));
+        let to = PeerName::of_address(&ask.to);
         if let Some(call) = ask.call {
             let (kind, to, state) = (ask.kind, to.clone(), ask.state);
             let status = Activity::Unknown;
@@ -348,7 +349,7 @@ impl Sent {
                     self.give_up(now, id, unreachable, out);
                     if let Some(state) = self.asks.get(&id).map(|ask| ask.state) {
                         out.notice(Notice::Withdraw(Withdraw { ask_id: id }));
-                        let end = End::Failed { code: ErrorCode::Timeout, state, waiting_for: None };
+                        let end = End::Failed { code: ErrorCode::Timeout, state, waiting_for: None, unreachable_s: None };
                         self.end(id, end, Ended::Over, out);
                     }
                 }
@@ -389,9 +390,12 @@ impl OpenAsk {
         out.request(Purpose::Ask(ask_id), || {
             let (to, text, bound) = (self.to.clone(), question.as_ref().clone(), self.bound);
             let (timeout_ms, broadcast_id) = (millis_left(now, self.deadline), self.broadcast);
+            let chain = Chain::default();
             match self.kind {
-                AskKind::Ask => Request::Ask(Ask { ask_id, to, question: text, timeout_ms, bound, broadcast_id }),
-                AskKind::Tell => Request::Tell(Tell { tell_id: ask_id, to, text, timeout_ms, bound }),
+                AskKind::Ask => {
+                    Request::Ask(Ask { ask_id, to, question: text, timeout_ms, bound, broadcast_id, chain })
+                },
+                AskKind::Tell => Request::Tell(Tell { tell_id: ask_id, to, text, timeout_ms, bound, chain }),
             }
         });
     }

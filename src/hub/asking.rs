@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::asks::NewAsk;
+use super::asks::{NewAsk, Opened};
 use super::effect::Caller;
 use super::grace::{Deferred, Waiting};
 use super::refusals::{self, Refused};
@@ -24,9 +24,10 @@ impl Hub {
             Err(_) if self.grace.is_on() && (ask.bound.is_some() || names::may_be_address(&ask.to)) => {
                 return self.defer(now, caller, Waiting::Ask(kind, ask));
             }
-            Err(refused) => return Err(refused),
+            Err(refused) => self.peers.expect_remote(now, &ask).ok_or(refused)?,
         };
         let is_new = ask.bound.is_none();
+        self.check_across(caller.tag, asked, is_new)?;
         let new = NewAsk {
             id,
             kind,
@@ -35,14 +36,31 @@ impl Hub {
             question: ask.question,
             timeout_ms: ask.timeout_ms,
             broadcast: ask.broadcast_id,
-            cause: self.asks.cause_of(now, caller.tag, false).filter(|_| is_new),
+            cause: self.asks.cause_of(now, caller.tag, false).filter(|_| is_new && !self.peers.is_remote(caller.tag)),
+            chain: ask.chain,
+            caller,
             is_returning: !is_new && self.grace.is_on(),
+            is_accepted: !is_new,
         };
-        let state = self.asks.open(now, &self.peers, &self.limits, new, &mut self.out)?;
-        self.out.answer(caller, Answer::Accepted(self.peers.accepted(id, asked, state, &ask.to)));
+        if let Opened::Accepted(state) = self.asks.open(now, &self.peers, &self.limits, new, &mut self.out)? {
+            self.out.answer(caller, Answer::Accepted(self.peers.accepted(id, asked, state, &ask.to)));
+        }
         self.retry_replies(now, id);
         self.asks.end_arrived(now, &self.peers, id, &mut self.out);
         Ok(())
+    }
+
+    /// Checks an ask between machines: one to a machine that cannot be reached is kept only where it was accepted before, and
+    /// none goes from one machine over this to another.
+    fn check_across(&self, asker: ClientTag, asked: ClientTag, is_new: bool) -> Result<(), Refused> {
+        let Some(machine) = self.peers.machine_of(asked) else { return Ok(()) };
+        if self.peers.is_remote(asker) {
+            Err(refusals::not_across(self.peers.sender(asked)))
+        } else if is_new && !self.peers.is_reachable(asked) {
+            Err(refusals::machine_unreachable(machine))
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn handle_broadcast(
@@ -52,6 +70,9 @@ impl Hub {
         broadcast: Broadcast,
     ) -> Result<(), Refused> {
         check::broadcast(&broadcast)?;
+        if self.peers.is_remote(caller.tag) {
+            return Err(refusals::only_here("broadcast"));
+        }
         if self.grace.is_on() {
             return self.defer(now, caller, Waiting::Broadcast(broadcast));
         }

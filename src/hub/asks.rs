@@ -2,17 +2,21 @@
 //! its session was shown it.
 
 mod accept;
+mod carried;
 mod ended;
+mod offers;
 mod open;
 mod pending;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use self::carried::CarriedChains;
 use self::ended::{Ended, EndedAsks};
-use self::open::{HeldReply, OpenAsk, OpenTable, Phase};
+use self::offers::CollectingBroadcasts;
+use self::open::{HeldReply, Offer, OpenAsk, OpenTable, Phase};
 use self::pending::PendingSends;
-use super::brakes::{Brakes, Course, Link};
+use super::brakes::{Brakes, Link};
 use super::connections::ConnId;
 use super::effect::{Caller, Outbox};
 use super::history::{Record, Recorded};
@@ -22,11 +26,11 @@ use super::quota::Quota;
 use super::rate::RateLimiter;
 use super::refusals::{self, Refused};
 use crate::protocol::{
-    Answer, Ask, AskId, AskKind, AskOutcome, AskState, AskView, Asked, ClientTag, Closed, ErrorCode, Event, Failed,
+    Answer, Ask, AskId, AskKind, AskOutcome, AskState, AskView, Asked, Chain, ClientTag, Closed, Course, ErrorCode, Event, Failed,
     OpenAsks, OwnAsk, Progress, Receipt, Replied, Reply, ReplyEvent, Taken, Told, Watched,
 };
 
-pub(super) use self::accept::NewAsk;
+pub(super) use self::accept::{NewAsk, Opened};
 pub use self::ended::REMEMBERED;
 
 /// The open asks, the ended ones that are remembered, and what bounds them. No id is in both.
@@ -40,6 +44,8 @@ pub(super) struct Asks {
     reported: BTreeMap<(ClientTag, AskId), Progress>,
     brakes: Brakes,
     rate: RateLimiter,
+    carried: CarriedChains,
+    collecting: CollectingBroadcasts,
 }
 
 impl Asks {
@@ -53,6 +59,8 @@ impl Asks {
             reported: BTreeMap::new(),
             brakes: Brakes::default(),
             rate: RateLimiter::new(),
+            carried: CarriedChains::default(),
+            collecting: CollectingBroadcasts::default(),
         }
     }
 
@@ -79,6 +87,10 @@ impl Asks {
         out: &mut Outbox,
     ) -> Result<(), Refused> {
         let (asked, state) = self.known(ask.ask_id, caller.tag)?;
+        if self.is_offered(ask.ask_id) {
+            self.open.offer_again(ask.ask_id, Offer::Ask(caller));
+            return Ok(());
+        }
         let known_end = |ended: &&Ended| matches!(ended.outcome, AskOutcome::Reply | AskOutcome::Withdrawn);
         if let Some(ended) = self.ended.get(ask.ask_id).filter(known_end) {
             return Err(self.over(now, ask.ask_id, ended));
@@ -106,7 +118,7 @@ impl Asks {
                 self.send(now, peers, peers.conn(ask.link.asker), id, out);
             }
         } else if let Some(ended) = self.ended.get(id)
-            && let Some(event) = end_event(id, ended.outcome, ended.state, None)
+            && let Some(event) = end_event(id, ended.outcome, ended.state, Standing::default())
         {
             out.event(peers.conn(ended.link.asker), event);
         }
@@ -143,10 +155,12 @@ impl Asks {
         if ask.kind == AskKind::Tell {
             return Err(refusals::takes_no_reply(ask_id));
         }
+        let asker = ask.link.asker;
         match &ask.phase {
             Phase::Asked { .. } => {
-                self.open.replies.check(limits, ask.link.asker, text.len() as u64, false)?;
-                let asker = peers.conn(ask.link.asker);
+                self.confirm(now, peers, ask_id, out);
+                self.open.replies.check(limits, asker, text.len() as u64, false)?;
+                let asker = peers.conn(asker);
                 self.open.answer(ask_id, HeldReply { text, from, caller, is_overdue: false });
                 self.send(now, peers, asker, ask_id, out);
             }
@@ -212,9 +226,13 @@ impl Asks {
         let Some(link) = self.open.get(ask_id).map(|ask| ask.link).filter(|link| link.asked == tag) else {
             return out.event(peers.conn(tag), Event::Closed(Closed { ask_id }));
         };
+        self.confirm(now, peers, ask_id, out);
         if self.open.advance(progress) {
             let name = |tag| peers.sender(tag).to_owned();
             let (from, to) = (link.asker, link.asked);
+            if peers.is_remote(from) {
+                out.event(peers.conn(from), Event::Advanced(progress));
+            }
             out.watched(|| Some(Watched::AskAdvanced { ask_id, from: name(from), to: name(to), state }));
         }
         self.end_arrived(now, peers, ask_id, out);
@@ -258,6 +276,10 @@ impl Asks {
 
     /// Ends an open ask, and tells everybody whom it concerns.
     fn end(&mut self, now: Instant, peers: &Peers, id: AskId, outcome: AskOutcome, out: &mut Outbox) {
+        if self.is_offered(id) {
+            let refused = self.never_accepted(peers, id, outcome);
+            return self.reject(peers, id, refused, out);
+        }
         let Some(ask) = self.open.remove(id) else { return };
         let OpenAsk { link, state, kind, .. } = *ask;
         let (asker, asked) = (link.asker, link.asked);
@@ -283,7 +305,8 @@ impl Asks {
         let ended = Ended { link, at_ms, outcome, state };
         let presence = peers.presence(asked).filter(|_| outcome == AskOutcome::Timeout);
         let waiting_for = presence.and_then(|presence| presence.waiting_for.clone());
-        if let Some(event) = end_event(id, outcome, state, waiting_for) {
+        let unreachable_s = peers.unreachable_s(now, asked);
+        if let Some(event) = end_event(id, outcome, state, Standing { waiting_for, unreachable_s }) {
             out.event(peers.conn(asker), event);
         }
         match ask.phase {
@@ -291,6 +314,9 @@ impl Asks {
             Phase::Answered(reply) if outcome == AskOutcome::Reply => {
                 let to = peers.sender(asker).to_owned();
                 out.answer(peers.still(reply.caller), Answer::Replied(Replied { ask_id: id, to }));
+            }
+            Phase::Answered(reply) if outcome == AskOutcome::Timeout && peers.is_remote(asker) => {
+                out.refuse(peers.still(reply.caller), refusals::unconfirmed(id, peers.sender(asker)));
             }
             Phase::Answered(reply) => out.refuse(peers.still(reply.caller), self.over(now, id, &ended)),
         }
@@ -330,13 +356,14 @@ impl Asks {
             Phase::Asked { question: Some(question) } if peers.conn(asked) == Some(conn) => {
                 let (from, text) = (peers.sender(asker).to_owned(), question.clone());
                 let (timeout_ms, broadcast_id) = (ask.left_ms(now), ask.broadcast);
+                let chain = if peers.is_remote(asked) { self.exported(peers, &ask.link) } else { Chain::default() };
                 out.event(
                     Some(conn),
                     match ask.kind {
                         AskKind::Ask => {
-                            Event::Asked(Asked { ask_id: id, from, question: text, timeout_ms, broadcast_id })
+                            Event::Asked(Asked { ask_id: id, from, question: text, timeout_ms, broadcast_id, chain })
                         }
-                        AskKind::Tell => Event::Told(Told { tell_id: id, from, text, timeout_ms }),
+                        AskKind::Tell => Event::Told(Told { tell_id: id, from, text, timeout_ms, chain }),
                     },
                 );
             }
@@ -397,6 +424,7 @@ impl Asks {
     /// Returns the open asks that a client sent, as that client is told of them.
     pub(super) fn own(&self, now: Instant, peers: &Peers, tag: ClientTag) -> Vec<OwnAsk> {
         let asks = self.open.sent_by(tag).into_iter().filter_map(|id| Some((id, self.open.get(id)?)));
+        let asks = asks.filter(|(_, ask)| ask.offer.is_none());
         let own = asks.filter_map(|(ask_id, ask)| {
             let (to, tag) = (peers.name(ask.link.asked)?.clone(), ask.link.asked);
             let (state, timeout_ms, broadcast_id, kind) = (ask.state, ask.left_ms(now), ask.broadcast, ask.kind);
@@ -407,7 +435,8 @@ impl Asks {
 
     /// Returns all open asks as a watcher sees them, in the order of their acceptance, without texts.
     pub(super) fn views(&self, now: Instant, peers: &Peers) -> Vec<AskView> {
-        self.open.in_order().into_iter().map(|(id, ask)| self.view(now, peers, id, ask)).collect()
+        let accepted = self.open.in_order().into_iter().filter(|(_, ask)| ask.offer.is_none());
+        accepted.map(|(id, ask)| self.view(now, peers, id, ask)).collect()
     }
 
     fn view(&self, now: Instant, peers: &Peers, ask_id: AskId, ask: &OpenAsk) -> AskView {
@@ -426,13 +455,23 @@ impl Asks {
 
     /// Returns whether nothing of any client is left but what is remembered of ended asks.
     pub(super) fn is_quiet(&self) -> bool {
-        self.open.is_empty() && self.pending.is_empty() && self.brakes.is_quiet()
+        self.open.is_empty() && self.pending.is_empty() && self.brakes.is_quiet() && self.collecting.is_empty()
     }
 }
 
+/// How the asked session stood when an ask ended.
+#[derive(Debug, Default)]
+struct Standing {
+    /// What it waited for.
+    waiting_for: Option<String>,
+    /// Since when its machine could not be reached, in seconds.
+    unreachable_s: Option<u64>,
+}
+
 /// Returns what an asker is told of an end that is not its own doing.
-fn end_event(ask_id: AskId, outcome: AskOutcome, state: AskState, waiting_for: Option<String>) -> Option<Event> {
-    let failed = |code| Event::Failed(Failed { ask_id, code, state, waiting_for });
+fn end_event(ask_id: AskId, outcome: AskOutcome, state: AskState, standing: Standing) -> Option<Event> {
+    let Standing { waiting_for, unreachable_s } = standing;
+    let failed = |code| Event::Failed(Failed { ask_id, code, state, waiting_for, unreachable_s });
     match outcome {
         AskOutcome::Timeout => Some(failed(ErrorCode::Timeout)),
         AskOutcome::PeerGone => Some(failed(ErrorCode::PeerGone)),

@@ -26,7 +26,7 @@ use super::limits::{
     AT_ONCE, CAUSE_ASKS, CAUSE_ASKS_EACH, CAUSE_BROADCASTS, CAUSE_BROADCASTS_AT_ONCE, CAUSE_BROADCASTS_EACH,
     CAUSE_BROADCASTS_TIME, CAUSE_QUIET, CHAIN_MAX, RING_ROUNDS_MAX, RING_ROUNDS_MIN,
 };
-use crate::protocol::{AskId, ClientTag};
+use crate::protocol::{AskId, Chain, ClientTag, Course, Edge};
 
 /// Why an ask was taken for part of a loop; its text is for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,64 +68,84 @@ pub(super) struct Ancestor {
     pub(super) id: AskId,
     /// What is kept of it.
     pub(super) link: Link,
+    /// Who asked whom.
+    pub(super) edge: Edge,
     /// Whether nobody answered it, or not yet.
     pub(super) is_unanswered: bool,
+}
+
+/// The chain that the next ask would go on with: first what this hub has seen of it, then what another machine says.
+#[derive(Debug, Clone)]
+pub(super) struct Trail {
+    /// The asks here, the latest first.
+    pub(super) ancestors: Vec<Ancestor>,
+    /// What led to the oldest of them, on the machine that it came from.
+    pub(super) carried: Option<Chain>,
+}
+
+impl Trail {
+    /// Returns all asks, the latest first.
+    fn edges(&self) -> impl Iterator<Item = Edge> {
+        let carried = self.carried.iter().flat_map(|chain| chain.edges.iter().copied());
+        self.ancestors.iter().map(|ancestor| ancestor.edge).chain(carried).take(CHAIN_MAX)
+    }
+
+    /// Returns how the chain went up to the latest ask.
+    fn course(&self) -> Course {
+        let carried = || self.carried.as_ref().map(|chain| chain.course);
+        self.ancestors.first().map(|parent| parent.link.course).or_else(carried).unwrap_or_default()
+    }
+
+    /// Returns how many of the latest asks nobody has answered.
+    fn unanswered(&self) -> usize {
+        let here = self.ancestors.iter().take_while(|ancestor| ancestor.is_unanswered).count();
+        if here < self.ancestors.len() {
+            return here;
+        }
+        let before = self.carried.as_ref().map(|chain| chain.course);
+        let oldest = before.or_else(|| self.ancestors.last().map(|oldest| oldest.link.course)).unwrap_or_default();
+        here + usize::from(oldest.unanswered)
+    }
+
+    /// Returns the chain for the machine that the next ask goes to.
+    pub(super) fn exported(&self) -> Chain {
+        Chain { edges: self.edges().collect(), course: self.course() }
+    }
 }
 
 /// An ask that is not in the table yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
-    /// Who asks.
-    pub(super) asker: ClientTag,
-    /// Who is asked.
-    pub(super) asked: ClientTag,
+    /// Who asks whom.
+    pub(super) edge: Edge,
     /// How many sessions are there.
     pub(super) n_sessions: usize,
     /// Whether it belongs to a broadcast.
     pub(super) is_broadcast: bool,
 }
 
-/// How a chain went up to some ask: kept with the ask, so that a slow ring is seen though the hub forgets ended asks.
-/// No number counts on beyond a byte: all are held against [`CHAIN_MAX`] or less.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Course {
-    /// How many sessions make the ring: how far back the same peer asked the same peer.
-    sessions: u8,
-    /// How many asks in a row were each the same as the one a round before.
-    alike: u8,
-    /// How many asks in a row were never answered.
-    unanswered: u8,
+/// Returns how a chain goes on with one more ask. Kept with each ask, so that a slow ring is seen though the hub forgets
+/// ended asks.
+fn next_course(trail: &Trail, next: Candidate) -> Course {
+    let before = trail.course();
+    let (sessions, alike) = match trail.edges().position(|edge| edge == next.edge).map(|at| byte(at + 1)) {
+        Some(sessions) if sessions == before.sessions => (sessions, before.alike.saturating_add(1)),
+        Some(sessions) => (sessions, 1),
+        None => (0, 0),
+    };
+    Course { sessions, alike, unanswered: byte(trail.unanswered()) }
 }
 
-impl Course {
-    /// Returns how the course goes on with one more ask.
-    fn next(chain: &[Ancestor], next: Candidate) -> Self {
-        let before = chain.first().map(|parent| parent.link.course).unwrap_or_default();
-        let mut unanswered = chain.iter().take_while(|ancestor| ancestor.is_unanswered).count();
-        if let Some(oldest) = chain.last().filter(|_| unanswered == chain.len()) {
-            unanswered += usize::from(oldest.link.course.unanswered);
-        }
-        let unanswered = byte(unanswered);
-        let same = |Ancestor { link, .. }: &Ancestor| (link.asker, link.asked) == (next.asker, next.asked);
-        let (sessions, alike) = match chain.iter().position(same).map(|at| byte(at + 1)) {
-            Some(sessions) if sessions == before.sessions => (sessions, before.alike.saturating_add(1)),
-            Some(sessions) => (sessions, 1),
-            None => (0, 0),
-        };
-        Self { sessions, alike, unanswered }
-    }
-
-    /// Returns whether the ask begins one round too many.
-    fn check(self) -> Result<Self, Loop> {
-        let sessions = usize::from(self.sessions);
-        let rounds = CHAIN_MAX.checked_div(sessions).map_or(0, |rounds| rounds.min(RING_ROUNDS_MAX));
-        if rounds >= RING_ROUNDS_MIN && usize::from(self.alike) > sessions * (rounds - 1) {
-            Err(Loop::Ring { sessions })
-        } else if usize::from(self.unanswered) >= CHAIN_MAX {
-            Err(Loop::Unanswered)
-        } else {
-            Ok(self)
-        }
+/// Checks that the ask does not begin one round too many.
+fn check_course(course: Course) -> Result<Course, Loop> {
+    let sessions = usize::from(course.sessions);
+    let rounds = CHAIN_MAX.checked_div(sessions).map_or(0, |rounds| rounds.min(RING_ROUNDS_MAX));
+    if rounds >= RING_ROUNDS_MIN && usize::from(course.alike) > sessions * (rounds - 1) {
+        Err(Loop::Ring { sessions })
+    } else if usize::from(course.unanswered) >= CHAIN_MAX {
+        Err(Loop::Unanswered)
+    } else {
+        Ok(course)
     }
 }
 
@@ -178,13 +198,13 @@ impl Brakes {
     ///
     /// # Errors
     /// The ask would go on with a loop.
-    pub(super) fn check(&mut self, now_ms: u64, chain: &[Ancestor], next: Candidate) -> Result<Course, Loop> {
-        if let Some(cause) = self.used_up(now_ms, chain, next) {
+    pub(super) fn check(&mut self, now_ms: u64, trail: &Trail, next: Candidate) -> Result<Course, Loop> {
+        if let Some(cause) = self.used_up(now_ms, &trail.ancestors, next) {
             self.quiet.retain(|_, until| now_ms < *until);
             self.quiet.insert(cause, now_ms + millis(CAUSE_QUIET));
             return Err(Loop::OverBudget);
         }
-        Course::next(chain, next).check()
+        check_course(next_course(trail, next))
     }
 
     /// Returns the cause whose budget is used up: the oldest of the last minute that led there.

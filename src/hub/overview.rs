@@ -60,7 +60,8 @@ pub(super) struct Overview {
 impl Overview {
     /// Returns the peers as this client sees them.
     pub(super) fn peers(now: Instant, peers: &Peers, asks: &Asks, settling: bool, tag: ClientTag) -> protocol::Peers {
-        protocol::Peers { you: peers.name(tag).cloned(), peers: views(now, peers, asks, tag), settling }
+        let (you, machines) = (peers.name(tag).cloned(), peers.machines(now));
+        protocol::Peers { you, peers: views(now, peers, asks, tag), machines, settling }
     }
 
     /// Returns the hub's state.
@@ -85,6 +86,7 @@ impl Overview {
             programs: peers.programs(),
             activated: self.program.activated,
             replaced: self.program.replaced,
+            machines: peers.machines(now),
             refused: out.refused(),
         }
     }
@@ -103,6 +105,7 @@ impl Overview {
             pid: self.info.pid,
             settling,
             peers: views(now, peers, asks, tag),
+            machines: peers.machines(now),
             asks: asks.views(now, peers),
         }
     }

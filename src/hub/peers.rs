@@ -1,12 +1,17 @@
-//! The clients that have said hello: sessions, which are peers with a name, and the person's tools.
+//! The clients that have said hello: sessions, which are peers with a name, the person's tools, and other machines.
 //!
 //! A client whose connection is lost is waited for, and so is a session whose channel parked a value and left: all that is
 //! open of it stays open meanwhile.
+
+mod remote;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+pub(super) use self::remote::REMOTE_WAIT;
+use self::remote::Machine;
 
 use super::connections::ConnId;
 use super::effect::{Caller, Outbox};
@@ -16,7 +21,7 @@ use super::quota::Quota;
 use super::refusals::{self, Refused, Texts};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
-    Accepted, Activity, Ask, AskId, AskState, ClientKind, ClientTag, Event, Hello, NameError, OpenAsks,
+    Accepted, Activity, Ask, AskId, AskState, ClientKind, ClientTag, Event, Hello, MachineName, NameError, OpenAsks,
     PARKED_MAX_BYTES, PeerName, PeerView, Presence, Renamed, SHELL, SessionFacts, SessionId, Watched,
 };
 
@@ -32,9 +37,28 @@ struct Client {
     program: String,
     /// Its connection; none while it is waited for.
     conn: Option<ConnId>,
-    /// What makes it a peer that can be asked.
-    session: Option<Box<Session>>,
+    role: Role,
     since: Instant,
+}
+
+/// What a client is.
+#[derive(Debug, Clone)]
+enum Role {
+    /// A peer that can be asked.
+    Session(Box<Session>),
+    /// The person's tool.
+    Control,
+    /// The shell of another machine, which stands for the machine.
+    Machine(Box<Machine>),
+}
+
+/// Where a session is.
+#[derive(Debug, Clone)]
+enum Home {
+    /// On this machine: its identity.
+    Here(SessionId),
+    /// On another machine, and its tag there.
+    At(MachineName, ClientTag),
 }
 
 /// The part of a client that only a session has.
@@ -44,8 +68,10 @@ struct Session {
     name: PeerName,
     /// Whether somebody chose the name or it was brought back, so that it wins over one that the folder gave.
     is_chosen: bool,
-    /// What its channel said of it.
-    facts: SessionFacts,
+    home: Home,
+    agent: String,
+    client: Option<String>,
+    presence: Presence,
     /// Since when it does what it does.
     status_since: Instant,
     /// What its channel left to the next one, and how many bytes that is.
@@ -65,11 +91,13 @@ pub(super) struct Arrival {
     pub(super) parked: Option<Value>,
 }
 
-/// The table. Invariant: `names` holds exactly the sessions' names, `parked` counts exactly the parked values.
+/// The table. Invariant: `names` holds exactly the sessions' names, `machines` exactly the machines, `parked` counts exactly
+/// the parked values.
 #[derive(Debug, Clone)]
 pub(super) struct Peers {
     clients: BTreeMap<ClientTag, Client>,
     names: Names,
+    machines: BTreeMap<MachineName, ClientTag>,
     waits: Deadlines<ClientTag>,
     parked: Quota,
 }
@@ -77,8 +105,13 @@ pub(super) struct Peers {
 impl Peers {
     /// Returns an empty table.
     pub(super) const fn new() -> Self {
-        let parked = Quota::new(Texts::Parked);
-        Self { clients: BTreeMap::new(), names: Names::new(), waits: Deadlines::new(), parked }
+        Self {
+            clients: BTreeMap::new(),
+            names: Names::new(),
+            machines: BTreeMap::new(),
+            waits: Deadlines::new(),
+            parked: Quota::new(Texts::Parked),
+        }
     }
 
     /// Registers a client, or takes a known one back on its new connection.
@@ -98,7 +131,7 @@ impl Peers {
         if let Some(client) = self.clients.get_mut(&tag) {
             client.program = hello.program;
             let superseded = client.conn.replace(conn).filter(|old| *old != conn);
-            let parked = client.session.as_mut().and_then(|session| session.parked.take());
+            let parked = self.session_mut(tag).and_then(|session| session.parked.take());
             let parked = parked.map(|(value, bytes)| {
                 self.parked.take(tag, bytes);
                 value
@@ -106,23 +139,29 @@ impl Peers {
             self.set_facts(now, tag, hello.kind, out);
             return Arrival { tag, superseded, is_back: true, parked };
         }
-        let session = match hello.kind {
-            ClientKind::Control { .. } => None,
-            ClientKind::Session(facts) => Some(Box::new(self.name_newcomer(now, tag, *facts, in_grace, out))),
+        let role = match hello.kind {
+            ClientKind::Control { .. } => Role::Control,
+            ClientKind::Session(facts) => Role::Session(Box::new(self.name_newcomer(now, tag, *facts, in_grace, out))),
+            ClientKind::Remote(facts) => self.remote_newcomer(now, tag, *facts),
         };
-        self.clients.insert(tag, Client { program: hello.program, conn: Some(conn), session, since: now });
+        self.clients.insert(tag, Client { program: hello.program, conn: Some(conn), role, since: now });
         Arrival { tag, superseded: None, is_back: false, parked: None }
     }
 
     fn set_facts(&mut self, now: Instant, tag: ClientTag, kind: ClientKind, out: &mut Outbox) {
-        if let ClientKind::Session(facts) = kind {
-            let presence = facts.presence.clone();
-            if let Some(session) = self.session_mut(tag) {
-                let former = std::mem::replace(&mut session.facts, bounded(*facts)).presence;
-                session.facts.presence = former;
+        let (agent, client, presence) = match kind {
+            ClientKind::Session(facts) => (facts.agent, facts.client, facts.presence),
+            ClientKind::Remote(facts) => {
+                let Some(session) = facts.session else { return };
+                self.follow_name(tag, session.name.as_str(), out);
+                (session.agent, session.client, session.presence)
             }
-            self.set_presence(now, tag, presence, out);
+            ClientKind::Control { .. } => return,
+        };
+        if let Some(session) = self.session_mut(tag) {
+            (session.agent, session.client) = bounded(agent, client);
         }
+        self.set_presence(now, tag, presence, out);
     }
 
     fn name_newcomer(
@@ -133,10 +172,11 @@ impl Peers {
         in_grace: bool,
         out: &mut Outbox,
     ) -> Session {
-        let facts = bounded(facts);
-        let brought = facts.name.clone().filter(|name| !names::looks_reserved(name));
+        let SessionFacts { session, name, agent, client, mut presence } = facts;
+        bound_presence(&mut presence);
+        let brought = name.filter(|name| name.machine().is_none() && !names::looks_reserved(name));
         let is_chosen = brought.is_some();
-        let wanted = brought.unwrap_or_else(|| names::of_folder(&facts.presence.cwd));
+        let wanted = brought.unwrap_or_else(|| names::of_folder(&presence.cwd));
         if let Some(holder) = self.names.holder(&wanted).filter(|_| in_grace && is_chosen)
             && self.session(holder).is_some_and(|session| !session.is_chosen)
         {
@@ -146,7 +186,9 @@ impl Peers {
         }
         let name = self.names.free(&wanted);
         self.names.insert(name.clone(), tag);
-        Session { name, is_chosen, facts, status_since: now, parked: None }
+        let (agent, client) = bounded(agent, client);
+        let home = Home::Here(session);
+        Session { name, is_chosen, home, agent, client, presence, status_since: now, parked: None }
     }
 
     /// Gives a session another name.
@@ -167,6 +209,7 @@ impl Peers {
     /// happens where the text is no name or the session has that one already.
     pub(super) fn follow_name(&mut self, tag: ClientTag, wanted: &str, out: &mut Outbox) {
         let (Ok(wanted), Some(own)) = (parse(wanted), self.name(tag).cloned()) else { return };
+        let wanted = self.machine_of(tag).map_or(wanted.clone(), |machine| wanted.at(machine));
         self.names.remove(&own);
         let name = self.names.free(&wanted);
         self.names.insert(own.clone(), tag);
@@ -177,7 +220,7 @@ impl Peers {
     }
 
     fn set_name(&mut self, tag: ClientTag, name: PeerName, is_chosen: bool, out: &mut Outbox) {
-        if let Some(session) = self.clients.get_mut(&tag).and_then(|client| client.session.as_mut()) {
+        if let Some(session) = self.session_mut(tag) {
             session.is_chosen = is_chosen;
             let former = std::mem::replace(&mut session.name, name.clone());
             if former != name {
@@ -198,13 +241,13 @@ impl Peers {
     /// Records where a session works, what it does and how it can be woken.
     pub(super) fn set_presence(&mut self, now: Instant, tag: ClientTag, mut presence: Presence, out: &mut Outbox) {
         bound_presence(&mut presence);
-        if let Some(session) = self.session_mut(tag).filter(|session| session.facts.presence != presence) {
-            let former = std::mem::replace(&mut session.facts.presence, presence);
+        if let Some(session) = self.session_mut(tag).filter(|session| session.presence != presence) {
+            let former = std::mem::replace(&mut session.presence, presence);
             let doing = |presence: &Presence| (presence.status, presence.waiting_for.clone());
-            if doing(&former) != doing(&session.facts.presence) {
+            if doing(&former) != doing(&session.presence) {
                 session.status_since = now;
             }
-            let (name, presence) = (&session.name, &session.facts.presence);
+            let (name, presence) = (&session.name, &session.presence);
             out.watched(|| Some(Watched::PeerChanged { name: name.clone(), presence: presence.clone() }));
         }
     }
@@ -245,12 +288,16 @@ impl Peers {
 
     /// Returns the identity of a session that has parked a value.
     pub(super) fn parked_by(&self, tag: ClientTag) -> Option<SessionId> {
-        self.session(tag).filter(|session| session.parked.is_some()).map(|session| session.facts.session.clone())
+        self.session(tag).filter(|session| session.parked.is_some())?;
+        self.session_id(tag).cloned()
     }
 
-    /// Returns the identity of a session.
+    /// Returns the identity of a session on this machine.
     pub(super) fn session_id(&self, tag: ClientTag) -> Option<&SessionId> {
-        self.session(tag).map(|session| &session.facts.session)
+        match &self.session(tag)?.home {
+            Home::Here(session) => Some(session),
+            Home::At(..) => None,
+        }
     }
 
     /// Returns whether a value is kept for a channel that may come.
@@ -271,9 +318,16 @@ impl Peers {
         self.unpark(tag);
         self.waits.clear(&tag);
         tracing::info!(peer = self.sender(tag), "a client has left");
-        if let Some(session) = self.clients.remove(&tag).and_then(|client| client.session) {
-            self.names.remove(&session.name);
-            out.watched(|| Some(Watched::PeerLeft { name: session.name }));
+        match self.clients.remove(&tag).map(|client| client.role) {
+            Some(Role::Session(session)) => {
+                self.names.remove(&session.name);
+                out.watched(|| Some(Watched::PeerLeft { name: session.name }));
+            }
+            Some(Role::Machine(machine)) => {
+                self.machines.remove(&machine.name);
+                out.watched(|| Some(Watched::MachineLeft { name: machine.name }));
+            }
+            Some(Role::Control) | None => {}
         }
     }
 
@@ -288,11 +342,17 @@ impl Peers {
     }
 
     fn session(&self, tag: ClientTag) -> Option<&Session> {
-        self.clients.get(&tag)?.session.as_deref()
+        match &self.clients.get(&tag)?.role {
+            Role::Session(session) => Some(session),
+            Role::Control | Role::Machine(_) => None,
+        }
     }
 
     fn session_mut(&mut self, tag: ClientTag) -> Option<&mut Session> {
-        self.clients.get_mut(&tag)?.session.as_deref_mut()
+        match &mut self.clients.get_mut(&tag)?.role {
+            Role::Session(session) => Some(session),
+            Role::Control | Role::Machine(_) => None,
+        }
     }
 
     /// Returns whether a client is known, connected or waited for.
@@ -317,16 +377,17 @@ impl Peers {
 
     /// Returns who a client's messages are from.
     pub(super) fn sender(&self, tag: ClientTag) -> &str {
-        match self.clients.get(&tag) {
-            Some(Client { session: Some(session), .. }) => session.name.as_str(),
-            Some(Client { session: None, .. }) => SHELL,
+        match self.clients.get(&tag).map(|client| &client.role) {
+            Some(Role::Session(session)) => session.name.as_str(),
+            Some(Role::Control) => SHELL,
+            Some(Role::Machine(machine)) => &machine.sender,
             None => ENDED_SESSION,
         }
     }
 
     /// Returns what holds of a session at this moment.
     pub(super) fn presence(&self, tag: ClientTag) -> Option<&Presence> {
-        self.session(tag).map(|session| &session.facts.presence)
+        self.session(tag).map(|session| &session.presence)
     }
 
     /// Returns whom an ask is for. Once a hub has accepted it, its session's identity decides and not the name.
@@ -346,6 +407,11 @@ impl Peers {
     /// It is no address, or that of no session. One whose slug loses what tells projects apart (`c++`) must be the name of
     /// a session's folder.
     pub(super) fn find(&self, address: &str) -> Result<ClientTag, Refused> {
+        if let Some((name, machine)) = PeerName::split_address(address)
+            && self.machines.contains_key(&machine)
+        {
+            return self.find_at(name, &machine);
+        }
         let name = PeerName::parse(address);
         if !names::is_lossy(address) {
             let name = name.map_err(|error| refusals::no_address(address, error))?;
@@ -353,12 +419,13 @@ impl Peers {
             return self.names.holder(&name).ok_or_else(nearest);
         }
         let is_its = |tag: &ClientTag| self.presence(*tag).is_some_and(|p| names::folder(&p.cwd) == address.trim());
-        let found: Vec<ClientTag> = self.names.holders().filter(is_its).collect();
+        let here = self.names.holders().filter(|tag| !self.is_remote(*tag));
+        let found: Vec<ClientTag> = here.filter(is_its).collect();
         match (found.as_slice(), name) {
             ([tag], _) => Ok(*tag),
             ([], Ok(name)) => Err(refusals::no_such_folder(address, &self.names.nearest(&name))),
             ([], Err(NameError::Reserved)) => Err(refusals::no_address(address, NameError::Reserved)),
-            ([], Err(NameError::Empty)) => Err(refusals::no_such_folder(address, &[])),
+            ([], Err(NameError::Empty | NameError::NoMachine)) => Err(refusals::no_such_folder(address, &[])),
             (several, _) => {
                 let names: Vec<&PeerName> = several.iter().filter_map(|tag| self.name(*tag)).collect();
                 Err(refusals::several_in_folder(address, &names))
@@ -395,7 +462,7 @@ impl Peers {
         let presence = self.presence(tag);
         Accepted {
             ask_id,
-            to: self.name(tag).cloned().unwrap_or_else(|| PeerName::of_folder(to)),
+            to: self.name(tag).cloned().unwrap_or_else(|| PeerName::of_address(to)),
             tag,
             state,
             cwd: presence.map_or_else(String::new, |presence| presence.cwd.clone()),
@@ -407,13 +474,16 @@ impl Peers {
     /// Returns a session as others see it.
     pub(super) fn view(&self, now: Instant, tag: ClientTag, open_asks: OpenAsks) -> Option<PeerView> {
         let since = self.clients.get(&tag)?.since;
-        let Session { name, facts, status_since, .. } = self.session(tag)?;
+        let Session { name, agent, client, presence, status_since, .. } = self.session(tag)?;
         Some(PeerView {
             name: name.clone(),
-            pid: facts.session.pid,
-            agent: facts.agent.clone(),
-            client: facts.client.clone(),
-            presence: facts.presence.clone(),
+            tag: Some(tag),
+            machine: self.machine_of(tag).cloned(),
+            pid: self.session_id(tag).map(|session| session.pid),
+            agent: agent.clone(),
+            client: client.clone(),
+            reachable: self.is_remote(tag).then(|| self.is_reachable(tag)),
+            presence: presence.clone(),
             status_s: now.saturating_duration_since(*status_since).as_secs(),
             connected_s: now.saturating_duration_since(since).as_secs(),
             open_asks,
@@ -428,11 +498,10 @@ fn parse(wish: &str) -> Result<PeerName, NameError> {
 }
 
 /// Cuts what a session says of itself to what people read: it is kept, listed to everybody and shown on terminals.
-fn bounded(mut facts: SessionFacts) -> SessionFacts {
-    bound(&mut facts.agent, FACT_MAX_BYTES);
-    facts.client.iter_mut().for_each(|client| bound(client, FACT_MAX_BYTES));
-    bound_presence(&mut facts.presence);
-    facts
+fn bounded(mut agent: String, mut client: Option<String>) -> (String, Option<String>) {
+    bound(&mut agent, FACT_MAX_BYTES);
+    client.iter_mut().for_each(|client| bound(client, FACT_MAX_BYTES));
+    (agent, client)
 }
 
 fn bound_presence(presence: &mut Presence) {

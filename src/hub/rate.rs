@@ -14,6 +14,8 @@ pub(super) enum Party {
     Shell,
     /// A session.
     Session(ClientTag),
+    /// Another machine: all its sessions together.
+    Machine(ClientTag),
 }
 
 /// The theoretical arrival times of the algorithm. A key whose time has passed is as good as absent and is dropped.
@@ -40,6 +42,7 @@ impl RateLimiter {
         let (pair_rate, between, alone) = match asker {
             Party::Shell => (SHELL_RATE, "from the shell to this session", "from the shell"),
             Party::Session(_) => (PAIR_RATE, "between these two sessions", "from this session"),
+            Party::Machine(_) => (PAIR_RATE, "from that machine to this session", "from that machine"),
         };
         let pair_at = self.next_arrival(now, pair, pair_rate, between)?;
         let own_at = self.next_arrival(now, own, CLIENT_RATE, alone)?;

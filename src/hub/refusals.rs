@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR, Rate, SHARES, WATCHERS_MAX};
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    AskId, AskOutcome, BODY_MAX_BYTES, ErrorCode, NameError, PeerName, RESERVED_NAMES, Refusal, SHELL, TIMEOUT_MAX_S,
+    AskId, AskOutcome, BODY_MAX_BYTES, ErrorCode, MachineName, NameError, PeerName, RESERVED_NAMES, Refusal, SHELL, TIMEOUT_MAX_S,
     VERSIONS, VersionRange,
 };
 
@@ -56,10 +56,11 @@ pub(super) fn no_address(to: &str, error: NameError) -> Refused {
             format!("{plain} names no session; a broadcast asks every session")
         }
         NameError::Reserved => format!("{plain} names no session"),
+        NameError::NoMachine => error.to_string(),
     };
     let next = match error {
         NameError::Reserved => "ask a session by its name, or all of them by a broadcast",
-        NameError::Empty => LIST,
+        NameError::Empty | NameError::NoMachine => LIST,
     };
     refused(ErrorCode::PeerNotFound, message, next)
 }
@@ -87,6 +88,42 @@ fn list(names: &[&PeerName]) -> String {
     names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
+pub(super) fn machine_unreachable(machine: &MachineName) -> Refused {
+    let message = format!("the machine {machine} cannot be reached now; nothing is kept for it");
+    refused(ErrorCode::MachineUnreachable, message, format!("run: relayctl machines test {machine}"))
+}
+
+/// `to`: a session on another machine.
+pub(super) fn not_confirmed(to: &str) -> Refused {
+    let message = format!("the machine of {to} did not say in time that it has the message; nothing is kept for it");
+    let machine = to.rsplit_once('@').map_or(to, |(_, machine)| machine);
+    refused(ErrorCode::MachineUnreachable, message, format!("run: relayctl machines test {machine}"))
+}
+
+pub(super) fn no_such_machine(machine: &str) -> Refused {
+    let message = format!("no machine is linked by the name {machine:?}");
+    refused(ErrorCode::PeerNotFound, message, "list the machines: relayctl machines")
+}
+
+/// A session on one machine asks one on another, by way of this.
+pub(super) fn not_across(to: &str) -> Refused {
+    let message = format!("{to} is on another machine as well: this machine passes nothing on between others");
+    refused(ErrorCode::NotAllowed, message, "link the two machines with each other")
+}
+
+pub(super) fn only_here(what: &str) -> Refused {
+    let message = format!("a session on another machine cannot {what} here");
+    refused(ErrorCode::NotAllowed, message, "ask a session of this machine to do it")
+}
+
+/// Nothing was heard of the asker's machine since the reply was sent to it.
+pub(super) fn unconfirmed(id: AskId, to: &str) -> Refused {
+    let message = format!(
+        "nothing was heard of the machine of {to} since the reply to the ask {id} was sent to it: it may have arrived"
+    );
+    refused(ErrorCode::Unconfirmed, message, format!("if it matters, tell {to} again when its machine can be reached"))
+}
+
 pub(super) fn peer_gone(to: &str) -> Refused {
     refused(ErrorCode::PeerGone, format!("the session {to} has ended"), "ask again when it is back")
 }
@@ -111,7 +148,7 @@ pub(super) fn no_name(error: NameError) -> Refused {
             format!("these names are reserved: {}", RESERVED_NAMES.join(", ")),
             "choose another name",
         ),
-        NameError::Empty => refused(
+        NameError::Empty | NameError::NoMachine => refused(
             ErrorCode::BadArgs,
             "a name needs at least one letter or digit",
             "choose a name such as backend-api",

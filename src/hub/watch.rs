@@ -53,7 +53,9 @@ fn without_text(mut change: Watched) -> Watched {
         | Watched::PeerRenamed { .. }
         | Watched::PeerChanged { .. }
         | Watched::AskAdvanced { .. }
-        | Watched::AskRefused { .. } => {}
+        | Watched::AskRefused { .. }
+        | Watched::MachineChanged(_)
+        | Watched::MachineLeft { .. } => {}
     }
     change
 }

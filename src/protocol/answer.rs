@@ -12,7 +12,7 @@ use super::session::Activity;
 use super::state::{AskKind, AskState};
 use super::table::messages;
 use super::version::VersionRange;
-use super::view::PeerView;
+use super::view::{MachineView, PeerView};
 use super::watch::Watching;
 
 messages! {
@@ -90,6 +90,9 @@ pub struct Peers {
     pub you: Option<PeerName>,
     /// The others, by name.
     pub peers: Vec<PeerView>,
+    /// The linked machines, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<MachineView>,
     /// Whether the hub is in its grace period and may not know every peer yet.
     pub settling: bool,
 }
@@ -121,6 +124,9 @@ pub struct Status {
     /// Whether the file that the hub was started from is another one by now.
     #[serde(default)]
     pub replaced: bool,
+    /// The linked machines, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<MachineView>,
     /// The limits that were reached, and how often each refused something.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,

@@ -40,11 +40,17 @@ pub enum ErrorCode {
     PeerBusy,
     /// Sessions keep asking each other in a ring.
     LoopDetected,
+    /// The session's machine cannot be reached now.
+    MachineUnreachable,
+    /// The machine does not let the caller do that.
+    NotAllowed,
+    /// The link to the asker's machine was lost for good while a reply was on its way: it may have arrived.
+    Unconfirmed,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::PeerNotFound,
         Self::PeerGone,
         Self::Timeout,
@@ -60,6 +66,9 @@ impl ErrorCode {
         Self::RateLimited,
         Self::PeerBusy,
         Self::LoopDetected,
+        Self::MachineUnreachable,
+        Self::NotAllowed,
+        Self::Unconfirmed,
     ];
 
     /// Returns the code as it stands on the wire.
@@ -80,6 +89,9 @@ impl ErrorCode {
             Self::RateLimited => "rate_limited",
             Self::PeerBusy => "peer_busy",
             Self::LoopDetected => "loop_detected",
+            Self::MachineUnreachable => "machine_unreachable",
+            Self::NotAllowed => "not_allowed",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::Renamed;
+use super::chain::Chain;
 use super::error::{ErrorCode, Refusal};
 use super::id::{AskId, BroadcastId, ClientTag};
 use super::name::PeerName;
+use super::notice::Progress;
 use super::state::AskState;
 use super::table::messages;
 use super::watch::Watched;
@@ -23,6 +25,8 @@ messages! {
         "receipt" since 1 => Receipt(receipt: Receipt),
         /// An ask of the client's own has ended without a reply.
         "failed" since 1 => Failed(failed: Failed),
+        /// An ask of the client's own has come further: only to a remote client, whose machine it tells the asker's.
+        "advanced" since 1 => Advanced(advanced: Progress),
         /// An ask that this session received has ended: nobody waits for its reply any more.
         "closed" since 1 => Closed(closed: Closed),
         /// The session has another name, without having asked for it.
@@ -48,6 +52,9 @@ pub struct Asked {
     /// The broadcast that the ask belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast_id: Option<BroadcastId>,
+    /// What the ask follows from: only to a remote client, whose machine goes on with it.
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub chain: Chain,
 }
 
 /// A text for this session that wants no reply.
@@ -61,6 +68,9 @@ pub struct Told {
     pub text: String,
     /// How long the teller still waits to know that it was shown, in milliseconds.
     pub timeout_ms: u64,
+    /// What the tell follows from, as in [`Asked::chain`].
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub chain: Chain,
 }
 
 /// The reply to an ask of the client's own.
@@ -97,6 +107,9 @@ pub struct Failed {
     /// What the asked session waits for, if it stands at a dialog: `permission prompt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// Since when nothing was heard of the asked session's machine, in seconds; none where it is reachable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable_s: Option<u64>,
 }
 
 /// The end of a received ask.

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use siphasher::sip::SipHasher24;
 
+use super::name::MachineName;
+
 /// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`, so that a model or a person copies it without error.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -193,6 +195,24 @@ impl<'de> Deserialize<'de> for ClientKey {
 /// Tells clients apart where a name may have changed hands: public, derived from the [`ClientKey`] or the [`SessionId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientTag(u64);
+
+impl ClientTag {
+    /// Returns the number.
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl MachineName {
+    /// Returns the tag that a session of this machine has here, by its tag there; without one that of the machine's shell.
+    pub(super) fn tag_of(&self, id: Option<ClientTag>) -> ClientTag {
+        let mut hasher = hasher(b'm');
+        hasher.write(self.as_str().as_bytes());
+        hasher.write_u8(u8::from(id.is_some()));
+        hasher.write_u64(id.map_or(0, ClientTag::bits).to_le());
+        ClientTag(hasher.finish())
+    }
+}
 
 impl Serialize for ClientTag {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -16,6 +16,12 @@ pub const FALLBACK_NAME: &str = "session";
 /// What a message from the person's shell says in `from`.
 pub const SHELL: &str = "shell";
 
+/// What stands between a session's name and that of its machine.
+const AT: char = '@';
+
+/// The most characters that a machine's name may have.
+const MACHINE_MAX_CHARS: usize = 32;
+
 /// Names that no peer may have, since they mean something else in an address or a sentence.
 pub const RESERVED_NAMES: [&str; 5] = [SHELL, "all", "everyone", "hub", "you"];
 
@@ -28,9 +34,66 @@ pub enum NameError {
     /// The name is one of [`RESERVED_NAMES`].
     #[error("this name is reserved")]
     Reserved,
+    /// The text is no machine's name.
+    #[error("a machine's name is 1 to 32 of a-z, 0-9 and -, without -- and with none at its ends")]
+    NoMachine,
+}
+
+/// The name of another machine, given by this one's person: 1 to 32 of `a-z 0-9 -`. It is a file's name, a part of an
+/// address and a token of a NATS subject as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MachineName(String);
+
+impl MachineName {
+    /// Makes a name of a text, whatever its case.
+    ///
+    /// # Errors
+    /// It is none, or reserved.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = text.trim().to_ascii_lowercase();
+        if !is_plain_slug(&name) || name.len() > MACHINE_MAX_CHARS {
+            Err(NameError::NoMachine)
+        } else if RESERVED_NAMES.contains(&name.as_str()) {
+            Err(NameError::Reserved)
+        } else {
+            Ok(Self(name))
+        }
+    }
+
+    /// Returns the name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns who the messages of this machine's shell are from: `shell@desk`.
+    pub fn shell(&self) -> String {
+        format!("{SHELL}{AT}{self}")
+    }
+}
+
+impl fmt::Display for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for MachineName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<MachineName> for String {
+    fn from(name: MachineName) -> Self {
+        name.0
+    }
 }
 
 /// A peer's name: a slug of 1 to [`NAME_MAX_CHARS`] characters, NFC, lower case, letters and digits of any script and `-`.
+/// That of a session on another machine has `@` and the machine's name behind it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerName(String);
@@ -55,11 +118,39 @@ impl PeerName {
         }
     }
 
-    /// Returns this name with a number behind it, cut so that it stays within [`NAME_MAX_CHARS`].
+    /// Makes the name of a session on another machine, by its name there.
+    pub fn at(&self, machine: &MachineName) -> Self {
+        Self(format!("{}{AT}{machine}", self.here()))
+    }
+
+    /// Returns the parts of an address of the form `name@machine`; none where it has another form.
+    pub fn split_address(address: &str) -> Option<(&str, MachineName)> {
+        let (name, machine) = address.rsplit_once(AT)?;
+        Some((name, MachineName::parse(machine).ok()?))
+    }
+
+    /// Makes the name that an address means; [`FALLBACK_NAME`] where it means none.
+    pub fn of_address(address: &str) -> Self {
+        Self::try_from(address.to_owned()).unwrap_or_else(|_| Self::of_folder(address))
+    }
+
+    /// Returns the machine of a session that is not on this one.
+    pub fn machine(&self) -> Option<&str> {
+        self.0.rsplit_once(AT).map(|(_, machine)| machine)
+    }
+
+    /// Returns the name without its machine.
+    fn here(&self) -> &str {
+        self.0.rsplit_once(AT).map_or(&self.0, |(name, _)| name)
+    }
+
+    /// Returns this name with a number behind it, before the machine's where it has one, cut so that it stays within
+    /// [`NAME_MAX_CHARS`].
     pub fn with_suffix(&self, number: u64) -> Self {
         let suffix = format!("-{number}");
-        let kept: String = self.0.chars().take(NAME_MAX_CHARS - suffix.len()).collect();
-        Self(format!("{}{suffix}", kept.trim_end_matches('-')))
+        let kept: String = self.here().chars().take(NAME_MAX_CHARS - suffix.len()).collect();
+        let machine = self.0.strip_prefix(self.here()).unwrap_or_default();
+        Self(format!("{}{suffix}{machine}", kept.trim_end_matches('-')))
     }
 
     /// Returns the name's text.
@@ -84,7 +175,10 @@ impl TryFrom<String> for PeerName {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        Self::parse(&text)
+        match Self::split_address(&text) {
+            Some((name, machine)) => Ok(Self::parse(name)?.at(&machine)),
+            None => Self::parse(&text),
+        }
     }
 }
 

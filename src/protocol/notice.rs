@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::error::Refusal;
 use super::id::{AskId, ClientTag};
 use super::session::Presence;
 use super::state::AskState;
@@ -17,6 +18,10 @@ messages! {
         "taken" since 1 => Taken(taken: Taken),
         /// Ends an ask of the caller's own: nobody waits for it any more.
         "withdraw" since 1 => Withdraw(withdraw: Withdraw),
+        /// Refuses a received ask for the other machine, or tells that its session there has gone: only of a remote client.
+        "decline" since 1 => Decline(decline: Decline),
+        /// Tells whether the machine can be reached: only of a machine's shell, and nothing is known before it is told.
+        "reach" since 1 => Reach(reach: Reach),
         /// Tells where the session works, what it does and how it can be woken.
         "presence" since 1 => Presence(presence: Presence),
         /// Tells the name that the session's user gave it in its agent; one that another peer has gets a suffix.
@@ -55,6 +60,22 @@ pub struct Taken {
 pub struct Withdraw {
     /// The ask.
     pub ask_id: AskId,
+}
+
+/// A received ask that the other machine does not take, or whose session there has gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decline {
+    /// The ask.
+    pub ask_id: AskId,
+    /// Why.
+    pub error: Refusal,
+}
+
+/// Whether a machine can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Whether it can.
+    pub reachable: bool,
 }
 
 /// A name that the session's user chose.

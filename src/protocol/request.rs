@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::chain::Chain;
 use super::id::{AskId, BroadcastId, ClientTag};
 use super::session::ClientKind;
 use super::table::messages;
@@ -72,6 +73,9 @@ pub struct Ask {
     /// The broadcast that the ask belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast_id: Option<BroadcastId>,
+    /// What the ask follows from on the asker's machine: only of a remote client.
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub chain: Chain,
 }
 
 /// One text that wants no reply.
@@ -88,12 +92,15 @@ pub struct Tell {
     /// Whom a hub has accepted this tell for before, as in [`Ask::bound`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<ClientTag>,
+    /// What the tell follows from, as in [`Ask::chain`].
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub chain: Chain,
 }
 
 impl From<Tell> for Ask {
     fn from(tell: Tell) -> Self {
-        let Tell { tell_id, to, text, timeout_ms, bound } = tell;
-        Self { ask_id: tell_id, to, question: text, timeout_ms, bound, broadcast_id: None }
+        let Tell { tell_id, to, text, timeout_ms, bound, chain } = tell;
+        Self { ask_id: tell_id, to, question: text, timeout_ms, bound, broadcast_id: None, chain }
     }
 }
 
@@ -111,7 +118,7 @@ pub struct Broadcast {
     pub audience: Audience,
 }
 
-/// Whom a broadcast is for: every other peer, unless a member says which.
+/// Whom a broadcast is for: every other peer of this machine, unless a member says which.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audience {
     /// These peers, by their addresses.
@@ -120,10 +127,13 @@ pub struct Audience {
     /// The peers that work in this folder or below it, beside those in `to`: an absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// The peers on these machines as well, each by its name here; `all` for every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<Vec<String>>,
 }
 
 impl Audience {
-    /// Returns whether it is everybody.
+    /// Returns whether it is everybody on this machine.
     pub const fn is_everybody(&self) -> bool {
         self.to.is_none() && self.folder.is_none()
     }

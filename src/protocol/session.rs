@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{ClientKey, ClientTag, SessionId};
-use super::name::PeerName;
+use super::name::{MachineName, PeerName};
 
 /// What a client is, and what only such a client says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum ClientKind {
         /// The client's own random key, the same at every reconnect.
         key: ClientKey,
     },
+    /// A session on another machine, or that machine's shell, for which a bridge speaks.
+    Remote(Box<RemoteFacts>),
 }
 
 impl ClientKind {
@@ -24,6 +26,7 @@ impl ClientKind {
         match self {
             Self::Session(facts) => facts.session.tag(),
             Self::Control { key } => key.tag(),
+            Self::Remote(facts) => facts.tag(),
         }
     }
 }
@@ -42,6 +45,40 @@ pub struct SessionFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// What holds of the session at this moment.
+    #[serde(flatten)]
+    pub presence: Presence,
+}
+
+/// What a bridge says of a session on another machine, or of that machine's shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteFacts {
+    /// The machine, by its name here.
+    pub machine: MachineName,
+    /// The session; none for the machine's shell, which may ask and cannot be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<RemoteSession>,
+}
+
+impl RemoteFacts {
+    /// Returns the tag of the client: another machine's session never has the tag of one here.
+    pub fn tag(&self) -> ClientTag {
+        self.machine.tag_of(self.session.as_ref().map(|session| session.id))
+    }
+}
+
+/// A session as its own machine knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteSession {
+    /// Its tag there.
+    pub id: ClientTag,
+    /// Its name there.
+    pub name: PeerName,
+    /// Its agent.
+    pub agent: String,
+    /// Its MCP client and version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// What it does and how it can be woken; where it works, if its machine tells.
     #[serde(flatten)]
     pub presence: Presence,
 }

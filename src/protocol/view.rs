@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{AskId, BroadcastId};
-use super::name::PeerName;
+use super::id::{AskId, BroadcastId, ClientTag};
+use super::name::{MachineName, PeerName};
 use super::session::Presence;
 use super::state::{AskKind, AskState};
 
@@ -12,13 +12,23 @@ use super::state::{AskKind, AskState};
 pub struct PeerView {
     /// Its name.
     pub name: PeerName,
-    /// Its agent's process id.
-    pub pid: u32,
+    /// Its tag; for programs, not for models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<ClientTag>,
+    /// The machine that it runs on, by its name here; none on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineName>,
+    /// Its agent's process id; none of a session on another machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// Its agent: `claude-code`, `codex`.
     pub agent: String,
     /// Its MCP client and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Whether its machine can be reached; none of a session on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachable: Option<bool>,
     /// Where it works, what it does and how it can be woken.
     #[serde(flatten)]
     pub presence: Presence,
@@ -28,6 +38,19 @@ pub struct PeerView {
     pub connected_s: u64,
     /// Its open asks.
     pub open_asks: OpenAsks,
+}
+
+/// Another machine that is linked with this one, as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineView {
+    /// Its name here.
+    pub name: MachineName,
+    /// Whether it can be reached.
+    pub reachable: bool,
+    /// Since when that is so, as far as this hub knows, in seconds.
+    pub since_s: u64,
+    /// How many of its sessions are known here.
+    pub sessions: u64,
 }
 
 /// How many asks of a peer are open.

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ErrorCode;
 use super::id::{AskId, BroadcastId};
-use super::name::PeerName;
+use super::name::{MachineName, PeerName};
 use super::session::Presence;
 use super::state::{AskKind, AskOutcome, AskState};
-use super::view::{AskView, PeerView};
+use super::view::{AskView, MachineView, PeerView};
 
 /// The whole state, which the events that follow change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Watching {
     pub settling: bool,
     /// The peers, by name.
     pub peers: Vec<PeerView>,
+    /// The linked machines, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<MachineView>,
     /// The open asks, in the order in which they were accepted.
     pub asks: Vec<AskView>,
 }
@@ -52,6 +55,13 @@ pub enum Watched {
         /// What holds of it now.
         #[serde(flatten)]
         presence: Presence,
+    },
+    /// A linked machine has come, can be reached or cannot any more.
+    MachineChanged(MachineView),
+    /// A machine is linked with this one no more.
+    MachineLeft {
+        /// Its name here.
+        name: MachineName,
     },
     /// An ask was accepted.
     AskOpened(AskView),

@@ -65,7 +65,11 @@ pub fn parse(tool: &str, arguments: Map<String, Value>, new_ids: impl FnOnce() -
         REPLY => Call::Reply { ask_id: arguments.ask_id("ask_id")?, text: arguments.body("text")? },
         BROADCAST => Call::Broadcast {
             question: arguments.body("question")?,
-            audience: Audience { to: arguments.addresses("to")?, folder: arguments.folder("folder")? },
+            audience: Audience {
+                to: arguments.addresses("to")?,
+                folder: arguments.folder("folder")?,
+                machines: arguments.addresses("machines")?,
+            },
             timeout: arguments.timeout("timeout_seconds")?,
             broadcast_id: new_ids().broadcast_id,
         },

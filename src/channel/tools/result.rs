@@ -145,8 +145,9 @@ struct RenderedAsk {
 type Notes = Vec<&'static str>;
 
 fn render_peers(answer: Peers, mut open: Option<OpenAsksView>) -> (Rendered, Notes) {
-    let Peers { you, mut peers, settling } = answer;
+    let Peers { you, mut peers, settling, .. } = answer;
     for peer in &mut peers {
+        peer.tag = None;
         peer.agent = neutralise::line(&peer.agent);
         peer.client = peer.client.as_deref().map(neutralise::line);
         peer.presence.cwd = neutralise::line(&peer.presence.cwd);

@@ -143,6 +143,8 @@ impl Board {
                     session.set_presence(now, presence.clone());
                 }
             }
+            // Its sessions say themselves what the board shows of a machine.
+            Watched::MachineChanged(_) | Watched::MachineLeft { .. } => {}
             Watched::AskOpened(ask) => {
                 if let Some(at) = self.asks.iter().position(|open| open.ask_id == ask.ask_id) {
                     let open = self.asks.remove(at);

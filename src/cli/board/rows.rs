@@ -76,7 +76,7 @@ pub(super) fn facts(session: &Session, now: Instant, home: Option<&Path>) -> Vec
         ("folder", visible_line(&wording::folder(&view.presence.cwd, home))),
         ("branch", view.presence.branch.as_deref().map_or_else(nothing, visible_line)),
         ("agent", visible_line(view.client.as_deref().unwrap_or_else(|| agent::shown(&view.agent)))),
-        ("process", view.pid.to_string()),
+        ("process", view.pid.map_or_else(nothing, |pid| pid.to_string())),
         ("woken by", peers::wakes_by(view.presence.wakes_by).to_owned()),
         ("here for", age(now, session.came_at)),
     ];

@@ -97,7 +97,10 @@ impl Desk {
                     body: wording::ended(*outcome, *state, Duration::from_millis(*latency_ms)),
                 })
             }
-            Watched::AskAdvanced { .. } | Watched::AskRefused { .. } => None,
+            Watched::AskAdvanced { .. }
+            | Watched::AskRefused { .. }
+            | Watched::MachineChanged(_)
+            | Watched::MachineLeft { .. } => None,
         }
     }
 

@@ -27,12 +27,34 @@ pub(super) struct OpenAsk {
     pub(super) state: AskState,
     /// Whether its session can tell no more of it.
     pub(super) is_final: bool,
-    /// When its asker stops waiting.
+    /// When its time is over here: [`PADDING`] later than for its asker where that is on another machine.
     pub(super) deadline: Instant,
+    /// How much later that is.
+    pub(super) padding: Duration,
+    /// Whom to tell when the asked session's machine has it; none once it has, or where that is this machine.
+    pub(super) offer: Option<Offer>,
     /// Where it stands.
     pub(super) phase: Phase,
     /// Its place in the order in which the hub accepted asks.
     pub(super) number: u64,
+}
+
+/// How long an ask stays open here after its asker on another machine has stopped waiting: a reply may be in flight.
+pub(super) const PADDING: Duration = Duration::from_secs(30);
+
+/// How long the asked session's machine may take to say that it has an ask.
+pub(super) const OFFER_WAIT: Duration = Duration::from_secs(4);
+
+/// How long it may take where a broadcast waits for it.
+pub(super) const BROADCAST_OFFER_WAIT: Duration = Duration::from_secs(2);
+
+/// Who waits until another machine has an ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Offer {
+    /// The asker.
+    Ask(Caller),
+    /// The broadcast that it belongs to.
+    Broadcast(BroadcastId),
 }
 
 /// Where an open ask stands.
@@ -80,7 +102,8 @@ impl OpenAsk {
 
     /// Returns how long its asker still waits, in milliseconds.
     pub(super) fn left_ms(&self, now: Instant) -> u64 {
-        u64::try_from(self.deadline.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
+        let left = self.deadline.saturating_duration_since(now).saturating_sub(self.padding);
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -166,6 +189,28 @@ impl OpenTable {
         self.due.set(id, ask.deadline);
         self.by_id.insert(id, Box::new(ask));
         self.last_number
+    }
+
+    /// Gives an ask until then to be taken by the asked session's machine.
+    pub(super) fn set_due(&mut self, id: AskId, at: Instant) {
+        if let Some(ask) = self.by_id.get(&id) {
+            self.due.set(id, at.min(ask.deadline));
+        }
+    }
+
+    /// Puts another caller in the place of the one that waits until the asked session's machine has an ask.
+    pub(super) fn offer_again(&mut self, id: AskId, offer: Offer) {
+        if let Some(ask) = self.by_id.get_mut(&id) {
+            ask.offer = Some(offer);
+        }
+    }
+
+    /// Records that the asked session's machine has an ask, and returns who waits for that.
+    pub(super) fn take_offer(&mut self, id: AskId) -> Option<Offer> {
+        let ask = self.by_id.get_mut(&id)?;
+        let offer = ask.offer.take()?;
+        self.due.set(id, ask.deadline);
+        Some(offer)
     }
 
     /// Records how far an ask has come; never backwards. Gives up the question: the client that tells of it has it.

@@ -1,0 +1,7 @@
+//! Other machines: a client of the local hub that speaks with its like on the person's other machines.
+//!
+//! Nothing of it runs where no machine is configured. The hub knows no network; a *transport* is a program that carries lines
+//! on its standard input and output (`ssh HOST relay-bridge stdio`, `docker exec`, `relay-nats`), and the only thing that this
+//! service starts.
+
+pub mod control;

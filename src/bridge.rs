@@ -5,3 +5,6 @@
 //! service starts.
 
 pub mod control;
+pub mod exchange;
+pub mod frame;
+pub mod link;

@@ -9,7 +9,7 @@ use siphasher::sip::SipHasher24;
 use super::id::ClientTag;
 
 /// The most edges of a chain. As text they fit into 512 bytes.
-pub const EDGES_MAX: usize = 59;
+const EDGES_MAX: usize = 59;
 
 /// Who asked whom, as a hash of both, each by its tag at home: the same on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

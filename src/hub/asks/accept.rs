@@ -91,7 +91,7 @@ impl Asks {
                 number: 0,
             },
         );
-        if limits.loops && broadcast.is_none() {
+        if limits.loops && (broadcast.is_none() || peers.is_remote(asker)) {
             self.brakes.record_received(asked, number, id);
         }
         match offer {

@@ -1,0 +1,347 @@
+//! What passes between the local hub and the bridge of one other machine. Pure.
+//!
+//! For each session of the other machine, and for its shell, there is one connection to the hub, a *stand-in*: the hub takes it
+//! for that session. What the hub tells a stand-in goes over the link, and what the other machine says is told the hub by it.
+//! Nothing is judged here: the hubs know which asks are open, and the askers' clients which have an outcome. So a bridge that
+//! is started anew goes on with what both sides say again.
+
+mod incoming;
+mod outgoing;
+mod stand_ins;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use self::incoming::Incoming;
+use self::outgoing::Outgoing;
+use self::stand_ins::{Purpose, StandIns};
+use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status, Verdict};
+use super::link::SAY_AGAIN;
+use crate::protocol::{
+    Answer, AskId, ClientMessage, ClientTag, Decline, Event, Hello, HubMessage, MachineName, Notice, Refusal,
+    Welcome,
+};
+
+pub use self::incoming::{Held, OPEN_MAX};
+
+/// Names a stand-in: the session of the other machine, by its tag there; none for that machine's shell.
+pub type StandIn = Option<ClientTag>;
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Say this on the link.
+    Say(LinkMessage),
+    /// Connect to the hub, and again whenever the connection is lost, and begin with this hello; tell by
+    /// [`Exchange::handle_welcome`] when the hub has welcomed it.
+    Connect(StandIn, Box<Hello>),
+    /// Write this to the hub.
+    Tell(StandIn, ClientMessage),
+    /// Say bye and close: the session has gone.
+    Leave(StandIn),
+}
+
+/// Whether an ask of the other machine's is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdicts {
+    /// It is.
+    Take,
+    /// It waits until this machine's person lets it through.
+    Hold,
+    /// It is not.
+    Refuse(Refusal),
+}
+
+/// What one other machine's rules are for asks of its sessions, by the name of the asked session here.
+pub trait Policy {
+    /// Returns whether the machine may ask this session.
+    fn verdict(&self, to: &str) -> Verdicts;
+}
+
+/// The exchange with one machine.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The machine, by its name here.
+    machine: MachineName,
+    is_up: bool,
+    /// What the other side said of its sessions last; none since the link is up.
+    theirs: Option<Sessions>,
+    ours: Sessions,
+    /// Whether the other side has heard of ours.
+    ours_are_heard: bool,
+    /// Whether ours have not been said yet.
+    ours_are_new: bool,
+    stand_ins: StandIns,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    says_at: Option<Instant>,
+    effects: VecDeque<Effect>,
+}
+
+impl Exchange {
+    /// Returns an exchange in which nothing is known of the other machine.
+    pub fn new(machine: MachineName) -> Self {
+        let nothing = Sessions { number: 0, hub: false, settling: true, sessions: Vec::new() };
+        let mut exchange = Self {
+            stand_ins: StandIns::new(machine.clone()),
+            machine,
+            is_up: false,
+            theirs: None,
+            ours: nothing,
+            ours_are_heard: false,
+            ours_are_new: true,
+            outgoing: Outgoing::default(),
+            incoming: Incoming::default(),
+            says_at: None,
+            effects: VecDeque::new(),
+        };
+        exchange.stand_ins.add(None, &mut exchange.effects);
+        exchange
+    }
+
+    /// Records that the link is up: everything is said anew.
+    pub fn handle_link_up(&mut self, now: Instant) {
+        (self.is_up, self.theirs, self.ours_are_heard) = (true, None, false);
+        self.incoming.handle_link_up();
+        self.says_at = Some(now);
+        self.say(now);
+    }
+
+    /// Records that the link is lost.
+    pub fn handle_link_down(&mut self) {
+        (self.is_up, self.theirs) = (false, None);
+        self.says_at = None;
+        self.tell_reach();
+    }
+
+    /// Records which sessions of this machine the other one may see; said at most once a second where only their state has
+    /// changed.
+    pub fn handle_sessions(&mut self, now: Instant, mut sessions: Sessions) {
+        sessions.number = self.ours.number;
+        if self.ours == sessions {
+            return;
+        }
+        sessions.number += 1;
+        let names = |sessions: &Sessions| {
+            let all = sessions.sessions.iter().map(|session| (session.id, session.name.clone()));
+            (sessions.hub, sessions.settling, all.collect::<Vec<_>>())
+        };
+        let is_urgent = names(&self.ours) != names(&sessions);
+        (self.ours, self.ours_are_heard, self.ours_are_new) = (sessions, false, is_urgent);
+        self.say(now);
+    }
+
+    /// Takes what the other machine says.
+    pub fn handle_message(&mut self, now: Instant, message: LinkMessage, policy: &impl Policy) {
+        match message {
+            LinkMessage::Sessions(sessions) => {
+                let heard = SessionsHeard { number: sessions.number };
+                self.effects.push_back(Effect::Say(LinkMessage::SessionsHeard(heard)));
+                self.handle_theirs(sessions);
+            }
+            LinkMessage::SessionsHeard(heard) => self.ours_are_heard |= heard.number == self.ours.number,
+            LinkMessage::Ask(ask) => self.handle_ask(now, *ask, policy),
+            LinkMessage::Status(status) => self.handle_status(now, *status),
+            LinkMessage::Heard(heard) => self.incoming.handle_heard(heard),
+            LinkMessage::Verdict(verdict) => {
+                self.incoming.handle_verdict(now, verdict, &mut self.stand_ins, &mut self.effects);
+                self.effects.push_back(Effect::Say(LinkMessage::Closed(LinkClosed { ask_id: verdict.ask_id })));
+                self.remove_gone();
+            }
+            LinkMessage::Closed(closed) => {
+                self.outgoing.handle_closed(closed.ask_id);
+                self.remove_gone();
+            }
+            LinkMessage::Hello(_) | LinkMessage::Beat(_) => {}
+        }
+        self.say(now);
+    }
+
+    fn handle_theirs(&mut self, sessions: Sessions) {
+        for session in &sessions.sessions {
+            self.stand_ins.add(Some(session), &mut self.effects);
+        }
+        self.theirs = Some(sessions);
+        self.tell_reach();
+        self.remove_gone();
+    }
+
+    /// Lets those stand-ins leave whose session is said to be gone and of which nothing is open: a session that is not in the
+    /// list of a side that still settles may only be late.
+    fn remove_gone(&mut self) {
+        let Some(theirs) = self.theirs.as_ref().filter(|theirs| theirs.hub && !theirs.settling) else { return };
+        let is_there = |tag: ClientTag| theirs.sessions.iter().any(|session| session.id == tag);
+        for tag in self.stand_ins.sessions() {
+            if !is_there(tag) && !self.outgoing.is_open_with(tag) && !self.incoming.is_open_with(Some(tag)) {
+                self.stand_ins.remove(Some(tag), &mut self.effects);
+            }
+        }
+    }
+
+    fn tell_reach(&mut self) {
+        let reachable = self.is_up && self.theirs.as_ref().is_some_and(|theirs| theirs.hub);
+        self.stand_ins.set_reachable(reachable, &mut self.effects);
+    }
+
+    fn handle_ask(&mut self, now: Instant, ask: LinkAsk, policy: &impl Policy) {
+        let to = self.ours.sessions.iter().find(|session| session.id == ask.to);
+        let to = to.map(|session| session.name.clone());
+        self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
+    }
+
+    fn handle_status(&mut self, now: Instant, status: AskStatus) {
+        let AskStatus { ask_id, by, status } = status;
+        let state = if let Status::Open { state } = &status { Some(*state) } else { None };
+        self.effects.push_back(Effect::Say(LinkMessage::Heard(Heard { ask_id, state })));
+        self.outgoing.handle_status(now, ask_id, by, status, &mut self.stand_ins, &mut self.effects);
+    }
+
+    /// Records that the hub has welcomed a stand-in, on a new connection.
+    pub fn handle_welcome(&mut self, now: Instant, stand_in: StandIn, welcome: Welcome) {
+        self.stand_ins.handle_welcome(stand_in, &mut self.effects);
+        match stand_in {
+            None => {}
+            Some(tag) => self.outgoing.handle_welcome(tag, &mut self.stand_ins, &mut self.effects),
+        }
+        self.incoming.handle_welcome(now, stand_in, welcome.sent, &mut self.stand_ins, &mut self.effects);
+        self.say(now);
+    }
+
+    /// Records that a stand-in's connection to the hub is lost.
+    pub fn handle_hub_lost(&mut self, stand_in: StandIn) {
+        self.stand_ins.handle_lost(stand_in);
+    }
+
+    /// Takes what the hub tells a stand-in.
+    pub fn handle_hub(&mut self, now: Instant, stand_in: StandIn, message: HubMessage) {
+        match message {
+            HubMessage::Answer(id, answer) => match (self.stand_ins.take_request(stand_in, id), answer) {
+                (Some(Purpose::Ask(ask_id)), Answer::Accepted(accepted)) => {
+                    self.incoming.handle_accepted(ask_id, accepted);
+                }
+                (Some(Purpose::Ask(ask_id)), Answer::Error(error)) => {
+                    self.incoming.handle_refused(now, ask_id, error);
+                }
+                (Some(Purpose::Reply(ask_id)), Answer::Replied(_)) => self.outgoing.handle_replied(now, ask_id),
+                (Some(Purpose::Reply(ask_id)), Answer::Error(error)) => {
+                    self.outgoing.handle_reply_refused(now, ask_id, &error);
+                }
+                (_, answer) => tracing::debug!(kind = answer.kind(), "an answer that nobody waits for"),
+            },
+            HubMessage::Event(event) => self.handle_event(now, stand_in, event),
+        }
+        self.say(now);
+        self.remove_gone();
+    }
+
+    fn handle_event(&mut self, now: Instant, stand_in: StandIn, event: Event) {
+        match event {
+            Event::Asked(asked) => self.handle_asked(now, stand_in, outgoing::of_ask(asked)),
+            Event::Told(told) => self.handle_asked(now, stand_in, outgoing::of_tell(told)),
+            Event::Closed(closed) => self.outgoing.handle_over(now, closed.ask_id),
+            Event::Advanced(progress) => self.incoming.handle_advanced(progress),
+            Event::Reply(reply) => self.incoming.handle_reply(reply),
+            Event::Failed(failed) => self.incoming.handle_failed(&failed),
+            Event::Receipt(receipt) => self.incoming.handle_receipt(receipt),
+            Event::Renamed(_) | Event::Watched(_) => {}
+            Event::Error(error) => tracing::warn!(%error, machine = %self.machine, "the hub refused a stand-in"),
+        }
+    }
+
+    /// Takes an ask of a session here for one there. `from` is its name here: the other side knows it by its tag.
+    fn handle_asked(&mut self, now: Instant, stand_in: StandIn, asked: outgoing::Asked) {
+        let Some(to) = stand_in else { return };
+        let from = self.ours.sessions.iter().find(|session| session.name.as_str() == asked.from);
+        let from = from.map(|session| session.id);
+        let reachable = self.is_up && self.theirs.as_ref().is_some_and(|theirs| theirs.hub);
+        let is_shell = asked.from == crate::protocol::SHELL;
+        if !reachable || (from.is_none() && !is_shell) {
+            let error = outgoing::refusal(&self.machine, &asked.from, reachable);
+            let decline = Notice::Decline(Decline { ask_id: asked.ask_id, error });
+            return self.stand_ins.notice(stand_in, decline, &mut self.effects);
+        }
+        self.outgoing.handle_asked(now, to, from, asked);
+    }
+
+    /// Lets a held ask through; all that are held where none is named.
+    pub fn release(&mut self, now: Instant, ask_id: Option<AskId>) {
+        self.incoming.release(now, ask_id, &mut self.stand_ins, &mut self.effects);
+        self.say(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.incoming.handle_timeout(now, &mut self.stand_ins, &mut self.effects);
+        self.outgoing.handle_timeout(now, &mut self.stand_ins, &mut self.effects);
+        self.say(now);
+        self.remove_gone();
+    }
+
+    /// Returns when something is due next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.says_at, self.incoming.poll_timeout(), self.outgoing.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Returns what is to be done next.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Ends what the other machine asked, and lets every stand-in leave: the machine is linked no more.
+    pub fn revoke(&mut self, now: Instant) {
+        self.incoming.revoke(now, &mut self.stand_ins, &mut self.effects);
+        self.stand_ins.remove_all(&mut self.effects);
+    }
+
+    /// Returns whether an ask is open, either way.
+    pub fn is_open(&self) -> bool {
+        self.n_open() > 0
+    }
+
+    /// Returns how many asks are open, both ways.
+    pub fn n_open(&self) -> usize {
+        self.outgoing.len() + self.incoming.len()
+    }
+
+    /// Returns how many sessions of the other machine are known.
+    pub fn n_sessions(&self) -> usize {
+        self.stand_ins.sessions().len()
+    }
+
+    /// Returns the asks that wait until this machine's person lets them through.
+    pub fn held(&self, now: Instant) -> Vec<Held> {
+        self.incoming.held(now)
+    }
+
+    /// Returns the name here of a session there.
+    pub fn name_of(&self, stand_in: StandIn) -> String {
+        self.stand_ins.name(stand_in)
+    }
+
+    /// Says what was not said yet, and each second again what was not answered.
+    fn say(&mut self, now: Instant) {
+        if !self.is_up {
+            return;
+        }
+        let again = self.says_at.is_some_and(|at| at <= now);
+        if std::mem::take(&mut self.ours_are_new) || (again && !self.ours_are_heard) {
+            self.effects.push_back(Effect::Say(LinkMessage::Sessions(self.ours.clone())));
+        }
+        self.outgoing.say(now, again, &mut self.effects);
+        self.incoming.say(again, &mut self.effects);
+        let is_answered = self.ours_are_heard && self.outgoing.is_answered() && self.incoming.is_answered();
+        if is_answered {
+            self.says_at = None;
+        } else if again || self.says_at.is_none() {
+            self.says_at = Some(now + SAY_AGAIN);
+        }
+    }
+}
+
+/// Returns what is said of an own ask that is over.
+const fn verdict(ask_id: AskId, taken: bool) -> LinkMessage {
+    LinkMessage::Verdict(Verdict { ask_id, taken })
+}
+
+#[cfg(test)]
+mod tests;

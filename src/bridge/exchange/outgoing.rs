@@ -1,0 +1,299 @@
+//! The asks of sessions here for sessions of the other machine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::stand_ins::{Purpose, StandIns};
+use super::{Effect, verdict};
+use crate::bridge::frame::{LinkAsk, LinkMessage, Status};
+use crate::bridge::link::SAY_AGAIN;
+use crate::protocol::{
+    self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, Progress,
+    Refusal, Reply, Request, Told,
+};
+
+/// How long an ask that is over is remembered while the other side cannot be told.
+const REMEMBERED: Duration = Duration::from_mins(2);
+
+/// An ask that the hub has sent to a stand-in.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) ask_id: AskId,
+    pub(super) from: String,
+    kind: AskKind,
+    text: String,
+    timeout_ms: u64,
+    broadcast_id: Option<BroadcastId>,
+    chain: Chain,
+}
+
+/// Returns what the hub asks in the one form.
+pub(super) fn of_ask(asked: protocol::Asked) -> Asked {
+    let protocol::Asked { ask_id, from, question, timeout_ms, broadcast_id, chain } = asked;
+    Asked { ask_id, from, kind: AskKind::Ask, text: question, timeout_ms, broadcast_id, chain }
+}
+
+/// Returns what the hub tells in the one form.
+pub(super) fn of_tell(told: Told) -> Asked {
+    let Told { tell_id, from, text, timeout_ms, chain } = told;
+    Asked { ask_id: tell_id, from, kind: AskKind::Tell, text, timeout_ms, broadcast_id: None, chain }
+}
+
+/// Returns why an ask is not taken over the link.
+pub(super) fn refusal(machine: &MachineName, from: &str, reachable: bool) -> Refusal {
+    if reachable {
+        let message = format!("{machine} may not know of {from}: what this machine shares with it does not name it");
+        Refusal::new(ErrorCode::NotAllowed, message, format!("run: relayctl machines allow {machine}"))
+    } else {
+        let message = format!("the machine {machine} cannot be reached now; nothing is kept for it");
+        Refusal::new(ErrorCode::MachineUnreachable, message, format!("run: relayctl machines test {machine}"))
+    }
+}
+
+/// Where an ask stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// The other side has not answered.
+    Asking(Box<LinkAsk>),
+    /// It is open there.
+    Open(AskState),
+    /// It is answered. `is_sent`: on the stand-in's present connection.
+    Replying {
+        /// The reply.
+        text: String,
+        /// Whether the hub was given it.
+        is_sent: bool,
+    },
+    /// Its session there has gone; the hub was not told yet.
+    Gone,
+    /// It is over here, and the other side is to be told.
+    Over {
+        /// Whether the asker's client has taken a reply.
+        taken: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Item {
+    /// The asked session.
+    to: Option<ClientTag>,
+    stage: Stage,
+    /// Whether what is to be said was not said yet.
+    is_fresh: bool,
+    /// When its asker stops waiting.
+    deadline: Option<Instant>,
+    /// When something is to be tried again, or it is forgotten if it is over.
+    due: Option<Instant>,
+}
+
+/// The asks of this machine's sessions.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    items: BTreeMap<AskId, Item>,
+}
+
+impl Outgoing {
+    /// Takes an ask for a session there.
+    pub(super) fn handle_asked(&mut self, now: Instant, to: ClientTag, from: Option<ClientTag>, asked: Asked) {
+        let Asked { ask_id, kind, text, timeout_ms, broadcast_id, chain, .. } = asked;
+        let deadline = Some(now + Duration::from_millis(timeout_ms));
+        let ask = LinkAsk { ask_id, kind, from, to, text, timeout_ms, broadcast_id, chain };
+        let item = Item { to: Some(to), stage: Stage::Asking(Box::new(ask)), is_fresh: true, deadline, due: None };
+        self.items.insert(ask_id, item);
+    }
+
+    /// Records that the hub waits for a reply no more. The other side is told, also of an ask that was forgotten here.
+    pub(super) fn handle_over(&mut self, now: Instant, ask_id: AskId) {
+        let over = Item {
+            to: None,
+            stage: Stage::Over { taken: false },
+            is_fresh: true,
+            deadline: None,
+            due: Some(now + REMEMBERED),
+        };
+        let item = self.items.entry(ask_id).or_insert_with(|| over.clone());
+        if !matches!(item.stage, Stage::Over { .. }) {
+            *item = over;
+        }
+    }
+
+    /// Takes what the other side says of an ask, whether it is known here or not: the hub judges.
+    pub(super) fn handle_status(
+        &mut self,
+        now: Instant,
+        ask_id: AskId,
+        by: ClientTag,
+        status: Status,
+        stand_ins: &mut StandIns,
+        out: &mut VecDeque<Effect>,
+    ) {
+        let item = self.items.get(&ask_id);
+        if let Some(Stage::Over { .. }) = item.map(|item| &item.stage) {
+            return self.say_again(ask_id);
+        }
+        let is_replying = matches!(item.map(|item| &item.stage), Some(Stage::Replying { .. }));
+        match status {
+            Status::Refused { error } => {
+                stand_ins.notice(Some(by), Notice::Decline(Decline { ask_id, error }), out);
+                self.items.remove(&ask_id);
+            }
+            Status::Open { state } if !is_replying => {
+                self.set(ask_id, by, Stage::Open(state));
+                progress(ask_id, by, state, false, stand_ins, out);
+            }
+            Status::Reply { text } if !is_replying => {
+                self.set(ask_id, by, Stage::Replying { text, is_sent: false });
+                self.go_on(ask_id, stand_ins, out);
+            }
+            Status::Open { .. } | Status::Reply { .. } => {}
+            Status::Arrived { state } => {
+                self.set(ask_id, by, Stage::Open(state));
+                progress(ask_id, by, state, true, stand_ins, out);
+            }
+            Status::Gone => {
+                self.set(ask_id, by, Stage::Gone);
+                self.go_on(ask_id, stand_ins, out);
+            }
+            Status::Over => self.handle_over(now, ask_id),
+        }
+    }
+
+    /// Puts an ask into another stage, in which nothing is to be said.
+    fn set(&mut self, ask_id: AskId, to: ClientTag, stage: Stage) {
+        let deadline = self.items.get(&ask_id).and_then(|item| item.deadline);
+        self.items.insert(ask_id, Item { to: Some(to), stage, is_fresh: false, deadline, due: None });
+    }
+
+    fn say_again(&mut self, ask_id: AskId) {
+        if let Some(item) = self.items.get_mut(&ask_id) {
+            item.is_fresh = true;
+        }
+    }
+
+    /// Tells the hub what it was not told.
+    fn go_on(&mut self, ask_id: AskId, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
+        let Some(item) = self.items.get_mut(&ask_id) else { return };
+        match &mut item.stage {
+            Stage::Open(state) => {
+                let (Some(to), state) = (item.to, *state) else { return };
+                progress(ask_id, to, state, false, stand_ins, out);
+            }
+            Stage::Replying { text, is_sent } if !*is_sent => {
+                let request = Request::Reply(Reply { ask_id, text: text.clone() });
+                *is_sent = stand_ins.request(item.to, Purpose::Reply(ask_id), request, out);
+            }
+            Stage::Gone if stand_ins.is_welcome(item.to) => {
+                let error = Refusal::new(ErrorCode::PeerGone, "the session has ended", "ask again when it is back");
+                stand_ins.notice(item.to, Notice::Decline(Decline { ask_id, error }), out);
+                (item.stage, item.is_fresh) = (Stage::Over { taken: false }, true);
+            }
+            Stage::Asking(_) | Stage::Replying { .. } | Stage::Gone | Stage::Over { .. } => {}
+        }
+    }
+
+    /// Tells the hub again what a stand-in knows: it may be another hub.
+    pub(super) fn handle_welcome(&mut self, tag: ClientTag, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
+        let ids: Vec<AskId> = self.of(tag).collect();
+        for id in ids {
+            if let Some(Stage::Replying { is_sent, .. }) = self.items.get_mut(&id).map(|item| &mut item.stage) {
+                *is_sent = false;
+            }
+            self.go_on(id, stand_ins, out);
+        }
+    }
+
+    fn of(&self, tag: ClientTag) -> impl Iterator<Item = AskId> {
+        self.items.iter().filter(move |(_, item)| item.to == Some(tag)).map(|(id, _)| *id)
+    }
+
+    /// Records that the asker's client has taken a reply.
+    pub(super) fn handle_replied(&mut self, now: Instant, ask_id: AskId) {
+        if let Some(item) = self.items.get_mut(&ask_id) {
+            (item.stage, item.is_fresh, item.due) = (Stage::Over { taken: true }, true, Some(now + REMEMBERED));
+        }
+    }
+
+    /// Records that the hub did not take a reply: nobody waits for it, or it is tried again.
+    pub(super) fn handle_reply_refused(&mut self, now: Instant, ask_id: AskId, error: &Refusal) {
+        if error.code == ErrorCode::UnknownAsk {
+            return self.handle_over(now, ask_id);
+        }
+        if let Some(item) = self.items.get_mut(&ask_id)
+            && let Stage::Replying { is_sent, .. } = &mut item.stage
+        {
+            *is_sent = false;
+            item.due = Some(now + SAY_AGAIN);
+        }
+    }
+
+    /// Records that the other side has forgotten an ask.
+    pub(super) fn handle_closed(&mut self, ask_id: AskId) {
+        if let Some(Stage::Over { .. }) = self.items.get(&ask_id).map(|item| &item.stage) {
+            self.items.remove(&ask_id);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
+        let due: Vec<AskId> =
+            self.items.iter().filter(|(_, item)| item.due.is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
+        for id in due {
+            let Some(item) = self.items.get_mut(&id) else { continue };
+            item.due = None;
+            if let Stage::Over { .. } = item.stage {
+                self.items.remove(&id);
+            } else {
+                self.go_on(id, stand_ins, out);
+            }
+        }
+    }
+
+    /// Returns when something is due next.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.items.values().filter_map(|item| item.due).min()
+    }
+
+    /// Says what was not said yet; with `again` all that was not answered.
+    pub(super) fn say(&mut self, now: Instant, again: bool, out: &mut VecDeque<Effect>) {
+        for (id, item) in &mut self.items {
+            if !std::mem::take(&mut item.is_fresh) && !again {
+                continue;
+            }
+            match &mut item.stage {
+                Stage::Asking(ask) => {
+                    let left = item.deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+                    ask.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+                    out.push_back(Effect::Say(LinkMessage::Ask(ask.clone())));
+                }
+                Stage::Over { taken } => out.push_back(Effect::Say(verdict(*id, *taken))),
+                Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
+            }
+        }
+    }
+
+    /// Returns whether the other side has answered all that was said.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.items.values().any(|item| matches!(item.stage, Stage::Asking(_) | Stage::Over { .. }))
+    }
+
+    /// Returns whether an ask for this session is open.
+    pub(super) fn is_open_with(&self, tag: ClientTag) -> bool {
+        self.of(tag).next().is_some()
+    }
+
+    /// Returns how many are open.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
+fn progress(
+    ask_id: AskId,
+    by: ClientTag,
+    state: AskState,
+    is_final: bool,
+    stand_ins: &mut StandIns,
+    out: &mut VecDeque<Effect>,
+) {
+    stand_ins.notice(Some(by), Notice::Progress(Progress { ask_id, state, is_final }), out);
+}

@@ -4,7 +4,10 @@
 //! on its standard input and output (`ssh HOST relay-bridge stdio`, `docker exec`, `relay-nats`), and the only thing that this
 //! service starts.
 
+mod carrier;
 pub mod control;
 pub mod exchange;
 pub mod frame;
+mod hub_connection;
+mod lines;
 pub mod link;

@@ -19,6 +19,7 @@ mod received;
 mod refusal;
 mod sent;
 
+pub(crate) use self::backoff::Backoff;
 pub use self::backoff::RECONNECT_CAP;
 pub use self::call::{AcceptedAsk, AcceptedBroadcast, Call, CallAnswer, CallId, MessageId, SentReply};
 pub use self::config::ClientConfig;

@@ -26,9 +26,9 @@ mod log_throttle;
 mod notifier;
 mod processes;
 mod program;
-mod ready;
 mod signals;
 mod slow_readers;
+mod source;
 mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -48,11 +48,12 @@ use self::history::HistoryLog;
 use self::log_throttle::LogThrottle;
 use self::notifier::Notifier;
 use self::processes::Processes;
-use self::ready::{ReadyList, Source};
+use self::source::Source;
 use crate::activation::Acceptor;
 use crate::deadlines::Deadlines;
 use crate::fault;
 use crate::hub::{CloseReason, ConnId, Hub, HubInfo, Limits, ProgramStatus};
+use crate::ready::ReadyList;
 use crate::runtime::Alarm;
 
 pub use self::program::ProgramFile;
@@ -131,7 +132,7 @@ struct Daemon<'a> {
     /// Whether the rules have effects that were not taken yet.
     has_effects: bool,
     processes: Processes,
-    ready: ReadyList,
+    ready: ReadyList<Source>,
     alarm: Alarm,
     alarm_waker: Waker,
     shutdown: Pin<&'a mut dyn Future<Output = &'static str>>,

@@ -18,7 +18,7 @@
 //! | [`bridge`] | other machines: the pure rules of a link, the person's rules for each machine, and the shell around them |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
-//! | `confusables`, `deadlines` | which characters look alike; keys that each have one deadline |
+//! | `confusables`, `deadlines`, `ready` | which characters look alike; keys that each have one deadline; sources that are ready |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
 //! | [`runtime`] | the one thread that a program runs on |
 //! | [`watched`] | sockets that the runtime watches |
@@ -66,6 +66,7 @@ pub mod logging;
 pub mod paths;
 pub mod process;
 pub mod protocol;
+mod ready;
 pub mod runtime;
 pub mod service;
 pub mod session;

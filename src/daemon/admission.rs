@@ -4,7 +4,7 @@ use tokio::net::UnixStream;
 
 use super::connection::{Connection, admit};
 use super::program::ProgramFile;
-use super::ready::Source;
+use super::source::Source;
 use super::{Daemon, LEAVE_WAIT, Logged};
 use crate::fault;
 use crate::hub::Input;

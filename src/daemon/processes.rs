@@ -10,10 +10,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use self::end::End;
-use super::ready::{ReadyList, Source};
+use super::source::Source;
 use crate::deadlines::Deadlines;
 use crate::hub::{GONE_WAIT, Input};
 use crate::process;
+use crate::ready::ReadyList;
 
 /// How often is looked whether a process still runs whose end nobody tells.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -49,7 +50,7 @@ impl Processes {
         pid: u32,
         start: Option<u64>,
         input: Input,
-        list: &ReadyList,
+        list: &ReadyList<Source>,
     ) -> Option<Input> {
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let until = now + GONE_WAIT;

@@ -1,0 +1,260 @@
+//! A transport: a program that carries lines to other machines, started again whenever it ends.
+//!
+//! Most carry one link. `relay-nats` carries those of all machines on one server: each of its lines has the other machine's
+//! name beside it.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::process::{Child, Command};
+
+use super::frame::LinkFrame;
+use super::lines::Lines;
+use crate::protocol::codec::{FRAME_MAX_BYTES, decode, encode};
+
+/// The shortest and the longest pause before a transport is started again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// How long a transport must have carried a link for the next start to be made soon.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// The most bytes of a line of a transport that carries several links.
+const SHARED_LINE_MAX_BYTES: usize = 2 * FRAME_MAX_BYTES;
+
+/// The longest line of standard error that is kept, in characters.
+const SAID_MAX_CHARS: usize = 300;
+
+/// How a transport is started.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Start {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Whether it carries the links of several machines.
+    pub is_shared: bool,
+}
+
+/// What a transport brings.
+#[derive(Debug)]
+pub(super) enum FromCarrier {
+    /// It carries lines from here on.
+    Up,
+    /// A frame, and the machine that it is from where the transport carries several links.
+    Frame(Option<String>, LinkFrame),
+    /// It has ended, or carries nothing at present.
+    Down(String),
+}
+
+/// What goes to a transport that carries several links.
+#[derive(Debug, Serialize)]
+struct SharedOut<'a> {
+    to: &'a str,
+    line: &'a str,
+}
+
+/// What comes from it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum SharedIn {
+    Line {
+        from: String,
+        line: String,
+    },
+    State {
+        state: String,
+        #[serde(default)]
+        why: String,
+    },
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    lines: Lines,
+    errors: Lines,
+    since: Instant,
+    is_up: bool,
+}
+
+/// One transport.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    start: Start,
+    waker: Waker,
+    running: Option<Running>,
+    starts_at: Option<Instant>,
+    pause: Duration,
+    /// The last line that it wrote to standard error.
+    said: Option<String>,
+}
+
+impl Carrier {
+    /// Returns a transport that is started when it is next driven. The waker is woken when it brings something.
+    pub(super) const fn new(now: Instant, start: Start, waker: Waker) -> Self {
+        Self { start, waker, running: None, starts_at: Some(now), pause: PAUSE.0, said: None }
+    }
+
+    /// Returns whether it carries the links of several machines.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.start.is_shared
+    }
+
+    /// Starts it if it is time, and takes what is there.
+    pub(super) fn turn(&mut self, now: Instant, out: &mut Vec<FromCarrier>) {
+        if self.running.is_none() && self.starts_at.is_some_and(|at| at <= now) {
+            match self.start(now) {
+                Ok(()) => out.extend((!self.start.is_shared).then_some(FromCarrier::Up)),
+                Err(error) => {
+                    let program = self.start.argv.first().map_or("", String::as_str);
+                    out.push(FromCarrier::Down(format!("{program} cannot be started: {error}")));
+                    self.plan(now);
+                }
+            }
+        }
+        let Some(running) = &mut self.running else { return };
+        running.errors.read();
+        while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
+            let said = String::from_utf8_lossy(line);
+            tracing::debug!(said = %said, "a transport says");
+            self.said = Some(said.trim().chars().take(SAID_MAX_CHARS).collect()).filter(|said: &String| !said.is_empty());
+        }
+        let is_over = running.lines.read();
+        let is_understood = running.take_lines(self.start.is_shared, &mut self.said, out);
+        if is_over || !is_understood {
+            self.end(now, out);
+        }
+    }
+
+    fn start(&mut self, now: Instant) -> io::Result<()> {
+        self.starts_at = None;
+        let (program, arguments) = self.start.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let lines = Lines::of_pipes(output.into_owned_fd()?, input.into_owned_fd()?, self.waker.clone())?;
+        let errors = Lines::of_pipe(errors.into_owned_fd()?, self.waker.clone())?;
+        self.said = None;
+        self.running = Some(Running { child, lines, errors, since: now, is_up: !self.start.is_shared });
+        Ok(())
+    }
+
+    fn end(&mut self, now: Instant, out: &mut Vec<FromCarrier>) {
+        let Some(mut running) = self.running.take() else { return };
+        running.errors.read();
+        while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
+            let said = String::from_utf8_lossy(line).trim().chars().take(SAID_MAX_CHARS).collect::<String>();
+            self.said = Some(said).filter(|said| !said.is_empty()).or(self.said.take());
+        }
+        if now.saturating_duration_since(running.since) >= STEADY {
+            self.pause = PAUSE.0;
+        }
+        // It has closed its standard output: it ends, or is made to.
+        let status = running.child.try_wait().ok().flatten();
+        let _ended = running.child.start_kill();
+        let program = self.start.argv.first().map_or("the transport", String::as_str);
+        let ended = status.map_or_else(|| format!("{program} has ended"), |status| how(program, status));
+        out.push(FromCarrier::Down(self.said.as_ref().map_or(ended.clone(), |said| format!("{ended}: {said}"))));
+        self.plan(now);
+    }
+
+    fn plan(&mut self, now: Instant) {
+        self.starts_at = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE.1);
+    }
+
+    /// Records that a link is up by it: if it ends it is started again soon.
+    pub(super) const fn handle_link_up(&mut self) {
+        self.pause = PAUSE.0;
+    }
+
+    /// Starts it at once, if it does not run: somebody waits for it.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.running.is_none() {
+            (self.starts_at, self.pause) = (Some(now), PAUSE.0);
+        }
+    }
+
+    /// Says a frame, to this machine where it carries several links.
+    pub(super) fn say(&mut self, machine: &str, frame: &LinkFrame) {
+        let Some(running) = self.running.as_mut().filter(|running| running.is_up) else { return };
+        if self.start.is_shared {
+            let mut bytes = Vec::new();
+            encode(frame, &mut bytes);
+            let line = String::from_utf8(bytes).unwrap_or_default();
+            let shared = SharedOut { to: machine, line: line.trim_end() };
+            if let Ok(mut bytes) = serde_json::to_vec(&shared) {
+                bytes.push(b'\n');
+                running.lines.push_bytes(&bytes);
+            }
+        } else {
+            running.lines.push(frame);
+        }
+    }
+
+    /// Writes what is to be said, as far as it is taken.
+    pub(super) fn write(&mut self, now: Instant, out: &mut Vec<FromCarrier>) {
+        if let Some(running) = &mut self.running
+            && let Err(error) = running.lines.write()
+        {
+            tracing::debug!(%error, "a transport takes nothing");
+            self.end(now, out);
+        }
+    }
+
+    /// Returns when it is to be driven next, whatever comes.
+    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
+        self.starts_at
+    }
+}
+
+impl Running {
+    /// Takes the lines that have come. Returns whether all could be read.
+    fn take_lines(&mut self, is_shared: bool, said: &mut Option<String>, out: &mut Vec<FromCarrier>) -> bool {
+        let limit = if is_shared { SHARED_LINE_MAX_BYTES } else { FRAME_MAX_BYTES };
+        while let Some(line) = self.lines.next(limit) {
+            let Ok(line) = line else { return false };
+            if !is_shared {
+                match decode(line) {
+                    Ok(frame) => out.push(FromCarrier::Frame(None, frame)),
+                    Err(error) if error.is_fatal() => {
+                        // A shell's greeting, or a program that is another.
+                        let text = String::from_utf8_lossy(line);
+                        *said = Some(format!("it said what is no frame: {}", text.chars().take(80).collect::<String>()));
+                        return false;
+                    }
+                    Err(error) => tracing::debug!(%error, "passed over a frame of a newer bridge"),
+                }
+                continue;
+            }
+            match serde_json::from_slice(line) {
+                Ok(SharedIn::Line { from, line }) => {
+                    out.extend(decode(line.as_bytes()).ok().map(|frame| FromCarrier::Frame(Some(from), frame)));
+                }
+                Ok(SharedIn::State { state, .. }) if state == "up" => {
+                    self.is_up = true;
+                    out.push(FromCarrier::Up);
+                }
+                Ok(SharedIn::State { why, .. }) => {
+                    self.is_up = false;
+                    out.push(FromCarrier::Down(why));
+                }
+                Err(error) => tracing::warn!(%error, "passed over a line of a transport"),
+            }
+        }
+        true
+    }
+}
+
+fn how(program: &str, status: ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("{program} has ended with code {code}"),
+        None => format!("{program} was ended by a signal"),
+    }
+}

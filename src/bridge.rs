@@ -8,6 +8,13 @@ mod carrier;
 pub mod control;
 pub mod exchange;
 pub mod frame;
+mod guests;
 mod hub_connection;
 mod lines;
 pub mod link;
+mod linked;
+pub mod service;
+pub mod sessions;
+
+pub use self::carrier::Start;
+pub use self::linked::Setup;

@@ -96,9 +96,9 @@ impl Carrier {
         Self { start, waker, running: None, starts_at: Some(now), pause: PAUSE.0, said: None }
     }
 
-    /// Returns whether it carries the links of several machines.
-    pub(super) const fn is_shared(&self) -> bool {
-        self.start.is_shared
+    /// Returns whether it carries lines at present.
+    pub(super) fn is_up(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.is_up)
     }
 
     /// Starts it if it is time, and takes what is there.

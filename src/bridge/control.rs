@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::table::messages;
+use crate::protocol::table::{frames_without_ids, messages};
 use crate::protocol::{AskId, MachineName, Refusal};
 
 messages! {
@@ -34,6 +34,8 @@ messages! {
         "error" since 1 => Error(error: Refusal),
     }
 }
+
+frames_without_ids!(ToBridge, FromBridge);
 
 /// A transport that has come from another machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,8 +18,8 @@ use self::stand_ins::{Purpose, StandIns};
 use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status, Verdict};
 use super::link::SAY_AGAIN;
 use crate::protocol::{
-    Answer, AskId, ClientMessage, ClientTag, Decline, Event, Hello, HubMessage, MachineName, Notice, Refusal,
-    Welcome,
+    Answer, AskId, ClientMessage, ClientTag, Decline, Event, Hello, HubMessage, MachineName, Notice, PeerView, Refusal,
+    RemoteSession, Welcome,
 };
 
 pub use self::incoming::{Held, OPEN_MAX};
@@ -56,6 +56,15 @@ pub enum Verdicts {
 pub trait Policy {
     /// Returns whether the machine may ask this session.
     fn verdict(&self, to: &str) -> Verdicts;
+}
+
+/// All rules of this machine's person for one other machine.
+pub trait Rights: Policy + std::fmt::Debug {
+    /// Returns what the machine may know of a session here; none where it is not to know that it is there.
+    fn export(&self, session: &PeerView) -> Option<RemoteSession>;
+
+    /// Returns what the machine may do here, for people.
+    fn may(&self) -> &'static str;
 }
 
 /// The exchange with one machine.
@@ -132,7 +141,7 @@ impl Exchange {
     }
 
     /// Takes what the other machine says.
-    pub fn handle_message(&mut self, now: Instant, message: LinkMessage, policy: &impl Policy) {
+    pub fn handle_message(&mut self, now: Instant, message: LinkMessage, policy: &dyn Policy) {
         match message {
             LinkMessage::Sessions(sessions) => {
                 let heard = SessionsHeard { number: sessions.number };
@@ -183,7 +192,7 @@ impl Exchange {
         self.stand_ins.set_reachable(reachable, &mut self.effects);
     }
 
-    fn handle_ask(&mut self, now: Instant, ask: LinkAsk, policy: &impl Policy) {
+    fn handle_ask(&mut self, now: Instant, ask: LinkAsk, policy: &dyn Policy) {
         let to = self.ours.sessions.iter().find(|session| session.id == ask.to);
         let to = to.map(|session| session.name.clone());
         self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);

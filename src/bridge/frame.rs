@@ -73,6 +73,14 @@ messages! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch(pub u32);
 
+impl Epoch {
+    /// Returns a new epoch.
+    pub fn random() -> Self {
+        #[expect(clippy::expect_used, reason = "without the system's random source no two links could be told apart")]
+        Self(getrandom::u32().expect("the system's random source"))
+    }
+}
+
 /// One frame: a message of a pair of epochs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkFrame {

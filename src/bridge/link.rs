@@ -93,6 +93,11 @@ impl Link {
         }
     }
 
+    /// Sets what this side says of itself from the next hello on.
+    pub fn set_own(&mut self, own: Own) {
+        self.own = own;
+    }
+
     /// Begins on a new transport. `epoch`: random.
     pub fn handle_transport(&mut self, now: Instant, epoch: Epoch) {
         self.handle_transport_lost();

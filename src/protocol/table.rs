@@ -1,7 +1,9 @@
 //! The tables of message kinds: one row a kind, from which everything that differs by kind is made.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Defines one of the four message enums from its table.
 ///
@@ -52,7 +54,39 @@ macro_rules! messages {
     (@made $variant:ident $frame:ident $body:ident) => { $body.map(Self::$variant) };
 }
 
-pub(crate) use messages;
+/// Makes enums of [`messages`] frames that have a `type` and no id.
+macro_rules! frames_without_ids {
+    ($($name:ident),+) => {$(
+        impl $crate::protocol::Frame for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(b"{\"type\":\"");
+                out.extend_from_slice(self.kind().as_bytes());
+                out.push(b'"');
+                self.write_members(out);
+                out.push(b'}');
+            }
+
+            fn read(frame: &str) -> Result<Self, serde_json::Error> {
+                let kind = $crate::protocol::table::kind_of(frame)?;
+                let unknown = || Err(serde::de::Error::custom(format!("no message has the type {kind:?}")));
+                Self::read(&kind, frame).unwrap_or_else(unknown)
+            }
+        }
+    )+};
+}
+
+pub(crate) use {frames_without_ids, messages};
+
+/// Returns the `type` of a frame.
+pub(crate) fn kind_of(frame: &str) -> Result<Cow<'_, str>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    let head: Head<'_> = serde_json::from_str(frame)?;
+    Ok(head.kind)
+}
 
 /// Reads a body's members from the frame that they stand in.
 pub(crate) fn members<T: DeserializeOwned>(frame: &str) -> Result<T, serde_json::Error> {

@@ -1,14 +1,12 @@
 //! The messages on a session's socket.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
-use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::protocol::table::messages;
-use crate::protocol::{Activity, AskId, BroadcastId, Frame};
+use crate::protocol::table::{frames_without_ids, messages};
+use crate::protocol::{Activity, AskId, BroadcastId};
 
 /// The most ids in one message.
 pub const IDS_MAX: usize = 256;
@@ -186,34 +184,7 @@ pub struct CallResult {
     pub is_error: bool,
 }
 
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-}
-
-macro_rules! frame {
-    ($name:ident) => {
-        impl Frame for $name {
-            fn write(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(b"{\"type\":\"");
-                out.extend_from_slice(self.kind().as_bytes());
-                out.push(b'"');
-                self.write_members(out);
-                out.push(b'}');
-            }
-
-            fn read(frame: &str) -> Result<Self, serde_json::Error> {
-                let head: Head<'_> = serde_json::from_str(frame)?;
-                let unknown = || Err(serde_json::Error::custom(format!("no message has the type {:?}", head.kind)));
-                Self::read(&head.kind, frame).unwrap_or_else(unknown)
-            }
-        }
-    };
-}
-
-frame!(ReaderMessage);
-frame!(ChannelMessage);
+frames_without_ids!(ReaderMessage, ChannelMessage);
 
 #[cfg(test)]
 mod tests {

@@ -87,7 +87,7 @@ impl Incoming {
         now: Instant,
         ask: LinkAsk,
         to: Option<PeerName>,
-        policy: &impl Policy,
+        policy: &dyn Policy,
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) {

@@ -28,13 +28,13 @@
 //! | `hello` | 1 | | `progress` | 1 | | `welcome` | 1 | | `ask` | 1 |
 //! | `peers` | 1 | | `taken` | 1 | | `peers` | 1 | | `tell` | 1 |
 //! | `status` | 1 | | `withdraw` | 1 | | `status` | 1 | | `reply` | 1 |
-//! | `watch` | 1 | | `presence` | 1 | | `watching` | 1 | | `receipt` | 1 |
-//! | `ask` | 1 | | `named` | 1 | | `accepted` | 1 | | `failed` | 1 |
-//! | `tell` | 1 | | `park` | 1 | | `broadcast_accepted` | 1 | | `closed` | 1 |
-//! | `broadcast` | 1 | | `bye` | 1 | | `audience` | 1 | | `renamed` | 1 |
-//! | `audience` | 1 | | | | | `replied` | 1 | | `watched` | 1 |
-//! | `reply` | 1 | | | | | `renamed` | 1 | | `error` | 1 |
-//! | `rename` | 1 | | | | | `error` | 1 | | | |
+//! | `watch` | 1 | | `decline` | 1 | | `watching` | 1 | | `receipt` | 1 |
+//! | `ask` | 1 | | `reach` | 1 | | `accepted` | 1 | | `failed` | 1 |
+//! | `tell` | 1 | | `presence` | 1 | | `broadcast_accepted` | 1 | | `advanced` | 1 |
+//! | `broadcast` | 1 | | `named` | 1 | | `audience` | 1 | | `closed` | 1 |
+//! | `audience` | 1 | | `park` | 1 | | `replied` | 1 | | `renamed` | 1 |
+//! | `reply` | 1 | | `bye` | 1 | | `renamed` | 1 | | `watched` | 1 |
+//! | `rename` | 1 | | | | | `error` | 1 | | `error` | 1 |
 //!
 //! What one client sends is handled in its order. Between clients, the order is that in which the hub read them. Answers may
 //! come in another order than their requests.

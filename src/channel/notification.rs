@@ -96,7 +96,12 @@ pub fn outcome(outcome: &Outcome) -> Option<Message> {
         End::Arrived { .. } => None,
         End::Failed { code, state, waiting_for, unreachable_s } => {
             let from = neutralise::line(outcome.to.as_str());
-            let how = HowFailed { code: *code, state: *state, waiting_for: waiting_for.as_deref(), unreachable_s: *unreachable_s };
+            let how = HowFailed {
+                code: *code,
+                state: *state,
+                waiting_for: waiting_for.as_deref(),
+                unreachable_s: *unreachable_s,
+            };
             let (content, id_key) = match outcome.kind {
                 AskKind::Ask => (ask_failure(&from, id, how), "ask_id"),
                 AskKind::Tell => (tell_failure(&from, id, how), "tell_id"),
@@ -211,7 +216,7 @@ fn message(content: String, kind: &str, broadcast_id: Option<BroadcastId>, facts
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::PeerName;
+    use crate::protocol::{Chain, PeerName};
 
     fn name(text: &str) -> PeerName {
         PeerName::parse(text).unwrap()
@@ -224,6 +229,7 @@ mod tests {
             question: question.to_owned(),
             timeout_ms: 599_500,
             broadcast_id,
+            chain: Chain::default(),
         }
     }
 
@@ -258,7 +264,13 @@ mod tests {
     }
 
     fn told(text: &str) -> Message {
-        tell(&Told { tell_id: AskId::from_bits(1), from: "web".to_owned(), text: text.to_owned(), timeout_ms: 9 })
+        tell(&Told {
+            tell_id: AskId::from_bits(1),
+            from: "web".to_owned(),
+            text: text.to_owned(),
+            timeout_ms: 9,
+            chain: Chain::default(),
+        })
     }
 
     #[test]
@@ -279,7 +291,7 @@ mod tests {
         }
         let failed = |code, state| {
             let waiting_for = (state == AskState::HandedOver).then(|| "permission prompt".to_owned());
-            shown(ended_as(AskKind::Tell, End::Failed { code, state, waiting_for }, None).unwrap())
+            shown(ended_as(AskKind::Tell, End::Failed { code, state, waiting_for, unreachable_s: None }, None).unwrap())
         };
         let all = [
             failed(ErrorCode::Timeout, AskState::HandedOver),
@@ -303,12 +315,18 @@ mod tests {
         {"kind":"reply","from":"backend","ask_id":"0000-0000-0001","broadcast_id":"0000-0000-0002"}
         yes <b>&</b>
         "#);
-        let timeout = End::Failed { code: ErrorCode::Timeout, state: AskState::HandedOver, waiting_for: None };
+        let timeout = End::Failed {
+            code: ErrorCode::Timeout,
+            state: AskState::HandedOver,
+            waiting_for: None,
+            unreachable_s: None,
+        };
         insta::assert_snapshot!(shown(ended(timeout, None)), @r#"
         {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"timeout","state":"handed_over"}
         "backend" did not answer your ask 0000-0000-0001 in time. The ask was delivered to the session; not confirmed that its model has read it. No answer will come any more; ask again if it still matters.
         "#);
-        let gone = End::Failed { code: ErrorCode::PeerGone, state: AskState::Held, waiting_for: None };
+        let gone =
+            End::Failed { code: ErrorCode::PeerGone, state: AskState::Held, waiting_for: None, unreachable_s: None };
         insta::assert_snapshot!(shown(ended(gone, Some(BroadcastId::from_bits(2)))), @r#"
         {"kind":"failed","from":"backend","ask_id":"0000-0000-0001","code":"peer_gone","state":"held","broadcast_id":"0000-0000-0002"}
         The session "backend" ended before it answered your ask 0000-0000-0001. The ask was held by the hub: nothing could wake the session, which has not seen it. No answer will come any more; ask again if it still matters.
@@ -318,7 +336,10 @@ mod tests {
     #[test]
     fn failure_says_that_the_session_waits_for_its_user() {
         let waiting_for = Some("permission prompt".to_owned());
-        let message = ended(End::Failed { code: ErrorCode::Timeout, state: AskState::Shown, waiting_for }, None);
+        let message = ended(
+            End::Failed { code: ErrorCode::Timeout, state: AskState::Shown, waiting_for, unreachable_s: None },
+            None,
+        );
         assert!(message.content.contains("It waits for its user (permission prompt)."), "{}", message.content);
     }
 

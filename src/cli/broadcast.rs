@@ -285,7 +285,7 @@ mod tests {
             asks: vec![asked(1, "api"), asked(2, "docs"), asked(3, "ops")],
             refused: vec![BroadcastRefusal { to: "web".into(), error: busy }],
         };
-        let failed = |code, state| End::Failed { code, state, waiting_for: None };
+        let failed = |code, state| End::Failed { code, state, waiting_for: None, unreachable_s: None };
         let mut events = [
             outcome(1, "api", End::Reply { from: name("api"), text: "tests\nweb: fake".into() }),
             outcome(3, "ops", failed(ErrorCode::PeerGone, AskState::Accepted)),

@@ -412,6 +412,9 @@ mod tests {
         rate_limited 1
         peer_busy 1
         loop_detected 1
+        machine_unreachable 7
+        not_allowed 1
+        unconfirmed 1
         ");
     }
 

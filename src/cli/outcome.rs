@@ -96,7 +96,12 @@ mod tests {
     fn each_outcome_has_its_json() {
         let (mut out, captured) = capture::output(true);
         let waiting_for = Some("permission prompt".to_owned());
-        let failed = |code| End::Failed { code, state: AskState::HandedOver, waiting_for: waiting_for.clone() };
+        let failed = |code| End::Failed {
+            code,
+            state: AskState::HandedOver,
+            waiting_for: waiting_for.clone(),
+            unreachable_s: None,
+        };
         for end in [
             End::Reply { from: name("api"), text: "two\nlines".into() },
             failed(ErrorCode::Timeout),

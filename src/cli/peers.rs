@@ -209,7 +209,7 @@ mod tests {
     fn peer(name: &str, cwd: &str) -> PeerView {
         PeerView {
             name: PeerName::parse(name).unwrap(),
-            pid: 4711,
+            pid: Some(4711),
             agent: "claude-code".into(),
             client: Some("claude-code 2.1.330".into()),
             presence: Presence {
@@ -222,6 +222,9 @@ mod tests {
             status_s: 0,
             connected_s: 40,
             open_asks: OpenAsks::default(),
+            machine: None,
+            reachable: None,
+            tag: None,
         }
     }
 
@@ -271,7 +274,12 @@ mod tests {
     fn those_that_wait_for_their_user_are_told_apart() {
         let mut waits = peer("web", "/w/web");
         waits.presence.status = Activity::Waiting;
-        let answer = Peers { you: None, peers: vec![peer("api", "/w/api"), waits.clone()], settling: false };
+        let answer = Peers {
+            you: None,
+            peers: vec![peer("api", "/w/api"), waits.clone()],
+            settling: false,
+            machines: Vec::new(),
+        };
         assert_eq!(wanted(answer.clone(), true).peers, [waits]);
         assert_eq!(wanted(answer, false).peers.len(), 2);
     }

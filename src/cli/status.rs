@@ -279,13 +279,14 @@ mod tests {
             activated: true,
             replaced: false,
             refused: BTreeMap::new(),
+            machines: Vec::new(),
         }
     }
 
     pub(super) fn peer(name: &str) -> PeerView {
         PeerView {
             name: PeerName::parse(name).unwrap(),
-            pid: 1,
+            pid: Some(1),
             agent: "claude-code".into(),
             client: None,
             presence: Presence {
@@ -298,6 +299,9 @@ mod tests {
             status_s: 0,
             connected_s: 1,
             open_asks: OpenAsks::default(),
+            machine: None,
+            reachable: None,
+            tag: None,
         }
     }
 

@@ -160,7 +160,7 @@ mod tests {
     fn peer(status: Activity, waiting_for: Option<&str>) -> PeerView {
         PeerView {
             name: PeerName::parse("backend").unwrap(),
-            pid: 1,
+            pid: Some(1),
             agent: "claude-code".to_owned(),
             client: None,
             presence: Presence {
@@ -173,6 +173,9 @@ mod tests {
             status_s: 0,
             connected_s: 1,
             open_asks: OpenAsks::default(),
+            machine: None,
+            reachable: None,
+            tag: None,
         }
     }
 

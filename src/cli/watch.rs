@@ -316,13 +316,16 @@ mod tests {
     fn peer(name: &str) -> PeerView {
         PeerView {
             name: PeerName::parse(name).unwrap(),
-            pid: 1,
+            pid: Some(1),
             agent: "claude-code".to_owned(),
             client: None,
             presence: Presence { wakes_by: Wake::Channel, ..presence(name, Activity::Idle) },
             status_s: 0,
             connected_s: 1,
             open_asks: OpenAsks::default(),
+            machine: None,
+            reachable: None,
+            tag: None,
         }
     }
 
@@ -341,7 +344,14 @@ mod tests {
     }
 
     fn state(asks: Vec<AskView>) -> Watching {
-        Watching { hub: "0.1.0".into(), pid: 2, settling: true, peers: vec![peer("backend")], asks }
+        Watching {
+            hub: "0.1.0".into(),
+            pid: 2,
+            settling: true,
+            peers: vec![peer("backend")],
+            asks,
+            machines: Vec::new(),
+        }
     }
 
     fn events() -> Vec<Watched> {

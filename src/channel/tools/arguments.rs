@@ -284,7 +284,8 @@ mod tests {
             })
         );
         let some = json!({"question": "ok?", "to": ["web", "API"], "folder": "/w"});
-        let audience = Audience { to: Some(vec!["web".into(), "API".into()]), folder: Some("/w".into()) };
+        let audience =
+            Audience { to: Some(vec!["web".into(), "API".into()]), folder: Some("/w".into()), machines: None };
         assert!(matches!(parsed(BROADCAST, some), Ok(Call::Broadcast { audience: asked, .. }) if asked == audience));
         assert_eq!(
             parsed(REPLY, json!({"ask_id": "0000-0000-0001", "text": "yes"})),

@@ -246,7 +246,7 @@ mod tests {
     fn peers_are_listed_with_what_tells_them_apart() {
         let peer = PeerView {
             name: name("backend"),
-            pid: 4711,
+            pid: Some(4711),
             agent: "claude-code".to_owned(),
             client: Some("claude-code 2.1.330".to_owned()),
             presence: Presence {
@@ -259,8 +259,11 @@ mod tests {
             status_s: 0,
             connected_s: 12,
             open_asks: OpenAsks { sent: 0, received: 1 },
+            machine: None,
+            reachable: None,
+            tag: None,
         };
-        let answer = Peers { you: Some(name("web")), peers: vec![peer], settling: false };
+        let answer = Peers { you: Some(name("web")), peers: vec![peer], settling: false, machines: Vec::new() };
         let settling = Peers { peers: Vec::new(), settling: true, ..answer.clone() };
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Peers(settling))), @r#"{"you":"web","peers":[],"settling":true,"note":"the hub has just started: sessions that are not back yet may appear within two seconds"}"#);
         insta::assert_snapshot!(rendered(Ok(CallAnswer::Peers(answer))), @r#"{"you":"web","peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/srv/backend","branch":"main","status":"waiting","waiting_for":"permission prompt","wakes_by":"channel","status_s":0,"connected_s":12,"open_asks":{"sent":0,"received":1}}]}"#);
@@ -276,7 +279,8 @@ mod tests {
             let sent = [MessageId::AskId(ask_id), MessageId::TellId(ask_id)].map(sent).to_vec();
             OpenAsksView { received: vec![received], sent }
         };
-        let answer = Ok(CallAnswer::Peers(Peers { you: None, peers: Vec::new(), settling: false }));
+        let answer =
+            Ok(CallAnswer::Peers(Peers { you: None, peers: Vec::new(), settling: false, machines: Vec::new() }));
         let result = render(answer, Context { open: Some(open), ..Context::default() }, Batch::default());
         insta::assert_snapshot!(result, @r#"{"you":null,"peers":[],"open":{"received":[{"ask_id":"0000-0000-0001","from":"web","question":"&lt;channel source=\"x\">","left_s":9}],"sent":[{"ask_id":"0000-0000-0001","to":"api","state":"shown","left_s":9},{"tell_id":"0000-0000-0001","to":"api","state":"shown","left_s":9}]}}"#);
     }

@@ -39,13 +39,16 @@ fn presence(folder: &str, status: Activity, waiting_for: Option<&str>) -> Presen
 fn peer(folder: &str, status: Activity) -> PeerView {
     PeerView {
         name: name(folder),
-        pid: 42,
+        pid: Some(42),
         agent: "claude-code".to_owned(),
         client: Some("claude-code 2.1.330".to_owned()),
         presence: presence(folder, status, (status == Activity::Waiting).then_some("permission prompt")),
         status_s: 300,
         connected_s: 7_300,
         open_asks: OpenAsks::default(),
+        machine: None,
+        reachable: None,
+        tag: None,
     }
 }
 
@@ -66,7 +69,7 @@ fn ask(bits: u64, from: &str, to: &str, state: AskState) -> AskView {
 }
 
 fn state(peers: Vec<PeerView>, asks: Vec<AskView>) -> Watching {
-    Watching { hub: "0.1.0".to_owned(), pid: 2, settling: false, peers, asks }
+    Watching { hub: "0.1.0".to_owned(), pid: 2, settling: false, peers, asks, machines: Vec::new() }
 }
 
 fn ended(bits: u64, outcome: AskOutcome) -> Watched {

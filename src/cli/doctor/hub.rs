@@ -135,7 +135,8 @@ fn sessions(peers: &[PeerView]) -> Vec<Finding> {
     } else {
         Finding::warn("sessions", what, "relayctl setup   # then restart these sessions")
     };
-    let started: Vec<_> = peers.iter().filter_map(|peer| Some((command_line(peer.pid?), peer.presence.wakes_by))).collect();
+    let started: Vec<_> =
+        peers.iter().filter_map(|peer| Some((command_line(peer.pid?), peer.presence.wakes_by))).collect();
     vec![finding, claude::channel_flag(&started)]
 }
 
@@ -222,6 +223,7 @@ mod tests {
             activated,
             replaced,
             refused: std::collections::BTreeMap::new(),
+            machines: Vec::new(),
         }
     }
 

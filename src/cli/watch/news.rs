@@ -167,15 +167,18 @@ mod tests {
             presence: presence(status),
             agent: "claude-code".to_owned(),
             client: None,
-            pid: 1,
+            pid: Some(1),
             status_s: 0,
             connected_s: 0,
             open_asks: OpenAsks::default(),
+            machine: None,
+            reachable: None,
+            tag: None,
         }
     }
 
     fn state(settling: bool, peers: Vec<PeerView>) -> Watching {
-        Watching { hub: "1".to_owned(), pid: 1, settling, peers, asks: Vec::new() }
+        Watching { hub: "1".to_owned(), pid: 1, settling, peers, asks: Vec::new(), machines: Vec::new() }
     }
 
     fn changed(of: &str, status: Activity) -> Watched {

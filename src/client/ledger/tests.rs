@@ -1,8 +1,8 @@
 use super::*;
 use crate::client::event::End;
 use crate::protocol::{
-    Accepted, Activity, Ask, AskState, Asked, Audience, BroadcastId, ClientKey, ClientTag, Closed, Failed, Peers,
-    Progress, Renamed, ReplyEvent, SessionFacts, SessionId, Taken, Wake, Withdraw,
+    Accepted, Activity, Ask, AskState, Asked, Audience, BroadcastId, Chain, ClientKey, ClientTag, Closed, Failed,
+    Peers, Progress, Renamed, ReplyEvent, SessionFacts, SessionId, Taken, Wake, Withdraw,
 };
 
 mod asks;
@@ -150,7 +150,11 @@ fn reply(ask_id: AskId) -> Event {
 /// Gives the ledger an ask with this number.
 fn receive(ledger: &mut Ledger, now: Instant, n: u64) -> AskId {
     let (ask_id, from, question) = (AskId::from_bits(n), "web".to_owned(), "?".to_owned());
-    event(ledger, now, Event::Asked(Asked { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None }));
+    event(
+        ledger,
+        now,
+        Event::Asked(Asked { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, chain: Chain::default() }),
+    );
     ask_id
 }
 
@@ -278,7 +282,7 @@ fn request_ids_are_never_used_twice() {
         let all = requests(&mut ledger);
         let [(id, Request::Peers)] = all[..] else { panic!("not sent: {all:?}") };
         assert!(ids.insert(hello) && ids.insert(id), "{ids:?}");
-        let peers = Peers { you: None, peers: Vec::new(), settling: false };
+        let peers = Peers { you: None, peers: Vec::new(), settling: false, machines: Vec::new() };
         ledger.handle_message(now, HubMessage::Answer(id, Answer::Peers(peers)));
         ledger.handle_disconnected(now);
         ledger.handle_connected();
@@ -335,8 +339,14 @@ fn watcher_is_told_once_that_the_hub_has_gone() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);
     ledger.handle_call(now, CallId(1), Call::Watch { text: false });
-    let watching =
-        Box::new(Watching { hub: "test".to_owned(), pid: 1, settling: false, peers: Vec::new(), asks: Vec::new() });
+    let watching = Box::new(Watching {
+        hub: "test".to_owned(),
+        pid: 1,
+        settling: false,
+        peers: Vec::new(),
+        asks: Vec::new(),
+        machines: Vec::new(),
+    });
     let answer = |ledger: &mut Ledger| {
         let all = requests(ledger);
         let [(id, Request::Watch(_))] = all[..] else { panic!("not sent: {all:?}") };

@@ -1,5 +1,6 @@
 use super::*;
 use crate::client::outgoing::Output;
+use crate::protocol::Chain;
 
 fn id(bits: u64) -> AskId {
     AskId::from_bits(bits)
@@ -10,7 +11,14 @@ fn unreachable() -> Refusal {
 }
 
 fn asked(bits: u64) -> Asked {
-    Asked { ask_id: id(bits), from: "web".to_owned(), question: "?".to_owned(), timeout_ms: 1000, broadcast_id: None }
+    Asked {
+        ask_id: id(bits),
+        from: "web".to_owned(),
+        question: "?".to_owned(),
+        timeout_ms: 1000,
+        broadcast_id: None,
+        chain: Chain::default(),
+    }
 }
 
 /// Takes the asks with these numbers in, and forgets that the program heard of them.

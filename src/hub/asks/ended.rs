@@ -89,8 +89,7 @@ impl EndedAsks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::brakes::Course;
-    use crate::protocol::ClientKey;
+    use crate::protocol::{ClientKey, Course};
 
     fn id(n: u64) -> AskId {
         AskId::from_bits(n)

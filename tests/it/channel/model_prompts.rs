@@ -8,7 +8,7 @@ use relay::channel::tools::result::{Context, render};
 use relay::channel::{envelope, tools};
 use relay::client::{AcceptedAsk, AcceptedBroadcast, CallAnswer, End, Outcome, SentReply, Tally};
 use relay::protocol::{
-    Activity, AskId, AskKind, AskState, Asked, BroadcastId, ErrorCode, PeerName, Peers, Refusal, Told, Wake,
+    Activity, AskId, AskKind, AskState, Asked, BroadcastId, Chain, ErrorCode, PeerName, Peers, Refusal, Told, Wake,
 };
 
 fn ask() -> Message {
@@ -18,13 +18,14 @@ fn ask() -> Message {
         question: "Is the build green?".to_owned(),
         timeout_ms: 600_000,
         broadcast_id: None,
+        chain: Chain::default(),
     };
     notification::ask(&asked, "relay_reply")
 }
 
 fn tell() -> Message {
     let (from, text) = ("web".to_owned(), "The port is 8081 now.".to_owned());
-    notification::tell(&Told { tell_id: AskId::from_bits(3), from, text, timeout_ms: 600_000 })
+    notification::tell(&Told { tell_id: AskId::from_bits(3), from, text, timeout_ms: 600_000, chain: Chain::default() })
 }
 
 fn name(text: &str) -> PeerName {
@@ -49,7 +50,7 @@ fn messages() -> Vec<Message> {
     };
     let failed = |kind, code, state| {
         let waiting_for = (state == AskState::HandedOver).then(|| "permission prompt".to_owned());
-        of(kind, End::Failed { code, state, waiting_for })
+        of(kind, End::Failed { code, state, waiting_for, unreachable_s: None })
     };
     let outcome = |code, state| failed(AskKind::Ask, code, state);
     let reply = of(AskKind::Ask, End::Reply { from: name("backend"), text: "Yes.".to_owned() });
@@ -90,7 +91,7 @@ fn results() -> String {
     };
     let replied = SentReply { ask_id: AskId::from_bits(1), to: "web".to_owned(), taken: false };
     let nobody = AcceptedBroadcast { broadcast_id: BroadcastId::from_bits(2), asks: vec![], refused: vec![] };
-    let grace = Peers { you: Some(name("web")), peers: vec![], settling: true };
+    let grace = Peers { you: Some(name("web")), peers: vec![], settling: true, machines: Vec::new() };
     [
         (asked(AskState::Accepted, Activity::Idle, None), Wake::Waiter),
         (asked(AskState::Accepted, Activity::Waiting, Some("permission prompt")), Wake::Waiter),

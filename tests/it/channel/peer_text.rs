@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use relay::channel::{envelope, neutralise, notification};
-use relay::protocol::{AskId, Asked};
+use relay::protocol::{AskId, Asked, Chain};
 
 struct Case {
     place: String,
@@ -94,6 +94,7 @@ fn every_class_stays_inside_one_envelope() {
             question,
             timeout_ms: 1000,
             broadcast_id: None,
+            chain: Chain::default(),
         };
         let wrapped = envelope::wrap(&notification::ask(&event, "relay_reply"));
         let inside = wrapped.strip_prefix("<relay-message kind=\"ask\" from=\"").expect(&class);

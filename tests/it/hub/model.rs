@@ -18,9 +18,9 @@ use proptest::test_runner::TestRunner;
 use relay::hub::{ConnId, Effect, Hub, HubInfo, Input, Limits};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    Activity, Answer, Ask, AskId, AskState, Audience, BODY_MAX_BYTES, Broadcast, BroadcastId, ClientKey, ClientKind,
-    ClientMessage, ClientTag, Event, Hello, HubMessage, Notice, Park, PeerName, Presence, Progress, Refusal, Rename,
-    Reply, Request, SessionFacts, SessionId, Taken, Tell, VersionRange, Wake, Withdraw,
+    Activity, Answer, Ask, AskId, AskState, Audience, BODY_MAX_BYTES, Broadcast, BroadcastId, Chain, ClientKey,
+    ClientKind, ClientMessage, ClientTag, Event, Hello, HubMessage, Notice, Park, PeerName, Presence, Progress,
+    Refusal, Rename, Reply, Request, SessionFacts, SessionId, Taken, Tell, VersionRange, Wake, Withdraw,
 };
 use serde_json::json;
 
@@ -128,18 +128,26 @@ fn addresses() -> impl Strategy<Value = &'static str> {
 fn audiences() -> impl Strategy<Value = Audience> {
     let to = proptest::option::weighted(0.3, vec(addresses().prop_map(str::to_owned), 0..3));
     let folder = proptest::option::weighted(0.2, select(vec!["/w", "/w/api/", "/", "w"]).prop_map(str::to_owned));
-    (to, folder).prop_map(|(to, folder)| Audience { to, folder })
+    (to, folder).prop_map(|(to, folder)| Audience { to, folder, machines: None })
 }
 
 fn requests() -> impl Strategy<Value = Request> {
     let bound = || proptest::option::weighted(0.2, client_tags());
     let ask = (asks(), addresses(), texts(), timeouts(), bound(), proptest::option::weighted(0.1, broadcasts()))
         .prop_map(|(ask_id, to, question, timeout_ms, bound, broadcast_id)| {
-            Request::Ask(Ask { ask_id, to: to.to_owned(), question, timeout_ms, bound, broadcast_id })
+            Request::Ask(Ask {
+                ask_id,
+                to: to.to_owned(),
+                question,
+                timeout_ms,
+                bound,
+                broadcast_id,
+                chain: Chain::default(),
+            })
         });
     let tell =
         (asks(), addresses(), texts(), timeouts(), bound()).prop_map(|(tell_id, to, text, timeout_ms, bound)| {
-            Request::Tell(Tell { tell_id, to: to.to_owned(), text, timeout_ms, bound })
+            Request::Tell(Tell { tell_id, to: to.to_owned(), text, timeout_ms, bound, chain: Chain::default() })
         });
     let broadcast =
         (broadcasts(), texts(), timeouts(), audiences()).prop_map(|(broadcast_id, question, timeout_ms, audience)| {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use relay::hub::history::{Detail, Record};
 use relay::hub::{CloseReason, ConnId, Effect, GRACE, Hub, HubInfo, Input, Limits};
 use relay::protocol::{
-    Activity, Answer, Ask, AskId, AskState, Audience, Broadcast, BroadcastId, ClientKey, ClientKind, ClientMessage,
-    ClientTag, Event, Hello, HubMessage, Named, Notice, Park, PeerName, Presence, Progress, Refusal, Rename, Reply,
-    Request, SessionFacts, SessionId, Taken, Tell, VERSIONS, Wake, Watch, Withdraw,
+    Activity, Answer, Ask, AskId, AskState, Audience, Broadcast, BroadcastId, Chain, ClientKey, ClientKind,
+    ClientMessage, ClientTag, Event, Hello, HubMessage, Named, Notice, Park, PeerName, Presence, Progress, Refusal,
+    Rename, Reply, Request, SessionFacts, SessionId, Taken, Tell, VERSIONS, Wake, Watch, Withdraw,
 };
 
 /// A hub, its clock, and what its clients have heard.
@@ -239,7 +239,7 @@ pub(crate) fn hello(program: &str, kind: ClientKind) -> ClientMessage {
 
 pub(crate) fn ask(n: u64, to: &str, question: &str, timeout_ms: u64) -> ClientMessage {
     let (to, question) = (to.to_owned(), question.to_owned());
-    let ask = Ask { ask_id: id(n), to, question, timeout_ms, bound: None, broadcast_id: None };
+    let ask = Ask { ask_id: id(n), to, question, timeout_ms, bound: None, broadcast_id: None, chain: Chain::default() };
     ClientMessage::Request(10 + n, Request::Ask(ask))
 }
 
@@ -256,7 +256,8 @@ pub(crate) fn ask_again(n: u64, to: Actor, question: &str) -> ClientMessage {
 /// Tells a text with the id of this number, for a minute; `bound` as a client sends it again.
 pub(crate) fn tell(n: u64, to: &str, text: &str, bound: Option<Actor>) -> ClientMessage {
     let (tell_id, to, text) = (id(n), to.to_owned(), text.to_owned());
-    let tell = Tell { tell_id, to, text, timeout_ms: 60_000, bound: bound.map(|actor| actor.tag) };
+    let tell =
+        Tell { tell_id, to, text, timeout_ms: 60_000, bound: bound.map(|actor| actor.tag), chain: Chain::default() };
     ClientMessage::Request(10 + n, Request::Tell(tell))
 }
 

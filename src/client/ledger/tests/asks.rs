@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::client::sent::DEADLINE_SLACK;
-use crate::protocol::{BroadcastAccepted, Receipt, Told};
+use crate::protocol::{BroadcastAccepted, Chain, Receipt, Told};
 
 #[test]
 fn accepted_ask_says_where_the_session_works_and_what_it_does() {
@@ -86,7 +86,7 @@ fn received_tell_is_told_once_and_its_hub_always_how_far_it_came() {
     let tell_id = AskId::from_bits(1);
     let told_event = || {
         let (from, text) = ("web".to_owned(), "done".to_owned());
-        Event::Told(Told { tell_id, from, text, timeout_ms: 60_000 })
+        Event::Told(Told { tell_id, from, text, timeout_ms: 60_000, chain: Chain::default() })
     };
     event(&mut ledger, now, told_event());
     assert!(matches!(told(&mut ledger)[..], [Output::Event(ClientEvent::Tell(_))]));
@@ -111,7 +111,11 @@ fn tell_takes_no_reply_whether_it_is_open_or_over() {
     let (mut ledger, now) = (greeting(), Instant::now());
     welcome(&mut ledger, now);
     let (tell_id, from) = (AskId::from_bits(1), "web".to_owned());
-    event(&mut ledger, now, Event::Told(Told { tell_id, from, text: "done".to_owned(), timeout_ms: 60_000 }));
+    event(
+        &mut ledger,
+        now,
+        Event::Told(Told { tell_id, from, text: "done".to_owned(), timeout_ms: 60_000, chain: Chain::default() }),
+    );
     for call in 1..=2 {
         ledger.handle_call(now, CallId(call), Call::Reply { ask_id: tell_id, text: "thanks".to_owned() });
         assert_eq!((codes(&mut ledger), requests(&mut ledger)), (vec![ErrorCode::UnknownAsk], vec![]));
@@ -173,7 +177,11 @@ fn late_reply_is_refused_though_a_broadcast_waits_for_its_acceptance() {
     let [first, second] = [1, 2].map(|n| ask(&mut ledger, now, n));
     ledger.handle_withdraw(first);
     let (code, state) = (ErrorCode::Timeout, AskState::Accepted);
-    event(&mut ledger, now, Event::Failed(Failed { ask_id: second, code, state, waiting_for: None }));
+    event(
+        &mut ledger,
+        now,
+        Event::Failed(Failed { ask_id: second, code, state, waiting_for: None, unreachable_s: None }),
+    );
     let broadcast_id = BroadcastId::from_bits(1);
     let call =
         Call::Broadcast { broadcast_id, audience: Audience::default(), question: "?".to_owned(), timeout: MINUTE };
@@ -277,7 +285,11 @@ fn open_asks_are_listed_by_deadline_with_the_beginning_of_the_question() {
     welcome(&mut ledger, now);
     let [late, early] = [(9, 90_000), (8, 10_500)].map(|(n, timeout_ms)| {
         let (ask_id, from, question) = (AskId::from_bits(n), "api".to_owned(), "ü".repeat(201));
-        event(&mut ledger, now, Event::Asked(Asked { ask_id, from, question, timeout_ms, broadcast_id: None }));
+        event(
+            &mut ledger,
+            now,
+            Event::Asked(Asked { ask_id, from, question, timeout_ms, broadcast_id: None, chain: Chain::default() }),
+        );
         ask_id
     });
     told(&mut ledger);

@@ -353,7 +353,13 @@ impl Story {
             Step::Fail if self.known.contains_key(&ask_id) && !self.replies.contains(&ask_id) => {
                 self.known.remove(&ask_id);
                 self.failed.insert(ask_id);
-                let failed = Failed { ask_id, code: ErrorCode::PeerGone, state: AskState::Shown, waiting_for: None };
+                let failed = Failed {
+                    ask_id,
+                    code: ErrorCode::PeerGone,
+                    state: AskState::Shown,
+                    waiting_for: None,
+                    unreachable_s: None,
+                };
                 event(&mut self.ledger, self.now, Event::Failed(failed));
             }
             Step::Reply | Step::Fail => {}

@@ -246,7 +246,9 @@ impl Naive {
             Request::Reply(reply) => self.reply(now, conn, tag, id, reply),
             Request::Rename(rename) => match (self.name(tag), PeerName::parse(&rename.name)) {
                 (None, _) => self.refuse(conn, id, ErrorCode::NotRegistered),
-                (_, Err(NameError::Empty | NameError::Reserved)) => self.refuse(conn, id, ErrorCode::BadArgs),
+                (_, Err(NameError::Empty | NameError::Reserved | NameError::NoMachine)) => {
+                    self.refuse(conn, id, ErrorCode::BadArgs)
+                }
                 (_, Ok(name)) if self.find(&name).is_some_and(|holder| holder != tag) => {
                     self.refuse(conn, id, ErrorCode::NameTaken);
                 }
@@ -288,7 +290,7 @@ impl Naive {
                 }
             }
             // What the model's clients do not say.
-            Notice::Named(_) => {}
+            Notice::Named(_) | Notice::Decline(_) | Notice::Reach(_) => {}
         }
     }
 
@@ -402,19 +404,26 @@ impl Naive {
             {
                 peers.push(PeerView {
                     name,
-                    pid: facts.session.pid,
+                    pid: Some(facts.session.pid),
                     agent: facts.agent,
                     client: facts.client,
                     presence: facts.presence,
                     status_s: (now - client.status_since).as_secs(),
                     connected_s: (now - client.since).as_secs(),
                     open_asks: self.open_of(client.tag),
+                    machine: None,
+                    reachable: None,
+                    tag: Some(client.tag),
                 });
             }
         }
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         let you = self.name(tag);
-        self.answer(conn, id, Answer::Peers(protocol::Peers { you, peers, settling: self.settling }));
+        self.answer(
+            conn,
+            id,
+            Answer::Peers(protocol::Peers { you, peers, settling: self.settling, machines: Vec::new() }),
+        );
     }
 
     /// Returns when something is to be said next, if nothing happens before.

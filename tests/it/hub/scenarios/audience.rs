@@ -14,7 +14,11 @@ fn stage() -> (Stage, [Actor; 4]) {
 }
 
 fn named(to: &[&str], folder: Option<&str>) -> Audience {
-    Audience { to: Some(to.iter().map(|to| (*to).to_owned()).collect()), folder: folder.map(str::to_owned) }
+    Audience {
+        to: Some(to.iter().map(|to| (*to).to_owned()).collect()),
+        folder: folder.map(str::to_owned),
+        machines: None,
+    }
 }
 
 #[test]
@@ -24,7 +28,7 @@ fn broadcast_to_some_asks_these_alone() {
     assert_eq!(stage.heard(web), ["broadcast to: api, ops"]);
     assert_eq!(stage.heard(api), ["web asks: ready? (60 s)"]);
     assert_eq!((stage.heard(docs).len(), stage.heard(ops).len()), (0, 1));
-    let below = Audience { to: None, folder: Some("/w/team/".to_owned()) };
+    let below = Audience { to: None, folder: Some("/w/team/".to_owned()), machines: None };
     stage.broadcast_to(web, 2, "ready?", below);
     assert_eq!(stage.heard(web), ["broadcast to: api, docs"]);
     stage.broadcast_to(web, 3, "ready?", named(&["ops"], Some("/w/team/docs")));
@@ -55,9 +59,9 @@ fn nobody_named_is_nobody_asked() {
 #[test]
 fn broadcast_that_names_too_many_or_a_relative_folder_is_refused() {
     let (mut stage, [web, ..]) = stage();
-    let many = Audience { to: Some(vec!["api".to_owned(); 257]), folder: None };
-    let long = Audience { to: Some(vec!["x".repeat(1025)]), folder: None };
-    let relative = Audience { to: None, folder: Some("team".to_owned()) };
+    let many = Audience { to: Some(vec!["api".to_owned(); 257]), folder: None, machines: None };
+    let long = Audience { to: Some(vec!["x".repeat(1025)]), folder: None, machines: None };
+    let relative = Audience { to: None, folder: Some("team".to_owned()), machines: None };
     for audience in [many, long, relative] {
         stage.broadcast_to(web, 1, "ready?", audience);
         assert_eq!(stage.refusal(web.conn).code, ErrorCode::BadArgs);

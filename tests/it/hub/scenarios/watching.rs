@@ -20,6 +20,8 @@ fn seen(stage: &mut Stage, watcher: Actor) -> Vec<String> {
         Watched::PeerLeft { name } => format!("{name} left"),
         Watched::PeerRenamed { former, name } => format!("{former} is {name}"),
         Watched::PeerChanged { name, presence } => format!("{name} is {:?}", presence.status),
+        Watched::MachineChanged(machine) => format!("{} is reachable: {}", machine.name, machine.reachable),
+        Watched::MachineLeft { name } => format!("{name} left"),
         Watched::AskOpened(ask) => format!("{} asks {}: {:?}", ask.from, ask.to, ask.question),
         Watched::AskAdvanced { from, to, state, .. } => format!("{from} to {to}: {state:?}"),
         Watched::AskRefused { from, to, code } => format!("{from} to {to}: {code}"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use relay::hub::ConnId;
 use relay::protocol::{
     self, Accepted, Activity, Answer, AskId, AskKind, AskState, Asked, Audience, AudienceView, Broadcast,
-    BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal, ClientTag, Closed, ErrorCode, Event, Failed,
+    BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal, Chain, ClientTag, Closed, ErrorCode, Event, Failed,
     OpenAsks, OwnAsk, PeerName, Progress, Receipt, Replied, Reply, ReplyEvent, Request, RequestId, Told, Wake,
 };
 
@@ -129,6 +129,7 @@ impl Naive {
                         text: ask.question,
                         timeout_ms: ask.timeout_ms,
                         bound: ask.bound,
+                        chain: Chain::default(),
                     }),
                 };
                 self.waiting.push(Waiting { tag, conn, id, since: now, request });
@@ -233,8 +234,17 @@ impl Naive {
             let timeout_ms = (ask.deadline.saturating_duration_since(now)).as_millis() as u64;
             let (question, broadcast_id) = (ask.question, ask.broadcast);
             let event = match ask.kind {
-                AskKind::Ask => Event::Asked(Asked { ask_id: id, from, question, timeout_ms, broadcast_id }),
-                AskKind::Tell => Event::Told(Told { tell_id: id, from, text: question, timeout_ms }),
+                AskKind::Ask => Event::Asked(Asked {
+                    ask_id: id,
+                    from,
+                    question,
+                    timeout_ms,
+                    broadcast_id,
+                    chain: Chain::default(),
+                }),
+                AskKind::Tell => {
+                    Event::Told(Told { tell_id: id, from, text: question, timeout_ms, chain: Chain::default() })
+                }
             };
             self.tell(ask.asked, event);
         }
@@ -242,7 +252,9 @@ impl Naive {
 
     pub(super) fn tell_end(&mut self, id: AskId, waiting_for: Option<String>) {
         let Ask { asker, asked, state, phase, .. } = self.ask(id).unwrap().clone();
-        let failed = |code| Event::Failed(Failed { ask_id: id, code, state, waiting_for: waiting_for.clone() });
+        let failed = |code| {
+            Event::Failed(Failed { ask_id: id, code, state, waiting_for: waiting_for.clone(), unreachable_s: None })
+        };
         match phase {
             Phase::Answered { text, from, .. } => {
                 self.tell(asker, Event::Reply(ReplyEvent { ask_id: id, from, by: asked, text }));

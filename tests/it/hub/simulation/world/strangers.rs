@@ -3,7 +3,7 @@
 use relay::hub::{ConnId, Effect, Input};
 use relay::protocol::codec::FrameError;
 use relay::protocol::{
-    Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, ClientKey, ClientKind, ClientMessage, Event, Hello,
+    Activity, Answer, Ask, AskId, AskState, BODY_MAX_BYTES, Chain, ClientKey, ClientKind, ClientMessage, Event, Hello,
     HubMessage, Named, Notice, Park, Presence, Progress, Reply, Request, Taken, Tell, VERSIONS, VersionRange, Wake,
     Watch, Withdraw,
 };
@@ -72,6 +72,7 @@ impl World {
             timeout_ms: 1000,
             bound: None,
             broadcast_id: None,
+            chain: Chain::default(),
         };
         let presence = Presence {
             cwd: "/".to_owned(),
@@ -89,6 +90,7 @@ impl World {
                 text: String::new(),
                 timeout_ms: 1000,
                 bound: None,
+                chain: Chain::default(),
             }),
             Request::Watch(Watch { text: false }),
         ];

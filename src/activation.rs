@@ -1,4 +1,4 @@
-//! How the hub gets its listening socket: from systemd, from launchd, or by binding it itself.
+//! How the hub and the bridge get their listening sockets: from systemd, from launchd, or by binding them.
 //!
 //! Inherited sockets win. The service manager keeps its own copy of such a socket, so it is never unlinked here;
 //! only what was bound here is. Every listener that comes out is a listening Unix stream socket, nonblocking and
@@ -23,15 +23,31 @@ pub use acceptor::{Acceptor, PendingConnection};
 pub use bind::{BindError, BoundPath};
 pub use path_watch::lost;
 
-/// The name that the hub's socket has in the unit (`FileDescriptorName=`) and in the plist (`Sockets`).
-pub const SOCKET_NAME: &str = "hub";
+/// The name that a program's socket has in its unit (`FileDescriptorName=`) and in its plist (`Sockets`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketName {
+    /// The hub's.
+    Hub,
+    /// The bridge's.
+    Bridge,
+}
 
-/// The hub's listening socket.
+impl SocketName {
+    /// Returns the name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::Bridge => "bridge",
+        }
+    }
+}
+
+/// A program's listening socket.
 #[derive(Debug)]
 pub enum Listener {
     /// The service manager listens and keeps listening when the hub has gone.
     Inherited(UnixListener),
-    /// The hub listens by itself. The path goes when the [`BoundPath`] is dropped.
+    /// The program listens by itself. The path goes when the [`BoundPath`] is dropped.
     Bound(UnixListener, BoundPath),
 }
 
@@ -55,11 +71,14 @@ impl Listener {
 ///
 /// # Errors
 /// Something other than the one socket was handed over, or nothing was and `place` cannot be bound.
-pub fn acquire(place: impl FnOnce() -> Result<PathBuf, PathError>) -> Result<Listener, ActivationError> {
-    if let Some(socket) = systemd::inherited()? {
+pub fn acquire(
+    name: SocketName,
+    place: impl FnOnce() -> Result<PathBuf, PathError>,
+) -> Result<Listener, ActivationError> {
+    if let Some(socket) = systemd::inherited(name)? {
         return Ok(Listener::Inherited(socket));
     }
-    if let Some(socket) = launchd::inherited()? {
+    if let Some(socket) = launchd::inherited(name)? {
         return Ok(Listener::Inherited(socket));
     }
     let (socket, path) = bind::bind(&place()?)?;
@@ -75,9 +94,11 @@ pub enum ActivationError {
     /// The place cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Sockets were handed over, but not the hub's socket alone.
-    #[error("the service manager handed over the sockets {names:?}, expected one with the name \"hub\"")]
+    /// Sockets were handed over, but not the program's socket alone.
+    #[error("the service manager handed over the sockets {names:?}, expected one with the name {expected:?}")]
     WrongSockets {
+        /// The name that was expected.
+        expected: &'static str,
         /// The names, in the order of the file descriptors.
         names: Vec<String>,
     },
@@ -98,16 +119,16 @@ pub enum ActivationError {
 /// Returns the one socket among those handed over, checked and made ready; `None` if there are none.
 ///
 /// The others are closed when they are dropped here: no descriptor leaks on the way to an error.
-fn only_hub(sockets: Vec<(OwnedFd, String)>) -> Result<Option<UnixListener>, ActivationError> {
+fn only_one(wanted: SocketName, sockets: Vec<(OwnedFd, String)>) -> Result<Option<UnixListener>, ActivationError> {
     if sockets.is_empty() {
         return Ok(None);
     }
     let mut sockets = sockets;
     match (sockets.pop(), sockets.is_empty()) {
-        (Some((socket, name)), true) if name == SOCKET_NAME => ready(socket).map(Some),
+        (Some((socket, name)), true) if name == wanted.as_str() => ready(socket).map(Some),
         (last, _) => {
             let names = sockets.into_iter().chain(last).map(|(_, name)| name).collect();
-            Err(ActivationError::WrongSockets { names })
+            Err(ActivationError::WrongSockets { expected: wanted.as_str(), names })
         }
     }
 }
@@ -153,7 +174,7 @@ mod tests {
     fn the_one_socket_named_hub_is_taken_nonblocking_and_closed_on_exec() {
         let (directory, socket) = listening();
         rustix::io::fcntl_setfd(&socket, FdFlags::empty()).unwrap();
-        let listener = only_hub(vec![(socket, "hub".to_owned())]).unwrap().unwrap();
+        let listener = only_one(SocketName::Hub, vec![(socket, "hub".to_owned())]).unwrap().unwrap();
 
         assert!(rustix::io::fcntl_getfd(&listener).unwrap().contains(FdFlags::CLOEXEC));
         assert!(rustix::fs::fcntl_getfl(&listener).unwrap().contains(OFlags::NONBLOCK));
@@ -164,18 +185,18 @@ mod tests {
 
     #[test]
     fn no_socket_is_no_error() {
-        assert!(only_hub(Vec::new()).unwrap().is_none());
+        assert!(only_one(SocketName::Hub, Vec::new()).unwrap().is_none());
     }
 
     #[test]
     fn several_or_wrongly_named_sockets_are_refused_by_their_names() {
         let (_a, first) = listening();
         let (_b, second) = listening();
-        let error = only_hub(vec![(first, "hub".to_owned()), (second, "state".to_owned())]).unwrap_err();
+        let error = only_one(SocketName::Hub, vec![(first, "hub".to_owned()), (second, "state".to_owned())]).unwrap_err();
         assert!(error.to_string().contains(r#"["hub", "state"]"#), "{error}");
 
         let (_c, unnamed) = listening();
-        let error = only_hub(vec![(unnamed, "unknown".to_owned())]).unwrap_err();
+        let error = only_one(SocketName::Hub, vec![(unnamed, "unknown".to_owned())]).unwrap_err();
         assert!(error.to_string().contains(r#"["unknown"]"#), "{error}");
     }
 
@@ -186,7 +207,7 @@ mod tests {
         let connected = OwnedFd::from(UnixStream::pair().unwrap().0);
         let file = OwnedFd::from(tempfile::tempfile().unwrap());
         for socket in [tcp, datagram, connected, file] {
-            let refused = only_hub(vec![(socket, "hub".to_owned())]);
+            let refused = only_one(SocketName::Hub, vec![(socket, "hub".to_owned())]);
             assert!(matches!(refused, Err(ActivationError::NotAListener(_))), "{refused:?}");
         }
     }
@@ -195,7 +216,7 @@ mod tests {
     fn without_a_service_manager_the_place_is_bound() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("relay/hub.sock");
-        let listener = acquire(|| Ok(path.clone())).unwrap();
+        let listener = acquire(SocketName::Hub, || Ok(path.clone())).unwrap();
         assert!(!listener.is_inherited());
         assert_eq!(listener.path(), Some(path.clone()));
         drop(listener);

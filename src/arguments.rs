@@ -1,4 +1,4 @@
-//! What the command lines of `relay-hub` and `relay-channel` take. It stands here and not in the programs, so that their
+//! What the command lines of `relay-hub`, `relay-channel` and `relay-bridge` take. It stands here and not in the programs, so that their
 //! manual pages are made from the same definitions.
 
 use std::io;
@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use crate::protocol::MachineName;
 
 /// Route messages between the Claude Code sessions of one user
 ///
@@ -55,6 +57,40 @@ pub enum SidecarCommand {
         /// The agent's own id of the session, where its process holds several
         thread: Option<String>,
     },
+}
+
+/// Link the sessions of this machine with those of the person's other machines
+///
+/// Started by the service manager where machines are configured, or when one comes. It is a client of the hub, and starts
+/// the transports that `relayctl machines add` has named.
+#[derive(Debug, Parser)]
+#[command(name = "relay-bridge", version)]
+pub struct BridgeArguments {
+    /// Find the hub at this socket instead of the usual one [env: RELAY_SOCKET]; the bridge's own is beside it
+    #[arg(long, value_name = "PATH", value_parser = absolute)]
+    pub socket: Option<PathBuf>,
+    /// Leave after this time with no machine, such as 5m; the default where a service manager starts the bridge
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub idle_timeout: Option<Duration>,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<BridgeCommand>,
+}
+
+/// What is done beside the service.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BridgeCommand {
+    /// Join standard input and output to the service, as the transport of another machine: what that machine runs here
+    Stdio {
+        /// The other machine, by its name here
+        #[arg(long = "as", value_name = "MACHINE", value_parser = machine)]
+        machine: MachineName,
+    },
+}
+
+/// Reads a machine's name.
+fn machine(text: &str) -> Result<MachineName, String> {
+    MachineName::parse(text).map_err(|error| error.to_string())
 }
 
 /// Reads a duration with its unit.

@@ -24,7 +24,7 @@
 //! | [`watched`] | sockets that the runtime watches |
 //! | [`process`] | what the system says of a process: its start and its parent |
 //! | [`fault`] | where a test build can be made to die; not in a release build |
-//! | [`arguments`] | the command lines of `relay-hub` and `relay-channel` |
+//! | [`arguments`] | the command lines of `relay-hub`, `relay-channel` and `relay-bridge` |
 //!
 //! Besides, the waiter and the hook write to stderr and stdout what Claude Code reads there, and the waiter ends with the
 //! status that wakes it; a channel speaks MCP on stdin and stdout.
@@ -45,7 +45,7 @@
 //! - A session is shown a message once.
 //! - Whatever a client can make another process hold is bounded and counted.
 //! - No client starts a hub: the service manager does, or a person (`relayctl hub start`, and `setup` where no service
-//!   manager is). Only `relayctl` starts processes: the service manager's tools; for `logs`, `journalctl`; for `setup`, the
+//!   manager is). Only two programs start others. `relay-bridge`: the transports that its machines' files name. `relayctl`: the service manager's tools; for `logs`, `journalctl`; for `setup`, the
 //!   agents' own commands; for `doctor`, `--version` of the programs that it checks and `claude mcp list`; for `demo`, a
 //!   private hub with its channels and questions, which end with it.
 

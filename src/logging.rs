@@ -8,7 +8,7 @@
 //!
 //! | program | goes to |
 //! | --- | --- |
-//! | `relay-hub` | the journal if its standard error is the journal's (`JOURNAL_STREAM`); on macOS, where it has no terminal, a file a day; else JSON lines to standard error |
+//! | `relay-hub`, `relay-bridge` | the journal if its standard error is the journal's (`JOURNAL_STREAM`); on macOS, where it has no terminal, a file a day; else JSON lines to standard error |
 //! | `relay-hub` in the background (`relayctl hub start`) | a file a day, `~/.local/state/relay/relay-YYYY-MM-DD.log` |
 //! | `relay-channel` | a file a day, `$CLAUDE_PLUGIN_DATA/logs/relay-YYYY-MM-DD.log`, if that variable is set; else warnings to standard error |
 //! | `relayctl` | standard error, and only if `RELAY_LOG` is set |
@@ -57,6 +57,8 @@ pub enum Program {
     Hub,
     /// `relay-hub` that `relayctl hub start` has started: nobody sees its standard error.
     DetachedHub,
+    /// `relay-bridge`: the operator reads it.
+    Bridge,
     /// `relay-channel`: nobody sees its standard error unless they look for it.
     Channel,
     /// `relayctl`: the person sees its standard error.
@@ -160,6 +162,7 @@ impl Program {
     const fn name(self) -> &'static str {
         match self {
             Self::Hub | Self::DetachedHub => "relay-hub",
+            Self::Bridge => "relay-bridge",
             Self::Channel => "relay-channel",
             Self::Control => "relayctl",
         }
@@ -183,9 +186,11 @@ impl LogEnvironment {
 
     fn destination(&self, program: Program) -> Destination {
         match program {
-            Program::Hub if self.stderr_is_the_journal => Destination::Journal,
-            Program::Hub if !self.is_macos || self.stderr_is_a_terminal => Destination::StandardError,
-            Program::Hub | Program::DetachedHub => {
+            Program::Hub | Program::Bridge if self.stderr_is_the_journal => Destination::Journal,
+            Program::Hub | Program::Bridge if !self.is_macos || self.stderr_is_a_terminal => {
+                Destination::StandardError
+            }
+            Program::Hub | Program::Bridge | Program::DetachedHub => {
                 self.hub_logs.clone().map_or(Destination::StandardError, Destination::Files)
             }
             Program::Channel => self
@@ -201,7 +206,7 @@ impl LogEnvironment {
         let default = match (program, destination) {
             (Program::Channel, Destination::StandardError) => "warn",
             // A person's terminal is for what matters.
-            (Program::Hub, Destination::StandardError) if self.stderr_is_a_terminal => "warn",
+            (Program::Hub | Program::Bridge, Destination::StandardError) if self.stderr_is_a_terminal => "warn",
             _ => "info",
         };
         let wanted = self.filter.as_deref().unwrap_or(default);

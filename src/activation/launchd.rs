@@ -13,9 +13,14 @@ use std::{ptr, slice};
 
 use rustix::io::Errno;
 
-use super::{ActivationError, SOCKET_NAME, only_hub};
+use super::{ActivationError, SocketName, only_one};
 
-const SOCKET_NAME_C: &CStr = c"hub";
+const fn c_name(name: SocketName) -> &'static CStr {
+    match name {
+        SocketName::Hub => c"hub",
+        SocketName::Bridge => c"bridge",
+    }
+}
 
 /// `int launch_activate_socket(const char *name, int **fds, size_t *cnt)` of `<launch.h>`: 0 or an errno; the caller
 /// owns the descriptors and frees the array.
@@ -29,18 +34,18 @@ struct Calls {
     free: Free,
 }
 
-/// Returns the hub's socket if launchd holds one for this process.
+/// Returns the program's socket if launchd holds one for this process.
 ///
 /// # Errors
 /// The socket was taken before, or launchd handed over something else.
 #[cfg(target_os = "macos")]
 #[expect(unsafe_code, reason = "no crate of the project binds launch_activate_socket")]
-pub(super) fn inherited() -> Result<Option<UnixListener>, ActivationError> {
+pub(super) fn inherited(name: SocketName) -> Result<Option<UnixListener>, ActivationError> {
     unsafe extern "C" {
         fn launch_activate_socket(name: *const c_char, fds: *mut *mut c_int, cnt: *mut usize) -> c_int;
         fn free(pointer: *mut c_void);
     }
-    take(&Calls { activate: launch_activate_socket, free })
+    take(name, &Calls { activate: launch_activate_socket, free })
 }
 
 /// Returns `None`: there is no launchd.
@@ -48,16 +53,16 @@ pub(super) fn inherited() -> Result<Option<UnixListener>, ActivationError> {
 /// # Errors
 /// Never.
 #[cfg(not(target_os = "macos"))]
-pub(super) fn inherited() -> Result<Option<UnixListener>, ActivationError> {
+pub(super) fn inherited(_name: SocketName) -> Result<Option<UnixListener>, ActivationError> {
     Ok(None)
 }
 
 #[expect(unsafe_code, reason = "calls C and takes over what it returns")]
-fn take(calls: &Calls) -> Result<Option<UnixListener>, ActivationError> {
+fn take(name: SocketName, calls: &Calls) -> Result<Option<UnixListener>, ActivationError> {
     let mut descriptors: *mut c_int = ptr::null_mut();
     let mut count: usize = 0;
     // SAFETY: the name is a C string, and both out-pointers are valid for the call.
-    let code = unsafe { (calls.activate)(SOCKET_NAME_C.as_ptr(), &raw mut descriptors, &raw mut count) };
+    let code = unsafe { (calls.activate)(c_name(name).as_ptr(), &raw mut descriptors, &raw mut count) };
     // Not started by launchd, or by a job that has no such socket: a terminal's child can be either.
     if [Errno::SRCH, Errno::NOENT].iter().any(|errno| errno.raw_os_error() == code) {
         return Ok(None);
@@ -77,9 +82,9 @@ fn take(calls: &Calls) -> Result<Option<UnixListener>, ActivationError> {
         .into_iter()
         // SAFETY: launchd opened these descriptors for us; the name can be activated only once in a process, so no
         // one else has taken them.
-        .map(|descriptor| (unsafe { OwnedFd::from_raw_fd(descriptor) }, SOCKET_NAME.to_owned()))
+        .map(|descriptor| (unsafe { OwnedFd::from_raw_fd(descriptor) }, name.as_str().to_owned()))
         .collect();
-    only_hub(sockets)
+    only_one(name, sockets)
 }
 
 #[cfg(test)]
@@ -131,7 +136,7 @@ mod tests {
         CODE.set(code);
         SOCKETS.set(sockets);
         FREED.set(0);
-        take(&Calls { activate: fake_activate, free: counting_free })
+        take(SocketName::Hub, &Calls { activate: fake_activate, free: counting_free })
     }
 
     const SUCCESS: c_int = 0;
@@ -183,6 +188,8 @@ mod tests {
 
     #[test]
     fn both_spellings_of_the_name_agree() {
-        assert_eq!(SOCKET_NAME_C.to_str(), Ok(SOCKET_NAME));
+        for name in [SocketName::Hub, SocketName::Bridge] {
+            assert_eq!(c_name(name).to_str(), Ok(name.as_str()));
+        }
     }
 }

@@ -4,13 +4,13 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::{env, fs};
 
-use super::{ActivationError, only_hub};
+use super::{ActivationError, SocketName, only_one};
 
-/// Returns the hub's socket if systemd, or whoever speaks its protocol, handed one over.
+/// Returns the program's socket if systemd, or whoever speaks its protocol, handed one over.
 ///
 /// # Errors
-/// The variables are malformed, the sockets are not the hub's, or the process has more than one thread already.
-pub(super) fn inherited() -> Result<Option<UnixListener>, ActivationError> {
+/// The variables are malformed, the sockets are not the program's, or the process has more than one thread already.
+pub(super) fn inherited(name: SocketName) -> Result<Option<UnixListener>, ActivationError> {
     let Some(addressee) = env::var_os("LISTEN_PID") else { return Ok(None) };
     // Children of a socket-activated program may inherit its variables, and the sockets are not for them. A value that
     // is no number is left to the protocol to refuse.
@@ -21,7 +21,7 @@ pub(super) fn inherited() -> Result<Option<UnixListener>, ActivationError> {
     if !is_single_threaded() {
         return Err(ActivationError::TooLate);
     }
-    only_hub(take()?)
+    only_one(name, take()?)
 }
 
 #[expect(unsafe_code, reason = "the protocol passes bare descriptors and leaves its variables behind")]
@@ -55,6 +55,6 @@ mod tests {
     #[test]
     fn without_the_variables_nothing_is_inherited() {
         assert!(env::var_os("LISTEN_PID").is_none(), "the tests themselves were socket-activated");
-        assert!(inherited().unwrap().is_none());
+        assert!(inherited(SocketName::Hub).unwrap().is_none());
     }
 }

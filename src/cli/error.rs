@@ -347,6 +347,9 @@ pub enum ProgramError {
     /// The system gave no event loop, signal or stream.
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
+    /// The bridge refuses.
+    #[error("{}", .0.message)]
+    Bridge(Refusal),
 }
 
 impl ProgramError {
@@ -363,6 +366,7 @@ impl ProgramError {
             Self::Log(_) => "unset RELAY_LOG".to_owned(),
             Self::Socket(error) => next_for_socket(error),
             Self::Serve(_) => CHECK_LIMITS.to_owned(),
+            Self::Bridge(error) => error.next.clone(),
         }
     }
 }

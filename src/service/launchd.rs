@@ -12,7 +12,7 @@ use plist::{Dictionary, Value};
 use super::commands::Commands;
 use super::plan::{Plan, PlanError, Run, Step, When, command_line};
 use super::{HUB, Manager, ServiceError, UnitStatus, nameable, words};
-use crate::activation::SOCKET_NAME;
+use crate::activation::SocketName;
 use crate::paths::Environment;
 
 /// The job's name in its domain and, with `.plist`, its file's name: a domain name reversed, as launchd.plist(5) asks.
@@ -151,7 +151,7 @@ pub(super) fn job(bindir: &Path, socket: &Path, logs: &Path) -> Result<Value, Se
     let typed = Launchd::default()
         .with_label(LABEL)
         .with_program_arguments(vec![nameable(&hub)?.to_owned()])
-        .with_socket(Sockets::Dictionary(HashMap::from([(SOCKET_NAME.to_owned(), options)])))
+        .with_socket(Sockets::Dictionary(HashMap::from([(SocketName::Hub.as_str().to_owned(), options)])))
         .with_process_type(ProcessType::Standard)
         .with_exit_timeout(EXIT_TIMEOUT)
         .with_throttle_interval(THROTTLE_INTERVAL)
@@ -169,7 +169,7 @@ pub(super) fn job(bindir: &Path, socket: &Path, logs: &Path) -> Result<Value, Se
 }
 
 fn socket_options(job: &mut Dictionary) -> Option<&mut Dictionary> {
-    job.get_mut("Sockets")?.as_dictionary_mut()?.get_mut(SOCKET_NAME)?.as_dictionary_mut()
+    job.get_mut("Sockets")?.as_dictionary_mut()?.get_mut(SocketName::Hub.as_str())?.as_dictionary_mut()
 }
 
 fn run(line: String, when: When, tolerated: &[i32]) -> Step {

@@ -15,6 +15,7 @@ pub mod link;
 mod linked;
 pub mod service;
 pub mod sessions;
+pub mod setups;
 pub mod stdio;
 
 pub use self::carrier::Start;

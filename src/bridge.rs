@@ -13,6 +13,8 @@ mod hub_connection;
 mod lines;
 pub mod link;
 mod linked;
+pub mod machine;
+pub mod policy;
 pub mod service;
 pub mod sessions;
 pub mod setups;

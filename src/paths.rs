@@ -22,6 +22,9 @@ const SOCKET_OPTION: &str = "--socket";
 const DIRECTORY: &str = "relay";
 const SOCKET: &str = "hub.sock";
 
+/// The bridge's socket, beside the hub's.
+const BRIDGE_SOCKET: &str = "bridge.sock";
+
 /// The directory below the home directory that does the same where there is no runtime directory.
 const HOME_DIRECTORY: &str = ".relay";
 
@@ -128,6 +131,35 @@ impl Environment {
         Ok(path)
     }
 
+    /// Returns where the bridge to other machines listens: `bridge.sock` beside the hub's socket.
+    ///
+    /// # Errors
+    /// There is no place for the hub's socket, or the path is too long for a Unix socket.
+    pub fn bridge_socket(&self) -> Result<PathBuf, PathError> {
+        let path = self.socket()?.with_file_name(BRIDGE_SOCKET);
+        check_length(self.platform, &path)?;
+        Ok(path)
+    }
+
+    /// Returns where the service manager listens for the bridge: beside the hub's service.
+    ///
+    /// # Errors
+    /// As for [`Environment::service_socket`].
+    pub fn bridge_service_socket(&self) -> Result<PathBuf, PathError> {
+        let path = self.service_socket()?.with_file_name(BRIDGE_SOCKET);
+        check_length(self.platform, &path)?;
+        Ok(path)
+    }
+
+    /// Returns the directory of the files about other machines: `$XDG_CONFIG_HOME/relay/machines`, by default below
+    /// `~/.config`, on macOS as well.
+    ///
+    /// # Errors
+    /// The home directory is not known.
+    pub fn machines_dir(&self) -> Result<PathBuf, PathError> {
+        Ok(self.config()?.join(DIRECTORY).join("machines"))
+    }
+
     /// Returns the user's runtime directory: `/run/user/UID` if that is ours, else `$XDG_RUNTIME_DIR` if that is ours and
     /// nobody else can write to it.
     pub fn user_runtime_dir(&self) -> Option<PathBuf> {
@@ -144,11 +176,7 @@ impl Environment {
     /// # Errors
     /// The home directory is not known.
     pub fn unit_dir(&self) -> Result<PathBuf, PathError> {
-        let config = match &self.config_home {
-            Some(config) => config.clone(),
-            None => self.home()?.join(".config"),
-        };
-        Ok(config.join("systemd/user"))
+        Ok(self.config()?.join("systemd/user"))
     }
 
     /// Returns the directory of the user's launchd jobs, `~/Library/LaunchAgents` (launchd.plist(5)).
@@ -195,6 +223,13 @@ impl Environment {
             Platform::MacOs => self.home()?.join("Library/Application Support").join(DIRECTORY),
         };
         Ok(directory.join(SOCKET))
+    }
+
+    fn config(&self) -> Result<PathBuf, PathError> {
+        match &self.config_home {
+            Some(config) => Ok(config.clone()),
+            None => Ok(self.home()?.join(".config")),
+        }
     }
 
     fn home(&self) -> Result<&Path, PathError> {
@@ -313,6 +348,16 @@ mod tests {
     fn a_relative_relay_socket_is_refused_since_each_program_would_look_elsewhere() {
         let environment = Environment { relay_socket: Some("hub.sock".into()), ..environment() };
         assert_eq!(environment.socket(), Err(PathError::NotAbsolute { path: "hub.sock".into() }));
+    }
+
+    #[test]
+    fn bridge_is_beside_the_hub_and_its_machines_are_configuration() {
+        let environment = Environment { relay_socket: Some("/srv/ci/hub.sock".into()), ..environment() };
+        assert_eq!(environment.bridge_socket(), Ok("/srv/ci/bridge.sock".into()));
+        assert_eq!(environment.bridge_service_socket(), Ok("/home/ada/.relay/bridge.sock".into()));
+        assert_eq!(environment.machines_dir(), Ok("/home/ada/.config/relay/machines".into()));
+        let moved = Environment { config_home: Some("/home/ada/etc".into()), ..environment };
+        assert_eq!(moved.machines_dir(), Ok("/home/ada/etc/relay/machines".into()));
     }
 
     #[test]

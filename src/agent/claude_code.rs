@@ -3,10 +3,12 @@
 //! All of it was seen in 2.1.197 and 2.1.330.
 
 pub mod session_file;
+mod settings;
 
 use std::path::{Path, PathBuf};
 
 use self::session_file::SessionFile;
+pub use self::settings::{Inbound, config_directory, inbound, isolates_machines};
 use super::kind::{Kind, Profile, State, Surroundings, arguments, has_flag};
 use crate::process::{self, Process};
 
@@ -208,12 +210,6 @@ pub fn names_us(command: &[String], flag: &str, plugin: bool) -> bool {
         behind_flag &= !argument.starts_with('-');
         behind_flag && is_ours(argument)
     })
-}
-
-/// Returns the directory of Claude Code's settings and state, as this process's environment names it.
-pub fn config_directory() -> Option<PathBuf> {
-    let set = std::env::var_os("CLAUDE_CONFIG_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-    set.or_else(|| std::env::home_dir().map(|home| home.join(".claude")))
 }
 
 #[cfg(test)]

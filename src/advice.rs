@@ -193,10 +193,13 @@ pub fn pasteable(next: &str) -> String {
 }
 
 /// The programs that advice names.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 25] = [
     "relayctl",
     "relay-hub",
     "relay-channel",
+    "relay-bridge",
+    "ssh",
+    "ssh-copy-id",
     "systemctl",
     "launchctl",
     "chmod",

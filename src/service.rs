@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 
 use crate::paths::{Environment, PathError, Platform};
 
+mod bridge;
 mod commands;
 mod desktop;
 mod launchd;
 mod plan;
 mod systemd;
 
+pub use bridge::{install_bridge, uninstall_bridge};
 pub use commands::{Commands, Finished, SystemCommands};
 pub use desktop::{install_desktop, uninstall_desktop};
 pub use launchd::LABEL;
@@ -200,6 +202,12 @@ pub enum ServiceError {
     /// The hub is not where it would be started.
     #[error("there is no program relay-hub in {}: install relayctl, relay-hub and relay-channel together", directory.display())]
     NoHub {
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// The bridge is not where it would be started.
+    #[error("there is no program relay-bridge in {}: install it beside relayctl", directory.display())]
+    NoBridge {
         /// Where it was looked for.
         directory: PathBuf,
     },

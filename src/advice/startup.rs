@@ -8,7 +8,7 @@ use crate::service::ServiceError;
 
 /// What to do where programs of the package are missing.
 pub const INSTALL_ALL: &str =
-    "# install the whole package again: relayctl, relay-hub and relay-channel belong together";
+    "# install the whole package again: relayctl, relay-hub, relay-channel and relay-bridge belong together";
 
 /// What to do where the home directory is not known, which is in the user database (getent(1)).
 const SET_HOME: &str = "export HOME=\"$(getent passwd \"$(id -u)\" | cut -d: -f6)\"";
@@ -31,7 +31,9 @@ pub fn next_for_path(error: &PathError) -> String {
 pub fn next_for_service(error: &ServiceError) -> String {
     match error {
         ServiceError::Path(error) => next_for_path(error),
-        ServiceError::NoHub { .. } | ServiceError::Program { .. } => INSTALL_ALL.to_owned(),
+        ServiceError::NoHub { .. } | ServiceError::NoBridge { .. } | ServiceError::Program { .. } => {
+            INSTALL_ALL.to_owned()
+        }
         ServiceError::Unnameable { .. } => {
             by_hand("install the programs in a directory with a plain name, and run its relayctl install-service")
         }

@@ -14,6 +14,9 @@ use crate::service::{self, Effect, LABEL, Manager, Plan, SOCKET_UNIT, ServiceErr
 /// Let the service manager start the hub whenever somebody connects
 #[derive(Debug, Args)]
 pub(super) struct InstallArgs {
+    /// Run relay-bridge too, which links this machine with your others (relayctl machines)
+    #[arg(long)]
+    with_machines: bool,
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -40,7 +43,10 @@ impl InstallArgs {
         if !self.dry_run {
             refuse_beside_foreground_hub(&machine.environment)?;
         }
-        let plan = service::install(&manager, &machine.environment, &bindir)?;
+        let mut plan = service::install(&manager, &machine.environment, &bindir)?;
+        if self.with_machines {
+            plan.steps.extend(service::install_bridge(&manager, &machine.environment, &bindir)?.steps);
+        }
         if self.dry_run {
             return show(&plan, &mut context.out);
         }
@@ -68,7 +74,8 @@ impl UninstallArgs {
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         let mut machine = Machine::of_process();
         let manager = machine.manager(self.dry_run)?;
-        let plan = service::uninstall(&manager, &machine.environment)?;
+        let mut plan = service::uninstall_bridge(&manager, &machine.environment)?;
+        plan.steps.extend(service::uninstall(&manager, &machine.environment)?.steps);
         if self.dry_run {
             return show(&plan, &mut context.out);
         }

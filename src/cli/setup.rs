@@ -47,6 +47,9 @@ pub(super) struct SetupArgs {
     /// Run relayctl watch --notify as a service too, which tells the desktop when a session waits for you
     #[arg(long, conflicts_with = "undo")]
     notify: bool,
+    /// Run relay-bridge too, which links this machine with your others (relayctl machines)
+    #[arg(long, conflicts_with = "undo")]
+    with_machines: bool,
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -81,6 +84,10 @@ impl SetupArgs {
             install::refuse_beside_foreground_hub(&environment)?;
             let plan = service::install(manager, &environment, &bindir)?;
             parts.push(Part { title: format!("the hub's service ({manager})"), plan });
+            if self.with_machines {
+                let plan = service::install_bridge(manager, &environment, &bindir)?;
+                parts.push(Part { title: format!("the bridge to other machines ({manager})"), plan });
+            }
             if self.notify {
                 let plan = service::install_desktop(manager, &environment, &bindir)?;
                 parts.push(Part { title: format!("notifications ({manager})"), plan });
@@ -96,6 +103,9 @@ impl SetupArgs {
                 context
                     .out
                     .say(&Line::of("nobody would start the notifications: run relayctl watch --notify yourself"));
+            }
+            if self.with_machines {
+                context.out.say(&Line::of("nobody would start the bridge: run relay-bridge yourself"));
             }
         }
         if let Some(note) = install::note(&bindir) {
@@ -132,6 +142,8 @@ impl SetupArgs {
             if let Ok(manager) = service::detect(environment, commands) {
                 let plan = service::uninstall_desktop(&manager, environment)?;
                 parts.push(Part { title: format!("notifications ({manager})"), plan });
+                let plan = service::uninstall_bridge(&manager, environment)?;
+                parts.push(Part { title: format!("the bridge to other machines ({manager})"), plan });
                 let plan = service::uninstall(&manager, environment)?;
                 parts.push(Part { title: format!("the hub's service ({manager})"), plan });
             } else if !self.dry_run {
@@ -153,8 +165,9 @@ impl SetupArgs {
     /// Returns the command that does the same again.
     fn again(&self, option: &str) -> String {
         let notify = if self.notify { " --notify" } else { "" };
+        let machines = if self.with_machines { " --with-machines" } else { "" };
         let agents: String = self.agents.iter().map(|agent| format!(" {agent}")).collect();
-        format!("relayctl setup{agents}{option}{notify}")
+        format!("relayctl setup{agents}{option}{notify}{machines}")
     }
 
     /// Says what will be done. A dry run is asked for it, so there it is data.

@@ -21,9 +21,9 @@ pub const LABEL: &str = "dev.claude-relay.hub";
 /// 0600: property lists have decimal numbers only.
 const SOCKET_MODE: u32 = 0o600;
 /// Seconds between SIGTERM and SIGKILL.
-const EXIT_TIMEOUT: u32 = 10;
+pub(super) const EXIT_TIMEOUT: u32 = 10;
 /// Seconds between two starts; launchd may take more, by default it takes 10.
-const THROTTLE_INTERVAL: u32 = 1;
+pub(super) const THROTTLE_INTERVAL: u32 = 1;
 
 /// Where launchd puts what the hub writes when its own log is out of reach, such as the message of a panic.
 const STDERR_FILE: &str = "hub.stderr.log";
@@ -159,17 +159,21 @@ pub(super) fn job(bindir: &Path, socket: &Path, logs: &Path) -> Result<Value, Se
         .with_standard_error_path(nameable(&stderr)?)
         .map_err(failed)?;
     let mut value = plist::to_value(&typed).map_err(|error| ServiceError::Plist(error.into()))?;
-    // The crate's own setter makes a value that property lists cannot hold (an i128).
-    if let Some(options) = value.as_dictionary_mut().and_then(socket_options) {
-        options.insert("SockPathMode".to_owned(), SOCKET_MODE.into());
-        options.sort_keys();
-    }
+    close_socket(&mut value, SocketName::Hub.as_str());
     value.as_dictionary_mut().map(Dictionary::sort_keys);
     Ok(value)
 }
 
-fn socket_options(job: &mut Dictionary) -> Option<&mut Dictionary> {
-    job.get_mut("Sockets")?.as_dictionary_mut()?.get_mut(SocketName::Hub.as_str())?.as_dictionary_mut()
+/// Lets nobody else connect to a job's socket.
+pub(super) fn close_socket(job: &mut Value, name: &str) {
+    let options = |job: &mut Dictionary| {
+        let options = job.get_mut("Sockets")?.as_dictionary_mut()?.get_mut(name)?.as_dictionary_mut()?;
+        // The crate's own setter makes a value that property lists cannot hold (an i128).
+        options.insert("SockPathMode".to_owned(), SOCKET_MODE.into());
+        options.sort_keys();
+        Some(())
+    };
+    let _has_socket = job.as_dictionary_mut().and_then(options);
 }
 
 fn run(line: String, when: When, tolerated: &[i32]) -> Step {

@@ -34,6 +34,8 @@ fn what_a_dry_run_shows_for_systemd() {
     insta::assert_snapshot!("systemd_uninstall", shown(uninstall));
     let desktop = service::install_desktop(&Manager::Systemd, &environment, Path::new("/home/ada/.local/bin")).unwrap();
     insta::assert_snapshot!("systemd_desktop", shown(desktop));
+    let bridge = service::uninstall_bridge(&Manager::Systemd, &environment).unwrap();
+    insta::assert_snapshot!("systemd_bridge_uninstall", shown(bridge));
 }
 
 #[test]
@@ -44,5 +46,13 @@ fn what_a_dry_run_shows_for_launchd() {
     insta::assert_snapshot!("launchd_install", install);
     let desktop = service::install_desktop(&manager, &environment, Path::new("/opt/homebrew/bin")).unwrap();
     insta::assert_snapshot!("launchd_desktop", desktop);
+    let programs = tempfile::tempdir().unwrap();
+    let program = programs.path().join("relay-bridge");
+    let missing = service::install_bridge(&manager, &environment, programs.path()).unwrap_err();
+    assert!(matches!(missing, service::ServiceError::NoBridge { .. }), "{missing}");
+    std::os::unix::fs::symlink("/bin/sh", program).unwrap();
+    let bridge = service::install_bridge(&manager, &environment, programs.path()).unwrap().to_string();
+    insta::assert_snapshot!("launchd_bridge", bridge.replace(programs.path().to_str().unwrap(), "/opt/homebrew/bin"));
+    insta::assert_snapshot!("launchd_bridge_uninstall", service::uninstall_bridge(&manager, &environment).unwrap());
     insta::assert_snapshot!("launchd_uninstall", service::uninstall(&manager, &environment).unwrap());
 }

@@ -9,6 +9,8 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod faults;
 mod hub;
+#[cfg(target_os = "linux")]
+mod machines;
 mod service;
 mod session;
 mod support;

@@ -111,12 +111,8 @@ mod tests {
 
     fn rights(they_may: TheyMay, share: Share, inbound: Inbound, sessions: Option<&[&str]>) -> MachineRights {
         let sessions = sessions.map(|all| all.iter().map(|text| Pattern::parse(text).unwrap()).collect());
-        let machine = Machine {
-            they_may,
-            share,
-            sessions,
-            ..Machine::new(MachineName::parse("laptop").unwrap(), None)
-        };
+        let machine =
+            Machine { they_may, share, sessions, ..Machine::new(MachineName::parse("laptop").unwrap(), None) };
         MachineRights::new(machine, inbound)
     }
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::SignalKind;
 use crate::activation::ActivationError;
 use crate::advice::startup::{CHECK_LIMITS, INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
 use crate::advice::{by_hand, pasteable};
+use crate::bridge::machine::MachineError;
 use crate::client::{End, Outcome};
 use crate::hub::limits::LimitError;
 use crate::logging::LoggingError;
@@ -117,6 +118,9 @@ pub(super) enum CliError {
     /// The service manager did not do as it was told.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// A file about a machine cannot be used.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// `relay-hub` or `relay-channel` cannot do its work.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -270,6 +274,7 @@ impl CliError {
             Self::Incomplete(_)
             | Self::NotAllThere
             | Self::Service(_)
+            | Self::Machine(_)
             | Self::Program(_)
             | Self::Obstacle { .. }
             | Self::CurrentDirectory(_)
@@ -310,6 +315,7 @@ impl CliError {
             Self::Signalled(_) => "relayctl status".to_owned(),
             Self::Path(error) => next_for_path(error),
             Self::Service(error) => next_for_service(error),
+            Self::Machine(error) => pasteable(&error.next()),
             Self::Program(error) => error.next(),
             Self::CurrentDirectory(_) => "cd".to_owned(),
             Self::Input(_) => by_hand("give the text as an argument, in quotes"),

@@ -13,11 +13,11 @@
 //!
 //! | type | printed by | keys |
 //! | --- | --- | --- |
-//! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers` |
+//! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers`; where there are other machines `machines` (`name`, `reachable`, `since_s`, `sessions`) |
 //! | `peer` | `wait` | the session: as in `peers` |
-//! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count); always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
-//! | `watching` | `watch` | the whole state: `at`, `restarted` (the hub was), `hub`, `pid`, `settling`, `peers` as in `peers`, `asks` (`ask_id`, `from`, `to`, `broadcast_id`, `state`, `age_ms`, `timeout_ms`, `question`) |
-//! | `watched` | `watch` | one change: `at`, `what` (`peer_came`, `peer_left`, `peer_renamed`, `peer_changed`, `ask_opened`, `ask_advanced`, `ask_refused`, `ask_ended`), and what the protocol's event of that name has |
+//! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count), `machines` as in `peers`; always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
+//! | `watching` | `watch` | the whole state: `at`, `restarted` (the hub was), `hub`, `pid`, `settling`, `peers` and `machines` as in `peers`, `asks` (`ask_id`, `from`, `to`, `broadcast_id`, `state`, `age_ms`, `timeout_ms`, `question`) |
+//! | `watched` | `watch` | one change: `at`, `what` (`peer_came`, `peer_left`, `peer_renamed`, `peer_changed`, `machine_changed`, `machine_left`, `ask_opened`, `ask_advanced`, `ask_refused`, `ask_ended`), and what the protocol's event of that name has |
 //! | `board` | `board` | `settling`, `peers` as in `peers`, those first that wait for their user, `asks` as in `watching` |
 //! | `history` | `history` | one ask or tell: `ask_id`, `kind` (`ask` or `tell`), `from`, `to`, `asked_at`, `outcome` (`reply`, `shown`, `handed_over`, `timeout`, `peer_gone`, `withdrawn`, `open`, or `unrecorded` where no hub has logged its end); of an ended one `state` and `took_ms`; where texts are logged `question`, `reply` |
 //! | `history_day` | `history` | one day: `day`, `asks`, `tells`, and how many of them `replied`, `shown`, `handed_over`, `timed_out`, `gone`, `withdrawn`, `open`, `unrecorded`; `median_ms` of the answers (may be null); `pairs`: the same for each `from` and `to` |

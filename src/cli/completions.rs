@@ -74,9 +74,10 @@ pub(super) fn session_names(begin: &OsStr) -> Vec<CompletionCandidate> {
 /// Returns the names of the machines that begin so.
 pub(super) fn machine_names(begin: &OsStr) -> Vec<CompletionCandidate> {
     let Some(begin) = begin.to_str().map(str::to_lowercase) else { return Vec::new() };
+    let (before, begin) = begin.split_at(begin.rfind(',').map_or(0, |comma| comma + 1));
     let names = machines::names(&Environment::of_process());
-    let fitting = names.into_iter().filter(|name| name.as_str().starts_with(&begin));
-    fitting.map(|name| CompletionCandidate::new(name.as_str())).collect()
+    let fitting = names.into_iter().filter(|name| name.as_str().starts_with(begin));
+    fitting.map(|name| CompletionCandidate::new(name.as_str()).add_prefix(before)).collect()
 }
 
 fn candidate(session: &PeerView, home: Option<&std::path::Path>) -> CompletionCandidate {

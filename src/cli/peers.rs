@@ -310,7 +310,11 @@ mod tests {
     #[test]
     fn sessions_of_another_machine_say_so() {
         let all = two_machines();
-        insta::assert_snapshot!(table(&all.peers, &all.machines, Some(Path::new("/home/ada")), None), @"");
+        insta::assert_snapshot!(table(&all.peers, &all.machines, Some(Path::new("/home/ada")), None), @"
+        NAME       MACHINE  AGENT        FOLDER  STATUS           FOR  REACHABLE           SINCE
+        docs       -        Claude Code  ~/docs  idle             0s   at its next prompt  40s
+        docs@desk  desk     Claude Code  -       unreachable 40s  0s   no                  40s
+        ");
         let names = |wanted: Wanted| {
             let chosen = chosen(all.clone(), &wanted).peers;
             chosen.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()

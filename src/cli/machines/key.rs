@@ -100,12 +100,17 @@ mod tests {
 
     #[test]
     fn a_key_may_do_nothing_but_link() {
-        let name = machine_name("laptop").unwrap();
-        insta::assert_snapshot!(ssh_line(Some("/usr/bin/relay-bridge"), &name, KEY), @"");
+        let name = MachineName::parse("laptop").unwrap();
+        insta::assert_snapshot!(ssh_line(Some("/usr/bin/relay-bridge"), &name, KEY), @r#"restrict,command="/usr/bin/relay-bridge stdio --as laptop" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIg0eSkC8kQ0yF8n5ZrQ0f0d0f0d0f0d0f0d0f0d0f0d ada@laptop"#);
         for odd in ["/home/a b/relay-bridge", "/x\"/relay-bridge", "/x$(y)/relay-bridge"] {
             assert!(ssh_line(Some(odd), &name, KEY).starts_with("restrict,command=\"relay-bridge stdio"), "{odd}");
         }
-        insta::assert_snapshot!(nats_line(&name), @"");
+        insta::assert_snapshot!(nats_line(&name), @r#"
+        permissions: {
+          publish: "relay.1.*.laptop"
+          subscribe: "relay.1.laptop.*"
+        }
+        "#);
     }
 
     #[test]

@@ -148,7 +148,20 @@ struct MachineJson<'a> {
     sessions_allowed: Option<&'a [Pattern]>,
     paused: bool,
     #[serde(flatten)]
-    state: Option<&'a MachineState>,
+    state: Option<StateJson<'a>>,
+}
+
+/// What the bridge knows of it.
+#[derive(Serialize)]
+struct StateJson<'a> {
+    link: &'a Link,
+    since_s: u64,
+    round_trip_ms: Option<u64>,
+    version: Option<&'a str>,
+    we_may: Option<&'a str>,
+    sessions: u64,
+    open_asks: u64,
+    held: &'a [HeldAsk],
 }
 
 #[derive(Serialize)]
@@ -173,7 +186,16 @@ impl<'a> MachineJson<'a> {
             they_may: row.machine.they_may.as_str(),
             sessions_allowed: row.machine.sessions.as_deref(),
             paused: row.machine.is_paused,
-            state: row.state.as_ref(),
+            state: row.state.as_ref().map(|state| StateJson {
+                link: &state.link,
+                since_s: state.since_s,
+                round_trip_ms: state.round_trip_ms,
+                version: state.version.as_deref(),
+                we_may: state.we_may.as_deref(),
+                sessions: state.sessions,
+                open_asks: state.open_asks,
+                held: &state.held,
+            }),
         }
     }
 }
@@ -226,13 +248,23 @@ mod tests {
         let (files, state) = machines();
         let rows = rows(files, Some(&state));
         let below: Vec<String> = rows.iter().flat_map(held).collect();
-        insta::assert_snapshot!(format!("{}\n{}", table(&rows, None), below.join("\n")), @"");
+        insta::assert_snapshot!(format!("{}\n{}", table(&rows, None), below.join("\n")), @r"
+        MACHINE  VIA          LINK                                                ROUND-TRIP  THEY-MAY     WE-MAY  SESSIONS
+        build    comes to us  down 40s: ssh: connect to host\u{1b}[2J: timed out  -           hold (some)  -       0
+        desk     ssh me@desk  up 40s                                              12ms        reply        ask     3
+        laptop   comes to us  awaited 40s                                         -           ask          -       0
+        held: 0000-0000-0007  web@build → docs-a, 2m left: relayctl machines release build 0000-0000-0007
+        ");
     }
 
     #[test]
     fn without_a_bridge_the_files_are_shown() {
         let (files, _) = machines();
-        insta::assert_snapshot!(table(&rows(files, None), None), @"");
+        insta::assert_snapshot!(table(&rows(files, None), None), @"
+        MACHINE  VIA          THEY-MAY
+        build    comes to us  hold (some)
+        desk     ssh me@desk  reply
+        ");
     }
 
     #[test]
@@ -240,6 +272,10 @@ mod tests {
         let (files, state) = machines();
         let (mut out, captured) = capture::output(true);
         out.print_json("machines", &view(&rows(files, Some(&state)), Some(&state), &[])).unwrap();
-        insta::assert_snapshot!(captured.text(), @"");
+        insta::assert_snapshot!(captured.text(), @r#"
+        --- stdout
+        {"schema":1,"type":"machines","bridge":{"version":"0.1.0","pid":7,"hub":true},"machines":[{"name":"build","via":"comes to us","they_may":"hold","sessions_allowed":["docs-*"],"paused":false,"name":"build","link":{"state":"down","why":"ssh: connect to host\u001b[2J: timed out"},"since_s":40,"sessions":0,"open_asks":0,"held":[{"ask_id":"0000-0000-0007","from":"web@build","to":"docs-a","left_s":130}]},{"name":"desk","via":"ssh me@desk","they_may":"reply","sessions_allowed":null,"paused":false,"name":"desk","link":{"state":"up"},"since_s":40,"round_trip_ms":12,"version":"0.1.0","we_may":"ask","sessions":3,"open_asks":0},{"name":"laptop","via":"comes to us","they_may":"ask","sessions_allowed":null,"paused":false,"name":"laptop","link":{"state":"awaited"},"since_s":40,"sessions":0,"open_asks":0}],"faults":[]}
+        --- stderr
+        "#);
     }
 }

@@ -126,8 +126,8 @@ const EXAMPLES: &[(&str, Pair)] = &[
     (
         "relayctl-machines-key",
         (
-            "relayctl machines key laptop --key laptop.pub >> ~/.ssh/authorized_keys",
-            "Let the laptop's key link, and do nothing else.",
+            "relayctl machines key laptop --key laptop.pub",
+            "The line of ~/.ssh/authorized_keys that lets the laptop's key link, and do nothing else.",
         ),
     ),
     ("relayctl-logs", ("relayctl logs --follow", "See what the hub logs from now on.")),

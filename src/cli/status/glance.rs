@@ -194,7 +194,14 @@ mod tests {
             };
             (hub.peers, hub.status.machines) = (vec![peer("backend"), docs], vec![desk, server]);
         }
-        insta::assert_snapshot!(shown(&report, false).split("service").next().unwrap(), @"");
+        insta::assert_snapshot!(shown(&report, false).split("service").next().unwrap(), @"
+        --- stdout
+        ● relay works: 2 sessions, 1 can be woken, 1 open ask, 1 machine cannot be reached
+          backend    idle     reachable now
+          docs@desk  idle     unreachable 40s
+          machine desk  1 session  unreachable 40s: relayctl machines test desk
+          machine server  0 sessions  reachable 2h
+        ");
         assert!(shown(&report, true).contains(r#""machines":[{"name":"desk","reachable":false"#));
     }
 

@@ -31,6 +31,7 @@ mod hubs;
 mod install;
 mod interrupt;
 mod logs;
+mod machines;
 mod man;
 mod outcome;
 mod output;
@@ -63,9 +64,10 @@ Exit codes:
   3  hub not reachable
   4  timed out
   5  the peer went away
-  6  no such peer, or nobody there";
+  6  no such peer, or nobody there
+  7  machine not reachable";
 
-/// Talk to the Claude Code sessions on this machine
+/// Talk to the Claude Code sessions on this machine and your others
 #[derive(Debug, Parser)]
 #[command(name = "relayctl", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
@@ -109,6 +111,7 @@ commands! {
     Watch(watch::WatchArgs),
     Board(board::BoardArgs),
     History(history::HistoryArgs),
+    Machines(machines::MachinesArgs),
     Logs(logs::LogsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),

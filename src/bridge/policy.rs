@@ -111,12 +111,8 @@ mod tests {
 
     fn rights(they_may: TheyMay, share: Share, inbound: Inbound, sessions: Option<&[&str]>) -> MachineRights {
         let sessions = sessions.map(|all| all.iter().map(|text| Pattern::parse(text).unwrap()).collect());
-        let machine = Machine {
-            they_may,
-            share,
-            sessions,
-            ..Machine::new(MachineName::parse("laptop").unwrap(), None)
-        };
+        let machine =
+            Machine { they_may, share, sessions, ..Machine::new(MachineName::parse("laptop").unwrap(), None) };
         MachineRights::new(machine, inbound)
     }
 
@@ -163,7 +159,20 @@ mod tests {
                 table += &format!("{} {inbound:?}: {} {verdict}\n", they_may.as_str(), rights.may());
             }
         }
-        insta::assert_snapshot!(table, @"");
+        insta::assert_snapshot!(table, @"
+        ask Accept: ask take
+        ask Hold: hold hold
+        ask Refuse: reply refuse: Claude Code's settings on that machine refuse messages from other sessions (crossSessionInbound) -> its person can allow it there, in Claude Code's settings
+        hold Accept: hold hold
+        hold Hold: hold hold
+        hold Refuse: reply refuse: Claude Code's settings on that machine refuse messages from other sessions (crossSessionInbound) -> its person can allow it there, in Claude Code's settings
+        reply Accept: reply refuse: that machine does not let laptop ask its sessions -> its person can allow it there: relayctl machines allow laptop
+        reply Hold: reply refuse: that machine does not let laptop ask its sessions -> its person can allow it there: relayctl machines allow laptop
+        reply Refuse: reply refuse: that machine does not let laptop ask its sessions -> its person can allow it there: relayctl machines allow laptop
+        nothing Accept: nothing refuse: that machine does not let laptop ask its sessions -> its person can allow it there: relayctl machines allow laptop
+        nothing Hold: nothing refuse: that machine does not let laptop ask its sessions -> its person can allow it there: relayctl machines allow laptop
+        nothing Refuse: nothing refuse: that machine does not let laptop ask its sessions -> its person can allow it there: relayctl machines allow laptop
+        ");
     }
 
     #[test]
@@ -187,7 +196,7 @@ mod tests {
             }
         }
         let some = rights(TheyMay::Ask, Share::Names, Inbound::Accept, Some(&["docs-*"]));
-        insta::assert_snapshot!(word(&some.verdict("backend")), @"");
+        insta::assert_snapshot!(word(&some.verdict("backend")), @"refuse: that machine lets laptop ask only some of its sessions, and backend is none of them -> its person can allow it there: relayctl machines allow laptop --sessions backend");
     }
 
     #[test]

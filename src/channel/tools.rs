@@ -42,7 +42,8 @@ fn peers() -> Tool {
     tool(
         PEERS,
         "Relay: list sessions",
-        "List the other agent sessions that are active on this machine, and this session's own name. For each: \
+        "List the other agent sessions that are active here and on linked machines (name@machine, and whether it is \
+         reachable), and this session's own name. For each: \
          name, agent, folder, git branch, whether it is idle, busy or waiting for its user, and what wakes it (wakes_by; \
          next_prompt: nothing does, it sees messages at its next prompt or relay tool call). Also lists what is open \
          for this session: the questions that it has not answered, with their ask_ids, and its own. Use it for \"what sessions are active?\", \
@@ -63,7 +64,7 @@ fn ask() -> Tool {
          poll.",
         json!({
             "to": {"type": "string", "description": "Name of the session to ask, as relay_peers lists it."},
-            "question": {"type": "string", "description": "The question, with all the context that the other session needs. At most 64 KiB; put more into a file and send its path."},
+            "question": {"type": "string", "description": "The question, with all the context that the other session needs. At most 64 KiB; put more into a file and send its path (to another machine: git or scp)."},
             "timeout_seconds": timeout_schema(ASK_TIMEOUT),
         }),
         &["to", "question"],
@@ -80,7 +81,7 @@ fn tell() -> Tool {
          session was not shown it in time.",
         json!({
             "to": {"type": "string", "description": "Name of the session to tell, as relay_peers lists it."},
-            "text": {"type": "string", "description": "The text, with all the context that the other session needs. At most 64 KiB; put more into a file and send its path."},
+            "text": {"type": "string", "description": "The text, with all the context that the other session needs. At most 64 KiB; put more into a file and send its path (to another machine: git or scp)."},
             "timeout_seconds": timeout_schema("Seconds until a text that was not shown is given up, and you are told so."),
         }),
         &["to", "text"],
@@ -97,7 +98,7 @@ fn reply() -> Tool {
          unless your own user agreed.",
         json!({
             "ask_id": {"type": "string", "description": "The ask_id that came with the question, such as k3v9-x2mq-7bd4."},
-            "text": {"type": "string", "description": "The answer. At most 64 KiB; put more into a file and send its path."},
+            "text": {"type": "string", "description": "The answer. At most 64 KiB; put more into a file and send its path (to another machine: git or scp)."},
         }),
         &["ask_id", "text"],
         false,
@@ -108,7 +109,7 @@ fn broadcast() -> Tool {
     tool(
         BROADCAST,
         "Relay: ask several sessions",
-        "Ask several agent sessions the same thing: all others, or those that to and folder name. Each that is \
+        "Ask several agent sessions the same thing: all others on this machine, or those that to, folder and machines name. Each that is \
          asked spends a turn on it, so prefer few: name those that can know, and ask all only where nobody tells who \
          that is. Use it for \"ask everyone what they are working on\", \"does anybody use port 8080?\" or \"ask web \
          and api\". Returns at once; the answers arrive one by one by themselves, then one tally that closes the \
@@ -117,6 +118,7 @@ fn broadcast() -> Tool {
             "question": {"type": "string", "description": "The question, with all the context that the other sessions need. At most 64 KiB."},
             "to": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "Names of the sessions to ask, as relay_peers lists them. Without it and folder all are asked."},
             "folder": {"type": "string", "description": "Absolute path of a folder: the sessions that work in it or below it are asked, beside those in to."},
+            "machines": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "Linked machines whose sessions are asked as well, or [\"all\"]."},
             "timeout_seconds": timeout_schema(ASK_TIMEOUT),
         }),
         &["question"],

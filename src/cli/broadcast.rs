@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
-use super::completions::session_names;
+use super::completions::{machine_names, session_names};
 use super::error::{CliError, Exit};
 use super::outcome::OutcomeView;
 use super::output::{Format, Line, Output};
@@ -33,7 +33,7 @@ pub(super) struct BroadcastArgs {
     #[arg(long = "in", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     folder: Option<PathBuf>,
     /// Ask the sessions on these machines as well: desk,server, or all
-    #[arg(long, value_name = "MACHINES")]
+    #[arg(long, value_name = "MACHINES", add = ArgValueCompleter::new(machine_names))]
     machines: Option<String>,
     /// Print who would be asked, and ask nobody
     #[arg(long, conflicts_with = "question")]

@@ -13,7 +13,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::error::{CliError, Exit};
 use super::output::{Line, visible_line};
-use super::{Cli, Context, PROGRAM, wording};
+use super::{Cli, Context, PROGRAM, machines, wording};
 use crate::client::{ClientConfig, HubClient};
 use crate::paths::Environment;
 use crate::protocol::{ClientKey, ClientKind, PeerView};
@@ -71,8 +71,21 @@ pub(super) fn session_names(begin: &OsStr) -> Vec<CompletionCandidate> {
     fitting.map(|session| candidate(&session, home.as_deref()).add_prefix(before)).collect()
 }
 
+/// Returns the names of the machines that begin so.
+pub(super) fn machine_names(begin: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(begin) = begin.to_str().map(str::to_lowercase) else { return Vec::new() };
+    let (before, begin) = begin.split_at(begin.rfind(',').map_or(0, |comma| comma + 1));
+    let names = machines::names(&Environment::of_process());
+    let fitting = names.into_iter().filter(|name| name.as_str().starts_with(begin));
+    fitting.map(|name| CompletionCandidate::new(name.as_str()).add_prefix(before)).collect()
+}
+
 fn candidate(session: &PeerView, home: Option<&std::path::Path>) -> CompletionCandidate {
-    let folder = visible_line(&wording::folder(&session.presence.cwd, home));
+    // Another machine may not tell where its sessions work.
+    let folder = match &session.machine {
+        Some(machine) if session.presence.cwd.is_empty() => format!("on {machine}"),
+        Some(_) | None => visible_line(&wording::folder(&session.presence.cwd, home)),
+    };
     CompletionCandidate::new(session.name.as_str()).help(Some(StyledStr::from(folder)))
 }
 

@@ -23,6 +23,7 @@ mod claude;
 mod finding;
 mod hub;
 mod logs;
+mod machines;
 mod programs;
 mod repair;
 mod socket;
@@ -109,6 +110,7 @@ async fn examine(environment: &Environment) -> Vec<Finding> {
     findings.extend(units::check(&examined));
     findings.extend(socket::check(&examined));
     findings.extend(hub::check(&examined).await);
+    findings.extend(machines::check(&examined));
     findings.extend(logs::check(&examined));
     findings.extend(claude::check(&mut examined));
     findings.extend(agents::check(&mut examined));

@@ -9,6 +9,7 @@ use tokio::signal::unix::SignalKind;
 use crate::activation::ActivationError;
 use crate::advice::startup::{CHECK_LIMITS, INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
 use crate::advice::{by_hand, pasteable};
+use crate::bridge::machine::MachineError;
 use crate::client::{End, Outcome};
 use crate::hub::limits::LimitError;
 use crate::logging::LoggingError;
@@ -75,7 +76,7 @@ pub(super) enum CliError {
     #[error("{}", .0.message)]
     Refused(Refusal),
     /// An own ask ended without a reply, or a tell without having been delivered.
-    #[error("{}", unanswered(*kind, to, *code, *state, waited, waiting_for.as_deref()))]
+    #[error("{}", unanswered(*kind, to, *code, *state, waited, waiting_for.as_deref(), *unreachable_s))]
     Unanswered {
         /// Whether it was a tell.
         kind: AskKind,
@@ -87,6 +88,8 @@ pub(super) enum CliError {
         state: AskState,
         /// What the session waits for, where it stands at a dialog.
         waiting_for: Option<String>,
+        /// Since when nothing was heard of its machine, in seconds; none where it is reachable.
+        unreachable_s: Option<u64>,
         /// The time that it had, for people.
         waited: String,
     },
@@ -117,6 +120,9 @@ pub(super) enum CliError {
     /// The service manager did not do as it was told.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// A file about a machine cannot be used.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// `relay-hub` or `relay-channel` cannot do its work.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -211,13 +217,14 @@ impl From<Refusal> for CliError {
 impl CliError {
     /// Returns why an ask was in vain, if it was.
     pub(super) fn of_outcome(outcome: &Outcome, waited: &str) -> Option<Self> {
-        let End::Failed { code, state, waiting_for, .. } = &outcome.end else { return None };
+        let End::Failed { code, state, waiting_for, unreachable_s } = &outcome.end else { return None };
         Some(Self::Unanswered {
             kind: outcome.kind,
             to: outcome.to.to_string(),
             code: *code,
             state: *state,
             waiting_for: waiting_for.clone(),
+            unreachable_s: *unreachable_s,
             waited: waited.to_owned(),
         })
     }
@@ -270,6 +277,7 @@ impl CliError {
             Self::Incomplete(_)
             | Self::NotAllThere
             | Self::Service(_)
+            | Self::Machine(_)
             | Self::Program(_)
             | Self::Obstacle { .. }
             | Self::CurrentDirectory(_)
@@ -298,6 +306,10 @@ impl CliError {
             Self::Unanswered { to, code: ErrorCode::Timeout, state: AskState::Held, .. } => {
                 by_hand(&format!("nothing wakes the session {to}: type something there, then try again"))
             }
+            Self::Unanswered { to, unreachable_s: Some(_), .. } => {
+                let machine = to.rsplit_once('@').map_or(to.as_str(), |(_, machine)| machine);
+                format!("relayctl machines test {machine}")
+            }
             Self::Unanswered { to, waiting_for: Some(dialog), .. } => {
                 by_hand(&format!("go to the session {to} and decide what it waits for ({dialog})"))
             }
@@ -310,6 +322,7 @@ impl CliError {
             Self::Signalled(_) => "relayctl status".to_owned(),
             Self::Path(error) => next_for_path(error),
             Self::Service(error) => next_for_service(error),
+            Self::Machine(error) => pasteable(&error.next()),
             Self::Program(error) => error.next(),
             Self::CurrentDirectory(_) => "cd".to_owned(),
             Self::Input(_) => by_hand("give the text as an argument, in quotes"),
@@ -379,6 +392,7 @@ fn unanswered(
     state: AskState,
     waited: &str,
     waiting_for: Option<&str>,
+    unreachable_s: Option<u64>,
 ) -> String {
     let (what, answered) = match kind {
         AskKind::Ask => ("question", "answered"),
@@ -386,6 +400,8 @@ fn unanswered(
     };
     let far = format!("the {what} was {}", state.told("the session"));
     let waits = waiting_for.map(|dialog| format!("; {to} waits for its user: {dialog}")).unwrap_or_default();
+    let away = unreachable_s.map(|seconds| format!("; nothing was heard of its machine for {seconds}s"));
+    let waits = format!("{waits}{}", away.unwrap_or_default());
     match (code, kind) {
         (ErrorCode::PeerGone, _) => format!("{to} went away before it {answered}: {far}"),
         (_, AskKind::Ask) => format!("{to} did not answer within {waited}: {far}{waits}"),
@@ -438,7 +454,7 @@ mod tests {
     fn an_unanswered_ask_says_how_far_it_came() {
         let told = |kind, code, state, waiting_for: Option<&str>| {
             let (to, waited, waiting_for) = ("backend".into(), "2m".into(), waiting_for.map(str::to_owned));
-            let error = CliError::Unanswered { kind, to, code, state, waiting_for, waited };
+            let error = CliError::Unanswered { kind, to, code, state, waiting_for, unreachable_s: None, waited };
             format!("{error} [{}] {}\n", error.exit() as u8, error.next())
         };
         let (ask, tell) = (AskKind::Ask, AskKind::Tell);

@@ -90,7 +90,8 @@ impl HistoryArgs {
 
     fn wants(&self, record: &Record) -> bool {
         let name = self.with.as_ref().map(|text| {
-            PeerName::parse(text).map_or_else(|_reserved| text.trim().to_lowercase(), |name| name.to_string())
+            PeerName::try_from(text.clone())
+                .map_or_else(|_reserved| text.trim().to_lowercase(), |name| name.to_string())
         });
         let concerns = name.is_none_or(|name| record.from == name || record.to == name);
         concerns && (!self.failed || record.end.is_failure())

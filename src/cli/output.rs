@@ -13,14 +13,16 @@
 //!
 //! | type | printed by | keys |
 //! | --- | --- | --- |
-//! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers` |
+//! | `peers` | `peers` | `settling`, `peers`: as in the tool `relay_peers`; where there are other machines `machines` (`name`, `reachable`, `since_s`, `sessions`) |
 //! | `peer` | `wait` | the session: as in `peers` |
-//! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count); always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
-//! | `watching` | `watch` | the whole state: `at`, `restarted` (the hub was), `hub`, `pid`, `settling`, `peers` as in `peers`, `asks` (`ask_id`, `from`, `to`, `broadcast_id`, `state`, `age_ms`, `timeout_ms`, `question`) |
-//! | `watched` | `watch` | one change: `at`, `what` (`peer_came`, `peer_left`, `peer_renamed`, `peer_changed`, `ask_opened`, `ask_advanced`, `ask_refused`, `ask_ended`), and what the protocol's event of that name has |
+//! | `status` | `status` | `socket`, `reachable`; where a hub is reached `hub` (version), `versions` (`min`, `max`), `pid`, `uptime_s`, `settling`, `connections`, `peers`, `open_asks`, `programs` (program to count), `activated` (started by a service manager), `replaced` (its program was), `refused` (limit to count), `machines` as in `peers`; always `names` (of the peers), `service`: null, or `manager` and `units` (`name`, `load`, `active`, `sub`, `enabled`), `warnings` (`what`, `next`) |
+//! | `watching` | `watch` | the whole state: `at`, `restarted` (the hub was), `hub`, `pid`, `settling`, `peers` and `machines` as in `peers`, `asks` (`ask_id`, `from`, `to`, `broadcast_id`, `state`, `age_ms`, `timeout_ms`, `question`) |
+//! | `watched` | `watch` | one change: `at`, `what` (`peer_came`, `peer_left`, `peer_renamed`, `peer_changed`, `machine_changed`, `machine_left`, `ask_opened`, `ask_advanced`, `ask_refused`, `ask_ended`), and what the protocol's event of that name has |
 //! | `board` | `board` | `settling`, `peers` as in `peers`, those first that wait for their user, `asks` as in `watching` |
 //! | `history` | `history` | one ask or tell: `ask_id`, `kind` (`ask` or `tell`), `from`, `to`, `asked_at`, `outcome` (`reply`, `shown`, `handed_over`, `timeout`, `peer_gone`, `withdrawn`, `open`, or `unrecorded` where no hub has logged its end); of an ended one `state` and `took_ms`; where texts are logged `question`, `reply` |
 //! | `history_day` | `history` | one day: `day`, `asks`, `tells`, and how many of them `replied`, `shown`, `handed_over`, `timed_out`, `gone`, `withdrawn`, `open`, `unrecorded`; `median_ms` of the answers (may be null); `pairs`: the same for each `from` and `to` |
+//! | `machines` | `machines` | `bridge` (`version`, `pid`, `hub`: whether it is connected to the hub; null where none runs), `machines` (`name`, `via`, `they_may`, `sessions_allowed`: patterns, or null for all, `paused`; where a bridge runs `link` (`state`: `up`, `connecting`, `down` with `why`, `paused`, `awaited`), `since_s`, `round_trip_ms`, `version`, `we_may`, `sessions`, `open_asks`, `held` (`ask_id`, `from`, `to`, `left_s`)), `faults` (`what`, `next`) |
+//! | `machine_step` | `machines test` | `step`, `ok`, `what`, `next` |
 //! | `log` | `logs` | `at`, `level`, `program`, `message`, `fields` |
 //! | `check` | `doctor` | `name`, `state` (`ok`, `note`, `warn` or `fail`), `what`, `cure` (may be null) |
 //! | `outcome` | `ask`, `broadcast`, `tell` | `ask_id` or `tell_id`, `to`, `outcome` (`reply`, `timeout` or `peer_gone`; of a tell `shown` or `handed_over` instead of `reply`); of a reply `from` and `text`; of a failure `state` (`accepted`, `held`, `handed_over` or `shown`) and, where the session waits for its user, `waiting_for` |

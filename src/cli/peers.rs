@@ -4,14 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
 use super::Context;
+use super::completions::machine_names;
 use super::error::{CliError, Exit};
 use super::output::{Format, Line, Output, visible_line};
+use super::wording;
 use crate::client::HubClient;
 use crate::paths::Environment;
-use crate::protocol::{Activity, OpenAsks, PeerView, Peers, Presence, Wake};
+use crate::protocol::{Activity, MachineView, OpenAsks, PeerView, Peers, Presence, Wake};
 
 mod table;
 
@@ -28,8 +31,40 @@ pub(super) struct PeersArgs {
     /// Show only those that wait for their user: for a permission, or an answer
     #[arg(long)]
     waiting: bool,
+    /// Show only those on this other machine
+    #[arg(long, value_name = "MACHINE", conflicts_with = "here", add = ArgValueCompleter::new(machine_names))]
+    machine: Option<String>,
+    /// Show only those on this machine
+    #[arg(long)]
+    here: bool,
     #[command(flatten)]
     format: Format,
+}
+
+/// Which sessions are wanted.
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    waiting: bool,
+    machine: Option<String>,
+    here: bool,
+}
+
+impl Wanted {
+    fn includes(&self, peer: &PeerView) -> bool {
+        let machine = peer.machine.as_ref().map(|machine| machine.as_str());
+        (!self.waiting || peer.presence.status == Activity::Waiting)
+            && self.machine.as_deref().is_none_or(|wanted| machine == Some(wanted.to_ascii_lowercase().as_str()))
+            && !(self.here && machine.is_some())
+    }
+
+    /// Returns the words for that there is none.
+    fn nobody(&self) -> String {
+        match (&self.machine, self.waiting) {
+            (Some(machine), false) => format!("no session of the machine {machine} is known here: relayctl machines"),
+            (_, true) => "no session waits for its user".to_owned(),
+            (None, false) => NOBODY.to_owned(),
+        }
+    }
 }
 
 impl PeersArgs {
@@ -39,25 +74,26 @@ impl PeersArgs {
     /// No hub answers.
     pub(super) async fn run(self, context: &mut Context) -> Result<Exit, CliError> {
         context.out.use_json(self.format.json);
+        let wanted = Wanted { waiting: self.waiting, machine: self.machine, here: self.here };
         if self.watch {
-            return follow(context, self.waiting).await;
+            return follow(context, &wanted).await;
         }
-        let list = async |hub: &mut _, out: &mut _| list(hub, self.waiting, out).await;
+        let list = async |hub: &mut _, out: &mut _| list(hub, &wanted, out).await;
         context.converse(list).await
     }
 }
 
-async fn list(hub: &mut HubClient, waiting: bool, out: &mut Output) -> Result<Exit, CliError> {
-    let answer = wanted(hub.peers().await?, waiting);
+async fn list(hub: &mut HubClient, wanted: &Wanted, out: &mut Output) -> Result<Exit, CliError> {
+    let answer = chosen(hub.peers().await?, wanted);
     if out.is_json() {
-        out.print_json("peers", &PeersView { settling: answer.settling, peers: &answer.peers })?;
+        out.print_json("peers", &PeersView::of(&answer))?;
         return Ok(Exit::Done);
     }
     if answer.peers.is_empty() {
-        out.say(&Line::of(nobody(waiting)));
+        out.say(&Line::of(&wanted.nobody()));
     } else {
         let home = Environment::of_process().home;
-        out.print(&Line::of(&table(&answer.peers, home.as_deref(), out.width())))?;
+        out.print(&Line::of(&table(&answer.peers, &answer.machines, home.as_deref(), out.width())))?;
     }
     if answer.settling {
         out.say(&Line::of("the hub has just started: more sessions may appear in a moment"));
@@ -67,15 +103,9 @@ async fn list(hub: &mut HubClient, waiting: bool, out: &mut Output) -> Result<Ex
 
 const NOBODY: &str = "no session has joined: restart your sessions; where they lack the plugin, first: relayctl setup";
 
-const NOBODY_WAITS: &str = "no session waits for its user";
-
-const fn nobody(waiting: bool) -> &'static str {
-    if waiting { NOBODY_WAITS } else { NOBODY }
-}
-
-/// Returns the sessions that are wanted: all, or those that wait for their user.
-fn wanted(mut answer: Peers, waiting: bool) -> Peers {
-    answer.peers.retain(|peer| !waiting || peer.presence.status == Activity::Waiting);
+/// Returns the sessions that are wanted.
+fn chosen(mut answer: Peers, wanted: &Wanted) -> Peers {
+    answer.peers.retain(|peer| wanted.includes(peer));
     answer
 }
 
@@ -86,28 +116,28 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const AGES: Duration = Duration::from_secs(10);
 
 /// Shows the list anew whenever it changes, until it is interrupted.
-async fn follow(context: &mut Context, waiting: bool) -> Result<Exit, CliError> {
+async fn follow(context: &mut Context, wanted: &Wanted) -> Result<Exit, CliError> {
     let show = async |hub: &mut _, out: &mut Output| {
         let unread = out.unread();
         tokio::select! {
-            shown = show_changes(hub, waiting, out) => shown,
+            shown = show_changes(hub, wanted, out) => shown,
             () = unread => Ok(Exit::Done),
         }
     };
     context.converse(show).await
 }
 
-async fn show_changes(hub: &mut HubClient, waiting: bool, out: &mut Output) -> Result<Exit, CliError> {
+async fn show_changes(hub: &mut HubClient, wanted: &Wanted, out: &mut Output) -> Result<Exit, CliError> {
     hub.watch(false).await?;
     let home = Environment::of_process().home;
-    let mut shown: Option<Vec<PeerView>> = None;
+    let mut shown: Option<Peers> = None;
     loop {
         // A hub that is away comes back: the list that was shown last stays until then.
-        if let Ok(answer) = hub.peers().await.map(|answer| wanted(answer, waiting)) {
-            let is_news = shown.as_ref().is_none_or(|shown| !is_same_but_age(shown, &answer.peers));
+        if let Ok(answer) = hub.peers().await.map(|answer| chosen(answer, wanted)) {
+            let is_news = shown.as_ref().is_none_or(|shown| !is_same_but_age(shown, &answer));
             if is_news || out.is_read_live() {
-                show(&answer.peers, answer.settling, waiting, home.as_deref(), out)?;
-                shown = Some(answer.peers);
+                show(&answer, wanted, home.as_deref(), out)?;
+                shown = Some(answer);
             }
         }
         tokio::select! {
@@ -124,23 +154,20 @@ async fn show_changes(hub: &mut HubClient, waiting: bool, out: &mut Output) -> R
     }
 }
 
-fn show(
-    peers: &[PeerView],
-    settling: bool,
-    waiting: bool,
-    home: Option<&Path>,
-    out: &mut Output,
-) -> Result<(), CliError> {
+fn show(answer: &Peers, wanted: &Wanted, home: Option<&Path>, out: &mut Output) -> Result<(), CliError> {
     if out.is_json() {
-        return out.print_json("peers", &PeersView { settling, peers });
+        return out.print_json("peers", &PeersView::of(answer));
     }
-    let text = if peers.is_empty() { nobody(waiting).to_owned() } else { table(peers, home, out.width()) };
+    let text = match answer.peers.is_empty() {
+        true => wanted.nobody(),
+        false => table(&answer.peers, &answer.machines, home, out.width()),
+    };
     out.print_anew(&Line::of(&text))
 }
 
-fn is_same_but_age(one: &[PeerView], other: &[PeerView]) -> bool {
-    let ageless = |peers: &[PeerView]| -> Vec<PeerView> {
-        peers.iter().map(|peer| PeerView { status_s: 0, connected_s: 0, ..peer.clone() }).collect()
+fn is_same_but_age(one: &Peers, other: &Peers) -> bool {
+    let ageless = |answer: &Peers| -> Vec<PeerView> {
+        answer.peers.iter().map(|peer| PeerView { status_s: 0, connected_s: 0, ..peer.clone() }).collect()
     };
     ageless(one) == ageless(other)
 }
@@ -150,6 +177,14 @@ fn is_same_but_age(one: &[PeerView], other: &[PeerView]) -> bool {
 struct PeersView<'a> {
     settling: bool,
     peers: &'a [PeerView],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    machines: &'a [MachineView],
+}
+
+impl<'a> PeersView<'a> {
+    fn of(answer: &'a Peers) -> Self {
+        Self { settling: answer.settling, peers: &answer.peers, machines: &answer.machines }
+    }
 }
 
 /// Returns the word for what a session does.
@@ -171,6 +206,16 @@ pub(super) fn doing(presence: &Presence) -> String {
     }
 }
 
+/// Returns the words for what a session does; for one whose machine cannot be reached, that and since when.
+pub(super) fn doing_there(peer: &PeerView, machines: &[MachineView]) -> String {
+    if peer.reachable != Some(false) {
+        return doing(&peer.presence);
+    }
+    let machine = machines.iter().find(|machine| Some(&machine.name) == peer.machine.as_ref());
+    let since = machine.map(|machine| format!(" {}", wording::rough(machine.since_s))).unwrap_or_default();
+    format!("unreachable{since}")
+}
+
 /// Returns the words for how a session is woken.
 pub(super) const fn wakes_by(wake: Wake) -> &'static str {
     match wake {
@@ -184,8 +229,11 @@ pub(super) const fn wakes_by(wake: Wake) -> &'static str {
 }
 
 /// Returns the words for when a session sees what it is asked.
-const fn reachable(wake: Wake) -> &'static str {
-    match wake {
+const fn reachable(peer: &PeerView) -> &'static str {
+    if matches!(peer.reachable, Some(false)) {
+        return "no";
+    }
+    match peer.presence.wakes_by {
         Wake::Channel | Wake::Waiter | Wake::Turn | Wake::Inbox | Wake::Plugin => "now",
         Wake::NextPrompt => "at its next prompt",
     }
@@ -204,7 +252,7 @@ fn open_asks(open: OpenAsks) -> String {
 mod tests {
     use super::*;
     use crate::cli::output::capture;
-    use crate::protocol::PeerName;
+    use crate::protocol::{MachineName, PeerName};
 
     fn peer(name: &str, cwd: &str) -> PeerView {
         PeerView {
@@ -239,17 +287,48 @@ mod tests {
 
     #[test]
     fn sessions_are_rows() {
-        insta::assert_snapshot!(table(&peers(), Some(Path::new("/home/ada")), None), @r#"
+        insta::assert_snapshot!(table(&peers(), &[], Some(Path::new("/home/ada")), None), @r#"
         NAME          AGENT        FOLDER                    BRANCH  STATUS  FOR  REACHABLE           OPEN ASKS           SINCE
         backend       Claude Code  ~/src/backend             main    busy    0s   now                 1 sent, 2 received  2h
         プロジェクト  Claude Code  /srv/evil\n\u{1b}[2Jname  -       idle    0s   at its next prompt  -                   40s
         "#);
     }
 
+    fn two_machines() -> Peers {
+        let there = |reachable| {
+            let presence = Presence { cwd: String::new(), ..peer("docs", "").presence };
+            let name = PeerName::try_from("docs@desk".to_owned()).unwrap();
+            let machine = MachineName::parse("desk").ok();
+            PeerView { name, machine, pid: None, reachable: Some(reachable), presence, ..peer("docs", "") }
+        };
+        let desk =
+            MachineView { name: MachineName::parse("desk").unwrap(), reachable: false, since_s: 40, sessions: 1 };
+        let peers = vec![peer("docs", "/home/ada/docs"), there(false)];
+        Peers { you: None, peers, settling: false, machines: vec![desk] }
+    }
+
+    #[test]
+    fn sessions_of_another_machine_say_so() {
+        let all = two_machines();
+        insta::assert_snapshot!(table(&all.peers, &all.machines, Some(Path::new("/home/ada")), None), @"
+        NAME       MACHINE  AGENT        FOLDER  STATUS           FOR  REACHABLE           SINCE
+        docs       -        Claude Code  ~/docs  idle             0s   at its next prompt  40s
+        docs@desk  desk     Claude Code  -       unreachable 40s  0s   no                  40s
+        ");
+        let names = |wanted: Wanted| {
+            let chosen = chosen(all.clone(), &wanted).peers;
+            chosen.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Wanted { here: true, ..Wanted::default() }), ["docs"]);
+        assert_eq!(names(Wanted { machine: Some("Desk".into()), ..Wanted::default() }), ["docs@desk"]);
+        let nowhere = Wanted { machine: Some("server".into()), ..Wanted::default() };
+        assert!(names(nowhere.clone()).is_empty() && nowhere.nobody().contains("server"));
+    }
+
     #[test]
     fn a_narrow_terminal_gets_a_narrow_table() {
         let deep = peer("web", "/home/ada/a/very/deep/folder/that/does/not/fit/into/a/terminal/of/eighty/columns");
-        let text = table(&[deep], Some(Path::new("/home/ada")), Some(80));
+        let text = table(&[deep], &[], Some(Path::new("/home/ada")), Some(80));
         insta::assert_snapshot!(text, @"
         NAME  FOLDER                                          STATUS  REACHABLE
         web   …oes/not/fit/into/a/terminal/of/eighty/columns  idle    at its next prompt
@@ -261,7 +340,7 @@ mod tests {
     fn columns_that_say_nothing_are_left_out_and_names_are_whole() {
         let names = ["project-10", "project-2", "project-1", "a-name-that-is-long-and-has-to-be-copied"];
         let peers: Vec<PeerView> = names.iter().map(|name| peer(name, "/home/ada/src/some/folder/of/it")).collect();
-        insta::assert_snapshot!(table(&peers, Some(Path::new("/home/ada")), Some(60)), @"
+        insta::assert_snapshot!(table(&peers, &[], Some(Path::new("/home/ada")), Some(60)), @"
         NAME                                      FOLDER      STATUS  REACHABLE
         a-name-that-is-long-and-has-to-be-copied  …der/of/it  idle    at its next prompt
         project-1                                 …der/of/it  idle    at its next prompt
@@ -280,14 +359,15 @@ mod tests {
             settling: false,
             machines: Vec::new(),
         };
-        assert_eq!(wanted(answer.clone(), true).peers, [waits]);
-        assert_eq!(wanted(answer, false).peers.len(), 2);
+        let waiting = Wanted { waiting: true, ..Wanted::default() };
+        assert_eq!(chosen(answer.clone(), &waiting).peers, [waits]);
+        assert_eq!(chosen(answer, &Wanted::default()).peers.len(), 2);
     }
 
     #[test]
     fn sessions_have_their_json() {
         let (mut out, captured) = capture::output(true);
-        out.print_json("peers", &PeersView { settling: false, peers: &peers()[..1] }).unwrap();
+        out.print_json("peers", &PeersView { settling: false, peers: &peers()[..1], machines: &[] }).unwrap();
         insta::assert_snapshot!(captured.text(), @r#"
         --- stdout
         {"schema":1,"type":"peers","settling":false,"peers":[{"name":"backend","pid":4711,"agent":"claude-code","client":"claude-code 2.1.330","cwd":"/home/ada/src/backend","branch":"main","status":"busy","wakes_by":"channel","status_s":0,"connected_s":7300,"open_asks":{"sent":1,"received":2}}]}

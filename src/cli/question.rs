@@ -57,7 +57,7 @@ fn too_large(noun: &str, bytes: u64, and_more: bool) -> Refusal {
     Refusal::new(
         ErrorCode::TooLarge,
         format!("the {noun} has {amount}{bytes} bytes and may have {BODY_MAX_BYTES}"),
-        "put the text into a file and send its path",
+        "put the text into a file and send its path; to another machine send less, or use git or scp",
     )
 }
 

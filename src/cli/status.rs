@@ -13,7 +13,7 @@ use super::output::{Format, Output};
 use super::service_view::{Reach, ServiceView, Warning};
 use crate::advice::Observation;
 use crate::paths::Environment;
-use crate::protocol::{ErrorCode, PeerView, Refusal, Status, VersionRange};
+use crate::protocol::{ErrorCode, MachineView, PeerView, Refusal, Status, VersionRange};
 use crate::service::UnitStatus;
 
 mod glance;
@@ -104,7 +104,10 @@ impl Report {
         let is_told = |warning: &Warning| failure.as_ref().is_some_and(|refusal| refusal.next == warning.next);
         out.print(&glance::headline(self, failure.as_ref().map(|refusal| refusal.message.as_str())))?;
         if let Some(hub) = &self.hub {
-            out.print(&glance::sessions(&hub.peers))?;
+            out.print(&glance::sessions(&hub.peers, &hub.status.machines))?;
+            for line in glance::machines(&hub.status.machines) {
+                out.print(&line)?;
+            }
         }
         if verbose {
             out.print(&glance::details(self))?;
@@ -206,6 +209,8 @@ struct HubJson<'a> {
     activated: bool,
     replaced: bool,
     refused: &'a BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    machines: &'a [MachineView],
 }
 
 impl<'a> HubJson<'a> {
@@ -223,6 +228,7 @@ impl<'a> HubJson<'a> {
             activated: status.activated,
             replaced: status.replaced,
             refused: &status.refused,
+            machines: &status.machines,
         }
     }
 }

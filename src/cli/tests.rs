@@ -110,6 +110,7 @@ fn help_and_version_are_data() {
 fn every_error_has_its_words_and_ends_in_what_to_do_next() {
     use std::io::{Error, ErrorKind};
 
+    use crate::bridge::machine::MachineError;
     use crate::paths::PathError;
     use crate::protocol::{AskKind, AskState, ErrorCode, Refusal};
     use crate::service::{PlanError, ServiceError};
@@ -121,6 +122,7 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         code,
         state,
         waiting_for: waiting_for.map(str::to_owned),
+        unreachable_s: None,
         waited: "2m".into(),
     };
     let path = || PathBuf::from("/srv/x");
@@ -132,6 +134,17 @@ fn every_error_has_its_words_and_ends_in_what_to_do_next() {
         unanswered(ErrorCode::Timeout, AskState::Held, None),
         unanswered(ErrorCode::Timeout, AskState::Shown, Some("permission prompt")),
         unanswered(ErrorCode::PeerGone, AskState::Shown, None),
+        CliError::Unanswered {
+            kind: AskKind::Ask,
+            to: "x@desk".into(),
+            code: ErrorCode::Timeout,
+            state: AskState::Shown,
+            waiting_for: None,
+            unreachable_s: Some(41),
+            waited: "2m".into(),
+        },
+        MachineError::Open { path: path(), mode: 0o666 }.into(),
+        ServiceError::NoBridge { directory: path() }.into(),
         CliError::Incomplete(Exit::TimedOut),
         CliError::NobodyThere,
         PathError::NoHome.into(),

@@ -88,14 +88,16 @@ pub(super) async fn until(
     let looking = async {
         loop {
             match look(hub, address).await {
-                Ok(Some(peer)) if wanted.is_met(peer.presence.status) => return Ok(peer),
+                Ok(Some(peer)) if peer.reachable != Some(false) && wanted.is_met(peer.presence.status) => {
+                    return Ok(peer);
+                }
                 Ok(Some(peer)) => last = Some(Ok(peer)),
                 Ok(None) => {}
                 // It may come; a hub that is away comes back.
                 Err(refusal) if refusal.code == ErrorCode::PeerNotFound && may_come(address) => {
                     last = Some(Err(refusal));
                 }
-                Err(refusal) if refusal.code == ErrorCode::HubUnreachable => {}
+                Err(refusal) if matches!(refusal.code, ErrorCode::HubUnreachable | ErrorCode::MachineUnreachable) => {}
                 Err(refusal) => return Err(refusal),
             }
             change(hub).await;
@@ -126,7 +128,13 @@ async fn change(hub: &mut HubClient) {
     loop {
         let event = hub.next_event().await;
         let is_change = |watched: &Watched| {
-            matches!(watched, Watched::PeerCame { .. } | Watched::PeerRenamed { .. } | Watched::PeerChanged { .. })
+            matches!(
+                watched,
+                Watched::PeerCame { .. }
+                    | Watched::PeerRenamed { .. }
+                    | Watched::PeerChanged { .. }
+                    | Watched::MachineChanged(_)
+            )
         };
         if matches!(event, ClientEvent::Watching(_)) || matches!(&event, ClientEvent::Watched(it) if is_change(it)) {
             return;

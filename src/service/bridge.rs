@@ -49,11 +49,7 @@ pub fn install_bridge(manager: &Manager, environment: &Environment, bindir: &Pat
 }
 
 /// Returns the same whether or not the program is there.
-fn plan_bridge(
-    manager: &Manager,
-    environment: &Environment,
-    bindir: &Path,
-) -> Result<Plan, ServiceError> {
+fn plan_bridge(manager: &Manager, environment: &Environment, bindir: &Path) -> Result<Plan, ServiceError> {
     // The manager would fail later, and say less.
     let socket = environment.bridge_service_socket()?;
     match manager {
@@ -61,18 +57,17 @@ fn plan_bridge(
             let units = environment.unit_dir()?;
             let bindir = systemd::executable(bindir)?;
             let mut steps = vec![Step::MakeDirectory { path: units.clone(), mode: 0o755 }];
-            steps.extend(UNITS.map(|(name, template)| {
-                Step::WriteFile { path: units.join(name), content: template.replace("@bindir@", &bindir), mode: 0o644 }
+            steps.extend(UNITS.map(|(name, template)| Step::WriteFile {
+                path: units.join(name),
+                content: template.replace("@bindir@", &bindir),
+                mode: 0o644,
             }));
             let is_running = STARTERS.iter().flat_map(|(unit, _)| {
                 ["is-enabled", "is-active"].map(|check| words(&format!("systemctl --user {check} --quiet {unit}")))
             });
             steps.extend([
                 run("systemctl --user daemon-reload", When::Changed),
-                run(
-                    "systemctl --user stop relay-bridge.path relay-bridge.socket relay-bridge.service",
-                    When::Replaced,
-                ),
+                run("systemctl --user stop relay-bridge.path relay-bridge.socket relay-bridge.service", When::Replaced),
                 run(
                     "systemctl --user enable --now relay-bridge.socket relay-bridge.path",
                     When::ChangedUnless(is_running.collect()),
@@ -107,16 +102,17 @@ pub fn uninstall_bridge(manager: &Manager, environment: &Environment) -> Result<
             let units = environment.unit_dir()?;
             let if_so = |check: &str| When::If(words(check));
             let all = "relay-bridge.path relay-bridge.socket relay-bridge.service";
-            let mut steps = vec![
-                run(
-                    "systemctl --user disable --now relay-bridge.socket relay-bridge.path",
-                    if_so("systemctl --user is-enabled --quiet relay-bridge.socket relay-bridge.path"),
-                ),
-                run(
-                    &format!("systemctl --user stop {all}"),
-                    if_so(&format!("systemctl --user is-active --quiet {all}")),
-                ),
-            ];
+            let mut steps: Vec<Step> = STARTERS
+                .iter()
+                .map(|(unit, _)| {
+                    let is_enabled = if_so(&format!("systemctl --user is-enabled --quiet {unit}"));
+                    run(&format!("systemctl --user disable --now {unit}"), is_enabled)
+                })
+                .collect();
+            steps.push(run(
+                &format!("systemctl --user stop {all}"),
+                if_so(&format!("systemctl --user is-active --quiet {all}")),
+            ));
             let links = STARTERS.map(|(unit, target)| (units.join(format!("{target}.wants")), unit));
             steps.extend(links.iter().map(|(wants, unit)| Step::RemoveFile { path: wants.join(unit) }));
             steps.extend(UNITS.map(|(name, _)| Step::RemoveFile { path: units.join(name) }));

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod exit_codes;
 mod history;
+mod machines;
 #[cfg(target_os = "linux")]
 mod notify;
 #[cfg(target_os = "linux")]

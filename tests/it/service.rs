@@ -9,6 +9,8 @@ mod hardening;
 #[cfg(target_os = "linux")]
 mod history;
 #[cfg(target_os = "linux")]
+mod machines;
+#[cfg(target_os = "linux")]
 mod no_network;
 #[cfg(target_os = "linux")]
 mod operations;

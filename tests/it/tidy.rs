@@ -86,6 +86,7 @@ const LAYERS: &[Layer] = &[
             "activation",
             "agent",
             "arguments",
+            "bridge",
             "cli",
             "paths",
             "process",

@@ -61,7 +61,8 @@ fn isolates(settings: &[Value]) -> bool {
 
 fn settings(folders: &[&Path]) -> Vec<Value> {
     let user = config_directory().map(|directory| directory.join("settings.json"));
-    let of_folder = |folder: &&Path| ["settings.json", "settings.local.json"].map(|name| folder.join(".claude").join(name));
+    let of_folder =
+        |folder: &&Path| ["settings.json", "settings.local.json"].map(|name| folder.join(".claude").join(name));
     let files = user.into_iter().chain([PathBuf::from(MANAGED)]).chain(folders.iter().flat_map(of_folder));
     files.filter_map(|file| read(&file)).collect()
 }

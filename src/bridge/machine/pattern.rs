@@ -12,7 +12,9 @@ pub struct Pattern(String);
 
 /// Says what a pattern is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a pattern is a session's name in which * stands for any characters and ? for one, at most {MAX_CHARS} of them")]
+#[error(
+    "a pattern is a session's name in which * stands for any characters and ? for one, at most {MAX_CHARS} of them"
+)]
 pub struct PatternError;
 
 impl Pattern {
@@ -84,9 +86,14 @@ mod tests {
 
     #[test]
     fn a_star_is_any_characters_and_a_question_mark_is_one() {
-        for (pattern, name) in
-            [("backend", "backend"), ("Docs-*", "docs-a"), ("docs-*", "docs-"), ("*", "größe"), ("?ap?", "naps"), ("a*b*c", "a-b-b-c")]
-        {
+        for (pattern, name) in [
+            ("backend", "backend"),
+            ("Docs-*", "docs-a"),
+            ("docs-*", "docs-"),
+            ("*", "größe"),
+            ("?ap?", "naps"),
+            ("a*b*c", "a-b-b-c"),
+        ] {
             assert!(fits(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in

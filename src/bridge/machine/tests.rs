@@ -43,7 +43,15 @@ fn a_file_says_everything_and_is_written_as_it_was_read() {
         as = "laptop"
     "#;
     let machine = parse(text).unwrap();
-    insta::assert_snapshot!(machine.to_text(), @"");
+    insta::assert_snapshot!(machine.to_text(), @r#"
+    # Written by relayctl machines; docs/machines.md says what each line means.
+    via = { ssh = "me@desk" }
+    they_may = "hold"
+    sessions = ["backend", "docs-*"]
+    share = "all"
+    paused = true
+    as = "laptop"
+    "#);
     assert_eq!(parse(&machine.to_text()).unwrap(), machine);
 }
 
@@ -80,7 +88,22 @@ fn a_wrong_file_is_refused_with_its_line_and_what_is_allowed() {
         "they_may =",
     ];
     let said: Vec<String> = texts.iter().map(|text| error(text)).collect();
-    insta::assert_snapshot!(said.join("\n"), @"");
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    line 1: unknown variant `all`, expected one of `ask`, `hold`, `reply`, `nothing`
+    line 2: unknown field `they_can`, expected one of `via`, `they_may`, `sessions`, `share`, `paused`, `as`
+    line 2: a pattern is a session's name in which * stands for any characters and ? for one, at most 128 of them
+    line 1: "-oProxyCommand=reboot" is no host for ssh: HOST, USER@HOST or ssh://USER@HOST:PORT, of letters, digits and . _ - @ : % [ ] /, no part with - before it
+    line 1: "me@desk\nx" is no host for ssh: HOST, USER@HOST or ssh://USER@HOST:PORT, of letters, digits and . _ - @ : % [ ] /, no part with - before it
+    line 1: unknown variant `rsh`, expected one of `ssh`, `exec`, `nats`
+    line 1: exec wants a program and its arguments, none of them with a control character
+    line 1: "http://x" is no NATS server: nats://HOST:PORT or tls://HOST:PORT
+    line 1: nats wants creds = "FILE" or nkey = "FILE", an absolute path
+    line 1: nats wants creds = "FILE" or nkey = "FILE", an absolute path
+    line 1: missing field `as`
+    line 1: a machine's name is 1 to 32 of a-z, 0-9 and -, without -- and with none at its ends
+    line 1: invalid type: integer `1`, expected a boolean
+    line 1: string values must be quoted, expected literal string
+    "#);
 }
 
 #[test]
@@ -117,10 +140,26 @@ fn the_way_is_a_command() {
         let line = |argv: &Option<Vec<String>>| format!("{argv:?}");
         all.iter().map(line).collect::<Vec<_>>().join("\n")
     };
-    insta::assert_snapshot!(told(r#"via = { ssh = "me@desk" }"#), @"");
-    insta::assert_snapshot!(told(r#"via = { exec = ["docker", "exec", "-i", "ct", "relay-bridge", "stdio"] }"#), @"");
-    insta::assert_snapshot!(told(r#"via = { exec = ["./carry", "it all"] }"#), @"");
-    insta::assert_snapshot!(told(r#"via = { nats = { server = "tls://n", nkey = "/k", as = "l" } }"#), @"");
+    insta::assert_snapshot!(told(r#"via = { ssh = "me@desk" }"#), @r#"
+    Some(["ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "ConnectTimeout=10", "--", "me@desk", "exec sh -c 'PATH=\"$PATH:$HOME/.local/bin:$HOME/.cargo/bin:/usr/local/bin:/opt/homebrew/bin\"; exec relay-bridge stdio --as laptop'"])
+    Some(["ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "ConnectTimeout=10", "--", "me@desk", "exec sh -c 'PATH=\"$PATH:$HOME/.local/bin:$HOME/.cargo/bin:/usr/local/bin:/opt/homebrew/bin\"; exec relay-bridge --version'"])
+    Some(["ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "ConnectTimeout=10", "--", "me@desk", "true"])
+    "#);
+    insta::assert_snapshot!(told(r#"via = { exec = ["docker", "exec", "-i", "ct", "relay-bridge", "stdio"] }"#), @r#"
+    Some(["docker", "exec", "-i", "ct", "relay-bridge", "stdio", "--as", "laptop"])
+    Some(["docker", "exec", "-i", "ct", "relay-bridge", "--version"])
+    None
+    "#);
+    insta::assert_snapshot!(told(r#"via = { exec = ["./carry", "it all"] }"#), @r#"
+    Some(["./carry", "it all"])
+    None
+    None
+    "#);
+    insta::assert_snapshot!(told(r#"via = { nats = { server = "tls://n", nkey = "/k", as = "l" } }"#), @r#"
+    Some(["/opt/bin/relay-nats", "--server", "tls://n", "--nkey", "/k", "--as", "l"])
+    None
+    None
+    "#);
 }
 
 /// What ssh gives the login's shell: whichever that is, `sh` gets one word and finds a program of the user's own.
@@ -152,7 +191,7 @@ fn a_host_name_becomes_a_machines_name() {
         ("ip_10_0_0_7.ec2.internal", "ip-10-0-0-7"),
         ("hub", "host-hub"),
         ("größe", "gr-e"),
-        ("", "another-machine"),
+        ("", "host"),
         ("a23456789-123456789-123456789-123456789", "a23456789-123456789-123456789-12"),
         ("123456789-123456789-1234567890--x", "123456789-123456789-1234567890-x"),
     ] {
@@ -221,7 +260,12 @@ fn one_bad_file_leaves_the_others_in() {
     let place = files.directory().display().to_string();
     let said = |fault: &MachineError| format!("{fault} -> {}", fault.next()).replace(&place, "DIR");
     let faults: Vec<String> = loaded.faults.iter().map(said).collect();
-    insta::assert_snapshot!(faults.join("\n"), @"");
+    insta::assert_snapshot!(faults.join("\n"), @"
+    DIR/Big.toml is named after no machine: 1 to 32 of a-z, 0-9 and - -> rename or remove DIR/Big.toml
+    DIR/not-a.machine.toml is named after no machine: 1 to 32 of a-z, 0-9 and - -> rename or remove DIR/not-a.machine.toml
+    DIR/open.toml can be written to by others (mode 0666) -> chmod go-w 'DIR/open.toml'
+    DIR/wrong.toml, line 1: wanted string or table -> edit DIR/wrong.toml
+    ");
 }
 
 #[test]

@@ -55,7 +55,9 @@ pub enum Identity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ViaError {
     /// ssh would take it for something else.
-    #[error("{0:?} is no host for ssh: HOST, USER@HOST or ssh://USER@HOST:PORT, of letters, digits and . _ - @ : % [ ] /, no part with - before it")]
+    #[error(
+        "{0:?} is no host for ssh: HOST, USER@HOST or ssh://USER@HOST:PORT, of letters, digits and . _ - @ : % [ ] /, no part with - before it"
+    )]
     Host(String),
     /// No program.
     #[error("exec wants a program and its arguments, none of them with a control character")]

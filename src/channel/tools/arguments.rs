@@ -68,7 +68,7 @@ pub fn parse(tool: &str, arguments: Map<String, Value>, new_ids: impl FnOnce() -
             audience: Audience {
                 to: arguments.addresses("to")?,
                 folder: arguments.folder("folder")?,
-                machines: arguments.addresses("machines")?,
+                machines: arguments.machines("machines")?,
             },
             timeout: arguments.timeout("timeout_seconds")?,
             broadcast_id: new_ids().broadcast_id,
@@ -104,7 +104,7 @@ impl Arguments<'_> {
             return Err(Refusal::new(
                 ErrorCode::TooLarge,
                 format!("{argument} has {} bytes; the limit is {BODY_MAX_BYTES}", text.len()),
-                "put the text into a file and send its path: all sessions are on this machine",
+                "put the text into a file and send its path; to a session on another machine (name@machine) send less, or use git or scp",
             ));
         }
         Ok(text)
@@ -115,20 +115,34 @@ impl Arguments<'_> {
         Self::unreserved(argument, to)
     }
 
-    /// Returns a list of addresses; none where it is not given. An empty one would leave open whether it means everybody.
+    /// Returns a list of addresses; none where it is not given.
     fn addresses(&mut self, argument: &str) -> Result<Option<Vec<String>>, Refusal> {
-        const WANTED: &str = "a list of names with at least one; without it and folder, all are asked";
+        let wanted = "a list of names with at least one; without it and folder, all are asked";
+        let Some(list) = self.names(argument, wanted)? else { return Ok(None) };
+        list.into_iter().map(|to| Self::unreserved(argument, to)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Returns a list of machines; none where it is not given. `all` is one of them.
+    fn machines(&mut self, argument: &str) -> Result<Option<Vec<String>>, Refusal> {
+        self.names(
+            argument,
+            "a list of machines with at least one, or [\"all\"]; without it only this machine is meant",
+        )
+    }
+
+    /// Returns a list of names; none where it is not given. An empty one would leave open whether it means everybody.
+    fn names(&mut self, argument: &str, wanted: &str) -> Result<Option<Vec<String>>, Refusal> {
         let list = match self.given.remove(argument) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Array(list)) => list,
-            Some(other) => return Err(self.bad(argument, &format!("is {}", kind(&other)), WANTED)),
+            Some(other) => return Err(self.bad(argument, &format!("is {}", kind(&other)), wanted)),
         };
         if list.is_empty() {
-            return Err(self.bad(argument, "is empty", WANTED));
+            return Err(self.bad(argument, "is empty", wanted));
         }
         let address = |value: Value| match value.as_str() {
-            Some(to) if !to.trim().is_empty() => Self::unreserved(argument, to.to_owned()),
-            Some(_) | None => Err(self.bad(argument, &format!("has {} in it", kind(&value)), WANTED)),
+            Some(to) if !to.trim().is_empty() => Ok(to.to_owned()),
+            Some(_) | None => Err(self.bad(argument, &format!("has {} in it", kind(&value)), wanted)),
         };
         list.into_iter().map(address).collect::<Result<_, _>>().map(Some)
     }

@@ -143,8 +143,15 @@ impl Board {
                     session.set_presence(now, presence.clone());
                 }
             }
-            // Its sessions say themselves what the board shows of a machine.
-            Watched::MachineChanged(_) | Watched::MachineLeft { .. } => {}
+            Watched::MachineChanged(machine) => {
+                let is_there = |session: &&mut Session| session.view.machine.as_ref() == Some(&machine.name);
+                for session in self.sessions.values_mut().filter(is_there) {
+                    session.view.reachable = Some(machine.reachable);
+                    session.state_since = Some(now);
+                }
+            }
+            // Its sessions leave one by one.
+            Watched::MachineLeft { .. } => {}
             Watched::AskOpened(ask) => {
                 if let Some(at) = self.asks.iter().position(|open| open.ask_id == ask.ask_id) {
                     let open = self.asks.remove(at);

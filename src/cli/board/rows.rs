@@ -128,6 +128,7 @@ fn who(from: &str, to: &str) -> String {
 /// Returns what a session does, and whom it waits for.
 fn state(session: &Session) -> String {
     match &session.view.presence.waiting_for {
+        _ if session.view.reachable == Some(false) => "unreachable".to_owned(),
         _ if !session.waits_for_its_user() => peers::status(session.view.presence.status).to_owned(),
         Some(dialog) => format!("waits for you: {}", visible_line(dialog)),
         None => "waits for you".to_owned(),

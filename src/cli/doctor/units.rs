@@ -213,7 +213,7 @@ mod tests {
         fs::remove_file(bindir.join("relay-hub")).unwrap();
         insta::assert_snapshot!(told(Err(Observation::Refused)), @r##"
         Ok service-manager: launchd (gui/501) answers -> None
-        Fail unit-files: HOME/Library/LaunchAgents/dev.claude-relay.hub.plist starts HOME/bin/relay-hub, which is not there -> Some("# install the whole package again: relayctl, relay-hub and relay-channel belong together")
+        Fail unit-files: HOME/Library/LaunchAgents/dev.claude-relay.hub.plist starts HOME/bin/relay-hub, which is not there -> Some("# install the whole package again: relayctl, relay-hub, relay-channel and relay-bridge belong together")
         Fail service: dev.claude-relay.hub is loaded, but its socket was removed or replaced -> Some("launchctl bootout gui/501/dev.claude-relay.hub; relayctl install-service")
         "##);
     }

@@ -37,6 +37,10 @@ pub(super) const FILES: &[Pair] = &[
         "~/.config/systemd/user/relay.socket, relay.service",
         "The service; on macOS ~/Library/LaunchAgents/dev.claude-relay.hub.plist.",
     ),
+    (
+        "~/.config/relay/machines/MACHINE.toml",
+        "What is decided about each other machine, as relayctl machines writes it.",
+    ),
     ("~/.local/share/claude-relay", "The plugins of the agents, as relayctl setup puts them there."),
     (
         "~/.local/state/relay/relay-YYYY-MM-DD.log",
@@ -96,6 +100,36 @@ const EXAMPLES: &[(&str, Pair)] = &[
         ("relayctl history --since 2h --with backend", "What backend asked and was asked in the last two hours."),
     ),
     ("relayctl-history", ("relayctl history --summary --since 2026-02-28", "Who asked whom how often, day by day.")),
+    ("relayctl-machines", ("relayctl machines", "See your other machines, and how their links stand.")),
+    (
+        "relayctl-machines-add",
+        ("relayctl machines add desk --ssh me@desk", "Link with a machine that you can log in to."),
+    ),
+    (
+        "relayctl-machines-add",
+        ("relayctl machines add box --exec docker exec -i box relay-bridge stdio", "Link with a container."),
+    ),
+    (
+        "relayctl-machines-test",
+        ("relayctl machines test desk", "Try each step, and see what mends the first that fails."),
+    ),
+    (
+        "relayctl-machines-allow",
+        ("relayctl machines allow desk --sessions \"backend,docs-*\"", "Let it ask these sessions, and see no others."),
+    ),
+    ("relayctl-machines-hold", ("relayctl machines hold desk", "Let each of its asks wait for you.")),
+    ("relayctl-machines-refuse", ("relayctl machines refuse desk", "Let it do nothing here.")),
+    ("relayctl-machines-pause", ("relayctl machines pause desk", "Take the link down.")),
+    ("relayctl-machines-resume", ("relayctl machines resume desk", "Take it up again.")),
+    ("relayctl-machines-remove", ("relayctl machines remove desk", "Forget it, and cut its link.")),
+    ("relayctl-machines-release", ("relayctl machines release desk", "Let all asks through that were held.")),
+    (
+        "relayctl-machines-key",
+        (
+            "relayctl machines key laptop --key laptop.pub",
+            "The line of ~/.ssh/authorized_keys that lets the laptop's key link, and do nothing else.",
+        ),
+    ),
     ("relayctl-logs", ("relayctl logs --follow", "See what the hub logs from now on.")),
     ("relayctl-doctor", ("relayctl doctor --fix", "Repair what can be repaired without losing anything.")),
     (

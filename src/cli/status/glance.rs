@@ -7,9 +7,9 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::{HubView, Report};
 use crate::cli::output::{Line, visible_line};
-use crate::cli::peers::status as activity;
+use crate::cli::peers::{doing_there, status as activity};
 use crate::cli::wording;
-use crate::protocol::{Activity, PeerView, Status, VersionRange, Wake};
+use crate::protocol::{Activity, MachineView, PeerView, Status, VersionRange, Wake};
 
 /// How many sessions are listed before the rest is counted.
 const LISTED_MAX: usize = 8;
@@ -32,7 +32,8 @@ pub(super) fn headline(report: &Report, failure: Option<&str>) -> Line {
         let why = failure.unwrap_or("no hub answers");
         return Line::default().styled(red, "✗ relay does not work").plain(&format!(": {}", visible_line(why)));
     };
-    let is_calm = hub.peers.iter().all(|peer| waits_for(peer).is_none() && is_woken(peer));
+    let is_linked = hub.status.machines.iter().all(|machine| machine.reachable);
+    let is_calm = is_linked && hub.peers.iter().all(|peer| waits_for(peer).is_none() && is_woken(peer));
     let color = if is_calm { AnsiColor::Green } else { AnsiColor::Yellow };
     Line::default().styled(color.on_default().bold(), "● relay works").plain(&format!(": {}", facts(hub).join(", ")))
 }
@@ -76,15 +77,35 @@ fn facts(hub: &HubView) -> Vec<String> {
         1 => facts.push("1 open ask".to_owned()),
         n => facts.push(format!("{n} open asks")),
     }
+    match hub.status.machines.iter().filter(|machine| !machine.reachable).count() {
+        0 => {}
+        1 => facts.push("1 machine cannot be reached".to_owned()),
+        n => facts.push(format!("{n} machines cannot be reached")),
+    }
     facts
 }
 
 const fn is_woken(peer: &PeerView) -> bool {
-    !matches!(peer.presence.wakes_by, Wake::NextPrompt)
+    !matches!(peer.presence.wakes_by, Wake::NextPrompt) && !matches!(peer.reachable, Some(false))
+}
+
+/// Returns the other machines, a line each.
+pub(super) fn machines(machines: &[MachineView]) -> Vec<Line> {
+    let line = |machine: &MachineView| {
+        let (name, since) = (machine.name.as_str(), wording::rough(machine.since_s));
+        let n_sessions = wording::count(usize::try_from(machine.sessions).unwrap_or(usize::MAX), "session");
+        let line = Line::of(&format!("  machine {name}  {n_sessions}  "));
+        match machine.reachable {
+            true => line.plain(&format!("reachable {since}")),
+            false => line
+                .styled(AnsiColor::Yellow.on_default(), &format!("unreachable {since}: relayctl machines test {name}")),
+        }
+    };
+    machines.iter().map(line).collect()
 }
 
 /// Returns the sessions, a line each; what to do where there is none.
-pub(super) fn sessions(peers: &[PeerView]) -> Line {
+pub(super) fn sessions(peers: &[PeerView], machines: &[MachineView]) -> Line {
     if peers.is_empty() {
         return Line::of("  restart your sessions; where they lack the plugin, first: relayctl setup");
     }
@@ -94,9 +115,13 @@ pub(super) fn sessions(peers: &[PeerView]) -> Line {
         let (start, name) = (if n == 0 { "" } else { "\n" }, peer.name.as_str());
         let pad = " ".repeat(width - name.chars().count());
         line = line.plain(&format!("{start}  {name}{pad}  {:<7}", activity(peer.presence.status)));
-        let woken = if is_woken(peer) { "reachable now" } else { "reachable at its next prompt" };
+        let woken = match peer.reachable {
+            Some(false) => doing_there(peer, machines),
+            Some(true) | None if is_woken(peer) => "reachable now".to_owned(),
+            Some(true) | None => "reachable at its next prompt".to_owned(),
+        };
         let style = if is_woken(peer) { Style::new() } else { AnsiColor::Yellow.on_default() };
-        line = line.plain("  ").styled(style, woken);
+        line = line.plain("  ").styled(style, &woken);
     }
     let rest = peers.len().saturating_sub(LISTED_MAX);
     if rest > 0 { line.plain(&format!("\n  and {rest} more: relayctl peers")) } else { line }
@@ -133,6 +158,7 @@ fn limits_text(refused: &BTreeMap<String, u64>) -> String {
 mod tests {
     use super::super::tests::{peer, report, shown, status};
     use super::*;
+    use crate::protocol::{MachineName, PeerName};
 
     #[test]
     fn the_status_is_a_sentence_a_list_and_details() {
@@ -149,6 +175,34 @@ mod tests {
         limits     none reached
         --- stderr
         ");
+    }
+
+    #[test]
+    fn a_machine_that_is_away_is_seen_at_a_glance() {
+        let mut report = report(status());
+        if let Some(hub) = &mut report.hub {
+            let name = |text: &str| MachineName::parse(text).unwrap();
+            let desk = MachineView { name: name("desk"), reachable: false, since_s: 40, sessions: 1 };
+            let server = MachineView { name: name("server"), reachable: true, since_s: 7_300, sessions: 0 };
+            let there = PeerName::try_from("docs@desk".to_owned()).unwrap();
+            let docs = PeerView {
+                name: there,
+                machine: Some(name("desk")),
+                reachable: Some(false),
+                pid: None,
+                ..peer("docs")
+            };
+            (hub.peers, hub.status.machines) = (vec![peer("backend"), docs], vec![desk, server]);
+        }
+        insta::assert_snapshot!(shown(&report, false).split("service").next().unwrap(), @"
+        --- stdout
+        ● relay works: 2 sessions, 1 can be woken, 1 open ask, 1 machine cannot be reached
+          backend    idle     reachable now
+          docs@desk  idle     unreachable 40s
+          machine desk  1 session  unreachable 40s: relayctl machines test desk
+          machine server  0 sessions  reachable 2h
+        ");
+        assert!(shown(&report, true).contains(r#""machines":[{"name":"desk","reachable":false"#));
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl Asks {
     fn end(&mut self, now: Instant, peers: &Peers, id: AskId, outcome: AskOutcome, out: &mut Outbox) {
         if self.is_offered(id) {
             let refused = self.never_accepted(peers, id, outcome);
-            return self.reject(peers, id, refused, out);
+            return self.reject(now, peers, id, refused, out);
         }
         let Some(ask) = self.open.remove(id) else { return };
         let OpenAsk { link, state, kind, .. } = *ask;

@@ -375,18 +375,20 @@ impl World {
         self.machines[machine].rules.insert(other, rules);
     }
 
-    /// Returns whether each machine's hub knows exactly the living sessions of the others, and can reach them.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.machines.iter().enumerate().all(|(index, machine)| {
-            machine.bridge.as_ref().is_some_and(|bridge| {
-                bridge.sides.iter().all(|(other, side)| {
-                    let of_it = self.clients.iter().filter(|client| client.machine == *other);
-                    let n = of_it.filter(|client| client.alive && client.is_session).count();
-                    assert_ne!(index, *other);
-                    side.link.is_up() && side.exchange.n_sessions() == n
-                })
-            })
-        })
+    /// Returns where a machine does not know exactly the living sessions of another, or cannot reach it.
+    pub(crate) fn unsettled(&self) -> Vec<String> {
+        let mut unsettled = Vec::new();
+        for (index, machine) in self.machines.iter().enumerate() {
+            for (other, side) in machine.bridge.iter().flat_map(|bridge| &bridge.sides) {
+                let of_it = self.clients.iter().filter(|client| client.machine == *other);
+                let n = of_it.filter(|client| client.alive && client.is_session).count();
+                let (known, is_up) = (side.exchange.n_sessions(), side.link.is_up());
+                if known != n || !is_up {
+                    unsettled.push(format!("{index} knows {known} of {n} sessions of {other}; link up: {is_up}"));
+                }
+            }
+        }
+        unsettled
     }
 
     /// Unlinks every machine.

@@ -118,7 +118,9 @@ impl World {
             Whose::StandIn(life, other, stand_in) => self.end_stand_in(machine, life, other, stand_in, conn),
             Whose::Watcher(life) => self.end_watcher(machine, life, conn),
         }
-        self.pipes.remove(&conn);
+        if self.pipes.get(&conn).is_some_and(|pipe| !pipe.hub_open) {
+            self.pipes.remove(&conn);
+        }
     }
 
     pub(super) fn pump_hub(&mut self, machine: usize) {

@@ -113,9 +113,9 @@ impl World {
     }
 
     fn end_pipe(&mut self, machine: usize, other: usize, is_opened_again: bool) {
-        let wire = self.wire(machine, other);
+        let (now, wire) = (self.now, self.wires.get_mut(&ends(machine, other)).unwrap());
         let life = wire.life;
-        wire.life += 1;
+        (wire.life, wire.last_at) = (life + 1, [now; 2]);
         for (a, b) in [(machine, other), (other, machine)] {
             let longest = *self.random.pick(&[1, 300, 10_000]);
             self.schedule_in(0..longest, Step::TransportDown(a, b, life));
@@ -133,11 +133,17 @@ impl World {
         self.wire(from, to).down_until[usize::from(to > from)] = until;
     }
 
-    /// Lets everything pass again.
+    /// Lets everything pass again. A pipe in which something waits ends.
     pub(crate) fn mend_wires(&mut self) {
         let now = self.now;
-        for wire in self.wires.values_mut() {
-            wire.down_until = wire.down_until.map(|at| at.min(now));
+        let pairs: Vec<(usize, usize)> = self.wires.keys().copied().collect();
+        for (a, b) in pairs {
+            let wire = self.wire(a, b);
+            let is_stuck = wire.kind == Kind::Pipe && wire.down_until.iter().any(|at| *at > now);
+            wire.down_until = [now; 2];
+            if is_stuck {
+                self.end_pipe(a, b, true);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Instant;
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
 use self::stand_ins::{Purpose, StandIns};
-use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status, Verdict};
+use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status};
 use super::link::SAY_AGAIN;
 use crate::protocol::{
     Answer, AskId, ClientMessage, ClientTag, Decline, Event, Hello, HubMessage, MachineName, Notice, PeerView, Refusal,
@@ -153,8 +153,10 @@ impl Exchange {
             LinkMessage::Status(status) => self.handle_status(now, *status),
             LinkMessage::Heard(heard) => self.incoming.handle_heard(heard),
             LinkMessage::Verdict(verdict) => {
-                self.incoming.handle_verdict(now, verdict, &mut self.stand_ins, &mut self.effects);
-                self.effects.push_back(Effect::Say(LinkMessage::Closed(LinkClosed { ask_id: verdict.ask_id })));
+                if self.incoming.handle_verdict(now, verdict, &mut self.stand_ins, &mut self.effects) {
+                    let closed = LinkMessage::Closed(LinkClosed { ask_id: verdict.ask_id });
+                    self.effects.push_back(Effect::Say(closed));
+                }
                 self.remove_gone();
             }
             LinkMessage::Closed(closed) => {
@@ -166,7 +168,11 @@ impl Exchange {
         self.say(now);
     }
 
+    /// Takes over what the other side says of its sessions, unless it has said something later before.
     fn handle_theirs(&mut self, sessions: Sessions) {
+        if self.theirs.as_ref().is_some_and(|theirs| sessions.number <= theirs.number) {
+            return;
+        }
         for session in &sessions.sessions {
             self.stand_ins.add(Some(session), &mut self.effects);
         }
@@ -176,12 +182,13 @@ impl Exchange {
     }
 
     /// Lets those stand-ins leave whose session is said to be gone and of which nothing is open: a session that is not in the
-    /// list of a side that still settles may only be late.
+    /// list of a side that still settles may only be late. One that no hub has welcomed cannot say so yet.
     fn remove_gone(&mut self) {
         let Some(theirs) = self.theirs.as_ref().filter(|theirs| theirs.hub && !theirs.settling) else { return };
         let is_there = |tag: ClientTag| theirs.sessions.iter().any(|session| session.id == tag);
         for tag in self.stand_ins.sessions() {
-            if !is_there(tag) && !self.outgoing.is_open_with(tag) && !self.incoming.is_open_with(Some(tag)) {
+            let can_leave = self.stand_ins.is_welcome(Some(tag));
+            if can_leave && !is_there(tag) && !self.outgoing.is_open_with(tag) && !self.incoming.is_open_with(Some(tag)) {
                 self.stand_ins.remove(Some(tag), &mut self.effects);
             }
         }
@@ -214,6 +221,7 @@ impl Exchange {
         }
         self.incoming.handle_welcome(now, stand_in, welcome.sent, &mut self.stand_ins, &mut self.effects);
         self.say(now);
+        self.remove_gone();
     }
 
     /// Records that a stand-in's connection to the hub is lost.
@@ -345,11 +353,6 @@ impl Exchange {
             self.says_at = Some(now + SAY_AGAIN);
         }
     }
-}
-
-/// Returns what is said of an own ask that is over.
-const fn verdict(ask_id: AskId, taken: bool) -> LinkMessage {
-    LinkMessage::Verdict(Verdict { ask_id, taken })
 }
 
 #[cfg(test)]

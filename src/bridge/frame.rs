@@ -16,7 +16,9 @@
 //! 2. The asked side says `status` whenever the ask has come further, until it hears `heard` with the same status, or a
 //!    `verdict`.
 //! 3. The asking side says `verdict` until it hears `closed`: the reply was taken by the asker's client, or nobody waits for
-//!    the ask any more. The asked side answers every `verdict` with `closed`, also of an ask that it does not know.
+//!    the ask any more. The asked side answers a `verdict` with `closed`, also of an ask that it does not know; but with
+//!    `status` where it has a reply of which the asking side did not know when it said that nobody waits: whether a reply
+//!    was in time is the asker's client's to say.
 //!
 //! All may be said any number of times and after either side has been started anew: the hubs know which asks are open.
 //!
@@ -221,6 +223,9 @@ pub struct Verdict {
     pub ask_id: AskId,
     /// Whether the asker's client has taken the reply; else nobody waits for it.
     pub taken: bool,
+    /// Whether the asker's hub was given a reply before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_answered: bool,
 }
 
 /// An ask is forgotten.

@@ -253,6 +253,11 @@ impl Asks {
         }
     }
 
+    /// Returns whether a session has an ask from a former hub that no asker has told this one of.
+    pub(super) fn is_reported(&self, tag: ClientTag, id: AskId) -> bool {
+        self.reported.contains_key(&(tag, id))
+    }
+
     /// Tells sessions which of the asks that they have reported are over, since no asker has sent them again.
     pub(super) fn close_reported(&mut self, peers: &Peers, out: &mut Outbox) {
         for (tag, ask_id) in std::mem::take(&mut self.reported).into_keys() {

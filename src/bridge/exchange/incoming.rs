@@ -201,17 +201,28 @@ impl Incoming {
         }
     }
 
-    /// Ends an ask for the hub: its asker's client has the reply, or nobody waits any more.
+    /// Ends an ask for the hub: its asker's client has the reply, or nobody waits any more. Returns whether it is over; it is
+    /// not where a reply is there that the other side did not know of.
     pub(super) fn handle_verdict(
         &mut self,
         now: Instant,
         verdict: Verdict,
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
-    ) {
-        let Some(item) = self.items.remove(&verdict.ask_id) else { return };
-        let by = item.bound.filter(|_| verdict.taken);
-        self.end(now, &item, by, stand_ins, out);
+    ) -> bool {
+        if let Some(item) = self.items.get_mut(&verdict.ask_id)
+            && matches!(item.status, Some(Status::Reply { .. }))
+            && !verdict.taken
+            && !verdict.is_answered
+        {
+            item.is_fresh = true;
+            return false;
+        }
+        if let Some(item) = self.items.remove(&verdict.ask_id) {
+            let by = item.bound.filter(|_| verdict.taken);
+            self.end(now, &item, by, stand_ins, out);
+        }
+        true
     }
 
     fn end(
@@ -248,12 +259,12 @@ impl Incoming {
         for own in sent {
             self.adopt(now, stand_in, own);
         }
-        let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in && !item.ask.text.is_empty());
+        let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in);
         let ids: Vec<AskId> = of_it.map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.send(now, id, stand_ins, out));
     }
 
-    /// Takes an ask over that a bridge before this one has given to the hub. Its text is with the hub.
+    /// Takes an ask over that a bridge before this one has given to the hub. Its text is with the hub or its session.
     fn adopt(&mut self, now: Instant, stand_in: StandIn, own: OwnAsk) {
         let OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id, kind } = own;
         if self.items.contains_key(&ask_id) || self.was_ended(ask_id) {

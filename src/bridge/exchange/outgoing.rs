@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::stand_ins::{Purpose, StandIns};
-use super::{Effect, verdict};
-use crate::bridge::frame::{LinkAsk, LinkMessage, Status};
+use super::Effect;
+use crate::bridge::frame::{LinkAsk, LinkMessage, Status, Verdict};
 use crate::bridge::link::SAY_AGAIN;
 use crate::protocol::{
     self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, Progress,
@@ -67,10 +67,18 @@ enum Stage {
     /// Its session there has gone; the hub was not told yet.
     Gone,
     /// It is over here, and the other side is to be told.
-    Over {
-        /// Whether the asker's client has taken a reply.
-        taken: bool,
-    },
+    Over(Over),
+}
+
+/// How an ask is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// The asker's client has taken a reply.
+    Taken,
+    /// Nobody waited for the reply that came.
+    NotTaken,
+    /// Nobody waits for a reply; none is known.
+    Unanswered,
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +92,13 @@ struct Item {
     deadline: Option<Instant>,
     /// When something is to be tried again, or it is forgotten if it is over.
     due: Option<Instant>,
+}
+
+impl Over {
+    const fn verdict(self, ask_id: AskId) -> LinkMessage {
+        let taken = matches!(self, Self::Taken);
+        LinkMessage::Verdict(Verdict { ask_id, taken, is_answered: taken || matches!(self, Self::NotTaken) })
+    }
 }
 
 /// The asks of this machine's sessions.
@@ -102,19 +117,18 @@ impl Outgoing {
         self.items.insert(ask_id, item);
     }
 
-    /// Records that the hub waits for a reply no more. The other side is told, also of an ask that was forgotten here.
+    /// Records that the hub waits for a reply no more, unless it has one, of which it says what becomes of it. The other
+    /// side is told, also of an ask that was forgotten here.
     pub(super) fn handle_over(&mut self, now: Instant, ask_id: AskId) {
-        let over = Item {
-            to: None,
-            stage: Stage::Over { taken: false },
-            is_fresh: true,
-            deadline: None,
-            due: Some(now + REMEMBERED),
-        };
-        let item = self.items.entry(ask_id).or_insert_with(|| over.clone());
-        if !matches!(item.stage, Stage::Over { .. }) {
-            *item = over;
+        let stage = self.items.get(&ask_id).map(|item| &item.stage);
+        if !matches!(stage, Some(Stage::Over(_) | Stage::Replying { .. })) {
+            self.end(now, ask_id, Over::Unanswered);
         }
+    }
+
+    fn end(&mut self, now: Instant, ask_id: AskId, over: Over) {
+        let (stage, due) = (Stage::Over(over), Some(now + REMEMBERED));
+        self.items.insert(ask_id, Item { to: None, stage, is_fresh: true, deadline: None, due });
     }
 
     /// Takes what the other side says of an ask, whether it is known here or not: the hub judges.
@@ -127,11 +141,12 @@ impl Outgoing {
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) {
-        let item = self.items.get(&ask_id);
-        if let Some(Stage::Over { .. }) = item.map(|item| &item.stage) {
+        let stage = self.items.get(&ask_id).map(|item| &item.stage);
+        let is_news = matches!(status, Status::Reply { .. }) && stage == Some(&Stage::Over(Over::Unanswered));
+        if matches!(stage, Some(Stage::Over(_))) && !is_news {
             return self.say_again(ask_id);
         }
-        let is_replying = matches!(item.map(|item| &item.stage), Some(Stage::Replying { .. }));
+        let is_replying = matches!(stage, Some(Stage::Replying { .. }));
         match status {
             Status::Refused { error } => {
                 stand_ins.notice(Some(by), Notice::Decline(Decline { ask_id, error }), out);
@@ -185,9 +200,9 @@ impl Outgoing {
             Stage::Gone if stand_ins.is_welcome(item.to) => {
                 let error = Refusal::new(ErrorCode::PeerGone, "the session has ended", "ask again when it is back");
                 stand_ins.notice(item.to, Notice::Decline(Decline { ask_id, error }), out);
-                (item.stage, item.is_fresh) = (Stage::Over { taken: false }, true);
+                (item.stage, item.is_fresh) = (Stage::Over(Over::Unanswered), true);
             }
-            Stage::Asking(_) | Stage::Replying { .. } | Stage::Gone | Stage::Over { .. } => {}
+            Stage::Asking(_) | Stage::Replying { .. } | Stage::Gone | Stage::Over(_) => {}
         }
     }
 
@@ -208,15 +223,15 @@ impl Outgoing {
 
     /// Records that the asker's client has taken a reply.
     pub(super) fn handle_replied(&mut self, now: Instant, ask_id: AskId) {
-        if let Some(item) = self.items.get_mut(&ask_id) {
-            (item.stage, item.is_fresh, item.due) = (Stage::Over { taken: true }, true, Some(now + REMEMBERED));
+        if self.items.contains_key(&ask_id) {
+            self.end(now, ask_id, Over::Taken);
         }
     }
 
     /// Records that the hub did not take a reply: nobody waits for it, or it is tried again.
     pub(super) fn handle_reply_refused(&mut self, now: Instant, ask_id: AskId, error: &Refusal) {
         if error.code == ErrorCode::UnknownAsk {
-            return self.handle_over(now, ask_id);
+            return self.end(now, ask_id, Over::NotTaken);
         }
         if let Some(item) = self.items.get_mut(&ask_id)
             && let Stage::Replying { is_sent, .. } = &mut item.stage
@@ -228,7 +243,7 @@ impl Outgoing {
 
     /// Records that the other side has forgotten an ask.
     pub(super) fn handle_closed(&mut self, ask_id: AskId) {
-        if let Some(Stage::Over { .. }) = self.items.get(&ask_id).map(|item| &item.stage) {
+        if let Some(Stage::Over(_)) = self.items.get(&ask_id).map(|item| &item.stage) {
             self.items.remove(&ask_id);
         }
     }
@@ -240,7 +255,7 @@ impl Outgoing {
         for id in due {
             let Some(item) = self.items.get_mut(&id) else { continue };
             item.due = None;
-            if let Stage::Over { .. } = item.stage {
+            if let Stage::Over(_) = item.stage {
                 self.items.remove(&id);
             } else {
                 self.go_on(id, stand_ins, out);
@@ -265,7 +280,7 @@ impl Outgoing {
                     ask.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
                     out.push_back(Effect::Say(LinkMessage::Ask(ask.clone())));
                 }
-                Stage::Over { taken } => out.push_back(Effect::Say(verdict(*id, *taken))),
+                Stage::Over(over) => out.push_back(Effect::Say(over.verdict(*id))),
                 Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
             }
         }
@@ -273,7 +288,7 @@ impl Outgoing {
 
     /// Returns whether the other side has answered all that was said.
     pub(super) fn is_answered(&self) -> bool {
-        !self.items.values().any(|item| matches!(item.stage, Stage::Asking(_) | Stage::Over { .. }))
+        !self.items.values().any(|item| matches!(item.stage, Stage::Asking(_) | Stage::Over(_)))
     }
 
     /// Returns whether an ask for this session is open.

@@ -18,7 +18,7 @@
 //! 3. The asking side says `verdict` until it hears `closed`: the reply was taken by the asker's client, or nobody waits for
 //!    the ask any more. The asked side answers a `verdict` with `closed`, also of an ask that it does not know; but with
 //!    `status` where it has a reply of which the asking side did not know when it said that nobody waits: whether a reply
-//!    was in time is the asker's client's to say.
+//!    was in time is the asker's client's to say. It says nothing while it may not know yet what its hub has.
 //!
 //! All may be said any number of times and after either side has been started anew: the hubs know which asks are open.
 //!
@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::table::messages;
 use crate::protocol::{
-    AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Frame, Refusal, RemoteSession, VersionRange,
+    AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Frame, PeerName, Refusal, RemoteSession, VersionRange,
 };
 
 /// The versions of these messages that this build speaks.
@@ -171,6 +171,9 @@ pub struct AskStatus {
     pub ask_id: AskId,
     /// The asked session, by its tag at home.
     pub by: ClientTag,
+    /// The name that it has or had there: it may have gone, and the asking side may know nothing of it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PeerName>,
     /// How far.
     #[serde(flatten)]
     pub status: Status,
@@ -286,7 +289,7 @@ mod tests {
             broadcast_id: None,
             chain: Chain::default(),
         };
-        let status = |status| LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag, status }));
+        let status = |status| LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag, name: PeerName::parse("api").ok(), status }));
         let messages = statuses.map(status).into_iter().chain([LinkMessage::Ask(Box::new(ask))]);
         for message in messages {
             for to in [None, Some(Epoch(u32::MAX))] {

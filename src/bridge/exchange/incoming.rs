@@ -343,7 +343,8 @@ impl Incoming {
         for (id, item) in &mut self.items {
             let is_due = std::mem::take(&mut item.is_fresh) || (again && !item.is_heard);
             if let Some(status) = item.status.clone().filter(|_| is_due) {
-                let status = AskStatus { ask_id: *id, by: item.ask.to, status };
+                let name = PeerName::parse(&item.to).ok();
+                let status = AskStatus { ask_id: *id, by: item.ask.to, name, status };
                 out.push_back(Effect::Say(LinkMessage::Status(Box::new(status))));
             }
         }
@@ -366,9 +367,29 @@ impl Incoming {
         }
     }
 
-    /// Returns whether an ask of this session is open.
-    pub(super) fn is_open_with(&self, stand_in: StandIn) -> bool {
-        self.items.values().any(|item| item.ask.from == stand_in)
+    /// Ends what a session has asked that has gone, but for what was answered: its client may have taken the reply before.
+    /// Returns whether nothing of it is left.
+    pub(super) fn end_of(
+        &mut self,
+        now: Instant,
+        stand_in: StandIn,
+        stand_ins: &mut StandIns,
+        out: &mut VecDeque<Effect>,
+    ) -> bool {
+        let is_answered = |item: &Item| matches!(item.status, Some(Status::Reply { .. }));
+        let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in && !is_answered(item));
+        let ids: Vec<AskId> = of_it.map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(item) = self.items.remove(&id) {
+                self.end(now, &item, None, stand_ins, out);
+            }
+        }
+        self.items.values().all(|item| item.ask.from != stand_in)
+    }
+
+    /// Returns whether an ask is open here.
+    pub(super) fn contains(&self, ask_id: AskId) -> bool {
+        self.items.contains_key(&ask_id)
     }
 
     /// Returns how many are open.

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use super::stand_ins::{Purpose, StandIns};
 use super::Effect;
-use crate::bridge::frame::{LinkAsk, LinkMessage, Status, Verdict};
+use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, Status, Verdict};
 use crate::bridge::link::SAY_AGAIN;
 use crate::protocol::{
-    self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, Progress,
-    Refusal, Reply, Request, Told,
+    self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, PeerName,
+    Progress, Refusal, Reply, Request, Told,
 };
 
 /// How long an ask that is over is remembered while the other side cannot be told.
 const REMEMBERED: Duration = Duration::from_mins(2);
+
+/// How long after its session has left the other side's list an ask is doubted that is said to be open.
+const DOUBTED_AFTER: Duration = Duration::from_secs(3);
 
 /// An ask that the hub has sent to a stand-in.
 #[derive(Debug)]
@@ -64,6 +67,9 @@ enum Stage {
         /// Whether the hub was given it.
         is_sent: bool,
     },
+    /// Its session is not in the other side's list any more: that side is told that nobody waits, and says so if it has a
+    /// reply.
+    Doubtful,
     /// Its session there has gone; the hub was not told yet.
     Gone,
     /// It is over here, and the other side is to be told.
@@ -85,6 +91,8 @@ enum Over {
 struct Item {
     /// The asked session.
     to: Option<ClientTag>,
+    /// Its name there, as the other side said last.
+    name: Option<PeerName>,
     stage: Stage,
     /// Whether what is to be said was not said yet.
     is_fresh: bool,
@@ -113,7 +121,8 @@ impl Outgoing {
         let Asked { ask_id, kind, text, timeout_ms, broadcast_id, chain, .. } = asked;
         let deadline = Some(now + Duration::from_millis(timeout_ms));
         let ask = LinkAsk { ask_id, kind, from, to, text, timeout_ms, broadcast_id, chain };
-        let item = Item { to: Some(to), stage: Stage::Asking(Box::new(ask)), is_fresh: true, deadline, due: None };
+        let stage = Stage::Asking(Box::new(ask));
+        let item = Item { to: Some(to), name: None, stage, is_fresh: true, deadline, due: None };
         self.items.insert(ask_id, item);
     }
 
@@ -128,31 +137,31 @@ impl Outgoing {
 
     fn end(&mut self, now: Instant, ask_id: AskId, over: Over) {
         let (stage, due) = (Stage::Over(over), Some(now + REMEMBERED));
-        self.items.insert(ask_id, Item { to: None, stage, is_fresh: true, deadline: None, due });
+        self.items.insert(ask_id, Item { to: None, name: None, stage, is_fresh: true, deadline: None, due });
     }
 
     /// Takes what the other side says of an ask, whether it is known here or not: the hub judges.
     pub(super) fn handle_status(
         &mut self,
         now: Instant,
-        ask_id: AskId,
-        by: ClientTag,
-        status: Status,
+        status: AskStatus,
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) {
+        let AskStatus { ask_id, by, name, status } = status;
         let stage = self.items.get(&ask_id).map(|item| &item.stage);
         let is_news = matches!(status, Status::Reply { .. }) && stage == Some(&Stage::Over(Over::Unanswered));
         if matches!(stage, Some(Stage::Over(_))) && !is_news {
             return self.say_again(ask_id);
         }
         let is_replying = matches!(stage, Some(Stage::Replying { .. }));
+        let is_doubtful = stage == Some(&Stage::Doubtful);
         match status {
             Status::Refused { error } => {
                 stand_ins.notice(Some(by), Notice::Decline(Decline { ask_id, error }), out);
                 self.items.remove(&ask_id);
             }
-            Status::Open { state } if !is_replying => {
+            Status::Open { state } if !is_replying && !is_doubtful => {
                 self.set(ask_id, by, Stage::Open(state));
                 progress(ask_id, by, state, false, stand_ins, out);
             }
@@ -171,12 +180,15 @@ impl Outgoing {
             }
             Status::Over => self.handle_over(now, ask_id),
         }
+        if let Some(item) = self.items.get_mut(&ask_id) {
+            item.name = name.or(item.name.take());
+        }
     }
 
     /// Puts an ask into another stage, in which nothing is to be said.
     fn set(&mut self, ask_id: AskId, to: ClientTag, stage: Stage) {
         let deadline = self.items.get(&ask_id).and_then(|item| item.deadline);
-        self.items.insert(ask_id, Item { to: Some(to), stage, is_fresh: false, deadline, due: None });
+        self.items.insert(ask_id, Item { to: Some(to), name: None, stage, is_fresh: false, deadline, due: None });
     }
 
     fn say_again(&mut self, ask_id: AskId) {
@@ -202,8 +214,23 @@ impl Outgoing {
                 stand_ins.notice(item.to, Notice::Decline(Decline { ask_id, error }), out);
                 (item.stage, item.is_fresh) = (Stage::Over(Over::Unanswered), true);
             }
-            Stage::Asking(_) | Stage::Replying { .. } | Stage::Gone | Stage::Over(_) => {}
+            Stage::Asking(_) | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone | Stage::Over(_) => {}
         }
+    }
+
+    /// Doubts that something is open of a session that is not in the other side's list, unless a reply comes soon.
+    pub(super) fn doubt(&mut self, now: Instant, tag: ClientTag) {
+        for item in self.items.values_mut().filter(|item| item.to == Some(tag)) {
+            if matches!(item.stage, Stage::Open(_)) && item.due.is_none() {
+                item.due = Some(now + DOUBTED_AFTER);
+            }
+        }
+    }
+
+    /// Returns the sessions of which the hub is to be told something, with their names.
+    pub(super) fn to_be_told(&self) -> Vec<(ClientTag, PeerName)> {
+        let is_it = |item: &&Item| matches!(item.stage, Stage::Replying { .. } | Stage::Gone);
+        self.items.values().filter(is_it).filter_map(|item| Some((item.to?, item.name.clone()?))).collect()
     }
 
     /// Tells the hub again what a stand-in knows: it may be another hub.
@@ -242,23 +269,40 @@ impl Outgoing {
     }
 
     /// Records that the other side has forgotten an ask.
-    pub(super) fn handle_closed(&mut self, ask_id: AskId) {
-        if let Some(Stage::Over(_)) = self.items.get(&ask_id).map(|item| &item.stage) {
-            self.items.remove(&ask_id);
+    pub(super) fn handle_closed(&mut self, ask_id: AskId, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
+        let Some(item) = self.items.get_mut(&ask_id) else { return };
+        match item.stage {
+            Stage::Doubtful if item.to.is_some_and(|to| stand_ins.contains(Some(to))) => {
+                item.stage = Stage::Gone;
+                self.go_on(ask_id, stand_ins, out);
+            }
+            Stage::Over(_) | Stage::Doubtful => drop(self.items.remove(&ask_id)),
+            Stage::Asking(_) | Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
         }
     }
 
     /// Does what is due.
-    pub(super) fn handle_timeout(&mut self, now: Instant, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        is_gone: impl Fn(ClientTag) -> bool,
+        stand_ins: &mut StandIns,
+        out: &mut VecDeque<Effect>,
+    ) {
         let due: Vec<AskId> =
             self.items.iter().filter(|(_, item)| item.due.is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
         for id in due {
             let Some(item) = self.items.get_mut(&id) else { continue };
             item.due = None;
-            if let Stage::Over(_) = item.stage {
-                self.items.remove(&id);
-            } else {
-                self.go_on(id, stand_ins, out);
+            match item.stage {
+                Stage::Over(_) => drop(self.items.remove(&id)),
+                Stage::Open(_) if item.to.is_some_and(&is_gone) => {
+                    (item.stage, item.is_fresh) = (Stage::Doubtful, true);
+                }
+                Stage::Open(_) => {}
+                Stage::Asking(_) | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone => {
+                    self.go_on(id, stand_ins, out);
+                }
             }
         }
     }
@@ -281,6 +325,7 @@ impl Outgoing {
                     out.push_back(Effect::Say(LinkMessage::Ask(ask.clone())));
                 }
                 Stage::Over(over) => out.push_back(Effect::Say(over.verdict(*id))),
+                Stage::Doubtful => out.push_back(Effect::Say(Over::Unanswered.verdict(*id))),
                 Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
             }
         }
@@ -288,7 +333,7 @@ impl Outgoing {
 
     /// Returns whether the other side has answered all that was said.
     pub(super) fn is_answered(&self) -> bool {
-        !self.items.values().any(|item| matches!(item.stage, Stage::Asking(_) | Stage::Over(_)))
+        !self.items.values().any(|item| matches!(item.stage, Stage::Asking(_) | Stage::Doubtful | Stage::Over(_)))
     }
 
     /// Returns whether an ask for this session is open.

@@ -101,19 +101,16 @@ impl Checker {
     }
 
     /// Notes that an ask of a broadcast may come to be.
-    pub(crate) fn expect_broadcast(&mut self, now: Instant, id: BroadcastId, asker: usize, to: impl Iterator<Item = ClientTag>) {
+    pub(crate) fn expect_broadcast(&mut self, now: Instant, id: BroadcastId, asker: usize, to: ClientTag) {
         self.broadcasts.insert(id, asker);
-        for tag in to {
-            let watched = WatchedAsk {
-                kind: AskKind::Ask,
-                asker,
-                deadline: now,
-                accepted: false,
-                withdrawn: false,
-                end: None,
-            };
-            self.asks.insert(AskId::of_broadcast(id, tag), watched);
-        }
+        let (kind, deadline) = (AskKind::Ask, now);
+        let watched = WatchedAsk { kind, asker, deadline, accepted: false, withdrawn: false, end: None };
+        self.asks.entry(AskId::of_broadcast(id, to)).or_insert(watched);
+    }
+
+    /// Returns all broadcasts and their askers.
+    pub(crate) fn broadcasts(&self) -> Vec<(BroadcastId, usize)> {
+        self.broadcasts.iter().map(|(id, asker)| (*id, *asker)).collect()
     }
 
     pub(crate) fn saw_call(&mut self, now: Instant, client: usize, id: CallId, call: &Call) {

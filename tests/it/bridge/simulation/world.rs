@@ -233,6 +233,9 @@ impl World {
             welcomed: false,
             next_call: 0,
         });
+        for (id, asker) in self.checker.broadcasts() {
+            self.expect_broadcast(asker, id);
+        }
         self.schedule_in(0..50, Step::Connect(index));
         index
     }
@@ -248,12 +251,10 @@ impl World {
     /// Notes which asks a broadcast may become.
     pub(crate) fn expect_broadcast(&mut self, client: usize, id: BroadcastId) {
         let machine = self.clients[client].machine;
-        let tags: Vec<ClientTag> = self
-            .clients
-            .iter()
-            .map(|other| if other.machine == machine { other.tag } else { self.tag_at(machine, other) })
-            .collect();
-        self.checker.expect_broadcast(self.now, id, client, tags.into_iter());
+        for other in &self.clients {
+            let tag = if other.machine == machine { other.tag } else { self.tag_at(machine, other) };
+            self.checker.expect_broadcast(self.now, id, client, tag);
+        }
     }
 
     /// Tells a session's ledger how far an ask has come.

@@ -79,7 +79,7 @@ impl Bridge {
         let open = self.sides.iter().filter(|(_, side)| side.exchange.n_open() > 0);
         open.map(|(other, side)| {
             let n = side.exchange.n_open();
-            format!("{n} asks in the exchange of {machine} with {other}")
+            format!("{n} asks in the exchange of {machine} with {other}: {:?}", side.exchange)
         })
         .collect()
     }
@@ -384,7 +384,8 @@ impl World {
                 let n = of_it.filter(|client| client.alive && client.is_session).count();
                 let (known, is_up) = (side.exchange.n_sessions(), side.link.is_up());
                 if known != n || !is_up {
-                    unsettled.push(format!("{index} knows {known} of {n} sessions of {other}; link up: {is_up}"));
+                    let what = format!("{index} knows {known} of {n} sessions of {other}; link up: {is_up}");
+                    unsettled.push(format!("{what}: {:?}", side.exchange));
                 }
             }
         }

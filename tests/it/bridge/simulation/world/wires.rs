@@ -130,17 +130,19 @@ impl World {
         self.checker.count("fault: link down");
         self.note(|| format!("nothing passes from {from} to {to} for {down:?}"));
         let until = self.now + down;
-        self.wire(from, to).down_until[usize::from(to > from)] = until;
+        let at = &mut self.wire(from, to).down_until[usize::from(to > from)];
+        *at = until.max(*at);
     }
 
-    /// Lets everything pass again. A pipe in which something waits ends.
+    /// Lets everything pass again, and at once. A pipe in which something waits ends.
     pub(crate) fn mend_wires(&mut self) {
         let now = self.now;
         let pairs: Vec<(usize, usize)> = self.wires.keys().copied().collect();
         for (a, b) in pairs {
             let wire = self.wire(a, b);
-            let is_stuck = wire.kind == Kind::Pipe && wire.down_until.iter().any(|at| *at > now);
+            let is_stuck = wire.kind == Kind::Pipe && wire.last_at.iter().any(|at| *at > now + Duration::from_secs(1));
             wire.down_until = [now; 2];
+            (wire.loss_percent, wire.again_percent, wire.late_percent) = (0, 0, 0);
             if is_stuck {
                 self.end_pipe(a, b, true);
             }

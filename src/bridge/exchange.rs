@@ -112,6 +112,7 @@ impl Exchange {
     pub fn handle_link_up(&mut self, now: Instant) {
         (self.is_up, self.theirs, self.ours_are_heard) = (true, None, false);
         self.incoming.handle_link_up();
+        self.outgoing.handle_link_up();
         self.says_at = Some(now);
         self.say(now);
     }
@@ -224,7 +225,11 @@ impl Exchange {
     fn handle_ask(&mut self, now: Instant, ask: LinkAsk, policy: &dyn Policy) {
         let to = self.ours.sessions.iter().find(|session| session.id == ask.to);
         let to = to.map(|session| session.name.clone());
-        self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
+        if !ask.text.is_empty() {
+            self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
+        } else if to.is_some() || is_gone(Some(&self.ours), ask.to) {
+            self.incoming.handle_ask_again(now, ask, to, &mut self.stand_ins, &mut self.effects);
+        }
     }
 
     fn handle_status(&mut self, now: Instant, status: AskStatus) {

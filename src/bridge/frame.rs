@@ -20,6 +20,9 @@
 //!    `status` where it has a reply of which the asking side did not know when it said that nobody waits: whether a reply
 //!    was in time is the asker's client's to say. It says nothing while it may not know yet what its hub has.
 //!
+//! When a link is up anew, the asking side says `ask` again, with an empty `text`, for what was open there: the asked side goes
+//! on with what its session has.
+//!
 //! All may be said any number of times and after either side has been started anew: the hubs know which asks are open.
 //!
 //! | frame | says |
@@ -152,7 +155,7 @@ pub struct LinkAsk {
     pub from: Option<ClientTag>,
     /// The session that is asked, by its tag at home.
     pub to: ClientTag,
-    /// The text.
+    /// The text; empty where the asked side had it before.
     pub text: String,
     /// How long the asker still waits, in milliseconds.
     pub timeout_ms: u64,

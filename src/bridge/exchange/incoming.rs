@@ -53,6 +53,20 @@ struct Item {
 }
 
 impl Item {
+    fn new(ask: LinkAsk, to: Option<&PeerName>, deadline: Instant) -> Self {
+        Self {
+            ask,
+            to: to.map(PeerName::to_string).unwrap_or_default(),
+            deadline,
+            is_wanted: false,
+            bound: None,
+            retry_at: None,
+            status: None,
+            is_heard: false,
+            is_fresh: false,
+        }
+    }
+
     /// Records how far the ask has come, and that the other side is to hear of it. Never backwards.
     fn set(&mut self, status: Status) {
         let rank = |status: &Status| match status {
@@ -105,21 +119,40 @@ impl Incoming {
             Some(_) if self.items.len() >= OPEN_MAX => Verdicts::Refuse(too_many()),
             Some(to) => policy.verdict(to.as_str()),
         };
-        let mut item = Item {
-            deadline: now + Duration::from_millis(ask.timeout_ms),
-            ask,
-            to: to.map(|to| to.to_string()).unwrap_or_default(),
-            is_wanted: false,
-            bound: None,
-            retry_at: None,
-            status: None,
-            is_heard: false,
-            is_fresh: false,
-        };
+        let deadline = now + Duration::from_millis(ask.timeout_ms);
+        let mut item = Item::new(ask, to.as_ref(), deadline);
         match verdict {
             Verdicts::Take => item.is_wanted = true,
             Verdicts::Hold => item.set(Status::Open { state: AskState::Held }),
             Verdicts::Refuse(error) => item.set(Status::Refused { error }),
+        }
+        self.items.insert(ask_id, item);
+        self.send(now, ask_id, stand_ins, out);
+    }
+
+    /// Takes an ask that was taken before, without its text: where nothing is known of it any more the hub is to open it again
+    /// if its session has it. `to`: none where the session has gone.
+    pub(super) fn handle_ask_again(
+        &mut self,
+        now: Instant,
+        ask: LinkAsk,
+        to: Option<PeerName>,
+        stand_ins: &mut StandIns,
+        out: &mut VecDeque<Effect>,
+    ) {
+        let ask_id = ask.ask_id;
+        if let Some(item) = self.items.get_mut(&ask_id) {
+            (item.is_heard, item.is_fresh) = (false, true);
+            return;
+        }
+        if !stand_ins.contains(ask.from) {
+            return;
+        }
+        let deadline = now + Duration::from_millis(ask.timeout_ms);
+        let mut item = Item::new(ask, to.as_ref(), deadline);
+        (item.bound, item.is_wanted) = (Some(item.ask.to), to.is_some());
+        if to.is_none() {
+            item.set(Status::Gone);
         }
         self.items.insert(ask_id, item);
         self.send(now, ask_id, stand_ins, out);
@@ -271,17 +304,9 @@ impl Incoming {
             return;
         }
         let (text, chain) = (String::new(), Chain::default());
-        let mut item = Item {
-            ask: LinkAsk { ask_id, kind, from: stand_in, to: tag, text, timeout_ms, broadcast_id, chain },
-            to: to.to_string(),
-            deadline: now + Duration::from_millis(timeout_ms),
-            is_wanted: true,
-            bound: Some(tag),
-            retry_at: None,
-            status: None,
-            is_heard: false,
-            is_fresh: false,
-        };
+        let ask = LinkAsk { ask_id, kind, from: stand_in, to: tag, text, timeout_ms, broadcast_id, chain };
+        let mut item = Item::new(ask, Some(&to), now + Duration::from_millis(timeout_ms));
+        (item.is_wanted, item.bound) = (true, Some(tag));
         item.set(Status::Open { state });
         self.items.insert(ask_id, item);
     }

@@ -56,8 +56,8 @@ pub(super) fn refusal(machine: &MachineName, from: &str, reachable: bool) -> Ref
 /// Where an ask stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
-    /// The other side has not answered.
-    Asking(Box<LinkAsk>),
+    /// The other side has not answered, or may have lost it since.
+    Asking,
     /// It is open there.
     Open(AskState),
     /// It is answered. `is_sent`: on the stand-in's present connection.
@@ -93,6 +93,9 @@ struct Item {
     to: Option<ClientTag>,
     /// Its name there, as the other side said last.
     name: Option<PeerName>,
+    /// What is asked, as long as the other side does not have it; after that without its text. None of an ask that a bridge
+    /// before this one has sent.
+    ask: Option<Box<LinkAsk>>,
     stage: Stage,
     /// Whether what is to be said was not said yet.
     is_fresh: bool,
@@ -121,8 +124,8 @@ impl Outgoing {
         let Asked { ask_id, kind, text, timeout_ms, broadcast_id, chain, .. } = asked;
         let deadline = Some(now + Duration::from_millis(timeout_ms));
         let ask = LinkAsk { ask_id, kind, from, to, text, timeout_ms, broadcast_id, chain };
-        let stage = Stage::Asking(Box::new(ask));
-        let item = Item { to: Some(to), name: None, stage, is_fresh: true, deadline, due: None };
+        let (stage, ask) = (Stage::Asking, Some(Box::new(ask)));
+        let item = Item { to: Some(to), name: None, ask, stage, is_fresh: true, deadline, due: None };
         self.items.insert(ask_id, item);
     }
 
@@ -137,7 +140,7 @@ impl Outgoing {
 
     fn end(&mut self, now: Instant, ask_id: AskId, over: Over) {
         let (stage, due) = (Stage::Over(over), Some(now + REMEMBERED));
-        self.items.insert(ask_id, Item { to: None, name: None, stage, is_fresh: true, deadline: None, due });
+        self.items.insert(ask_id, Item { to: None, name: None, ask: None, stage, is_fresh: true, deadline: None, due });
     }
 
     /// Takes what the other side says of an ask, whether it is known here or not: the hub judges.
@@ -187,8 +190,23 @@ impl Outgoing {
 
     /// Puts an ask into another stage, in which nothing is to be said.
     fn set(&mut self, ask_id: AskId, to: ClientTag, stage: Stage) {
-        let deadline = self.items.get(&ask_id).and_then(|item| item.deadline);
-        self.items.insert(ask_id, Item { to: Some(to), name: None, stage, is_fresh: false, deadline, due: None });
+        let before = self.items.remove(&ask_id);
+        let (deadline, ask) = before.map_or((None, None), |before| (before.deadline, before.ask));
+        let ask = ask.map(|mut ask| {
+            ask.text = String::new();
+            ask
+        });
+        self.items.insert(ask_id, Item { to: Some(to), name: None, ask, stage, is_fresh: false, deadline, due: None });
+    }
+
+    /// Asks again, without the texts, for what is open there: the other side may have lost both its hub and its bridge. It
+    /// goes on with what its sessions have.
+    pub(super) fn handle_link_up(&mut self) {
+        for item in self.items.values_mut() {
+            if matches!(item.stage, Stage::Open(_)) && item.ask.is_some() {
+                (item.stage, item.due) = (Stage::Asking, None);
+            }
+        }
     }
 
     fn say_again(&mut self, ask_id: AskId) {
@@ -214,7 +232,7 @@ impl Outgoing {
                 stand_ins.notice(item.to, Notice::Decline(Decline { ask_id, error }), out);
                 (item.stage, item.is_fresh) = (Stage::Over(Over::Unanswered), true);
             }
-            Stage::Asking(_) | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone | Stage::Over(_) => {}
+            Stage::Asking | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone | Stage::Over(_) => {}
         }
     }
 
@@ -277,7 +295,7 @@ impl Outgoing {
                 self.go_on(ask_id, stand_ins, out);
             }
             Stage::Over(_) | Stage::Doubtful => drop(self.items.remove(&ask_id)),
-            Stage::Asking(_) | Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
+            Stage::Asking | Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
         }
     }
 
@@ -300,7 +318,7 @@ impl Outgoing {
                     (item.stage, item.is_fresh) = (Stage::Doubtful, true);
                 }
                 Stage::Open(_) => {}
-                Stage::Asking(_) | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone => {
+                Stage::Asking | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone => {
                     self.go_on(id, stand_ins, out);
                 }
             }
@@ -318,11 +336,12 @@ impl Outgoing {
             if !std::mem::take(&mut item.is_fresh) && !again {
                 continue;
             }
-            match &mut item.stage {
-                Stage::Asking(ask) => {
+            match &item.stage {
+                Stage::Asking => {
+                    let Some(mut ask) = item.ask.clone() else { continue };
                     let left = item.deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
                     ask.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-                    out.push_back(Effect::Say(LinkMessage::Ask(ask.clone())));
+                    out.push_back(Effect::Say(LinkMessage::Ask(ask)));
                 }
                 Stage::Over(over) => out.push_back(Effect::Say(over.verdict(*id))),
                 Stage::Doubtful => out.push_back(Effect::Say(Over::Unanswered.verdict(*id))),
@@ -333,7 +352,7 @@ impl Outgoing {
 
     /// Returns whether the other side has answered all that was said.
     pub(super) fn is_answered(&self) -> bool {
-        !self.items.values().any(|item| matches!(item.stage, Stage::Asking(_) | Stage::Doubtful | Stage::Over(_)))
+        !self.items.values().any(|item| matches!(item.stage, Stage::Asking | Stage::Doubtful | Stage::Over(_)))
     }
 
     /// Returns whether an ask for this session is open.

@@ -166,6 +166,7 @@ impl Exchange {
             }
             LinkMessage::Closed(closed) => {
                 self.outgoing.handle_closed(closed.ask_id, &mut self.stand_ins, &mut self.effects);
+                self.add_gone();
                 self.remove_gone(now);
             }
             LinkMessage::Hello(_) | LinkMessage::Beat(_) => {}
@@ -205,11 +206,11 @@ impl Exchange {
     /// Lets those stand-ins leave whose session is said to be gone and of which nothing is open. One that no hub has welcomed
     /// cannot say so yet.
     fn remove_gone(&mut self, now: Instant) {
+        self.outgoing.doubt(now, |tag| is_gone(self.theirs.as_ref(), tag));
         for tag in self.stand_ins.sessions() {
             if !self.is_gone(tag) || !self.stand_ins.is_welcome(Some(tag)) {
                 continue;
             }
-            self.outgoing.doubt(now, tag);
             let is_free = self.incoming.end_of(now, Some(tag), &mut self.stand_ins, &mut self.effects);
             if is_free && !self.outgoing.is_open_with(tag) {
                 self.stand_ins.remove(Some(tag), &mut self.effects);

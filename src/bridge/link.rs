@@ -101,7 +101,7 @@ impl Link {
     /// Begins on a new transport. `epoch`: random.
     pub fn handle_transport(&mut self, now: Instant, epoch: Epoch) {
         self.handle_transport_lost();
-        self.restart(now, epoch);
+        self.restart(now, epoch, None);
     }
 
     /// Records that there is no transport.
@@ -137,11 +137,16 @@ impl Link {
             self.other = Some(hello);
             return;
         }
+        let is_known = self.other_epoch() == Some(other);
+        if self.is_up() && !is_known && !is_for_this {
+            // The other side has begun anew, or this has been on its way for long: only the former answers.
+            return self.say_hello(None);
+        }
         self.other = Some(hello);
-        if self.other_epoch() != Some(other) {
-            if matches!(self.state, State::Up { .. }) {
-                self.restart(now, epoch);
-            }
+        if self.is_up() && !is_known {
+            return self.restart(now, epoch, Some(other));
+        }
+        if !is_known {
             self.state = State::Greeting { other: Some(other) };
             self.greet(now);
         }
@@ -172,7 +177,7 @@ impl Link {
     /// Does what is due. `epoch`: random, as in [`Link::handle_frame`].
     pub fn handle_timeout(&mut self, now: Instant, epoch: Epoch) {
         if self.lost_at.is_some_and(|at| at <= now) {
-            self.restart(now, epoch);
+            self.restart(now, epoch, None);
         }
         if self.speaks_at.is_some_and(|at| at <= now) {
             match self.state {
@@ -240,11 +245,11 @@ impl Link {
         }
     }
 
-    /// Begins anew: whatever is still under way is of another epoch.
-    fn restart(&mut self, now: Instant, epoch: Epoch) {
+    /// Begins anew: whatever is still under way is of another epoch. `other`: the other side's, if that is known.
+    fn restart(&mut self, now: Instant, epoch: Epoch, other: Option<Epoch>) {
         self.go_down();
         self.epoch = epoch;
-        self.state = State::Greeting { other: None };
+        self.state = State::Greeting { other };
         self.frames.clear();
         self.greet(now);
     }
@@ -273,10 +278,14 @@ impl Link {
     }
 
     fn greet(&mut self, now: Instant) {
+        self.say_hello(self.other_epoch());
+        self.speaks_at = Some(now + SAY_AGAIN);
+    }
+
+    fn say_hello(&mut self, to: Option<Epoch>) {
         let Own { program, may } = self.own.clone();
         let message = LinkMessage::Hello(LinkHello { versions: VERSIONS, program, may });
-        self.frames.push_back(LinkFrame { epoch: self.epoch, to: self.other_epoch(), message });
-        self.speaks_at = Some(now + SAY_AGAIN);
+        self.frames.push_back(LinkFrame { epoch: self.epoch, to, message });
     }
 
     fn next_ping(&mut self, now: Instant) -> Option<u64> {

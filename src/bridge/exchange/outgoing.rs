@@ -191,12 +191,12 @@ impl Outgoing {
     /// Puts an ask into another stage, in which nothing is to be said.
     fn set(&mut self, ask_id: AskId, to: ClientTag, stage: Stage) {
         let before = self.items.remove(&ask_id);
-        let (deadline, ask) = before.map_or((None, None), |before| (before.deadline, before.ask));
+        let (deadline, ask, name) = before.map_or((None, None, None), |item| (item.deadline, item.ask, item.name));
         let ask = ask.map(|mut ask| {
             ask.text = String::new();
             ask
         });
-        self.items.insert(ask_id, Item { to: Some(to), name: None, ask, stage, is_fresh: false, deadline, due: None });
+        self.items.insert(ask_id, Item { to: Some(to), name, ask, stage, is_fresh: false, deadline, due: None });
     }
 
     /// Asks again, without the texts, for what is open there: the other side may have lost both its hub and its bridge. It
@@ -237,8 +237,8 @@ impl Outgoing {
     }
 
     /// Doubts that something is open of a session that is not in the other side's list, unless a reply comes soon.
-    pub(super) fn doubt(&mut self, now: Instant, tag: ClientTag) {
-        for item in self.items.values_mut().filter(|item| item.to == Some(tag)) {
+    pub(super) fn doubt(&mut self, now: Instant, is_gone: impl Fn(ClientTag) -> bool) {
+        for item in self.items.values_mut().filter(|item| item.to.is_some_and(&is_gone)) {
             if matches!(item.stage, Stage::Open(_)) && item.due.is_none() {
                 item.due = Some(now + DOUBTED_AFTER);
             }
@@ -247,8 +247,12 @@ impl Outgoing {
 
     /// Returns the sessions of which the hub is to be told something, with their names.
     pub(super) fn to_be_told(&self) -> Vec<(ClientTag, PeerName)> {
+        let name = |item: &Item| {
+            let name = item.name.clone().unwrap_or_else(|| PeerName::of_folder(""));
+            Some((item.to?, name))
+        };
         let is_it = |item: &&Item| matches!(item.stage, Stage::Replying { .. } | Stage::Gone);
-        self.items.values().filter(is_it).filter_map(|item| Some((item.to?, item.name.clone()?))).collect()
+        self.items.values().filter(is_it).filter_map(name).collect()
     }
 
     /// Tells the hub again what a stand-in knows: it may be another hub.
@@ -290,11 +294,11 @@ impl Outgoing {
     pub(super) fn handle_closed(&mut self, ask_id: AskId, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
         let Some(item) = self.items.get_mut(&ask_id) else { return };
         match item.stage {
-            Stage::Doubtful if item.to.is_some_and(|to| stand_ins.contains(Some(to))) => {
+            Stage::Doubtful => {
                 item.stage = Stage::Gone;
                 self.go_on(ask_id, stand_ins, out);
             }
-            Stage::Over(_) | Stage::Doubtful => drop(self.items.remove(&ask_id)),
+            Stage::Over(_) => drop(self.items.remove(&ask_id)),
             Stage::Asking | Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
         }
     }

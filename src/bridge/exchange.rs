@@ -226,10 +226,14 @@ impl Exchange {
     fn handle_ask(&mut self, now: Instant, ask: LinkAsk, policy: &dyn Policy) {
         let to = self.ours.sessions.iter().find(|session| session.id == ask.to);
         let to = to.map(|session| session.name.clone());
-        if !ask.text.is_empty() {
-            self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
-        } else if to.is_some() || is_gone(Some(&self.ours), ask.to) {
+        if to.is_none() && !is_gone(Some(&self.ours), ask.to) {
+            // It is said again: by then this side may know whether the session is here.
+            return;
+        }
+        if ask.text.is_empty() {
             self.incoming.handle_ask_again(now, ask, to, &mut self.stand_ins, &mut self.effects);
+        } else {
+            self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
         }
     }
 

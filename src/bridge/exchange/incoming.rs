@@ -165,7 +165,8 @@ impl Incoming {
         let LinkAsk { ask_id, kind, text, broadcast_id, chain, .. } = item.ask.clone();
         let left = item.deadline.saturating_duration_since(now);
         let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-        let (to, bound) = (item.to.clone(), item.bound);
+        // Its name may be another's by now.
+        let (to, bound) = (item.ask.to.address(), item.bound);
         let request = match kind {
             AskKind::Ask => Request::Ask(Ask { ask_id, to, question: text, timeout_ms, bound, broadcast_id, chain }),
             AskKind::Tell => Request::Tell(Tell { tell_id: ask_id, to, text, timeout_ms, bound, chain }),

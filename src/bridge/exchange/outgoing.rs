@@ -119,8 +119,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes an ask for a session there.
+    /// Takes an ask for a session there, unless its reply is on the way to the hub.
     pub(super) fn handle_asked(&mut self, now: Instant, to: ClientTag, from: Option<ClientTag>, asked: Asked) {
+        if self.items.get(&asked.ask_id).is_some_and(|item| matches!(item.stage, Stage::Replying { .. })) {
+            return;
+        }
         let Asked { ask_id, kind, text, timeout_ms, broadcast_id, chain, .. } = asked;
         let deadline = Some(now + Duration::from_millis(timeout_ms));
         let ask = LinkAsk { ask_id, kind, from, to, text, timeout_ms, broadcast_id, chain };

@@ -119,7 +119,7 @@ impl Asks {
         let Some(ask) = self.open.get(ask_id).filter(|ask| ask.link.asked == tag) else { return };
         if ask.offer.is_some() {
             self.reject(now, peers, ask_id, error.into(), out);
-        } else if error.code == ErrorCode::PeerGone {
+        } else if matches!(error.code, ErrorCode::PeerGone | ErrorCode::PeerNotFound) {
             self.end(now, peers, ask_id, AskOutcome::PeerGone, out);
         }
     }

@@ -88,10 +88,9 @@ impl Checker {
         self.asks.iter().filter(|(_, ask)| open(ask)).map(|(id, _)| *id).collect()
     }
 
-    /// Returns the asks of others that a session has and that have no end.
-    pub(crate) fn open_at(&self, is_there: impl Fn(usize) -> bool) -> Vec<AskId> {
-        let open = |id: &AskId| self.asks.get(id).is_some_and(|ask| ask.end.is_none());
-        let bound = self.bound.iter().filter(|(id, to)| open(id) && to.iter().any(|to| is_there(*to)));
+    /// Returns the asks that such clients were asked.
+    pub(crate) fn asked_of(&self, is_one: impl Fn(usize) -> bool) -> Vec<AskId> {
+        let bound = self.bound.iter().filter(|(_, to)| to.iter().any(|to| is_one(*to)));
         bound.map(|(id, _)| *id).collect()
     }
 
@@ -208,7 +207,7 @@ impl Checker {
     }
 
     fn saw_not_taken(&mut self, id: AskId, text: &str, error: &Refusal) {
-        if error.code == ErrorCode::UnknownAsk {
+        if error.code == ErrorCode::UnknownAsk && !self.excused.contains(&id) {
             let end = self.asks.get(&id).and_then(|ask| ask.end.as_ref());
             let has_it = matches!(end, Some(End::Reply { text: taken, .. }) if taken == text);
             assert!(!has_it, "the reply {text:?} to {id} is refused, and its asker has it: {error}");
@@ -276,8 +275,11 @@ impl Checker {
                 let may = bound.iter().any(|to| fate.missed.contains(to));
                 assert!(may, "{id} ended with peer_gone, and {bound:?} were there");
             }
-            if fate.calm && ask.accepted && ask.kind == AskKind::Ask {
+            if ask.accepted && fate.calm {
                 assert!(bound.len() <= 1, "{id} was accepted for {bound:?}");
+            }
+            if let Some(shown) = self.shown.get(id).filter(|_| ask.accepted) {
+                assert!(bound.contains(shown), "{id} was accepted for {bound:?} and shown to {shown}");
             }
         }
         for (text, reply) in &self.replies {

@@ -403,7 +403,7 @@ impl World {
     /// Notes that the asks of another machine's sessions may be lost here: the bridge knows nothing of them, nor does the hub.
     pub(super) fn excuse(&mut self, machine: usize, other: usize) {
         let is_of = |client: usize, machine: usize| self.clients[client].machine == machine;
-        for ask in self.checker.open_at(|client| is_of(client, machine)) {
+        for ask in self.checker.asked_of(|client| is_of(client, machine)) {
             if is_of(self.checker.asker(ask), other) {
                 self.checker.excused.insert(ask);
             }

@@ -393,7 +393,7 @@ impl Incoming {
         }
     }
 
-    /// Ends what a session has asked that has gone, but for what was answered: its client may have taken the reply before.
+    /// Ends what a session has asked that has gone, but for what may be answered: its client may have taken the reply before.
     /// Returns whether nothing of it is left.
     pub(super) fn end_of(
         &mut self,
@@ -402,7 +402,9 @@ impl Incoming {
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) -> bool {
-        let is_answered = |item: &Item| matches!(item.status, Some(Status::Reply { .. }));
+        let is_answered = |item: &Item| {
+            matches!(item.status, Some(Status::Reply { .. } | Status::Open { state: AskState::Shown }))
+        };
         let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in && !is_answered(item));
         let ids: Vec<AskId> = of_it.map(|(id, _)| *id).collect();
         for id in ids {

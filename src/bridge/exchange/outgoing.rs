@@ -15,6 +15,9 @@ use crate::protocol::{
 /// How long an ask that is over is remembered while the other side cannot be told.
 const REMEMBERED: Duration = Duration::from_mins(2);
 
+/// How often the hub is told again what is open: it says so if it is not.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
+
 /// How long after its session has left the other side's list an ask is doubted that is said to be open.
 const DOUBTED_AFTER: Duration = Duration::from_secs(3);
 
@@ -128,7 +131,7 @@ impl Outgoing {
         let deadline = Some(now + Duration::from_millis(timeout_ms));
         let ask = LinkAsk { ask_id, kind, from, to, text, timeout_ms, broadcast_id, chain };
         let (stage, ask) = (Stage::Asking, Some(Box::new(ask)));
-        let item = Item { to: Some(to), name: None, ask, stage, is_fresh: true, deadline, due: None };
+        let item = Item { to: Some(to), name: None, ask, stage, is_fresh: true, deadline, due: deadline };
         self.items.insert(ask_id, item);
     }
 
@@ -168,20 +171,20 @@ impl Outgoing {
                 self.items.remove(&ask_id);
             }
             Status::Open { state } if !is_replying && !is_doubtful => {
-                self.set(ask_id, by, Stage::Open(state));
+                self.set(now, ask_id, by, Stage::Open(state));
                 progress(ask_id, by, state, false, stand_ins, out);
             }
             Status::Reply { text } if !is_replying => {
-                self.set(ask_id, by, Stage::Replying { text, is_sent: false });
+                self.set(now, ask_id, by, Stage::Replying { text, is_sent: false });
                 self.go_on(ask_id, stand_ins, out);
             }
             Status::Open { .. } | Status::Reply { .. } => {}
             Status::Arrived { state } => {
-                self.set(ask_id, by, Stage::Open(state));
+                self.set(now, ask_id, by, Stage::Open(state));
                 progress(ask_id, by, state, true, stand_ins, out);
             }
             Status::Gone => {
-                self.set(ask_id, by, Stage::Gone);
+                self.set(now, ask_id, by, Stage::Gone);
                 self.go_on(ask_id, stand_ins, out);
             }
             Status::Over => self.handle_over(now, ask_id),
@@ -192,14 +195,15 @@ impl Outgoing {
     }
 
     /// Puts an ask into another stage, in which nothing is to be said.
-    fn set(&mut self, ask_id: AskId, to: ClientTag, stage: Stage) {
+    fn set(&mut self, now: Instant, ask_id: AskId, to: ClientTag, stage: Stage) {
         let before = self.items.remove(&ask_id);
         let (deadline, ask, name) = before.map_or((None, None, None), |item| (item.deadline, item.ask, item.name));
         let ask = ask.map(|mut ask| {
             ask.text = String::new();
             ask
         });
-        self.items.insert(ask_id, Item { to: Some(to), name, ask, stage, is_fresh: false, deadline, due: None });
+        let due = matches!(stage, Stage::Open(_)).then(|| now + TOLD_AGAIN);
+        self.items.insert(ask_id, Item { to: Some(to), name, ask, stage, is_fresh: false, deadline, due });
     }
 
     /// Asks again, without the texts, for what is open there: the other side may have lost both its hub and its bridge. It
@@ -207,7 +211,7 @@ impl Outgoing {
     pub(super) fn handle_link_up(&mut self) {
         for item in self.items.values_mut() {
             if matches!(item.stage, Stage::Open(_)) && item.ask.is_some() {
-                (item.stage, item.due) = (Stage::Asking, None);
+                (item.stage, item.due) = (Stage::Asking, item.deadline);
             }
         }
     }
@@ -242,8 +246,8 @@ impl Outgoing {
     /// Doubts that something is open of a session that is not in the other side's list, unless a reply comes soon.
     pub(super) fn doubt(&mut self, now: Instant, is_gone: impl Fn(ClientTag) -> bool) {
         for item in self.items.values_mut().filter(|item| item.to.is_some_and(&is_gone)) {
-            if matches!(item.stage, Stage::Open(_)) && item.due.is_none() {
-                item.due = Some(now + DOUBTED_AFTER);
+            if matches!(item.stage, Stage::Open(_)) {
+                item.due = item.due.min(Some(now + DOUBTED_AFTER));
             }
         }
     }
@@ -324,8 +328,12 @@ impl Outgoing {
                 Stage::Open(_) if item.to.is_some_and(&is_gone) => {
                     (item.stage, item.is_fresh) = (Stage::Doubtful, true);
                 }
-                Stage::Open(_) => {}
-                Stage::Asking | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone => {
+                Stage::Open(_) => {
+                    item.due = Some(now + TOLD_AGAIN);
+                    self.go_on(id, stand_ins, out);
+                }
+                Stage::Asking => self.end(now, id, Over::Unanswered),
+                Stage::Replying { .. } | Stage::Doubtful | Stage::Gone => {
                     self.go_on(id, stand_ins, out);
                 }
             }

@@ -42,6 +42,9 @@ impl World {
         // A hub that sleeps through its grace period takes those who come meanwhile for missing, and so one that waits for
         // a client.
         let overslept = self.machines[machine].hub.as_ref().is_none_or(relay::hub::Hub::is_in_grace);
+        if overslept {
+            self.excuse(machine, true);
+        }
         for (index, client) in self.clients.iter().enumerate().filter(|(_, client)| client.machine == machine) {
             if overslept || !client.welcomed || client.conn.is_none_or(|conn| self.pipes[&conn].is_broken) {
                 self.missed.insert(index);

@@ -147,7 +147,7 @@ impl Exchange {
             LinkMessage::Sessions(sessions) => {
                 let heard = SessionsHeard { number: sessions.number };
                 self.effects.push_back(Effect::Say(LinkMessage::SessionsHeard(heard)));
-                self.handle_theirs(now, sessions);
+                self.handle_theirs(sessions);
             }
             LinkMessage::SessionsHeard(heard) => self.ours_are_heard |= heard.number == self.ours.number,
             LinkMessage::Ask(ask) => self.handle_ask(now, *ask, policy),
@@ -162,20 +162,19 @@ impl Exchange {
                     let closed = LinkMessage::Closed(LinkClosed { ask_id: verdict.ask_id });
                     self.effects.push_back(Effect::Say(closed));
                 }
-                self.remove_gone(now);
             }
             LinkMessage::Closed(closed) => {
                 self.outgoing.handle_closed(closed.ask_id, &mut self.stand_ins, &mut self.effects);
                 self.add_gone();
-                self.remove_gone(now);
             }
             LinkMessage::Hello(_) | LinkMessage::Beat(_) => {}
         }
         self.say(now);
+        self.remove_gone(now);
     }
 
     /// Takes over what the other side says of its sessions, unless it has said something later before.
-    fn handle_theirs(&mut self, now: Instant, sessions: Sessions) {
+    fn handle_theirs(&mut self, sessions: Sessions) {
         if self.theirs.as_ref().is_some_and(|theirs| sessions.number <= theirs.number) {
             return;
         }
@@ -185,7 +184,6 @@ impl Exchange {
         self.theirs = Some(sessions);
         self.tell_reach();
         self.add_gone();
-        self.remove_gone(now);
     }
 
     /// Returns whether the other side has said that a session is not there.

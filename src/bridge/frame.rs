@@ -112,6 +112,8 @@ pub struct LinkHello {
 /// The sender is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
+    /// Counts the sender's beats of this epoch: an older one that comes later says nothing of the interval.
+    pub number: u64,
     /// After which time at most the sender beats again, in milliseconds.
     pub every_ms: u64,
     /// A number that is wanted back.

@@ -69,6 +69,8 @@ pub struct Link {
     /// A `beat` that wants an answer: its number and when it was sent.
     ping: Option<(u64, Instant)>,
     pings: u64,
+    /// How many beats this side has sent in this epoch, and the latest number of the other side's.
+    beats: (u64, u64),
     round_trip: Option<Duration>,
     frames: VecDeque<LinkFrame>,
     events: VecDeque<LinkEvent>,
@@ -87,6 +89,7 @@ impl Link {
             is_open: false,
             ping: None,
             pings: 0,
+            beats: (0, 0),
             round_trip: None,
             frames: VecDeque::new(),
             events: VecDeque::new(),
@@ -163,7 +166,10 @@ impl Link {
         let LinkMessage::Beat(beat) = message else {
             return self.events.push_back(LinkEvent::Message(message));
         };
-        self.lost_at = Some(now + Duration::from_millis(beat.every_ms).clamp(SAY_AGAIN, EVERY_MAX) * MISSED_MAX);
+        if beat.number > self.beats.1 {
+            self.beats.1 = beat.number;
+            self.lost_at = Some(now + Duration::from_millis(beat.every_ms).clamp(SAY_AGAIN, EVERY_MAX) * MISSED_MAX);
+        }
         if let Some(ping) = beat.ping {
             self.beat(now, None, Some(ping));
         }
@@ -248,7 +254,7 @@ impl Link {
     /// Begins anew: whatever is still under way is of another epoch. `other`: the other side's, if that is known.
     fn restart(&mut self, now: Instant, epoch: Epoch, other: Option<Epoch>) {
         self.go_down();
-        self.epoch = epoch;
+        (self.epoch, self.beats) = (epoch, (0, 0));
         self.state = State::Greeting { other };
         self.frames.clear();
         self.greet(now);
@@ -297,7 +303,8 @@ impl Link {
     fn beat(&mut self, now: Instant, ping: Option<u64>, echo: Option<u64>) {
         let every = self.every();
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-        self.say(LinkMessage::Beat(Beat { every_ms, ping, echo }));
+        self.beats.0 += 1;
+        self.say(LinkMessage::Beat(Beat { number: self.beats.0, every_ms, ping, echo }));
         self.speaks_at = Some(now + every);
     }
 

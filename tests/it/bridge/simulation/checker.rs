@@ -73,6 +73,9 @@ pub(crate) struct Checker {
     ended: BTreeSet<usize>,
     /// The asks whose machine lost bridge and hub while they were open there.
     pub(crate) excused: BTreeSet<AskId>,
+    /// The asks whose replies were taken, of which the asking machine's hub, and its bridge, knew before they were killed and
+    /// their repliers did not: who has lost both cannot know.
+    forgotten: [BTreeSet<AskId>; 2],
     pub(crate) loops: bool,
     pub(crate) counts: Counts,
 }
@@ -143,6 +146,17 @@ impl Checker {
         self.there.insert(ask);
     }
 
+    /// Notes that a machine's hub, or its bridge, is killed.
+    pub(crate) fn saw_kill(&mut self, is_hub: bool, is_there: impl Fn(usize) -> bool) {
+        let told = |id: AskId| self.replies.values().any(|reply| reply.ask == id && reply.told == Some(Ok(())));
+        let is_it = |id: AskId, ask: &WatchedAsk| {
+            is_there(ask.asker) && matches!(ask.end, Some(End::Reply { .. })) && !told(id)
+        };
+        let asks = self.asks.iter().filter(|(id, ask)| is_it(**id, ask)).map(|(id, _)| *id);
+        let asks: Vec<AskId> = asks.collect();
+        self.forgotten[usize::from(is_hub)].extend(asks);
+    }
+
     pub(crate) fn saw_pause(&mut self, client: usize, until: Instant) {
         self.paused_until.insert(client, until);
     }
@@ -207,7 +221,8 @@ impl Checker {
     }
 
     fn saw_not_taken(&mut self, id: AskId, text: &str, error: &Refusal) {
-        if error.code == ErrorCode::UnknownAsk && !self.excused.contains(&id) {
+        let is_forgotten = self.forgotten.iter().all(|forgotten| forgotten.contains(&id));
+        if error.code == ErrorCode::UnknownAsk && !self.excused.contains(&id) && !is_forgotten {
             let end = self.asks.get(&id).and_then(|ask| ask.end.as_ref());
             let has_it = matches!(end, Some(End::Reply { text: taken, .. }) if taken == text);
             assert!(!has_it, "the reply {text:?} to {id} is refused, and its asker has it: {error}");

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use relay::bridge::frame::{Epoch, LinkFrame};
+use relay::bridge::frame::{Epoch, LinkFrame, LinkMessage};
 
 use super::{Step, World};
 use crate::support::random::Random;
@@ -188,7 +188,11 @@ impl World {
     pub(super) fn arrive_frame(&mut self, from: usize, to: usize, life: u64, frame: LinkFrame) {
         let (now, epoch) = (self.now, self.epoch());
         let Some(side) = self.side(to, from).filter(|side| side.transport == Some(life)) else { return };
+        let what = matches!(frame.message, LinkMessage::Hello(_) | LinkMessage::Beat(_)).then(|| format!("{frame:?}"));
         side.link.handle_frame(now, frame, epoch);
+        if let Some(what) = what {
+            self.note(|| format!("link {to} from {from}: {what}"));
+        }
         self.pump_bridge(to);
     }
 }

@@ -90,8 +90,10 @@ pub(crate) enum Step {
     Connect(usize),
     ConnectStandIn(usize, u64, usize, StandIn),
     ConnectWatcher(usize, u64),
-    /// The watcher asks for the list again.
-    Refresh(usize, u64),
+    /// The watcher takes it that the hub's grace period is over.
+    Settle(usize, u64, ConnId),
+    /// The watcher asks who is there.
+    Look(usize, u64),
     ToHub(ConnId, ClientMessage),
     ToClient(ConnId, HubMessage),
     HubEnd(ConnId),
@@ -372,7 +374,8 @@ impl World {
             Step::Connect(client) | Step::Act(client) | Step::Handle(client, ..) => Some(self.clients[*client].machine),
             Step::ConnectStandIn(machine, ..)
             | Step::ConnectWatcher(machine, _)
-            | Step::Refresh(machine, _)
+            | Step::Settle(machine, ..)
+            | Step::Look(machine, _)
             | Step::StartBridge(machine)
             | Step::TransportUp(machine, ..)
             | Step::TransportDown(machine, ..)
@@ -388,7 +391,8 @@ impl World {
                 self.connect_stand_in(machine, life, other, stand_in);
             }
             Step::ConnectWatcher(machine, life) => self.connect_watcher(machine, life),
-            Step::Refresh(machine, life) => self.refresh(machine, life),
+            Step::Settle(machine, life, conn) => self.settle(machine, life, conn),
+            Step::Look(machine, life) => self.look(machine, life),
             Step::ToHub(conn, message) => self.arrive_at_hub(conn, message),
             Step::ToClient(conn, message) => self.arrive_at_client(conn, message),
             Step::HubEnd(conn) => self.end_at_hub(conn),

@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use relay::bridge::exchange::{Effect, Exchange, Policy, StandIn, Verdicts};
-use relay::bridge::frame::{Epoch, LinkMessage, Sessions, Status};
+use relay::bridge::exchange::{Effect, Exchange, Policy, Rights, StandIn, Verdicts};
+use relay::bridge::frame::{Epoch, LinkMessage, Status};
 use relay::bridge::link::{Link, LinkEvent, Own};
-use relay::hub::{ConnId, Hub};
+use relay::bridge::sessions::OwnSessions;
+use relay::hub::{ConnId, GRACE, Hub};
 use relay::protocol::{
     Answer, AskState, ClientKey, ClientKind, ClientMessage, ErrorCode, Event, Hello, HubMessage, Notice, PeerView, Peers,
-    Refusal, RemoteSession, Request, RequestId, VERSIONS, Watch, Watched,
+    Refusal, RemoteSession, Request, RequestId, VERSIONS, Watch,
 };
 
 use super::{Step, Whose, World};
 
-/// The request of a connection's hello.
+/// The request of a connection's hello, and those of the connection that watches.
 const HELLO: RequestId = 1;
+const WATCH: RequestId = 2;
+const LOOK: RequestId = 3;
 
 /// What another machine may do on this one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +39,18 @@ impl Policy for Rules {
                 Verdicts::Refuse(error)
             }
         }
+    }
+}
+
+impl Rights for Rules {
+    /// Everything is exported that this machine believes to be its own.
+    fn export(&self, session: &PeerView) -> Option<RemoteSession> {
+        let PeerView { name, tag, agent, client, presence, .. } = session.clone();
+        Some(RemoteSession { id: tag?, name, agent, client, presence })
+    }
+
+    fn may(&self) -> &'static str {
+        "ask"
     }
 }
 
@@ -66,9 +81,7 @@ pub(super) struct Bridge {
     pub(super) life: u64,
     pub(super) sides: BTreeMap<usize, Side>,
     watcher: Option<ConnId>,
-    last_id: RequestId,
-    /// What the hub said of its sessions last.
-    sessions: Vec<RemoteSession>,
+    own: OwnSessions,
 }
 
 impl Bridge {
@@ -99,9 +112,10 @@ impl World {
             sides.insert(other, Side { exchange, link, stands: BTreeMap::new(), transport: None, met: BTreeSet::new() });
             self.begin_transport(machine, other);
         }
-        let bridge = Bridge { life, sides, watcher: None, last_id: HELLO, sessions: Vec::new() };
+        let bridge = Bridge { life, sides, watcher: None, own: OwnSessions::default() };
         self.machines[machine].bridge = Some(bridge);
         self.schedule_in(0..100, Step::ConnectWatcher(machine, life));
+        self.schedule_in(500..3000, Step::Look(machine, life));
     }
 
     pub(super) fn bridge(&mut self, machine: usize, life: u64) -> Option<&mut Bridge> {
@@ -198,60 +212,49 @@ impl World {
         let kind = ClientKind::Control { key: ClientKey::from_bytes([200 + machine as u8; 16]) };
         let hello = Hello { versions: VERSIONS, program: "relay-bridge".to_owned(), kind };
         self.send_to_hub(conn, ClientMessage::Request(HELLO, Request::Hello(Box::new(hello))));
-        self.send_to_hub(conn, ClientMessage::Request(HELLO + 1, Request::Watch(Watch { text: false })));
-        self.refresh(machine, life);
     }
 
-    /// Asks the hub for its sessions.
-    pub(super) fn refresh(&mut self, machine: usize, life: u64) {
-        let Some(bridge) = self.bridge(machine, life) else { return };
-        bridge.last_id = bridge.last_id.max(HELLO + 1) + 1;
-        let id = bridge.last_id;
-        if let Some(conn) = bridge.watcher {
-            self.send_to_hub(conn, ClientMessage::Request(id, Request::Peers));
+    /// Takes it that the hub's grace period is over.
+    pub(super) fn settle(&mut self, machine: usize, life: u64, conn: ConnId) {
+        if let Some(bridge) = self.bridge(machine, life).filter(|bridge| bridge.watcher == Some(conn)) {
+            bridge.own.handle_settled();
+            self.export(machine);
         }
+    }
+
+    /// Asks the hub who it believes to be there.
+    pub(super) fn look(&mut self, machine: usize, life: u64) {
+        let Some(bridge) = self.bridge(machine, life) else { return };
+        if let Some(conn) = bridge.watcher {
+            self.send_to_hub(conn, ClientMessage::Request(LOOK, Request::Peers));
+        }
+        self.schedule_in(500..3000, Step::Look(machine, life));
     }
 
     pub(super) fn arrive_at_watcher(&mut self, machine: usize, life: u64, conn: ConnId, message: HubMessage) {
-        if self.bridge(machine, life).is_none_or(|bridge| bridge.watcher != Some(conn)) {
-            return;
+        if let HubMessage::Answer(_, Answer::Peers(peers)) = &message {
+            self.check_names(machine, peers);
         }
+        let now = self.now;
+        let Some(bridge) = self.bridge(machine, life).filter(|bridge| bridge.watcher == Some(conn)) else { return };
         match message {
-            HubMessage::Answer(_, Answer::Peers(peers)) => {
-                if peers.settling {
-                    self.schedule_in(100..800, Step::Refresh(machine, life));
+            HubMessage::Answer(HELLO, Answer::Welcome(welcome)) => {
+                if welcome.settling {
+                    self.schedule(now + GRACE, Step::Settle(machine, life, conn));
                 }
-                self.take_peers(machine, peers);
+                return self.send_to_hub(conn, ClientMessage::Request(WATCH, Request::Watch(Watch { text: false })));
             }
-            HubMessage::Event(Event::Watched(watched)) => {
-                let is_about_sessions = matches!(
-                    *watched,
-                    Watched::PeerCame { .. }
-                        | Watched::PeerLeft { .. }
-                        | Watched::PeerRenamed { .. }
-                        | Watched::PeerChanged { .. }
-                );
-                if is_about_sessions {
-                    self.refresh(machine, life);
-                }
-            }
-            _ => {}
+            HubMessage::Answer(_, Answer::Watching(watching)) => bridge.own.handle_watching(*watching),
+            HubMessage::Event(Event::Watched(change)) => bridge.own.handle_change(*change),
+            _ => return,
         }
+        self.export(machine);
     }
 
-    fn take_peers(&mut self, machine: usize, peers: Peers) {
-        self.check_names(machine, &peers);
-        let is_own = |peer: &PeerView| peer.machine.is_none();
-        let sessions: Vec<RemoteSession> = peers.peers.into_iter().filter(is_own).filter_map(exported).collect();
-        if let Some(bridge) = &mut self.machines[machine].bridge {
-            bridge.sessions.clone_from(&sessions);
-        }
-        self.export(machine, Sessions { number: 0, hub: true, settling: peers.settling, sessions });
-    }
-
-    fn export(&mut self, machine: usize, sessions: Sessions) {
+    fn export(&mut self, machine: usize) {
         let now = self.now;
         if let Some(bridge) = &mut self.machines[machine].bridge {
+            let sessions = bridge.own.exported(&Rules::Ask);
             bridge.sides.values_mut().for_each(|side| side.exchange.handle_sessions(now, sessions.clone()));
         }
         self.pump_bridge(machine);
@@ -272,8 +275,8 @@ impl World {
     pub(super) fn end_watcher(&mut self, machine: usize, life: u64, conn: ConnId) {
         let Some(bridge) = self.bridge(machine, life).filter(|bridge| bridge.watcher == Some(conn)) else { return };
         bridge.watcher = None;
-        let sessions = bridge.sessions.clone();
-        self.export(machine, Sessions { number: 0, hub: false, settling: true, sessions });
+        bridge.own.handle_away();
+        self.export(machine);
         self.retry(Step::ConnectWatcher(machine, life));
     }
 
@@ -424,9 +427,4 @@ impl World {
             self.pump_bridge(machine);
         }
     }
-}
-
-fn exported(peer: PeerView) -> Option<RemoteSession> {
-    let PeerView { name, tag, agent, client, presence, .. } = peer;
-    Some(RemoteSession { id: tag?, name, agent, client, presence })
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
 use self::stand_ins::{Purpose, StandIns};
-use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status, Verdict};
+use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status};
 use super::link::SAY_AGAIN;
 use crate::protocol::{
     Answer, AskId, ClientMessage, ClientTag, Decline, Event, Hello, HubMessage, MachineName, Notice, PeerView, Refusal,
@@ -112,6 +112,7 @@ impl Exchange {
     pub fn handle_link_up(&mut self, now: Instant) {
         (self.is_up, self.theirs, self.ours_are_heard) = (true, None, false);
         self.incoming.handle_link_up();
+        self.outgoing.handle_link_up();
         self.says_at = Some(now);
         self.say(now);
     }
@@ -153,35 +154,63 @@ impl Exchange {
             LinkMessage::Status(status) => self.handle_status(now, *status),
             LinkMessage::Heard(heard) => self.incoming.handle_heard(heard),
             LinkMessage::Verdict(verdict) => {
-                self.incoming.handle_verdict(now, verdict, &mut self.stand_ins, &mut self.effects);
-                self.effects.push_back(Effect::Say(LinkMessage::Closed(LinkClosed { ask_id: verdict.ask_id })));
-                self.remove_gone();
+                let is_known = self.theirs.is_some() && self.stand_ins.are_all_welcome();
+                if !is_known && !self.incoming.contains(verdict.ask_id) {
+                    return;
+                }
+                if self.incoming.handle_verdict(now, verdict, &mut self.stand_ins, &mut self.effects) {
+                    let closed = LinkMessage::Closed(LinkClosed { ask_id: verdict.ask_id });
+                    self.effects.push_back(Effect::Say(closed));
+                }
             }
             LinkMessage::Closed(closed) => {
-                self.outgoing.handle_closed(closed.ask_id);
-                self.remove_gone();
+                self.outgoing.handle_closed(closed.ask_id, &mut self.stand_ins, &mut self.effects);
+                self.add_gone();
             }
             LinkMessage::Hello(_) | LinkMessage::Beat(_) => {}
         }
         self.say(now);
+        self.remove_gone(now);
     }
 
+    /// Takes over what the other side says of its sessions, unless it has said something later before.
     fn handle_theirs(&mut self, sessions: Sessions) {
+        if self.theirs.as_ref().is_some_and(|theirs| sessions.number <= theirs.number) {
+            return;
+        }
         for session in &sessions.sessions {
             self.stand_ins.add(Some(session), &mut self.effects);
         }
         self.theirs = Some(sessions);
         self.tell_reach();
-        self.remove_gone();
+        self.add_gone();
     }
 
-    /// Lets those stand-ins leave whose session is said to be gone and of which nothing is open: a session that is not in the
-    /// list of a side that still settles may only be late.
-    fn remove_gone(&mut self) {
-        let Some(theirs) = self.theirs.as_ref().filter(|theirs| theirs.hub && !theirs.settling) else { return };
-        let is_there = |tag: ClientTag| theirs.sessions.iter().any(|session| session.id == tag);
+    /// Returns whether the other side has said that a session is not there.
+    fn is_gone(&self, tag: ClientTag) -> bool {
+        is_gone(self.theirs.as_ref(), tag)
+    }
+
+    /// Adds those sessions again that have gone and of which the hub is still to be told something: a bridge before this one
+    /// had their stand-ins.
+    fn add_gone(&mut self) {
+        for (tag, name) in self.outgoing.to_be_told() {
+            if self.is_gone(tag) && !self.stand_ins.contains(Some(tag)) {
+                self.stand_ins.add_gone(tag, name, &mut self.effects);
+            }
+        }
+    }
+
+    /// Lets those stand-ins leave whose session is said to be gone and of which nothing is open. One that no hub has welcomed
+    /// cannot say so yet.
+    fn remove_gone(&mut self, now: Instant) {
+        self.outgoing.doubt(now, |tag| is_gone(self.theirs.as_ref(), tag));
         for tag in self.stand_ins.sessions() {
-            if !is_there(tag) && !self.outgoing.is_open_with(tag) && !self.incoming.is_open_with(Some(tag)) {
+            if !self.is_gone(tag) || !self.stand_ins.is_welcome(Some(tag)) {
+                continue;
+            }
+            let is_free = self.incoming.end_of(now, Some(tag), &mut self.stand_ins, &mut self.effects);
+            if is_free && !self.outgoing.is_open_with(tag) {
                 self.stand_ins.remove(Some(tag), &mut self.effects);
             }
         }
@@ -195,14 +224,23 @@ impl Exchange {
     fn handle_ask(&mut self, now: Instant, ask: LinkAsk, policy: &dyn Policy) {
         let to = self.ours.sessions.iter().find(|session| session.id == ask.to);
         let to = to.map(|session| session.name.clone());
-        self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
+        if to.is_none() && !is_gone(Some(&self.ours), ask.to) {
+            // It is said again: by then this side may know whether the session is here.
+            return;
+        }
+        if ask.text.is_empty() {
+            self.incoming.handle_ask_again(now, ask, to, &mut self.stand_ins, &mut self.effects);
+        } else {
+            self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
+        }
     }
 
     fn handle_status(&mut self, now: Instant, status: AskStatus) {
-        let AskStatus { ask_id, by, status } = status;
-        let state = if let Status::Open { state } = &status { Some(*state) } else { None };
-        self.effects.push_back(Effect::Say(LinkMessage::Heard(Heard { ask_id, state })));
-        self.outgoing.handle_status(now, ask_id, by, status, &mut self.stand_ins, &mut self.effects);
+        let state = if let Status::Open { state } = &status.status { Some(*state) } else { None };
+        let heard = Heard { ask_id: status.ask_id, state };
+        self.effects.push_back(Effect::Say(LinkMessage::Heard(heard)));
+        self.outgoing.handle_status(now, status, &mut self.stand_ins, &mut self.effects);
+        self.add_gone();
     }
 
     /// Records that the hub has welcomed a stand-in, on a new connection.
@@ -214,6 +252,7 @@ impl Exchange {
         }
         self.incoming.handle_welcome(now, stand_in, welcome.sent, &mut self.stand_ins, &mut self.effects);
         self.say(now);
+        self.remove_gone(now);
     }
 
     /// Records that a stand-in's connection to the hub is lost.
@@ -240,7 +279,7 @@ impl Exchange {
             HubMessage::Event(event) => self.handle_event(now, stand_in, event),
         }
         self.say(now);
-        self.remove_gone();
+        self.remove_gone(now);
     }
 
     fn handle_event(&mut self, now: Instant, stand_in: StandIn, event: Event) {
@@ -281,9 +320,10 @@ impl Exchange {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.incoming.handle_timeout(now, &mut self.stand_ins, &mut self.effects);
-        self.outgoing.handle_timeout(now, &mut self.stand_ins, &mut self.effects);
+        let is_gone = |tag| is_gone(self.theirs.as_ref(), tag);
+        self.outgoing.handle_timeout(now, is_gone, &mut self.stand_ins, &mut self.effects);
         self.say(now);
-        self.remove_gone();
+        self.remove_gone(now);
     }
 
     /// Returns when something is due next.
@@ -347,9 +387,10 @@ impl Exchange {
     }
 }
 
-/// Returns what is said of an own ask that is over.
-const fn verdict(ask_id: AskId, taken: bool) -> LinkMessage {
-    LinkMessage::Verdict(Verdict { ask_id, taken })
+/// Returns whether a session is not there by the other side's list: in that of a side that still settles it may only be late.
+fn is_gone(theirs: Option<&Sessions>, tag: ClientTag) -> bool {
+    let theirs = theirs.filter(|theirs| theirs.hub && !theirs.settling);
+    theirs.is_some_and(|theirs| theirs.sessions.iter().all(|session| session.id != tag))
 }
 
 #[cfg(test)]

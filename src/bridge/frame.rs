@@ -16,7 +16,12 @@
 //! 2. The asked side says `status` whenever the ask has come further, until it hears `heard` with the same status, or a
 //!    `verdict`.
 //! 3. The asking side says `verdict` until it hears `closed`: the reply was taken by the asker's client, or nobody waits for
-//!    the ask any more. The asked side answers every `verdict` with `closed`, also of an ask that it does not know.
+//!    the ask any more. The asked side answers a `verdict` with `closed`, also of an ask that it does not know; but with
+//!    `status` where it has a reply of which the asking side did not know when it said that nobody waits: whether a reply
+//!    was in time is the asker's client's to say. It says nothing while it may not know yet what its hub has.
+//!
+//! When a link is up anew, the asking side says `ask` again, with an empty `text`, for what was open there: the asked side goes
+//! on with what its session has.
 //!
 //! All may be said any number of times and after either side has been started anew: the hubs know which asks are open.
 //!
@@ -39,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::table::messages;
 use crate::protocol::{
-    AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Frame, Refusal, RemoteSession, VersionRange,
+    AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Frame, PeerName, Refusal, RemoteSession, VersionRange,
 };
 
 /// The versions of these messages that this build speaks.
@@ -107,6 +112,8 @@ pub struct LinkHello {
 /// The sender is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
+    /// Counts the sender's beats of this epoch: an older one that comes later says nothing of the interval.
+    pub number: u64,
     /// After which time at most the sender beats again, in milliseconds.
     pub every_ms: u64,
     /// A number that is wanted back.
@@ -150,7 +157,7 @@ pub struct LinkAsk {
     pub from: Option<ClientTag>,
     /// The session that is asked, by its tag at home.
     pub to: ClientTag,
-    /// The text.
+    /// The text; empty where the asked side had it before.
     pub text: String,
     /// How long the asker still waits, in milliseconds.
     pub timeout_ms: u64,
@@ -169,6 +176,9 @@ pub struct AskStatus {
     pub ask_id: AskId,
     /// The asked session, by its tag at home.
     pub by: ClientTag,
+    /// The name that it has or had there: it may have gone, and the asking side may know nothing of it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PeerName>,
     /// How far.
     #[serde(flatten)]
     pub status: Status,
@@ -221,6 +231,9 @@ pub struct Verdict {
     pub ask_id: AskId,
     /// Whether the asker's client has taken the reply; else nobody waits for it.
     pub taken: bool,
+    /// Whether the asker's hub was given a reply before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_answered: bool,
 }
 
 /// An ask is forgotten.
@@ -281,7 +294,7 @@ mod tests {
             broadcast_id: None,
             chain: Chain::default(),
         };
-        let status = |status| LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag, status }));
+        let status = |status| LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag, name: PeerName::parse("api").ok(), status }));
         let messages = statuses.map(status).into_iter().chain([LinkMessage::Ask(Box::new(ask))]);
         for message in messages {
             for to in [None, Some(Epoch(u32::MAX))] {

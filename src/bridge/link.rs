@@ -69,6 +69,8 @@ pub struct Link {
     /// A `beat` that wants an answer: its number and when it was sent.
     ping: Option<(u64, Instant)>,
     pings: u64,
+    /// How many beats this side has sent in this epoch, and the latest number of the other side's.
+    beats: (u64, u64),
     round_trip: Option<Duration>,
     frames: VecDeque<LinkFrame>,
     events: VecDeque<LinkEvent>,
@@ -87,6 +89,7 @@ impl Link {
             is_open: false,
             ping: None,
             pings: 0,
+            beats: (0, 0),
             round_trip: None,
             frames: VecDeque::new(),
             events: VecDeque::new(),
@@ -101,7 +104,7 @@ impl Link {
     /// Begins on a new transport. `epoch`: random.
     pub fn handle_transport(&mut self, now: Instant, epoch: Epoch) {
         self.handle_transport_lost();
-        self.restart(now, epoch);
+        self.restart(now, epoch, None);
     }
 
     /// Records that there is no transport.
@@ -137,11 +140,16 @@ impl Link {
             self.other = Some(hello);
             return;
         }
+        let is_known = self.other_epoch() == Some(other);
+        if self.is_up() && !is_known && !is_for_this {
+            // The other side has begun anew, or this has been on its way for long: only the former answers.
+            return self.say_hello(None);
+        }
         self.other = Some(hello);
-        if self.other_epoch() != Some(other) {
-            if matches!(self.state, State::Up { .. }) {
-                self.restart(now, epoch);
-            }
+        if self.is_up() && !is_known {
+            return self.restart(now, epoch, Some(other));
+        }
+        if !is_known {
             self.state = State::Greeting { other: Some(other) };
             self.greet(now);
         }
@@ -158,7 +166,10 @@ impl Link {
         let LinkMessage::Beat(beat) = message else {
             return self.events.push_back(LinkEvent::Message(message));
         };
-        self.lost_at = Some(now + Duration::from_millis(beat.every_ms).clamp(SAY_AGAIN, EVERY_MAX) * MISSED_MAX);
+        if beat.number > self.beats.1 {
+            self.beats.1 = beat.number;
+            self.lost_at = Some(now + Duration::from_millis(beat.every_ms).clamp(SAY_AGAIN, EVERY_MAX) * MISSED_MAX);
+        }
         if let Some(ping) = beat.ping {
             self.beat(now, None, Some(ping));
         }
@@ -172,7 +183,7 @@ impl Link {
     /// Does what is due. `epoch`: random, as in [`Link::handle_frame`].
     pub fn handle_timeout(&mut self, now: Instant, epoch: Epoch) {
         if self.lost_at.is_some_and(|at| at <= now) {
-            self.restart(now, epoch);
+            self.restart(now, epoch, None);
         }
         if self.speaks_at.is_some_and(|at| at <= now) {
             match self.state {
@@ -240,11 +251,11 @@ impl Link {
         }
     }
 
-    /// Begins anew: whatever is still under way is of another epoch.
-    fn restart(&mut self, now: Instant, epoch: Epoch) {
+    /// Begins anew: whatever is still under way is of another epoch. `other`: the other side's, if that is known.
+    fn restart(&mut self, now: Instant, epoch: Epoch, other: Option<Epoch>) {
         self.go_down();
-        self.epoch = epoch;
-        self.state = State::Greeting { other: None };
+        (self.epoch, self.beats) = (epoch, (0, 0));
+        self.state = State::Greeting { other };
         self.frames.clear();
         self.greet(now);
     }
@@ -273,10 +284,14 @@ impl Link {
     }
 
     fn greet(&mut self, now: Instant) {
+        self.say_hello(self.other_epoch());
+        self.speaks_at = Some(now + SAY_AGAIN);
+    }
+
+    fn say_hello(&mut self, to: Option<Epoch>) {
         let Own { program, may } = self.own.clone();
         let message = LinkMessage::Hello(LinkHello { versions: VERSIONS, program, may });
-        self.frames.push_back(LinkFrame { epoch: self.epoch, to: self.other_epoch(), message });
-        self.speaks_at = Some(now + SAY_AGAIN);
+        self.frames.push_back(LinkFrame { epoch: self.epoch, to, message });
     }
 
     fn next_ping(&mut self, now: Instant) -> Option<u64> {
@@ -288,7 +303,8 @@ impl Link {
     fn beat(&mut self, now: Instant, ping: Option<u64>, echo: Option<u64>) {
         let every = self.every();
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-        self.say(LinkMessage::Beat(Beat { every_ms, ping, echo }));
+        self.beats.0 += 1;
+        self.say(LinkMessage::Beat(Beat { number: self.beats.0, every_ms, ping, echo }));
         self.speaks_at = Some(now + every);
     }
 

@@ -13,7 +13,7 @@ use crate::protocol::{
 
 impl Hub {
     pub(super) fn handle_ask(&mut self, now: Instant, caller: Caller, kind: AskKind, ask: Ask) -> Result<(), Refused> {
-        check::ask(&ask)?;
+        check::ask(&ask, self.is_left_to_session(&caller, &ask))?;
         let id = ask.ask_id;
         if self.asks.contains(id) {
             return self.asks.repeat(now, &self.peers, caller, &ask, &mut self.out);
@@ -26,6 +26,13 @@ impl Hub {
             }
             Err(refused) => self.peers.expect_remote(now, &ask).ok_or(refused)?,
         };
+        if ask.question.is_empty() && !self.asks.is_reported(asked, id) {
+            return if self.grace.is_on() {
+                self.defer(now, caller, Waiting::Ask(kind, ask))
+            } else {
+                Err(refusals::unknown_ask(id, None))
+            };
+        }
         let is_new = ask.bound.is_none();
         self.check_across(caller.tag, asked, is_new)?;
         let new = NewAsk {
@@ -48,6 +55,12 @@ impl Hub {
         self.retry_replies(now, id);
         self.asks.end_arrived(now, &self.peers, id, &mut self.out);
         Ok(())
+    }
+
+    /// Returns whether an ask comes without its text: a bridge that was started anew knows that a former hub had accepted it
+    /// and no more. It is opened if the asked session has it.
+    fn is_left_to_session(&self, caller: &Caller, ask: &Ask) -> bool {
+        ask.question.is_empty() && ask.bound.is_some() && self.peers.is_remote(caller.tag)
     }
 
     /// Checks an ask between machines: one to a machine that cannot be reached is kept only where it was accepted before, and
@@ -101,6 +114,11 @@ impl Hub {
     pub(super) fn handle_progress(&mut self, now: Instant, tag: ClientTag, progress: Progress) {
         if self.grace.is_on() && !self.asks.contains(progress.ask_id) {
             self.asks.report(&self.limits, tag, progress);
+            let is_it = |deferred: &Deferred| {
+                deferred.ask().is_some_and(|ask| ask.ask_id == progress.ask_id && ask.question.is_empty())
+            };
+            let ready = self.grace.take(is_it, &mut self.asks);
+            ready.into_iter().for_each(|deferred| self.retry(now, deferred));
         } else {
             self.asks.progress(now, &self.peers, tag, progress, &mut self.out);
         }

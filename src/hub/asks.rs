@@ -253,6 +253,11 @@ impl Asks {
         }
     }
 
+    /// Returns whether a session has an ask from a former hub that no asker has told this one of.
+    pub(super) fn is_reported(&self, tag: ClientTag, id: AskId) -> bool {
+        self.reported.contains_key(&(tag, id))
+    }
+
     /// Tells sessions which of the asks that they have reported are over, since no asker has sent them again.
     pub(super) fn close_reported(&mut self, peers: &Peers, out: &mut Outbox) {
         for (tag, ask_id) in std::mem::take(&mut self.reported).into_keys() {
@@ -278,7 +283,7 @@ impl Asks {
     fn end(&mut self, now: Instant, peers: &Peers, id: AskId, outcome: AskOutcome, out: &mut Outbox) {
         if self.is_offered(id) {
             let refused = self.never_accepted(peers, id, outcome);
-            return self.reject(peers, id, refused, out);
+            return self.reject(now, peers, id, refused, out);
         }
         let Some(ask) = self.open.remove(id) else { return };
         let OpenAsk { link, state, kind, .. } = *ask;

@@ -4,12 +4,14 @@ use super::limits::{ADDRESS_MAX_BYTES, ADDRESSES_MAX};
 use super::refusals::{self, Refused};
 use crate::protocol::{Ask, Audience, BODY_MAX_BYTES, Broadcast, TIMEOUT_MAX_S};
 
-/// Checks an ask.
+/// Checks an ask. `is_without_text`: its session has the text.
 ///
 /// # Errors
 /// Its text, its time or its address is out of bounds. A slug is cut; what it is made of must have a bound as well.
-pub(super) fn ask(ask: &Ask) -> Result<(), Refused> {
-    text(&ask.question)?;
+pub(super) fn ask(ask: &Ask, is_without_text: bool) -> Result<(), Refused> {
+    if !is_without_text {
+        text(&ask.question)?;
+    }
     timeout(ask.timeout_ms)?;
     address(&ask.to)
 }

@@ -397,7 +397,10 @@ impl Peers {
     pub(super) fn resolve(&self, ask: &Ask) -> Result<ClientTag, Refused> {
         match ask.bound {
             Some(tag) => self.name(tag).map(|_| tag).ok_or_else(|| refusals::peer_gone(&ask.to)),
-            None => self.find(&ask.to),
+            None => match ClientTag::of_address(&ask.to) {
+                Some(tag) => self.name(tag).map(|_| tag).ok_or_else(|| refusals::no_such_session()),
+                None => self.find(&ask.to),
+            },
         }
     }
 

@@ -65,6 +65,11 @@ pub(super) fn no_address(to: &str, error: NameError) -> Refused {
     refused(ErrorCode::PeerNotFound, message, next)
 }
 
+/// A bridge asked for a session by its tag.
+pub(super) fn no_such_session() -> Refused {
+    refused(ErrorCode::PeerNotFound, "the session has ended, or its machine's hub does not know it yet", LIST)
+}
+
 pub(super) fn peer_not_found(name: &PeerName, nearest: &[&PeerName]) -> Refused {
     refused(ErrorCode::PeerNotFound, format!("no session is named {name}{}", similar(nearest)), LIST)
 }

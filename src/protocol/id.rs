@@ -201,6 +201,17 @@ impl ClientTag {
     pub(super) const fn bits(self) -> u64 {
         self.0
     }
+
+    /// Returns the address that means the client with this tag, whatever its name.
+    pub fn address(self) -> String {
+        format!("#{:016x}", self.0)
+    }
+
+    /// Returns the tag that an address of this form means.
+    pub fn of_address(address: &str) -> Option<Self> {
+        let text = address.strip_prefix('#')?;
+        parse_hex::<16>(text).and_then(|n| u64::try_from(n).ok()).map(Self)
+    }
 }
 
 impl MachineName {

@@ -61,9 +61,10 @@ pub struct Watch {
 pub struct Ask {
     /// The ask's id, made by the asker's client.
     pub ask_id: AskId,
-    /// The address; the hub makes a slug of it.
+    /// The address; the hub makes a slug of it. Bridges give `#` and the peer's tag.
     pub to: String,
-    /// The text, at most [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES).
+    /// The text, at most [`BODY_MAX_BYTES`](super::BODY_MAX_BYTES). It may be empty where a bridge sends it with `bound`: then
+    /// the ask is opened if its session tells its progress.
     pub question: String,
     /// How long the ask stays open, in milliseconds from now.
     pub timeout_ms: u64,

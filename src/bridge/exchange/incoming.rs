@@ -53,6 +53,20 @@ struct Item {
 }
 
 impl Item {
+    fn new(ask: LinkAsk, to: Option<&PeerName>, deadline: Instant) -> Self {
+        Self {
+            ask,
+            to: to.map(PeerName::to_string).unwrap_or_default(),
+            deadline,
+            is_wanted: false,
+            bound: None,
+            retry_at: None,
+            status: None,
+            is_heard: false,
+            is_fresh: false,
+        }
+    }
+
     /// Records how far the ask has come, and that the other side is to hear of it. Never backwards.
     fn set(&mut self, status: Status) {
         let rank = |status: &Status| match status {
@@ -105,21 +119,40 @@ impl Incoming {
             Some(_) if self.items.len() >= OPEN_MAX => Verdicts::Refuse(too_many()),
             Some(to) => policy.verdict(to.as_str()),
         };
-        let mut item = Item {
-            deadline: now + Duration::from_millis(ask.timeout_ms),
-            ask,
-            to: to.map(|to| to.to_string()).unwrap_or_default(),
-            is_wanted: false,
-            bound: None,
-            retry_at: None,
-            status: None,
-            is_heard: false,
-            is_fresh: false,
-        };
+        let deadline = now + Duration::from_millis(ask.timeout_ms);
+        let mut item = Item::new(ask, to.as_ref(), deadline);
         match verdict {
             Verdicts::Take => item.is_wanted = true,
             Verdicts::Hold => item.set(Status::Open { state: AskState::Held }),
             Verdicts::Refuse(error) => item.set(Status::Refused { error }),
+        }
+        self.items.insert(ask_id, item);
+        self.send(now, ask_id, stand_ins, out);
+    }
+
+    /// Takes an ask that was taken before, without its text: where nothing is known of it any more the hub is to open it again
+    /// if its session has it. `to`: none where the session has gone.
+    pub(super) fn handle_ask_again(
+        &mut self,
+        now: Instant,
+        ask: LinkAsk,
+        to: Option<PeerName>,
+        stand_ins: &mut StandIns,
+        out: &mut VecDeque<Effect>,
+    ) {
+        let ask_id = ask.ask_id;
+        if let Some(item) = self.items.get_mut(&ask_id) {
+            (item.is_heard, item.is_fresh) = (false, true);
+            return;
+        }
+        if !stand_ins.contains(ask.from) {
+            return;
+        }
+        let deadline = now + Duration::from_millis(ask.timeout_ms);
+        let mut item = Item::new(ask, to.as_ref(), deadline);
+        (item.bound, item.is_wanted) = (Some(item.ask.to), to.is_some());
+        if to.is_none() {
+            item.set(Status::Gone);
         }
         self.items.insert(ask_id, item);
         self.send(now, ask_id, stand_ins, out);
@@ -132,7 +165,8 @@ impl Incoming {
         let LinkAsk { ask_id, kind, text, broadcast_id, chain, .. } = item.ask.clone();
         let left = item.deadline.saturating_duration_since(now);
         let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-        let (to, bound) = (item.to.clone(), item.bound);
+        // Its name may be another's by now.
+        let (to, bound) = (item.ask.to.address(), item.bound);
         let request = match kind {
             AskKind::Ask => Request::Ask(Ask { ask_id, to, question: text, timeout_ms, bound, broadcast_id, chain }),
             AskKind::Tell => Request::Tell(Tell { tell_id: ask_id, to, text, timeout_ms, bound, chain }),
@@ -201,17 +235,28 @@ impl Incoming {
         }
     }
 
-    /// Ends an ask for the hub: its asker's client has the reply, or nobody waits any more.
+    /// Ends an ask for the hub: its asker's client has the reply, or nobody waits any more. Returns whether it is over; it is
+    /// not where a reply is there that the other side did not know of.
     pub(super) fn handle_verdict(
         &mut self,
         now: Instant,
         verdict: Verdict,
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
-    ) {
-        let Some(item) = self.items.remove(&verdict.ask_id) else { return };
-        let by = item.bound.filter(|_| verdict.taken);
-        self.end(now, &item, by, stand_ins, out);
+    ) -> bool {
+        if let Some(item) = self.items.get_mut(&verdict.ask_id)
+            && matches!(item.status, Some(Status::Reply { .. }))
+            && !verdict.taken
+            && !verdict.is_answered
+        {
+            item.is_fresh = true;
+            return false;
+        }
+        if let Some(item) = self.items.remove(&verdict.ask_id) {
+            let by = item.bound.filter(|_| verdict.taken);
+            self.end(now, &item, by, stand_ins, out);
+        }
+        true
     }
 
     fn end(
@@ -248,29 +293,21 @@ impl Incoming {
         for own in sent {
             self.adopt(now, stand_in, own);
         }
-        let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in && !item.ask.text.is_empty());
+        let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in);
         let ids: Vec<AskId> = of_it.map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.send(now, id, stand_ins, out));
     }
 
-    /// Takes an ask over that a bridge before this one has given to the hub. Its text is with the hub.
+    /// Takes an ask over that a bridge before this one has given to the hub. Its text is with the hub or its session.
     fn adopt(&mut self, now: Instant, stand_in: StandIn, own: OwnAsk) {
         let OwnAsk { ask_id, to, tag, state, timeout_ms, broadcast_id, kind } = own;
         if self.items.contains_key(&ask_id) || self.was_ended(ask_id) {
             return;
         }
         let (text, chain) = (String::new(), Chain::default());
-        let mut item = Item {
-            ask: LinkAsk { ask_id, kind, from: stand_in, to: tag, text, timeout_ms, broadcast_id, chain },
-            to: to.to_string(),
-            deadline: now + Duration::from_millis(timeout_ms),
-            is_wanted: true,
-            bound: Some(tag),
-            retry_at: None,
-            status: None,
-            is_heard: false,
-            is_fresh: false,
-        };
+        let ask = LinkAsk { ask_id, kind, from: stand_in, to: tag, text, timeout_ms, broadcast_id, chain };
+        let mut item = Item::new(ask, Some(&to), now + Duration::from_millis(timeout_ms));
+        (item.is_wanted, item.bound) = (true, Some(tag));
         item.set(Status::Open { state });
         self.items.insert(ask_id, item);
     }
@@ -332,7 +369,8 @@ impl Incoming {
         for (id, item) in &mut self.items {
             let is_due = std::mem::take(&mut item.is_fresh) || (again && !item.is_heard);
             if let Some(status) = item.status.clone().filter(|_| is_due) {
-                let status = AskStatus { ask_id: *id, by: item.ask.to, status };
+                let name = PeerName::parse(&item.to).ok();
+                let status = AskStatus { ask_id: *id, by: item.ask.to, name, status };
                 out.push_back(Effect::Say(LinkMessage::Status(Box::new(status))));
             }
         }
@@ -355,9 +393,31 @@ impl Incoming {
         }
     }
 
-    /// Returns whether an ask of this session is open.
-    pub(super) fn is_open_with(&self, stand_in: StandIn) -> bool {
-        self.items.values().any(|item| item.ask.from == stand_in)
+    /// Ends what a session has asked that has gone, but for what may be answered: its client may have taken the reply before.
+    /// Returns whether nothing of it is left.
+    pub(super) fn end_of(
+        &mut self,
+        now: Instant,
+        stand_in: StandIn,
+        stand_ins: &mut StandIns,
+        out: &mut VecDeque<Effect>,
+    ) -> bool {
+        let is_answered = |item: &Item| {
+            matches!(item.status, Some(Status::Reply { .. } | Status::Open { state: AskState::Shown }))
+        };
+        let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in && !is_answered(item));
+        let ids: Vec<AskId> = of_it.map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(item) = self.items.remove(&id) {
+                self.end(now, &item, None, stand_ins, out);
+            }
+        }
+        self.items.values().all(|item| item.ask.from != stand_in)
+    }
+
+    /// Returns whether an ask is open here.
+    pub(super) fn contains(&self, ask_id: AskId) -> bool {
+        self.items.contains_key(&ask_id)
     }
 
     /// Returns how many are open.

@@ -4,16 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::stand_ins::{Purpose, StandIns};
-use super::{Effect, verdict};
-use crate::bridge::frame::{LinkAsk, LinkMessage, Status};
+use super::Effect;
+use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, Status, Verdict};
 use crate::bridge::link::SAY_AGAIN;
 use crate::protocol::{
-    self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, Progress,
-    Refusal, Reply, Request, Told,
+    self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, PeerName,
+    Progress, Refusal, Reply, Request, Told,
 };
 
 /// How long an ask that is over is remembered while the other side cannot be told.
 const REMEMBERED: Duration = Duration::from_mins(2);
+
+/// How often the hub is told again what is open: it says so if it is not.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
+
+/// How long after its session has left the other side's list an ask is doubted that is said to be open.
+const DOUBTED_AFTER: Duration = Duration::from_secs(3);
 
 /// An ask that the hub has sent to a stand-in.
 #[derive(Debug)]
@@ -53,8 +59,8 @@ pub(super) fn refusal(machine: &MachineName, from: &str, reachable: bool) -> Ref
 /// Where an ask stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
-    /// The other side has not answered.
-    Asking(Box<LinkAsk>),
+    /// The other side has not answered, or may have lost it since.
+    Asking,
     /// It is open there.
     Open(AskState),
     /// It is answered. `is_sent`: on the stand-in's present connection.
@@ -64,19 +70,35 @@ enum Stage {
         /// Whether the hub was given it.
         is_sent: bool,
     },
+    /// Its session is not in the other side's list any more: that side is told that nobody waits, and says so if it has a
+    /// reply.
+    Doubtful,
     /// Its session there has gone; the hub was not told yet.
     Gone,
     /// It is over here, and the other side is to be told.
-    Over {
-        /// Whether the asker's client has taken a reply.
-        taken: bool,
-    },
+    Over(Over),
+}
+
+/// How an ask is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// The asker's client has taken a reply.
+    Taken,
+    /// Nobody waited for the reply that came.
+    NotTaken,
+    /// Nobody waits for a reply; none is known.
+    Unanswered,
 }
 
 #[derive(Debug, Clone)]
 struct Item {
     /// The asked session.
     to: Option<ClientTag>,
+    /// Its name there, as the other side said last.
+    name: Option<PeerName>,
+    /// What is asked, as long as the other side does not have it; after that without its text. None of an ask that a bridge
+    /// before this one has sent.
+    ask: Option<Box<LinkAsk>>,
     stage: Stage,
     /// Whether what is to be said was not said yet.
     is_fresh: bool,
@@ -86,6 +108,13 @@ struct Item {
     due: Option<Instant>,
 }
 
+impl Over {
+    const fn verdict(self, ask_id: AskId) -> LinkMessage {
+        let taken = matches!(self, Self::Taken);
+        LinkMessage::Verdict(Verdict { ask_id, taken, is_answered: taken || matches!(self, Self::NotTaken) })
+    }
+}
+
 /// The asks of this machine's sessions.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
@@ -93,75 +122,98 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes an ask for a session there.
+    /// Takes an ask for a session there, unless its reply is on the way to the hub.
     pub(super) fn handle_asked(&mut self, now: Instant, to: ClientTag, from: Option<ClientTag>, asked: Asked) {
+        if self.items.get(&asked.ask_id).is_some_and(|item| matches!(item.stage, Stage::Replying { .. })) {
+            return;
+        }
         let Asked { ask_id, kind, text, timeout_ms, broadcast_id, chain, .. } = asked;
         let deadline = Some(now + Duration::from_millis(timeout_ms));
         let ask = LinkAsk { ask_id, kind, from, to, text, timeout_ms, broadcast_id, chain };
-        let item = Item { to: Some(to), stage: Stage::Asking(Box::new(ask)), is_fresh: true, deadline, due: None };
+        let (stage, ask) = (Stage::Asking, Some(Box::new(ask)));
+        let item = Item { to: Some(to), name: None, ask, stage, is_fresh: true, deadline, due: deadline };
         self.items.insert(ask_id, item);
     }
 
-    /// Records that the hub waits for a reply no more. The other side is told, also of an ask that was forgotten here.
+    /// Records that the hub waits for a reply no more, unless it has one, of which it says what becomes of it. The other
+    /// side is told, also of an ask that was forgotten here.
     pub(super) fn handle_over(&mut self, now: Instant, ask_id: AskId) {
-        let over = Item {
-            to: None,
-            stage: Stage::Over { taken: false },
-            is_fresh: true,
-            deadline: None,
-            due: Some(now + REMEMBERED),
-        };
-        let item = self.items.entry(ask_id).or_insert_with(|| over.clone());
-        if !matches!(item.stage, Stage::Over { .. }) {
-            *item = over;
+        let stage = self.items.get(&ask_id).map(|item| &item.stage);
+        if !matches!(stage, Some(Stage::Over(_) | Stage::Replying { .. })) {
+            self.end(now, ask_id, Over::Unanswered);
         }
+    }
+
+    fn end(&mut self, now: Instant, ask_id: AskId, over: Over) {
+        let (stage, due) = (Stage::Over(over), Some(now + REMEMBERED));
+        self.items.insert(ask_id, Item { to: None, name: None, ask: None, stage, is_fresh: true, deadline: None, due });
     }
 
     /// Takes what the other side says of an ask, whether it is known here or not: the hub judges.
     pub(super) fn handle_status(
         &mut self,
         now: Instant,
-        ask_id: AskId,
-        by: ClientTag,
-        status: Status,
+        status: AskStatus,
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) {
-        let item = self.items.get(&ask_id);
-        if let Some(Stage::Over { .. }) = item.map(|item| &item.stage) {
+        let AskStatus { ask_id, by, name, status } = status;
+        let stage = self.items.get(&ask_id).map(|item| &item.stage);
+        let is_news = matches!(status, Status::Reply { .. }) && stage == Some(&Stage::Over(Over::Unanswered));
+        if matches!(stage, Some(Stage::Over(_))) && !is_news {
             return self.say_again(ask_id);
         }
-        let is_replying = matches!(item.map(|item| &item.stage), Some(Stage::Replying { .. }));
+        let is_replying = matches!(stage, Some(Stage::Replying { .. }));
+        let is_doubtful = stage == Some(&Stage::Doubtful);
         match status {
             Status::Refused { error } => {
                 stand_ins.notice(Some(by), Notice::Decline(Decline { ask_id, error }), out);
                 self.items.remove(&ask_id);
             }
-            Status::Open { state } if !is_replying => {
-                self.set(ask_id, by, Stage::Open(state));
+            Status::Open { state } if !is_replying && !is_doubtful => {
+                self.set(now, ask_id, by, Stage::Open(state));
                 progress(ask_id, by, state, false, stand_ins, out);
             }
             Status::Reply { text } if !is_replying => {
-                self.set(ask_id, by, Stage::Replying { text, is_sent: false });
+                self.set(now, ask_id, by, Stage::Replying { text, is_sent: false });
                 self.go_on(ask_id, stand_ins, out);
             }
             Status::Open { .. } | Status::Reply { .. } => {}
             Status::Arrived { state } => {
-                self.set(ask_id, by, Stage::Open(state));
+                self.set(now, ask_id, by, Stage::Open(state));
                 progress(ask_id, by, state, true, stand_ins, out);
             }
             Status::Gone => {
-                self.set(ask_id, by, Stage::Gone);
+                self.set(now, ask_id, by, Stage::Gone);
                 self.go_on(ask_id, stand_ins, out);
             }
             Status::Over => self.handle_over(now, ask_id),
         }
+        if let Some(item) = self.items.get_mut(&ask_id) {
+            item.name = name.or(item.name.take());
+        }
     }
 
     /// Puts an ask into another stage, in which nothing is to be said.
-    fn set(&mut self, ask_id: AskId, to: ClientTag, stage: Stage) {
-        let deadline = self.items.get(&ask_id).and_then(|item| item.deadline);
-        self.items.insert(ask_id, Item { to: Some(to), stage, is_fresh: false, deadline, due: None });
+    fn set(&mut self, now: Instant, ask_id: AskId, to: ClientTag, stage: Stage) {
+        let before = self.items.remove(&ask_id);
+        let (deadline, ask, name) = before.map_or((None, None, None), |item| (item.deadline, item.ask, item.name));
+        let ask = ask.map(|mut ask| {
+            ask.text = String::new();
+            ask
+        });
+        let due = matches!(stage, Stage::Open(_)).then(|| now + TOLD_AGAIN);
+        self.items.insert(ask_id, Item { to: Some(to), name, ask, stage, is_fresh: false, deadline, due });
+    }
+
+    /// Asks again, without the texts, for what is open there: the other side may have lost both its hub and its bridge. It
+    /// goes on with what its sessions have.
+    pub(super) fn handle_link_up(&mut self) {
+        for item in self.items.values_mut() {
+            if matches!(item.stage, Stage::Open(_)) && item.ask.is_some() {
+                (item.stage, item.due) = (Stage::Asking, item.deadline);
+            }
+        }
     }
 
     fn say_again(&mut self, ask_id: AskId) {
@@ -185,10 +237,29 @@ impl Outgoing {
             Stage::Gone if stand_ins.is_welcome(item.to) => {
                 let error = Refusal::new(ErrorCode::PeerGone, "the session has ended", "ask again when it is back");
                 stand_ins.notice(item.to, Notice::Decline(Decline { ask_id, error }), out);
-                (item.stage, item.is_fresh) = (Stage::Over { taken: false }, true);
+                (item.stage, item.is_fresh) = (Stage::Over(Over::Unanswered), true);
             }
-            Stage::Asking(_) | Stage::Replying { .. } | Stage::Gone | Stage::Over { .. } => {}
+            Stage::Asking | Stage::Replying { .. } | Stage::Doubtful | Stage::Gone | Stage::Over(_) => {}
         }
+    }
+
+    /// Doubts that something is open of a session that is not in the other side's list, unless a reply comes soon.
+    pub(super) fn doubt(&mut self, now: Instant, is_gone: impl Fn(ClientTag) -> bool) {
+        for item in self.items.values_mut().filter(|item| item.to.is_some_and(&is_gone)) {
+            if matches!(item.stage, Stage::Open(_)) {
+                item.due = item.due.min(Some(now + DOUBTED_AFTER));
+            }
+        }
+    }
+
+    /// Returns the sessions of which the hub is to be told something, with their names.
+    pub(super) fn to_be_told(&self) -> Vec<(ClientTag, PeerName)> {
+        let name = |item: &Item| {
+            let name = item.name.clone().unwrap_or_else(|| PeerName::of_folder(""));
+            Some((item.to?, name))
+        };
+        let is_it = |item: &&Item| matches!(item.stage, Stage::Replying { .. } | Stage::Gone);
+        self.items.values().filter(is_it).filter_map(name).collect()
     }
 
     /// Tells the hub again what a stand-in knows: it may be another hub.
@@ -208,15 +279,15 @@ impl Outgoing {
 
     /// Records that the asker's client has taken a reply.
     pub(super) fn handle_replied(&mut self, now: Instant, ask_id: AskId) {
-        if let Some(item) = self.items.get_mut(&ask_id) {
-            (item.stage, item.is_fresh, item.due) = (Stage::Over { taken: true }, true, Some(now + REMEMBERED));
+        if self.items.contains_key(&ask_id) {
+            self.end(now, ask_id, Over::Taken);
         }
     }
 
     /// Records that the hub did not take a reply: nobody waits for it, or it is tried again.
     pub(super) fn handle_reply_refused(&mut self, now: Instant, ask_id: AskId, error: &Refusal) {
         if error.code == ErrorCode::UnknownAsk {
-            return self.handle_over(now, ask_id);
+            return self.end(now, ask_id, Over::NotTaken);
         }
         if let Some(item) = self.items.get_mut(&ask_id)
             && let Stage::Replying { is_sent, .. } = &mut item.stage
@@ -227,23 +298,44 @@ impl Outgoing {
     }
 
     /// Records that the other side has forgotten an ask.
-    pub(super) fn handle_closed(&mut self, ask_id: AskId) {
-        if let Some(Stage::Over { .. }) = self.items.get(&ask_id).map(|item| &item.stage) {
-            self.items.remove(&ask_id);
+    pub(super) fn handle_closed(&mut self, ask_id: AskId, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
+        let Some(item) = self.items.get_mut(&ask_id) else { return };
+        match item.stage {
+            Stage::Doubtful => {
+                item.stage = Stage::Gone;
+                self.go_on(ask_id, stand_ins, out);
+            }
+            Stage::Over(_) => drop(self.items.remove(&ask_id)),
+            Stage::Asking | Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
         }
     }
 
     /// Does what is due.
-    pub(super) fn handle_timeout(&mut self, now: Instant, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        is_gone: impl Fn(ClientTag) -> bool,
+        stand_ins: &mut StandIns,
+        out: &mut VecDeque<Effect>,
+    ) {
         let due: Vec<AskId> =
             self.items.iter().filter(|(_, item)| item.due.is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
         for id in due {
             let Some(item) = self.items.get_mut(&id) else { continue };
             item.due = None;
-            if let Stage::Over { .. } = item.stage {
-                self.items.remove(&id);
-            } else {
-                self.go_on(id, stand_ins, out);
+            match item.stage {
+                Stage::Over(_) => drop(self.items.remove(&id)),
+                Stage::Open(_) if item.to.is_some_and(&is_gone) => {
+                    (item.stage, item.is_fresh) = (Stage::Doubtful, true);
+                }
+                Stage::Open(_) => {
+                    item.due = Some(now + TOLD_AGAIN);
+                    self.go_on(id, stand_ins, out);
+                }
+                Stage::Asking => self.end(now, id, Over::Unanswered),
+                Stage::Replying { .. } | Stage::Doubtful | Stage::Gone => {
+                    self.go_on(id, stand_ins, out);
+                }
             }
         }
     }
@@ -259,13 +351,15 @@ impl Outgoing {
             if !std::mem::take(&mut item.is_fresh) && !again {
                 continue;
             }
-            match &mut item.stage {
-                Stage::Asking(ask) => {
+            match &item.stage {
+                Stage::Asking => {
+                    let Some(mut ask) = item.ask.clone() else { continue };
                     let left = item.deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
                     ask.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-                    out.push_back(Effect::Say(LinkMessage::Ask(ask.clone())));
+                    out.push_back(Effect::Say(LinkMessage::Ask(ask)));
                 }
-                Stage::Over { taken } => out.push_back(Effect::Say(verdict(*id, *taken))),
+                Stage::Over(over) => out.push_back(Effect::Say(over.verdict(*id))),
+                Stage::Doubtful => out.push_back(Effect::Say(Over::Unanswered.verdict(*id))),
                 Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
             }
         }
@@ -273,7 +367,7 @@ impl Outgoing {
 
     /// Returns whether the other side has answered all that was said.
     pub(super) fn is_answered(&self) -> bool {
-        !self.items.values().any(|item| matches!(item.stage, Stage::Asking(_) | Stage::Over { .. }))
+        !self.items.values().any(|item| matches!(item.stage, Stage::Asking | Stage::Doubtful | Stage::Over(_)))
     }
 
     /// Returns whether an ask for this session is open.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Effect, StandIn};
 use crate::protocol::{
-    AskId, ClientKind, ClientMessage, ClientTag, Hello, MachineName, Named, Notice, PeerName, Reach, RemoteFacts,
-    RemoteSession, Request, RequestId, VERSIONS,
+    Activity, AskId, ClientKind, ClientMessage, ClientTag, Hello, MachineName, Named, Notice, PeerName, Presence, Reach,
+    RemoteFacts, RemoteSession, Request, RequestId, VERSIONS, Wake,
 };
 
 /// What a request to the hub was made for.
@@ -88,6 +88,23 @@ impl StandIns {
     /// Returns whether a session of the other machine is known, or it is the shell.
     pub(super) fn contains(&self, stand_in: StandIn) -> bool {
         self.all.contains_key(&stand_in)
+    }
+
+    /// Returns whether the hub has welcomed all, and so has said which asks it has of them.
+    pub(super) fn are_all_welcome(&self) -> bool {
+        self.all.values().all(|stand| stand.is_welcome)
+    }
+
+    /// Adds a session that is not in the other side's list any more, and of which something is still to be told.
+    pub(super) fn add_gone(&mut self, id: ClientTag, name: PeerName, out: &mut VecDeque<Effect>) {
+        let presence = Presence {
+            cwd: String::new(),
+            branch: None,
+            status: Activity::Unknown,
+            waiting_for: None,
+            wakes_by: Wake::NextPrompt,
+        };
+        self.add(Some(&RemoteSession { id, name, agent: String::new(), client: None, presence }), out);
     }
 
     /// Returns what a stand-in is called here.

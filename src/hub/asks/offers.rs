@@ -36,7 +36,8 @@ impl CollectingBroadcasts {
         }
     }
 
-    /// Records what came of one ask.
+    /// Records what came of one ask. Returns the asks of the broadcast if it is answered with that: what they had come to
+    /// before is to be told again, since their asker did not know them.
     fn settle(
         &mut self,
         peers: &Peers,
@@ -44,20 +45,22 @@ impl CollectingBroadcasts {
         ask_id: AskId,
         settled: Result<BroadcastAsk, BroadcastRefusal>,
         out: &mut Outbox,
-    ) {
-        let Some(collecting) = self.0.get_mut(&id) else { return };
+    ) -> Vec<AskId> {
+        let Some(collecting) = self.0.get_mut(&id) else { return Vec::new() };
         if !collecting.missing.remove(&ask_id) {
-            return;
+            return Vec::new();
         }
         match settled {
             Ok(ask) => collecting.answer.asks.push(ask),
             Err(refusal) => collecting.answer.refused.push(refusal),
         }
-        if collecting.missing.is_empty()
-            && let Some(Collecting { caller, answer, .. }) = self.0.remove(&id)
-        {
-            out.answer(peers.still(caller), Answer::BroadcastAccepted(answer));
+        if !collecting.missing.is_empty() {
+            return Vec::new();
         }
+        let Some(Collecting { caller, answer, .. }) = self.0.remove(&id) else { return Vec::new() };
+        let asks = answer.asks.iter().map(|ask| ask.ask_id).collect();
+        out.answer(peers.still(caller), Answer::BroadcastAccepted(answer));
+        asks
     }
 
     /// Returns whether no broadcast waits.
@@ -97,7 +100,8 @@ impl Asks {
             Offer::Broadcast(broadcast) => {
                 let Some(to) = peers.name(tag).cloned() else { return };
                 let settled = Ok(BroadcastAsk { to, ask_id: id, tag, state });
-                self.collecting.settle(peers, broadcast, id, settled, out);
+                let known = self.collecting.settle(peers, broadcast, id, settled, out);
+                known.into_iter().for_each(|id| self.tell_end(now, peers, id, out));
             }
         }
     }
@@ -114,14 +118,14 @@ impl Asks {
         let Decline { ask_id, error } = decline;
         let Some(ask) = self.open.get(ask_id).filter(|ask| ask.link.asked == tag) else { return };
         if ask.offer.is_some() {
-            self.reject(peers, ask_id, error.into(), out);
-        } else if error.code == ErrorCode::PeerGone {
+            self.reject(now, peers, ask_id, error.into(), out);
+        } else if matches!(error.code, ErrorCode::PeerGone | ErrorCode::PeerNotFound) {
             self.end(now, peers, ask_id, AskOutcome::PeerGone, out);
         }
     }
 
     /// Takes an ask back that was not accepted, and tells its asker why.
-    pub(super) fn reject(&mut self, peers: &Peers, id: AskId, refused: Refused, out: &mut Outbox) {
+    pub(super) fn reject(&mut self, now: Instant, peers: &Peers, id: AskId, refused: Refused, out: &mut Outbox) {
         let Some(ask) = self.open.remove(id) else { return };
         let (asker, asked) = (ask.link.asker, ask.link.asked);
         for conn in [asker, asked].into_iter().filter_map(|tag| peers.conn(tag)) {
@@ -137,7 +141,8 @@ impl Asks {
             Some(Offer::Broadcast(broadcast)) => {
                 out.count(&refused);
                 let settled = Err(BroadcastRefusal { to: peers.sender(asked).to_owned(), error: refused.error });
-                self.collecting.settle(peers, broadcast, id, settled, out);
+                let known = self.collecting.settle(peers, broadcast, id, settled, out);
+                known.into_iter().for_each(|id| self.tell_end(now, peers, id, out));
             }
             None => {}
         }

@@ -1,0 +1,3 @@
+//! Linked machines: hubs, bridges and sessions of several in one process.
+
+mod simulation;

@@ -158,7 +158,7 @@ impl Asks {
         let asker = ask.link.asker;
         match &ask.phase {
             Phase::Asked { .. } => {
-                self.confirm(now, peers, ask_id, out);
+                self.confirm(now, peers, ask_id, AskState::Shown, out);
                 self.open.replies.check(limits, asker, text.len() as u64, false)?;
                 let asker = peers.conn(asker);
                 self.open.answer(ask_id, HeldReply { text, from, caller, is_overdue: false });
@@ -226,7 +226,7 @@ impl Asks {
         let Some(link) = self.open.get(ask_id).map(|ask| ask.link).filter(|link| link.asked == tag) else {
             return out.event(peers.conn(tag), Event::Closed(Closed { ask_id }));
         };
-        self.confirm(now, peers, ask_id, out);
+        self.confirm(now, peers, ask_id, state, out);
         if self.open.advance(progress) {
             let name = |tag| peers.sender(tag).to_owned();
             let (from, to) = (link.asker, link.asked);

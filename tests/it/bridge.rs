@@ -1,3 +1,14 @@
-//! Linked machines: hubs, bridges and sessions of several in one process.
+//! Linked machines: a simulation of the rules, and two and three machines on this one, each with a real hub, bridge, channels
+//! and `relayctl` in directories of its own.
 
+#[cfg(target_os = "linux")]
+mod asking;
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(target_os = "linux")]
+mod rights;
+#[cfg(target_os = "linux")]
+mod rings;
 mod simulation;
+#[cfg(target_os = "linux")]
+mod stage;

@@ -9,8 +9,6 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod faults;
 mod hub;
-#[cfg(target_os = "linux")]
-mod machines;
 mod service;
 mod session;
 mod support;

@@ -10,7 +10,7 @@ use crate::hub::effect::{Caller, Outbox};
 use crate::hub::peers::Peers;
 use crate::hub::refusals::{self, Refused};
 use crate::protocol::{
-    Answer, AskId, AskOutcome, BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal, ClientTag, Closed,
+    Answer, AskId, AskOutcome, AskState, BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal, ClientTag, Closed,
     Decline, ErrorCode, Event, Watched,
 };
 
@@ -86,12 +86,13 @@ impl Asks {
         self.open.get(id).is_some_and(|ask| ask.offer.is_some())
     }
 
-    /// Records that the asked session's machine has an ask: its asker is answered, if it waits for that.
-    pub(super) fn confirm(&mut self, now: Instant, peers: &Peers, id: AskId, out: &mut Outbox) {
+    /// Records that the asked session's machine has an ask, and how far it has come there: its asker is answered, if it waits
+    /// for that.
+    pub(super) fn confirm(&mut self, now: Instant, peers: &Peers, id: AskId, come: AskState, out: &mut Outbox) {
         let Some(offer) = self.open.take_offer(id) else { return };
         self.announce(now, peers, id, out);
         let Some(ask) = self.open.get(id) else { return };
-        let (tag, state) = (ask.link.asked, ask.state);
+        let (tag, state) = (ask.link.asked, ask.state.max(come));
         match offer {
             Offer::Ask(caller) => {
                 let accepted = peers.accepted(id, tag, state, peers.sender(tag));

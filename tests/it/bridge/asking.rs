@@ -78,6 +78,10 @@ fn machine_that_is_away_is_said_at_once_and_its_sessions_stay() {
     laptop.wait_for_peer("api@desk");
     let asked = web.call("relay_ask", json!({"to": "api@desk", "question": "?", "timeout_seconds": 3})).ok();
     assert_eq!(api.event().get("ask_id"), asked["ask_id"].as_str().unwrap());
+    laptop.wait_until("it is known to have been handed over", || {
+        let status = laptop.relayctl(&["board", "--json"]);
+        String::from_utf8_lossy(&status.stdout).contains("handed_over")
+    });
     desk.kill_bridge();
     laptop.wait_until("api@desk cannot be reached", || laptop.peers().contains(&("api@desk".to_owned(), false)));
 

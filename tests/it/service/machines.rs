@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::support::installed::{Installed, runs, soon};
-use crate::support::user_manager::user_manager;
+use crate::support::user_manager::{UserManager, user_manager};
 
 const BRIDGE: &str = env!("CARGO_BIN_EXE_relay-bridge");
 const UNITS: [&str; 3] = ["relay-bridge.socket", "relay-bridge.path", "relay-bridge.service"];
@@ -18,8 +18,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     below.collect()
 }
 
-fn with_bridge() -> Installed {
-    let relay = Installed::with(user_manager!());
+fn with_bridge(manager: UserManager) -> Installed {
+    let relay = Installed::with(manager);
     relay.manager.install_programs(&[BRIDGE]);
     relay
 }
@@ -30,7 +30,7 @@ fn bridge(relay: &Installed) -> u32 {
 
 #[test]
 fn bridge_runs_while_a_machine_is_configured_and_comes_back_when_it_dies() {
-    let relay = with_bridge();
+    let relay = with_bridge(user_manager!());
     relay.relayctl_ok("install-service --with-machines");
     let again = relay.relayctl_ok("install-service --with-machines");
     assert!(again.contains("nothing to do"), "{again}");
@@ -53,7 +53,7 @@ fn bridge_runs_while_a_machine_is_configured_and_comes_back_when_it_dies() {
 
 #[test]
 fn a_link_that_arrives_starts_the_bridge() {
-    let relay = with_bridge();
+    let relay = with_bridge(user_manager!());
     relay.relayctl_ok("setup --with-machines");
     assert_eq!(bridge(&relay), 0);
     let mut command = relay.manager.command(relay.program("relay-bridge"));
@@ -68,7 +68,7 @@ fn a_link_that_arrives_starts_the_bridge() {
 
 #[test]
 fn units_are_sound_and_go_without_a_trace() {
-    let relay = with_bridge();
+    let relay = with_bridge(user_manager!());
     let manager = &relay.manager;
     relay.relayctl_ok("setup --with-machines");
     let units = manager.home().join(".config/systemd/user");

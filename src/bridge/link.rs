@@ -312,3 +312,6 @@ impl Link {
         if self.is_open { SAY_AGAIN } else { QUIET_BEAT }
     }
 }
+
+#[cfg(test)]
+mod tests;

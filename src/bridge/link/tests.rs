@@ -93,6 +93,20 @@ fn frames_of_a_dead_epoch_are_dropped() {
 }
 
 #[test]
+fn frame_that_was_overtaken_is_dropped() {
+    let mut pair = Pair::up();
+    pair.links[0].say(message());
+    let older = pair.frames(0);
+    pair.links[0].say(LinkMessage::SessionsHeard(super::super::frame::SessionsHeard { number: 8 }));
+    let newer = pair.frames(0);
+    pair.arrive(1, newer.clone());
+    assert_eq!(pair.events(1).len(), 1);
+    pair.arrive(1, older);
+    pair.arrive(1, newer);
+    assert_eq!(pair.events(1), []);
+}
+
+#[test]
 fn late_hello_of_a_dead_epoch_ends_no_link() {
     let own = Own { program: "test".to_owned(), may: String::new() };
     let mut former = Link::new(own);
@@ -145,7 +159,7 @@ fn links_without_a_common_version_say_so_and_stay_down() {
     link.handle_transport(now, Epoch(1));
     let versions = VersionRange { min: VERSIONS.max + 1, max: VERSIONS.max + 1 };
     let hello = LinkHello { versions, program: "newer".to_owned(), may: String::new() };
-    let frame = LinkFrame { epoch: Epoch(2), to: Some(Epoch(1)), message: LinkMessage::Hello(hello.clone()) };
+    let frame = LinkFrame { epoch: Epoch(2), to: Some(Epoch(1)), number: 1, message: LinkMessage::Hello(hello.clone()) };
     link.handle_frame(now, frame.clone(), Epoch(3));
     assert_eq!(link.poll_event(), Some(LinkEvent::Mismatch(hello)));
     link.handle_frame(now, frame, Epoch(4));

@@ -4,7 +4,8 @@
 //!
 //! Each side draws a random *epoch* whenever the link is lost, and says it in `hello`. Every frame carries its sender's epoch
 //! and, in `for`, the one that its sender knows of the other side; a frame of any other pair is of a link that is no more and
-//! is dropped. A link is up for a side that has received a frame with its own epoch in `for`.
+//! is dropped. A link is up for a side that has received a frame with its own epoch in `for`. Frames are numbered, and one that
+//! another has overtaken is dropped as well.
 //!
 //! Nothing rests on a transport's word that it took a frame. What the other side has not answered is said again each second.
 //!
@@ -93,6 +94,8 @@ pub struct LinkFrame {
     pub epoch: Epoch,
     /// The receiver's, as far as the sender knows.
     pub to: Option<Epoch>,
+    /// Counts the sender's frames of this epoch.
+    pub number: u64,
     /// The message.
     pub message: LinkMessage,
 }
@@ -112,8 +115,6 @@ pub struct LinkHello {
 /// The sender is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// Counts the sender's beats of this epoch: an older one that comes later says nothing of the interval.
-    pub number: u64,
     /// After which time at most the sender beats again, in milliseconds.
     pub every_ms: u64,
     /// A number that is wanted back.
@@ -128,6 +129,7 @@ pub struct Beat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
     /// Counts the lists of the sender.
+    #[serde(rename = "list")]
     pub number: u64,
     /// Whether the sender's hub can be reached.
     pub hub: bool,
@@ -141,6 +143,7 @@ pub struct Sessions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionsHeard {
     /// Its number.
+    #[serde(rename = "list")]
     pub number: u64,
 }
 
@@ -250,6 +253,7 @@ struct Head<'a> {
     epoch: Epoch,
     #[serde(default, rename = "for")]
     to: Option<Epoch>,
+    number: u64,
 }
 
 impl Frame for LinkFrame {
@@ -262,15 +266,17 @@ impl Frame for LinkFrame {
             out.extend_from_slice(b",\"for\":");
             out.extend_from_slice(itoa::Buffer::new().format(to).as_bytes());
         }
+        out.extend_from_slice(b",\"number\":");
+        out.extend_from_slice(itoa::Buffer::new().format(self.number).as_bytes());
         self.message.write_members(out);
         out.push(b'}');
     }
 
     fn read(frame: &str) -> Result<Self, serde_json::Error> {
-        let Head { kind, epoch, to } = serde_json::from_str(frame)?;
+        let Head { kind, epoch, to, number } = serde_json::from_str(frame)?;
         let unknown = || Err(serde_json::Error::custom(format!("no message of a link has the type {kind:?}")));
         let message = LinkMessage::read(&kind, frame).unwrap_or_else(unknown)?;
-        Ok(Self { epoch, to, message })
+        Ok(Self { epoch, to, number, message })
     }
 }
 
@@ -298,7 +304,7 @@ mod tests {
         let messages = statuses.map(status).into_iter().chain([LinkMessage::Ask(Box::new(ask))]);
         for message in messages {
             for to in [None, Some(Epoch(u32::MAX))] {
-                let frame = LinkFrame { epoch: Epoch(3), to, message: message.clone() };
+                let frame = LinkFrame { epoch: Epoch(3), to, number: u64::MAX, message: message.clone() };
                 let mut bytes = Vec::new();
                 encode(&frame, &mut bytes);
                 bytes.pop();

@@ -69,8 +69,8 @@ pub struct Link {
     /// A `beat` that wants an answer: its number and when it was sent.
     ping: Option<(u64, Instant)>,
     pings: u64,
-    /// How many beats this side has sent in this epoch, and the latest number of the other side's.
-    beats: (u64, u64),
+    /// The number of the last frame of this side's epoch, and of the latest of the other side's.
+    last: (u64, u64),
     round_trip: Option<Duration>,
     frames: VecDeque<LinkFrame>,
     events: VecDeque<LinkEvent>,
@@ -89,7 +89,7 @@ impl Link {
             is_open: false,
             ping: None,
             pings: 0,
-            beats: (0, 0),
+            last: (0, 0),
             round_trip: None,
             frames: VecDeque::new(),
             events: VecDeque::new(),
@@ -119,6 +119,13 @@ impl Link {
     pub fn handle_frame(&mut self, now: Instant, frame: LinkFrame, epoch: Epoch) {
         if matches!(self.state, State::Off) {
             return;
+        }
+        if self.other_epoch() == Some(frame.epoch) {
+            // What matters of one that was overtaken is said again.
+            if frame.number <= self.last.1 {
+                return;
+            }
+            self.last.1 = frame.number;
         }
         let is_for_this = frame.to == Some(self.epoch);
         match frame.message {
@@ -150,7 +157,7 @@ impl Link {
             return self.restart(now, epoch, Some(other));
         }
         if !is_known {
-            self.state = State::Greeting { other: Some(other) };
+            (self.state, self.last.1) = (State::Greeting { other: Some(other) }, 0);
             self.greet(now);
         }
         self.heard(now);
@@ -166,10 +173,7 @@ impl Link {
         let LinkMessage::Beat(beat) = message else {
             return self.events.push_back(LinkEvent::Message(message));
         };
-        if beat.number > self.beats.1 {
-            self.beats.1 = beat.number;
-            self.lost_at = Some(now + Duration::from_millis(beat.every_ms).clamp(SAY_AGAIN, EVERY_MAX) * MISSED_MAX);
-        }
+        self.lost_at = Some(now + Duration::from_millis(beat.every_ms).clamp(SAY_AGAIN, EVERY_MAX) * MISSED_MAX);
         if let Some(ping) = beat.ping {
             self.beat(now, None, Some(ping));
         }
@@ -214,8 +218,13 @@ impl Link {
     /// Says something on the present link; nothing where it is not up.
     pub fn say(&mut self, message: LinkMessage) {
         if let State::Up { other } = self.state {
-            self.frames.push_back(LinkFrame { epoch: self.epoch, to: Some(other), message });
+            self.write(Some(other), message);
         }
+    }
+
+    fn write(&mut self, to: Option<Epoch>, message: LinkMessage) {
+        self.last.0 += 1;
+        self.frames.push_back(LinkFrame { epoch: self.epoch, to, number: self.last.0, message });
     }
 
     /// Returns the next frame to be written.
@@ -254,7 +263,7 @@ impl Link {
     /// Begins anew: whatever is still under way is of another epoch. `other`: the other side's, if that is known.
     fn restart(&mut self, now: Instant, epoch: Epoch, other: Option<Epoch>) {
         self.go_down();
-        (self.epoch, self.beats) = (epoch, (0, 0));
+        (self.epoch, self.last) = (epoch, (0, 0));
         self.state = State::Greeting { other };
         self.frames.clear();
         self.greet(now);
@@ -291,7 +300,7 @@ impl Link {
     fn say_hello(&mut self, to: Option<Epoch>) {
         let Own { program, may } = self.own.clone();
         let message = LinkMessage::Hello(LinkHello { versions: VERSIONS, program, may });
-        self.frames.push_back(LinkFrame { epoch: self.epoch, to, message });
+        self.write(to, message);
     }
 
     fn next_ping(&mut self, now: Instant) -> Option<u64> {
@@ -303,8 +312,7 @@ impl Link {
     fn beat(&mut self, now: Instant, ping: Option<u64>, echo: Option<u64>) {
         let every = self.every();
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-        self.beats.0 += 1;
-        self.say(LinkMessage::Beat(Beat { number: self.beats.0, every_ms, ping, echo }));
+        self.say(LinkMessage::Beat(Beat { every_ms, ping, echo }));
         self.speaks_at = Some(now + every);
     }
 
@@ -312,3 +320,6 @@ impl Link {
         if self.is_open { SAY_AGAIN } else { QUIET_BEAT }
     }
 }
+
+#[cfg(test)]
+mod tests;

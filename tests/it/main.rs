@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks at the messages that it is about")]
 #![allow(unreachable_pub, reason = "one binary: what a module offers is for the others")]
 
+mod bridge;
 mod channel;
 mod cli;
 mod daemon;

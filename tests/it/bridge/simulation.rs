@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a run of one seed is printed to be read")]
 
 mod checker;
+mod rings;
 mod world;
 
 use std::collections::BTreeSet;

@@ -146,6 +146,14 @@ impl Checker {
         self.there.insert(ask);
     }
 
+    /// Notes that a hub may have taken these clients for gone: nothing of their asks is sure.
+    pub(crate) fn excuse_all(&mut self, is_one: impl Fn(usize) -> bool) {
+        let of_them = self.asks.iter().filter(|(_, ask)| is_one(ask.asker)).map(|(id, _)| *id);
+        self.excused.extend(of_them);
+        let at_them = self.asked_of(is_one);
+        self.excused.extend(at_them);
+    }
+
     /// Notes that a machine's hub, or its bridge, is killed.
     pub(crate) fn saw_kill(&mut self, is_hub: bool, is_there: impl Fn(usize) -> bool) {
         let told = |id: AskId| self.replies.values().any(|reply| reply.ask == id && reply.told == Some(Ok(())));
@@ -307,7 +315,8 @@ impl Checker {
             let lives = fate.alive[ask.asker] && fate.alive[reply.by];
             let in_time = ask.deadline > from + IN_TIME;
             let counts = ask.accepted && !ask.withdrawn && ask.kind == AskKind::Ask && is_first && lives && in_time;
-            if counts && !self.excused.contains(&reply.ask) && !fate.missed.contains(&reply.by) {
+            let was_missed = [reply.by, ask.asker].iter().any(|client| fate.missed.contains(client));
+            if counts && !self.excused.contains(&reply.ask) && !was_missed {
                 let has_it = matches!(&ask.end, Some(End::Reply { .. }));
                 assert!(has_it, "{} was answered in time by {text:?} and ended with {:?}", reply.ask, ask.end);
             }

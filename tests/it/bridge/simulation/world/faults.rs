@@ -44,6 +44,7 @@ impl World {
         let overslept = self.machines[machine].hub.as_ref().is_none_or(relay::hub::Hub::is_in_grace);
         if overslept {
             self.excuse(machine, true);
+            self.checker.excuse_all(|client| self.clients[client].machine == machine);
         }
         for (index, client) in self.clients.iter().enumerate().filter(|(_, client)| client.machine == machine) {
             if overslept || !client.welcomed || client.conn.is_none_or(|conn| self.pipes[&conn].is_broken) {

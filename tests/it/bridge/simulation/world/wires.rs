@@ -153,7 +153,7 @@ impl World {
     pub(super) fn send_frame(&mut self, from: usize, to: usize, life: u64, frame: LinkFrame) {
         let (now, direction) = (self.now, usize::from(to > from));
         let frame = Box::new(self.travel(frame));
-        let mut delay = self.random.millis(1..80);
+        let delay = self.random.millis(1..80);
         let wire = self.wires.get_mut(&ends(from, to)).unwrap();
         let down = wire.down_until[direction];
         match wire.kind {
@@ -165,19 +165,24 @@ impl World {
                 self.schedule(at, Step::Frame(from, to, life, frame));
             }
             Kind::Engine => {
+                // An engine keeps the order, but for what is said again or late.
+                let in_order = wire.last_at[direction].max(now + delay);
+                let mut at = in_order;
                 if down > now {
                     if !self.random.chance(20) {
                         return;
                     }
                     // An engine's client kept it and says it late.
-                    delay = down - now + self.random.millis(0..10_000);
+                    at = down + self.random.millis(0..10_000);
                 } else if self.random.chance(wire.loss_percent) {
                     return;
                 } else if self.random.chance(wire.late_percent) {
-                    delay = self.random.millis(0..10_000);
+                    at = now + self.random.millis(0..10_000);
+                } else {
+                    wire.last_at[direction] = in_order;
                 }
                 let again = self.random.chance(wire.again_percent);
-                self.schedule(now + delay, Step::Frame(from, to, life, frame.clone()));
+                self.schedule(at, Step::Frame(from, to, life, frame.clone()));
                 if again {
                     self.schedule_in(0..10_000, Step::Frame(from, to, life, frame));
                 }

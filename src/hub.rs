@@ -331,6 +331,11 @@ impl Hub {
             self.out.refuse_stranger(conn, Some(id), refused);
             return self.close(now, conn, CloseReason::ProtocolMismatch);
         };
+        // What was said on an older connection may be read last.
+        if self.peers.conn(hello.kind.tag()).is_some_and(|present| present > conn) {
+            self.out.refuse_stranger(conn, Some(id), refusals::superseded());
+            return self.close(now, conn, CloseReason::Superseded);
+        }
         let settling = self.grace.is_on();
         let arrival = self.peers.hello(now, conn, hello, settling, &mut self.out);
         let tag = arrival.tag;

@@ -53,8 +53,8 @@
 //!   It says in every `hello` what holds of it ([`Presence`]), and `presence` when that changes.
 //! - A control client says a `key`: 128 random bits in hex, made once.
 //!
-//! A second connection with the same identity takes the place of the first. Senders' names are stamped by the hub. The `tag`
-//! of a client ([`ClientTag`]) is derived from its identity.
+//! A later connection with the same identity takes the place of an earlier one, in whatever order their hellos are read.
+//! Senders' names are stamped by the hub. The `tag` of a client ([`ClientTag`]) is derived from its identity.
 //!
 //! Names and addresses are slugs ([`PeerName`]): `Backend API` addresses `backend-api`. A name that another peer has gets a
 //! suffix, `-2`, `-3`. [`RESERVED_NAMES`] name no peer, nor does what looks like one of them in other letters.

@@ -216,5 +216,7 @@ fn no_order_of_events_breaks_a_promise() {
         figures.by_action.into_iter().for_each(|(what, n)| *by_action.entry(what).or_insert(0) += n);
     }
     println!("{states} states; how often each thing happened: {by_action:#?}");
-    assert_eq!(by_action.len(), KINDS, "something never happened: {by_action:#?}");
+    // Only with more faults does a client close a connection that its hub still reads.
+    let kinds = KINDS + usize::from(asked.is_some_and(|depth| depth > DEFAULT_DEPTH));
+    assert_eq!(by_action.len(), kinds, "something never happened: {by_action:#?}");
 }

@@ -300,6 +300,10 @@ impl Naive {
             return self.close(now, conn, CloseReason::ProtocolMismatch);
         };
         let (tag, settling) = (hello.kind.tag(), self.settling);
+        if self.client(tag).and_then(|client| client.conn).is_some_and(|present| present > conn) {
+            self.refuse(conn, id, ErrorCode::AlreadyRegistered);
+            return self.close(now, conn, CloseReason::Superseded);
+        }
         let mut parked = None;
         let facts = if let ClientKind::Session(facts) = hello.kind { Some(facts) } else { None };
         let known = self.client(tag).is_some();

@@ -7,7 +7,7 @@ use relay::protocol::{
     Activity, Answer, AskId, AskState, BroadcastId, ClientMessage, Event, HubMessage, Notice, Presence, Wake,
 };
 
-use crate::support::hub::{Actor, Stage, ask, id, presence, progress, withdraw};
+use crate::support::hub::{Actor, Stage, ask, hello, id, presence, progress, session, withdraw};
 
 const NONE: [&str; 0] = [];
 
@@ -272,6 +272,17 @@ fn a_second_connection_of_a_client_takes_the_place_of_the_first() {
     stage.lose(api);
     stage.pass(GONE_WAIT * 2);
     assert_eq!(stage.heard(web), ["accepted for api: Accepted"], "nobody is gone");
+}
+
+#[test]
+fn an_earlier_connection_whose_hello_is_read_late_takes_no_place() {
+    let (mut stage, web, api) = pair();
+    let (earlier, later) = (stage.connect(), stage.back(api, "/w/api", Some("api")));
+    stage.say(earlier, hello("test 1", session(api.number, "/w/api", Some("api"))));
+    assert_eq!(stage.closed(earlier), Some(CloseReason::Superseded));
+    assert_eq!(stage.closed(later.conn), None);
+    stage.say(web.conn, ask(1, "api", "ready?", 60_000));
+    assert_eq!(stage.heard(later), ["welcome, api", "web asks: ready? (60 s)"]);
 }
 
 /// What holds of a session that stands at a dialog.

@@ -10,7 +10,13 @@ use super::subject::Machine;
 ///
 /// Started by relay-bridge, with which it speaks on standard input and output.
 #[derive(Debug, Parser)]
-#[command(name = "relay-nats", version, arg_required_else_help = true, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    name = "relay-nats",
+    version,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub struct NatsArguments {
     /// What to do instead of carrying.
     #[command(subcommand)]

@@ -170,7 +170,8 @@ async fn send_turn(link: &Link, stdio: &mut Watched<'_>) -> bool {
 /// Returns what is to be sent to whom.
 fn outgoing(line: &Line, max_payload: usize) -> Result<(Machine, String), String> {
     let Line::Whole(bytes) = line else { return Err("it is too long".to_owned()) };
-    let outgoing: Outgoing<'_> = serde_json::from_slice(bytes).map_err(|error| format!("it is not of the form: {error}"))?;
+    let outgoing: Outgoing<'_> =
+        serde_json::from_slice(bytes).map_err(|error| format!("it is not of the form: {error}"))?;
     let to = Machine::parse(&outgoing.to).map_err(|error| error.to_string())?;
     let n = outgoing.line.len();
     if n > max_payload {

@@ -86,9 +86,9 @@ impl NatsError {
             Self::File { path, .. } => format!("ls -l '{}'", path.display()),
             Self::Key { what, .. } => by_hand(&format!("name the file with the {what}, as nsc or nk has written it")),
             Self::Certificates { .. } => by_hand("name PEM files with --tls-ca, and with --tls-cert and --tls-key"),
-            Self::Stranger { .. } => {
-                by_hand("give the machine a user of its own in the server's configuration, and its key to --nkey or --creds")
-            }
+            Self::Stranger { .. } => by_hand(
+                "give the machine a user of its own in the server's configuration, and its key to --nkey or --creds",
+            ),
             Self::TooOld { .. } => {
                 let (major, minor, patch) = OLDEST_SERVER;
                 by_hand(&format!("install nats-server {major}.{minor}.{patch} or newer on the server's machine"))

@@ -167,7 +167,8 @@ impl Link {
 
     /// Tries what only other machines may do. What has been sent to this one meanwhile is dropped.
     async fn probe(&mut self) -> Result<Verdict, Failure> {
-        let nonce = getrandom::u64().map_err(|error| Failure::Passing(format!("there are no random numbers: {error}")))?;
+        let nonce =
+            getrandom::u64().map_err(|error| Failure::Passing(format!("there are no random numbers: {error}")))?;
         let other = format!("probe-{nonce:016x}");
         let other = Machine::parse(&other).map_err(|error| Failure::Passing(error.to_string()))?;
         let mut probe = Probe::new(&self.own, &other, nonce);
@@ -262,4 +263,3 @@ fn failure(error: ConnectError) -> Failure {
         }
     }
 }
-

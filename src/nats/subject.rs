@@ -89,7 +89,8 @@ mod tests {
         let (desk, laptop) = (machine("desk"), machine("laptop"));
         assert_eq!(from_to(&desk, &laptop), "relay.1.laptop.desk");
         assert_eq!(sender("relay.1.laptop.desk", &laptop), Some(desk));
-        for foreign in ["relay.1.desk.laptop", "relay.1.laptop", "relay.1.laptop.a.b", "relay.2.laptop.desk", "relay.1.laptop.*"]
+        for foreign in
+            ["relay.1.desk.laptop", "relay.1.laptop", "relay.1.laptop.a.b", "relay.2.laptop.desk", "relay.1.laptop.*"]
         {
             assert_eq!(sender(foreign, &laptop), None, "{foreign}");
         }

@@ -111,8 +111,14 @@ async fn carry(link: &mut Link, stdio: &mut Watched<'_>) -> Ended {
         }
         if stdio.is_over() {
             let last_words = async {
-                while let Some(flush) = flush.take() {
-                    flush.await;
+                loop {
+                    if let Some(flush) = flush.take() {
+                        flush.await;
+                    }
+                    if !send_turn(link, stdio).await {
+                        return;
+                    }
+                    flush = Some(Box::pin(link.flush()));
                 }
             };
             let _no_time = timeout(LAST_WORDS, last_words).await;

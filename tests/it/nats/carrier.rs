@@ -104,11 +104,6 @@ impl Carrier {
         self.lines.as_ref().unwrap().recv_timeout(patience).ok()
     }
 
-    /// Waits for the next line of another machine, over states.
-    pub fn mail(&self) -> Value {
-        std::iter::repeat_with(|| self.next()).find(|line| line["from"].is_string()).unwrap()
-    }
-
     /// Waits for a state.
     pub fn state(&self, state: &str) -> Value {
         let next = self.next();

@@ -130,10 +130,16 @@ async fn carry(link: &mut Link, stdio: &mut Watched<'_>) -> Ended {
                 flush.await;
             }
         };
+        // Whatever comes without end must not keep the others waiting.
         tokio::select! {
-            biased;
             incident = link.next() => match incident {
-                Incident::Mail(mail) => pass_on(link, stdio, &mail),
+                Incident::Mail(mail) => {
+                    pass_on(link, stdio, &mail);
+                    while let Some(mail) = link.more() {
+                        pass_on(link, stdio, &mail);
+                    }
+                    stdio.write();
+                }
                 Incident::Lost(why) => return Ended::Lost { why, since: Some(since) },
             },
             () = flushed, if is_flushing => flush = None,
@@ -148,7 +154,6 @@ fn pass_on(link: &Link, stdio: &mut Watched<'_>, mail: &Message) {
     match std::str::from_utf8(&mail.payload) {
         Ok(line) => {
             stdio.pass_on(&Incoming { from: from.as_str(), line });
-            stdio.write();
         }
         Err(_no_text) => tracing::warn!(from = from.as_str(), "what came is no text and is dropped"),
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_nats::{Client, ConnectError, ConnectErrorKind, Event, Message, ServerError, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::arguments::CarryArguments;
@@ -153,6 +154,11 @@ impl Link {
                 return Incident::Lost(self.lost());
             }
         }
+    }
+
+    /// Returns the next line that has come already. It is not to be left to wait, however many have come.
+    pub(super) fn more(&mut self) -> Option<Message> {
+        unconstrained(self.mail.next()).now_or_never().flatten()
     }
 
     fn is_connected(&self) -> bool {

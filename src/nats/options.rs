@@ -16,11 +16,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// The most commands that the client library holds: one turn's lines and their flush fit.
 const COMMANDS_MAX: usize = 64;
 
-/// The most messages that wait between the client library and this program, which takes them at each turn.
-const MESSAGES_MAX: usize = 1024;
+/// The most messages that wait between the client library and this program, which takes all of them at each turn: as many
+/// small ones as the library reads in one of its own, which is 128 times `READ_BYTES`.
+const MESSAGES_MAX: usize = 8192;
 
 /// What the client library reads at once, in bytes.
-const READ_BYTES: u16 = 16 * 1024;
+const READ_BYTES: u16 = 8 * 1024;
 
 /// Longer than any connection.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -16,6 +16,7 @@
 //! | [`agent`] | what differs from agent to agent: how it is recognised, what is known of its session, what wakes it |
 //! | [`channel`] | one session's MCP server: tools, notifications, what a session is shown |
 //! | [`bridge`] | other machines: the pure rules of a link, the person's rules for each machine, and the shell around them |
+//! | `nats` | `relay-nats`: a transport of the bridge over a NATS server; only with the feature `nats` |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
 //! | `confusables`, `deadlines`, `ready` | which characters look alike; keys that each have one deadline; sources that are ready |
@@ -32,7 +33,7 @@
 //! # The dependency rule
 //!
 //! ```text
-//! bin → daemon | channel | bridge | cli → hub | session | agent | client | service → protocol
+//! bin → daemon | channel | bridge | nats | cli → hub | session | agent | client | service → protocol
 //! ```
 //!
 //! `hub` and the client's ledger know no runtime, no clock, no socket and no file, and nothing in them fails: what went
@@ -63,6 +64,8 @@ mod deadlines;
 pub mod fault;
 pub mod hub;
 pub mod logging;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod paths;
 pub mod process;
 pub mod protocol;

@@ -2,7 +2,8 @@
 //!
 //! `RELAY_LOG` is the filter: levels (`error`, `warn`, `info`, `debug`, `trace`, `off`) with commas between them, each for
 //! everything or, behind `TARGET=`, for a module and what is below it: `info,relay::hub=debug`. By default it is `info`.
-//! What rmcp logs has the bodies of messages in it, so `rmcp=warn` holds unless the filter names rmcp.
+//! What rmcp and async-nats log has the bodies of messages in it, so `rmcp=warn` and `async_nats=off` hold unless the filter
+//! names them; what matters of the latter, `relay-nats` says itself.
 //! The texts of questions and answers (`relay::text`) are logged by a hub that has `RELAY_LOG_TEXT=1`, whatever the filter
 //! says of them, and by nobody else.
 //!
@@ -11,6 +12,7 @@
 //! | `relay-hub`, `relay-bridge` | the journal if its standard error is the journal's (`JOURNAL_STREAM`); on macOS, where it has no terminal, a file a day; else JSON lines to standard error |
 //! | `relay-hub` in the background (`relayctl hub start`) | a file a day, `~/.local/state/relay/relay-YYYY-MM-DD.log` |
 //! | `relay-channel` | a file a day, `$CLAUDE_PLUGIN_DATA/logs/relay-YYYY-MM-DD.log`, if that variable is set; else warnings to standard error |
+//! | `relay-nats` | warnings to standard error, which `relay-bridge` passes on |
 //! | `relayctl` | standard error, and only if `RELAY_LOG` is set |
 //!
 //! Nobody waits for a reader that takes nothing: the journal's entries and standard error's lines are dropped and counted when they are not
@@ -43,6 +45,9 @@ const FILTER_VARIABLE: &str = "RELAY_LOG";
 /// The variable that has the texts of messages logged, where it is 1.
 const TEXT_VARIABLE: &str = "RELAY_LOG_TEXT";
 
+/// Libraries that log the bodies of messages, and what of them is logged where they are not named.
+const TALKATIVE: [(&str, &str); 2] = [("rmcp", "warn"), ("async_nats", "off")];
+
 /// The target of the lines about asks, as the hub's rules name it.
 #[cfg(target_os = "linux")]
 const HISTORY_TARGET: &str = "relay::history";
@@ -61,6 +66,8 @@ pub enum Program {
     Bridge,
     /// `relay-channel`: nobody sees its standard error unless they look for it.
     Channel,
+    /// `relay-nats`: whoever started it reads its standard error.
+    Transport,
     /// `relayctl`: the person sees its standard error.
     Control,
 }
@@ -164,6 +171,7 @@ impl Program {
             Self::Hub | Self::DetachedHub => "relay-hub",
             Self::Bridge => "relay-bridge",
             Self::Channel => "relay-channel",
+            Self::Transport => "relay-nats",
             Self::Control => "relayctl",
         }
     }
@@ -198,24 +206,29 @@ impl LogEnvironment {
                 .as_ref()
                 .map_or(Destination::StandardError, |data| Destination::Files(data.join("logs"))),
             Program::Control if self.filter.is_none() => Destination::Nowhere,
-            Program::Control => Destination::StandardError,
+            Program::Transport | Program::Control => Destination::StandardError,
         }
     }
 
     fn filter(&self, destination: &Destination, program: Program) -> Result<Targets, LoggingError> {
         let default = match (program, destination) {
-            (Program::Channel, Destination::StandardError) => "warn",
+            (Program::Channel | Program::Transport, Destination::StandardError) => "warn",
             // A person's terminal is for what matters.
             (Program::Hub | Program::Bridge, Destination::StandardError) if self.stderr_is_a_terminal => "warn",
             _ => "info",
         };
         let wanted = self.filter.as_deref().unwrap_or(default);
-        let is_named = wanted.split(',').any(|directive| {
-            directive.strip_prefix("rmcp").is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
-        });
+        let is_named = |target| {
+            let names = |directive: &str| {
+                directive.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':']))
+            };
+            wanted.split(',').any(names)
+        };
         let mut directives = wanted.to_owned();
-        if !is_named {
-            directives.push_str(",rmcp=warn");
+        for (target, level) in TALKATIVE {
+            if !is_named(target) {
+                directives.push_str(&format!(",{target}={level}"));
+            }
         }
         // The last word on a target is the one that holds.
         directives.push_str(&format!(",{TEXT_TARGET}={}", if self.text { "info" } else { "off" }));
@@ -268,13 +281,15 @@ mod tests {
     }
 
     #[test]
-    fn rmcp_which_logs_message_bodies_is_quiet_unless_it_is_named() {
+    fn library_that_logs_message_bodies_is_quiet_unless_it_is_named() {
         assert!(filter_of(None, Program::Hub).contains("rmcp=warn"));
         assert!(filter_of(Some("trace"), Program::Channel).contains("rmcp=warn"));
         assert!(filter_of(Some("relay=debug,rmcpx=info"), Program::Channel).contains("rmcp=warn"));
         for named in ["rmcp=debug", "info,rmcp=debug", "warn,rmcp::service=debug"] {
             assert!(!filter_of(Some(named), Program::Channel).contains("rmcp=warn"), "{named}");
         }
+        assert!(filter_of(Some("trace"), Program::Transport).contains("async_nats=off"));
+        assert!(filter_of(Some("async_nats=debug"), Program::Transport).contains("async_nats=debug"));
     }
 
     #[test]

@@ -357,6 +357,14 @@ pub enum ProgramError {
     /// There is no socket to listen on.
     #[error(transparent)]
     Socket(#[from] ActivationError),
+    /// Something stands in the way.
+    #[error("{what}")]
+    Obstacle {
+        /// What.
+        what: String,
+        /// What to do about it.
+        next: String,
+    },
     /// The system gave no event loop, signal or stream.
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
@@ -378,6 +386,7 @@ impl ProgramError {
             Self::Limit { .. } => "relay-hub --help".to_owned(),
             Self::Log(_) => "unset RELAY_LOG".to_owned(),
             Self::Socket(error) => next_for_socket(error),
+            Self::Obstacle { next, .. } => next.clone(),
             Self::Serve(_) => CHECK_LIMITS.to_owned(),
             Self::Bridge(error) => error.next.clone(),
         }

@@ -1,4 +1,4 @@
-//! How `relay-hub` and `relay-channel` are told their arguments, and tell why they cannot go on: as `relayctl` does.
+//! How `relay-hub`, `relay-channel` and `relay-nats` are told their arguments, and tell why they cannot go on: as `relayctl` does.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::Parser;
 
 use super::error::CliError;
 use super::explain_usage;
-use super::output::Output;
+use super::output::{Line, Output};
 use crate::logging::Log;
 
 pub use super::error::ProgramError;
@@ -39,6 +39,15 @@ pub fn fail(error: ProgramError, log: Log) -> ExitCode {
     // What was logged before is written before.
     drop(log);
     if is_told { error.exit().into() } else { Output::standard().fail(&error).into() }
+}
+
+/// Prints what the program was asked for, and returns its exit code.
+pub fn print(text: &str) -> ExitCode {
+    let mut out = Output::standard();
+    match out.print(&Line::of(text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => out.fail(&error).into(),
+    }
 }
 
 /// Tells of something that the program does without.

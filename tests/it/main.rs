@@ -10,6 +10,8 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod faults;
 mod hub;
+#[cfg(all(feature = "nats", target_os = "linux"))]
+mod nats;
 mod service;
 mod session;
 mod support;

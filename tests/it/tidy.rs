@@ -53,6 +53,9 @@ const LAYERS: &[Layer] = &[
     Layer { name: "runtime", may_use: &[], must_not_say: &[] },
     Layer { name: "watched", may_use: &["process", "watched"], must_not_say: &[] },
     Layer { name: "process", may_use: &[], must_not_say: &["tokio", "Command"] },
+    Layer { name: "nats/carry", may_use: &["nats", "runtime"], must_not_say: &[] },
+    Layer { name: "nats/stdio", may_use: &["nats", "watched"], must_not_say: &[] },
+    Layer { name: "nats", may_use: &["nats", "advice"], must_not_say: &[] },
     Layer { name: "logging", may_use: &["paths", "logging"], must_not_say: &["tokio"] },
     Layer { name: "service", may_use: &["activation", "paths", "service"], must_not_say: &["tokio"] },
     Layer {

@@ -1,0 +1,12 @@
+//! `relay-nats` against real servers, as the bridge uses it.
+
+mod carrier;
+mod ending;
+mod keys;
+mod lines;
+mod reconnect;
+mod refusals;
+mod rights;
+mod server;
+mod slow_reader;
+mod tls;

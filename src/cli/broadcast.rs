@@ -7,8 +7,9 @@ use clap::{Args, ValueHint};
 use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
-use super::completions::{machine_names, session_names};
+use super::completions::session_names;
 use super::error::{CliError, Exit};
+use super::machines::machine_names;
 use super::outcome::OutcomeView;
 use super::output::{Format, Line, Output};
 use super::question::TimeoutArgs;

@@ -13,7 +13,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::error::{CliError, Exit};
 use super::output::{Line, visible_line};
-use super::{Cli, Context, PROGRAM, machines, wording};
+use super::{Cli, Context, PROGRAM, wording};
 use crate::client::{ClientConfig, HubClient};
 use crate::paths::Environment;
 use crate::protocol::{ClientKey, ClientKind, PeerView};
@@ -69,15 +69,6 @@ pub(super) fn session_names(begin: &OsStr) -> Vec<CompletionCandidate> {
     let fitting = sessions.into_iter().filter(|session| session.name.as_str().starts_with(begin));
     let home = Environment::of_process().home;
     fitting.map(|session| candidate(&session, home.as_deref()).add_prefix(before)).collect()
-}
-
-/// Returns the names of the machines that begin so.
-pub(super) fn machine_names(begin: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(begin) = begin.to_str().map(str::to_lowercase) else { return Vec::new() };
-    let (before, begin) = begin.split_at(begin.rfind(',').map_or(0, |comma| comma + 1));
-    let names = machines::names(&Environment::of_process());
-    let fitting = names.into_iter().filter(|name| name.as_str().starts_with(begin));
-    fitting.map(|name| CompletionCandidate::new(name.as_str()).add_prefix(before)).collect()
 }
 
 fn candidate(session: &PeerView, home: Option<&std::path::Path>) -> CompletionCandidate {

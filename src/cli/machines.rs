@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
 
 use super::Context;
-use super::completions::machine_names;
 use super::error::{CliError, Exit};
 use super::output::{Format, Line};
 use crate::bridge::control::{Release, ToBridge};
@@ -20,7 +19,7 @@ mod list;
 mod rights;
 
 pub(super) use bridge::{Bridge, NoBridge};
-pub(super) use list::names;
+pub(super) use list::machine_names;
 
 /// Link this machine with your others: list them, and how their links stand
 ///

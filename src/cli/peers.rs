@@ -8,8 +8,8 @@ use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
 use super::Context;
-use super::completions::machine_names;
 use super::error::{CliError, Exit};
+use super::machines::machine_names;
 use super::output::{Format, Line, Output, visible_line};
 use super::wording;
 use crate::client::HubClient;

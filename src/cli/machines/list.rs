@@ -1,7 +1,9 @@
 //! The list of the machines: what the files decide, and how the links stand.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
+use clap_complete::CompletionCandidate;
 use serde::Serialize;
 
 use super::add::how_to_begin;
@@ -56,10 +58,19 @@ pub(super) fn list(environment: &Environment, out: &mut Output) -> Result<Exit, 
 }
 
 /// Returns the names of all machines that are configured or have come.
-pub(in crate::cli) fn names(environment: &Environment) -> Vec<MachineName> {
+fn names(environment: &Environment) -> Vec<MachineName> {
     let loaded = MachineFiles::of(environment).and_then(|files| files.load()).unwrap_or_default();
     let state = Bridge::connect(environment).ok().and_then(|mut bridge| bridge.machines().ok());
     rows(loaded.machines, state.as_ref()).into_iter().map(|row| row.machine.name).collect()
+}
+
+/// Returns the names of the machines that begin so.
+pub(in crate::cli) fn machine_names(begin: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(begin) = begin.to_str().map(str::to_lowercase) else { return Vec::new() };
+    let (before, begin) = begin.split_at(begin.rfind(',').map_or(0, |comma| comma + 1));
+    let names = names(&Environment::of_process());
+    let fitting = names.into_iter().filter(|name| name.as_str().starts_with(begin));
+    fitting.map(|name| CompletionCandidate::new(name.as_str()).add_prefix(before)).collect()
 }
 
 fn rows(machines: Vec<Machine>, state: Option<&Machines>) -> Vec<Row> {

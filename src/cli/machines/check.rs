@@ -318,6 +318,21 @@ mod tests {
             told(&docker, vec![answer(1, "", "Error: No such container: ct\n")]),
             told(&docker, vec![answer(0, "relay-bridge 0.1.0\n", "")]),
         ];
-        insta::assert_snapshot!(said.concat(), @"");
+        insta::assert_snapshot!(said.concat(), @r##"
+        false login: ssh me@desk: me@desk: Permission denied (publickey). -> Some("ssh-copy-id me@desk   # or a key that may do nothing else: relayctl machines key, run there")
+        false login: ssh me@desk: Host key verification failed. -> Some("ssh me@desk true   # and say that you know this host")
+        false login: ssh me@desk: ssh: Could not resolve hostname desk -> Some("ssh me@desk true   # it has to work without a question")
+        false login: ssh me@desk: it did not answer within 15000 ms -> Some("# install ssh, or see why it hangs")
+        true login: ssh me@desk lets us in -> None
+        false program: relay-bridge does not run there: sh: 1: exec: relay-bridge: not found -> Some("# install claude-relay there, in a folder of its PATH or in ~/.local/bin: docs/installing.md")
+        true login: ssh me@desk lets us in -> None
+        true program: relay-bridge 0.1.0 is there -> None
+        true login: ssh me@desk lets us in -> None
+        true program: the key lets us do nothing but link, as it should -> None
+        true login: ssh me@desk lets us in -> None
+        false program: no bridge runs there -> Some("# run there: relayctl setup --with-machines")
+        false program: relay-bridge does not run there: Error: No such container: ct -> Some("# install claude-relay there, in a folder of its PATH or in ~/.local/bin: docs/installing.md")
+        true program: relay-bridge 0.1.0 is there -> None
+        "##);
     }
 }

@@ -11,7 +11,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::error::{CliError, Exit};
 use super::output::Line;
 use super::{Cli, Context};
-use crate::arguments::{ChannelArguments, HubArguments};
+use crate::arguments::{BridgeArguments, ChannelArguments, HubArguments};
 
 mod sections;
 
@@ -36,6 +36,7 @@ enum Program {
     Relayctl,
     RelayHub,
     RelayChannel,
+    RelayBridge,
 }
 
 impl Program {
@@ -44,6 +45,7 @@ impl Program {
             Self::Relayctl => Cli::command(),
             Self::RelayHub => HubArguments::command(),
             Self::RelayChannel => ChannelArguments::command(),
+            Self::RelayBridge => BridgeArguments::command(),
         };
         let mut command = command.disable_help_subcommand(true);
         command.build();
@@ -55,6 +57,7 @@ impl Program {
             Self::Relayctl => "relayctl",
             Self::RelayHub => "relay-hub",
             Self::RelayChannel => "relay-channel",
+            Self::RelayBridge => "relay-bridge",
         }
     }
 }
@@ -212,6 +215,7 @@ mod tests {
                 let error = match words[0] {
                     "relayctl" => Cli::try_parse_from(words).err(),
                     "relay-hub" => HubArguments::try_parse_from(words).err(),
+                    "relay-bridge" => BridgeArguments::try_parse_from(words).err(),
                     _ => ChannelArguments::try_parse_from(words).err(),
                 };
                 let is_wrong = error.filter(clap::Error::use_stderr);

@@ -7,14 +7,14 @@ pub(super) type Pair = (&'static str, &'static str);
 pub(super) const ENVIRONMENT: &[(Pair, &[&str])] = &[
     (
         ("RELAY_SOCKET", "Where the hub listens: an absolute path, in a directory that only you can enter."),
-        &["relayctl", "relay-hub", "relay-channel"],
+        &["relayctl", "relay-hub", "relay-channel", "relay-bridge"],
     ),
     (
         (
             "RELAY_LOG",
             "What is logged: error, warn, info, debug, trace or off, and after a comma others for parts of the program.",
         ),
-        &["relayctl", "relay-hub", "relay-channel"],
+        &["relayctl", "relay-hub", "relay-channel", "relay-bridge"],
     ),
     (("RELAY_LOG_TEXT", "With 1 the texts of questions and answers are logged as well."), &["relay-hub"]),
     (("RELAY_LIMITS", "Limits, as with --limit: name=value, with commas between them."), &["relay-hub"]),
@@ -147,6 +147,8 @@ const EXAMPLES: &[(&str, Pair)] = &[
             "Serve in the foreground, and leave when nobody has been there for five minutes.",
         ),
     ),
+    ("relay-bridge", ("relay-bridge", "Link with other machines, where no service manager runs it.")),
+    ("relay-bridge-stdio", ("relay-bridge stdio --as laptop", "What another machine runs here over ssh.")),
     ("relay-channel", ("relay-channel", "What an agent starts; a person has no use for it.")),
     ("relay-channel-wait", ("relay-channel wait", "What the plugin's hooks start.")),
     ("relay-channel-hook", ("relay-channel hook", "What the plugin's hooks start.")),

@@ -192,7 +192,8 @@ mod tests {
     fn several_or_wrongly_named_sockets_are_refused_by_their_names() {
         let (_a, first) = listening();
         let (_b, second) = listening();
-        let error = only_one(SocketName::Hub, vec![(first, "hub".to_owned()), (second, "state".to_owned())]).unwrap_err();
+        let error =
+            only_one(SocketName::Hub, vec![(first, "hub".to_owned()), (second, "state".to_owned())]).unwrap_err();
         assert!(error.to_string().contains(r#"["hub", "state"]"#), "{error}");
 
         let (_c, unnamed) = listening();

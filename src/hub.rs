@@ -47,8 +47,8 @@ use self::peers::{Peers, REMOTE_WAIT};
 use self::refusals::Refused;
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    Answer, AskKind, ClientMessage, ClientTag, Hello, Notice, OpenAsks, Renamed, Request, RequestId, SessionId, VERSIONS, Watch,
-    Welcome,
+    Answer, AskKind, ClientMessage, ClientTag, Hello, Notice, OpenAsks, Renamed, Request, RequestId, SessionId,
+    VERSIONS, Watch, Welcome,
 };
 
 pub use self::asks::REMEMBERED;

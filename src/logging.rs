@@ -195,9 +195,7 @@ impl LogEnvironment {
     fn destination(&self, program: Program) -> Destination {
         match program {
             Program::Hub | Program::Bridge if self.stderr_is_the_journal => Destination::Journal,
-            Program::Hub | Program::Bridge if !self.is_macos || self.stderr_is_a_terminal => {
-                Destination::StandardError
-            }
+            Program::Hub | Program::Bridge if !self.is_macos || self.stderr_is_a_terminal => Destination::StandardError,
             Program::Hub | Program::Bridge | Program::DetachedHub => {
                 self.hub_logs.clone().map_or(Destination::StandardError, Destination::Files)
             }

@@ -34,7 +34,8 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(error.into(), Log::default()),
     };
-    let served = listener.map_err(ProgramError::from).and_then(|listener| run(listener, &environment, arguments.idle_timeout));
+    let served =
+        listener.map_err(ProgramError::from).and_then(|listener| run(listener, &environment, arguments.idle_timeout));
     served.map_or_else(|error| fail(error, log), |()| ExitCode::SUCCESS)
 }
 
@@ -51,7 +52,8 @@ fn fail(error: ProgramError, log: Log) -> ExitCode {
 
 fn run(listener: Listener, environment: &Environment, idle_timeout: Option<Duration>) -> Result<(), ProgramError> {
     let hub_socket = environment.socket().map_err(|error| ProgramError::Socket(error.into()))?;
-    let programs = std::env::current_exe().ok().and_then(|path| path.parent().map(ToOwned::to_owned)).unwrap_or_default();
+    let programs =
+        std::env::current_exe().ok().and_then(|path| path.parent().map(ToOwned::to_owned)).unwrap_or_default();
     let files = environment.clone();
     let config = service::Config {
         hub_socket,

@@ -24,7 +24,8 @@ fn main() -> ExitCode {
     };
     // Before the log, which may start a thread: taking sockets over needs the process to have only one.
     let environment = Environment { socket_option: arguments.socket.clone(), ..Environment::of_process() };
-    let listener = limits(&arguments).and_then(|limits| Ok((limits, activation::acquire(SocketName::Hub, || environment.socket())?)));
+    let listener = limits(&arguments)
+        .and_then(|limits| Ok((limits, activation::acquire(SocketName::Hub, || environment.socket())?)));
     if arguments.detached {
         // Only the leader of a process group has no session of its own to make: it ends with no terminal either.
         let _leads = rustix::process::setsid();

@@ -118,7 +118,8 @@ impl Carrier {
         while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
             let said = String::from_utf8_lossy(line);
             tracing::debug!(said = %said, "a transport says");
-            self.said = Some(said.trim().chars().take(SAID_MAX_CHARS).collect()).filter(|said: &String| !said.is_empty());
+            self.said =
+                Some(said.trim().chars().take(SAID_MAX_CHARS).collect()).filter(|said: &String| !said.is_empty());
         }
         let is_over = running.lines.read();
         let is_understood = running.take_lines(self.start.is_shared, &mut self.said, out);
@@ -226,7 +227,8 @@ impl Running {
                     Err(error) if error.is_fatal() => {
                         // A shell's greeting, or a program that is another.
                         let text = String::from_utf8_lossy(line);
-                        *said = Some(format!("it said what is no frame: {}", text.chars().take(80).collect::<String>()));
+                        *said =
+                            Some(format!("it said what is no frame: {}", text.chars().take(80).collect::<String>()));
                         return false;
                     }
                     Err(error) => tracing::debug!(%error, "passed over a frame of a newer bridge"),

@@ -300,7 +300,9 @@ mod tests {
             broadcast_id: None,
             chain: Chain::default(),
         };
-        let status = |status| LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag, name: PeerName::parse("api").ok(), status }));
+        let status = |status| {
+            LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag, name: PeerName::parse("api").ok(), status }))
+        };
         let messages = statuses.map(status).into_iter().chain([LinkMessage::Ask(Box::new(ask))]);
         for message in messages {
             for to in [None, Some(Epoch(u32::MAX))] {

@@ -127,8 +127,12 @@ impl Linked {
     /// Does what is due, and hands on what the rules want done. `waker`: that of a stand-in. Returns whether the link has come
     /// up.
     pub(super) fn turn(&mut self, now: Instant, socket: &Path, mut waker: impl FnMut(StandIn) -> Waker) -> bool {
-        let due: Vec<StandIn> =
-            self.stand_ins.iter().filter(|(_, it)| it.poll_timeout().is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
+        let due: Vec<StandIn> = self
+            .stand_ins
+            .iter()
+            .filter(|(_, it)| it.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
         due.into_iter().for_each(|stand_in| self.handle_hub(now, stand_in));
         self.link.handle_timeout(now, Epoch::random());
         if self.exchange.poll_timeout().is_some_and(|at| at <= now) {

@@ -274,7 +274,8 @@ impl<'a> Service<'a> {
     fn accept(&mut self) {
         while let Some(accepted) = self.listener.accept() {
             let ready = &self.ready;
-            let admitted = accepted.and_then(|stream: StdStream| self.guests.admit(stream, |n| ready.waker(Source::Guest(n))));
+            let admitted =
+                accepted.and_then(|stream: StdStream| self.guests.admit(stream, |n| ready.waker(Source::Guest(n))));
             if let Err(error) = admitted {
                 tracing::warn!(%error, "turned somebody away");
             }

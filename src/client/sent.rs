@@ -20,8 +20,7 @@ use super::outgoing::{Outgoing, Purpose};
 use crate::deadlines::Deadlines;
 use crate::protocol::{
     Accepted, Activity, Ask, AskId, AskKind, AskState, BroadcastAccepted, BroadcastId, Chain, ClientTag, ErrorCode,
-    Failed,
-    Notice, PeerName, Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
+    Failed, Notice, PeerName, Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
 };
 
 /// How long after an ask's deadline its asker waits for the hub to say how far it came, before it ends the ask itself.
@@ -349,7 +348,8 @@ impl Sent {
                     self.give_up(now, id, unreachable, out);
                     if let Some(state) = self.asks.get(&id).map(|ask| ask.state) {
                         out.notice(Notice::Withdraw(Withdraw { ask_id: id }));
-                        let end = End::Failed { code: ErrorCode::Timeout, state, waiting_for: None, unreachable_s: None };
+                        let end =
+                            End::Failed { code: ErrorCode::Timeout, state, waiting_for: None, unreachable_s: None };
                         self.end(id, end, Ended::Over, out);
                     }
                 }
@@ -394,7 +394,7 @@ impl OpenAsk {
             match self.kind {
                 AskKind::Ask => {
                     Request::Ask(Ask { ask_id, to, question: text, timeout_ms, bound, broadcast_id, chain })
-                },
+                }
                 AskKind::Tell => Request::Tell(Tell { tell_id: ask_id, to, text, timeout_ms, bound, chain }),
             }
         });

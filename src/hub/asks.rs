@@ -26,8 +26,8 @@ use super::quota::Quota;
 use super::rate::RateLimiter;
 use super::refusals::{self, Refused};
 use crate::protocol::{
-    Answer, Ask, AskId, AskKind, AskOutcome, AskState, AskView, Asked, Chain, ClientTag, Closed, Course, ErrorCode, Event, Failed,
-    OpenAsks, OwnAsk, Progress, Receipt, Replied, Reply, ReplyEvent, Taken, Told, Watched,
+    Answer, Ask, AskId, AskKind, AskOutcome, AskState, AskView, Asked, Chain, ClientTag, Closed, Course, ErrorCode,
+    Event, Failed, OpenAsks, OwnAsk, Progress, Receipt, Replied, Reply, ReplyEvent, Taken, Told, Watched,
 };
 
 pub(super) use self::accept::{NewAsk, Opened};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub(super) use self::remote::REMOTE_WAIT;
 use self::remote::Machine;
+pub(super) use self::remote::REMOTE_WAIT;
 
 use super::connections::ConnId;
 use super::effect::{Caller, Outbox};

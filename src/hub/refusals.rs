@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::limits::{BROADCASTS_WAITING_MAX, Limits, OPEN_ASKS_FACTOR, Rate, SHARES, WATCHERS_MAX};
 use crate::protocol::codec::FrameError;
 use crate::protocol::{
-    AskId, AskOutcome, BODY_MAX_BYTES, ErrorCode, MachineName, NameError, PeerName, RESERVED_NAMES, Refusal, SHELL, TIMEOUT_MAX_S,
-    VERSIONS, VersionRange,
+    AskId, AskOutcome, BODY_MAX_BYTES, ErrorCode, MachineName, NameError, PeerName, RESERVED_NAMES, Refusal, SHELL,
+    TIMEOUT_MAX_S, VERSIONS, VersionRange,
 };
 
 const LIST: &str = "list the sessions (relay_peers, or relayctl peers) and use one of their names";

@@ -402,9 +402,8 @@ impl Incoming {
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) -> bool {
-        let is_answered = |item: &Item| {
-            matches!(item.status, Some(Status::Reply { .. } | Status::Open { state: AskState::Shown }))
-        };
+        let is_answered =
+            |item: &Item| matches!(item.status, Some(Status::Reply { .. } | Status::Open { state: AskState::Shown }));
         let of_it = self.items.iter().filter(|(_, item)| item.ask.from == stand_in && !is_answered(item));
         let ids: Vec<AskId> = of_it.map(|(id, _)| *id).collect();
         for id in ids {

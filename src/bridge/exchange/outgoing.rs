@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::stand_ins::{Purpose, StandIns};
 use super::Effect;
+use super::stand_ins::{Purpose, StandIns};
 use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, Status, Verdict};
 use crate::bridge::link::SAY_AGAIN;
 use crate::protocol::{

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Effect, StandIn};
 use crate::protocol::{
-    Activity, AskId, ClientKind, ClientMessage, ClientTag, Hello, MachineName, Named, Notice, PeerName, Presence, Reach,
-    RemoteFacts, RemoteSession, Request, RequestId, VERSIONS, Wake,
+    Activity, AskId, ClientKind, ClientMessage, ClientTag, Hello, MachineName, Named, Notice, PeerName, Presence,
+    Reach, RemoteFacts, RemoteSession, Request, RequestId, VERSIONS, Wake,
 };
 
 /// What a request to the hub was made for.

@@ -159,7 +159,8 @@ fn links_without_a_common_version_say_so_and_stay_down() {
     link.handle_transport(now, Epoch(1));
     let versions = VersionRange { min: VERSIONS.max + 1, max: VERSIONS.max + 1 };
     let hello = LinkHello { versions, program: "newer".to_owned(), may: String::new() };
-    let frame = LinkFrame { epoch: Epoch(2), to: Some(Epoch(1)), number: 1, message: LinkMessage::Hello(hello.clone()) };
+    let frame =
+        LinkFrame { epoch: Epoch(2), to: Some(Epoch(1)), number: 1, message: LinkMessage::Hello(hello.clone()) };
     link.handle_frame(now, frame.clone(), Epoch(3));
     assert_eq!(link.poll_event(), Some(LinkEvent::Mismatch(hello)));
     link.handle_frame(now, frame, Epoch(4));
@@ -173,6 +174,9 @@ fn side_that_begins_anew_is_taken_at_once() {
         pair.begin(side);
         pair.exchange();
         assert!(pair.links.iter().all(Link::is_up));
-        assert_eq!([0, 1].map(|side| pair.events(side)), [[LinkEvent::Down, LinkEvent::Up], [LinkEvent::Down, LinkEvent::Up]]);
+        assert_eq!(
+            [0, 1].map(|side| pair.events(side)),
+            [[LinkEvent::Down, LinkEvent::Up], [LinkEvent::Down, LinkEvent::Up]]
+        );
     }
 }

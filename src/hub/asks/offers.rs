@@ -10,8 +10,8 @@ use crate::hub::effect::{Caller, Outbox};
 use crate::hub::peers::Peers;
 use crate::hub::refusals::{self, Refused};
 use crate::protocol::{
-    Answer, AskId, AskOutcome, AskState, BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal, ClientTag, Closed,
-    Decline, ErrorCode, Event, Watched,
+    Answer, AskId, AskOutcome, AskState, BroadcastAccepted, BroadcastAsk, BroadcastId, BroadcastRefusal, ClientTag,
+    Closed, Decline, ErrorCode, Event, Watched,
 };
 
 /// A broadcast some of whose asks other machines have not taken or refused yet.

@@ -192,7 +192,8 @@ fn break_something(random: &mut Random, machines: [&Machine; 2], sessions: [&Ses
 #[test]
 fn asks_between_machines_have_one_truthful_outcome_under_faults() {
     let faults = std::env::var("RELAY_TEST_MACHINE_FAULTS").map_or(FAULTS, |text| text.parse().expect("a number"));
-    let seed = std::env::var("RELAY_CHAOS_SEED").map_or_else(|_| u64::from(getrandom::u32().unwrap()), |text| text.parse().unwrap());
+    let seed = std::env::var("RELAY_CHAOS_SEED")
+        .map_or_else(|_| u64::from(getrandom::u32().unwrap()), |text| text.parse().unwrap());
     println!("RELAY_CHAOS_SEED={seed}");
     let began = Instant::now();
     let (laptop, desk) = pair();
@@ -218,6 +219,9 @@ fn asks_between_machines_have_one_truthful_outcome_under_faults() {
     });
     let (answered, timed_out) = record.check();
     let refused = record.refused.load(Ordering::Relaxed);
-    println!("{faults} faults in {:?}: {made:?}; {answered} asks answered, {timed_out} timed out, {refused} refused", began.elapsed());
+    println!(
+        "{faults} faults in {:?}: {made:?}; {answered} asks answered, {timed_out} timed out, {refused} refused",
+        began.elapsed()
+    );
     assert!(answered > faults, "{answered} answered");
 }

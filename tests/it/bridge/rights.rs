@@ -76,7 +76,11 @@ fn bridge_has_no_network_socket_and_nothing_runs_without_a_machine() {
         let pid = machine.bridge_pid();
         let tcp = ["tcp", "tcp6", "udp", "udp6"].map(|kind| {
             let table = std::fs::read_to_string(format!("/proc/{pid}/net/{kind}")).unwrap();
-            table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(9).map(str::to_owned)).collect::<Vec<_>>()
+            table
+                .lines()
+                .skip(1)
+                .filter_map(|line| line.split_whitespace().nth(9).map(str::to_owned))
+                .collect::<Vec<_>>()
         });
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         for descriptor in descriptors.flatten() {

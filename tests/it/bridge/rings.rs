@@ -24,7 +24,8 @@ fn ring_over_three_machines_stops_within_60_messages() {
     let stopped = 'ring: loop {
         assert!(asks <= 60 && Instant::now() < end, "{asks} asks went round");
         for (session, to) in sessions.iter().zip(next) {
-            let Some(event) = session.event_within(Duration::from_millis(20)).filter(|event| event.kind() == "ask") else {
+            let Some(event) = session.event_within(Duration::from_millis(20)).filter(|event| event.kind() == "ask")
+            else {
                 continue;
             };
             let asked = session.call("relay_ask", json!({"to": to, "question": "on?"}));

@@ -247,9 +247,10 @@ impl Checker {
             ClientEvent::Tell(told) => self.saw_shown(client, told.tell_id),
             ClientEvent::Outcome(outcome) => self.saw_outcome(now, client, outcome),
             ClientEvent::ReplyFailed { ask_id, error, .. } => {
-                let mut pending = self.replies.iter().filter(|(_, reply)| {
-                    reply.by == client && reply.ask == *ask_id && reply.told.is_none()
-                });
+                let mut pending = self
+                    .replies
+                    .iter()
+                    .filter(|(_, reply)| reply.by == client && reply.ask == *ask_id && reply.told.is_none());
                 if let Some(text) = pending.next().map(|(text, _)| text.clone()) {
                     self.count(if error.code == ErrorCode::Unconfirmed { "unconfirmed" } else { "reply failed" });
                     self.saw_not_taken(*ask_id, &text, error);

@@ -57,7 +57,10 @@ fn rings_over_machines_are_stopped() {
             for replies in [true, false] {
                 for pause_ms in [0..50, 500..2000, 20_000..40_000] {
                     let shown = run(seed, n_machines, n_sessions, replies, &pause_ms);
-                    assert!(shown <= MESSAGES_MAX, "{n_sessions} sessions on {n_machines} machines: {shown} asks, {pause_ms:?}");
+                    assert!(
+                        shown <= MESSAGES_MAX,
+                        "{n_sessions} sessions on {n_machines} machines: {shown} asks, {pause_ms:?}"
+                    );
                 }
             }
         }

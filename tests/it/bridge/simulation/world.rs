@@ -15,12 +15,12 @@ use relay::client::ledger::Ledger;
 use relay::client::{Call, CallId, ClientConfig, ClientEvent, Output};
 use relay::hub::{ConnId, Hub};
 use relay::protocol::{
-    Activity, AskId, AskKind, Asked, BroadcastId, ClientKey, ClientKind, ClientMessage, ClientTag, HubMessage, MachineName, PeerName,
-    Presence, Progress, SessionFacts, SessionId, Told, Wake,
+    Activity, AskId, AskKind, Asked, BroadcastId, ClientKey, ClientKind, ClientMessage, ClientTag, HubMessage,
+    MachineName, PeerName, Presence, Progress, SessionFacts, SessionId, Told, Wake,
 };
 
-pub(crate) use self::bridges::Rules;
 use self::bridges::Bridge;
+pub(crate) use self::bridges::Rules;
 use self::wires::Wire;
 use super::checker::Checker;
 use crate::support::random::Random;
@@ -417,7 +417,8 @@ impl World {
     }
 
     fn pump_client(&mut self, client: usize) {
-        while let Some(output) = self.clients[client].alive.then(|| self.clients[client].ledger.poll_output()).flatten() {
+        while let Some(output) = self.clients[client].alive.then(|| self.clients[client].ledger.poll_output()).flatten()
+        {
             self.note(|| format!("{client} is told {output:?}"));
             self.checker.saw_output(self.now, client, &output);
             match output {

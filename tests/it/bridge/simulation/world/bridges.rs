@@ -9,8 +9,8 @@ use relay::bridge::link::{Link, LinkEvent, Own};
 use relay::bridge::sessions::OwnSessions;
 use relay::hub::{ConnId, GRACE, Hub};
 use relay::protocol::{
-    Answer, AskState, ClientKey, ClientKind, ClientMessage, ErrorCode, Event, Hello, HubMessage, Notice, PeerView, Peers,
-    Refusal, RemoteSession, Request, RequestId, VERSIONS, Watch,
+    Answer, AskState, ClientKey, ClientKind, ClientMessage, ErrorCode, Event, Hello, HubMessage, Notice, PeerView,
+    Peers, Refusal, RemoteSession, Request, RequestId, VERSIONS, Watch,
 };
 
 use super::{Step, Whose, World};
@@ -109,7 +109,8 @@ impl World {
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
             let exchange = Exchange::new(self.machines[other].name.clone());
             let link = Link::new(Own { program: "simulated".to_owned(), may: String::new() });
-            sides.insert(other, Side { exchange, link, stands: BTreeMap::new(), transport: None, met: BTreeSet::new() });
+            sides
+                .insert(other, Side { exchange, link, stands: BTreeMap::new(), transport: None, met: BTreeSet::new() });
             self.begin_transport(machine, other);
         }
         let bridge = Bridge { life, sides, watcher: None, own: OwnSessions::default() };
@@ -153,7 +154,9 @@ impl World {
     }
 
     pub(super) fn connect_stand_in(&mut self, machine: usize, life: u64, other: usize, stand_in: StandIn) {
-        let Some(stand) = self.stand(machine, life, other, stand_in).filter(|stand| stand.conn.is_none()) else { return };
+        let Some(stand) = self.stand(machine, life, other, stand_in).filter(|stand| stand.conn.is_none()) else {
+            return;
+        };
         stand.is_coming = false;
         let hello = stand.hello.clone();
         let conn = self.open(machine, Whose::StandIn(life, other, stand_in));
@@ -176,7 +179,9 @@ impl World {
         conn: ConnId,
         message: HubMessage,
     ) {
-        let Some(_) = self.stand(machine, life, other, stand_in).filter(|stand| stand.conn == Some(conn)) else { return };
+        let Some(_) = self.stand(machine, life, other, stand_in).filter(|stand| stand.conn == Some(conn)) else {
+            return;
+        };
         self.note(|| format!("stand-in {stand_in:?} of {other} on {machine} <- {message:?}"));
         let now = self.now;
         let Some(side) = self.side(machine, other) else { return };
@@ -191,7 +196,9 @@ impl World {
     }
 
     pub(super) fn end_stand_in(&mut self, machine: usize, life: u64, other: usize, stand_in: StandIn, conn: ConnId) {
-        let Some(stand) = self.stand(machine, life, other, stand_in).filter(|stand| stand.conn == Some(conn)) else { return };
+        let Some(stand) = self.stand(machine, life, other, stand_in).filter(|stand| stand.conn == Some(conn)) else {
+            return;
+        };
         (stand.conn, stand.is_coming) = (None, true);
         if let Some(side) = self.side(machine, other) {
             side.exchange.handle_hub_lost(stand_in);
@@ -265,7 +272,8 @@ impl World {
         for peer in &peers.peers {
             let name = peer.name.as_str();
             let client = peer.tag.and_then(|tag| self.client_of(machine, tag));
-            let client = &self.clients[client.unwrap_or_else(|| panic!("{name} is no session that {machine} may know"))];
+            let client =
+                &self.clients[client.unwrap_or_else(|| panic!("{name} is no session that {machine} may know"))];
             let expected = (client.machine != machine).then(|| &self.machines[client.machine].name);
             assert_eq!(peer.machine.as_ref(), expected, "{name} is of another machine");
             assert_eq!(name.matches('@').count(), usize::from(expected.is_some()), "{name} on {machine}");

@@ -192,7 +192,8 @@ impl World {
         self.excuse(machine, false);
         self.checker.saw_kill(true, |client| self.clients[client].machine == machine);
         self.machines[machine].hub_may_start = self.now + down;
-        let conns: Vec<ConnId> = self.pipes.iter().filter(|(_, pipe)| pipe.machine == machine).map(|(c, _)| *c).collect();
+        let conns: Vec<ConnId> =
+            self.pipes.iter().filter(|(_, pipe)| pipe.machine == machine).map(|(c, _)| *c).collect();
         for conn in conns {
             self.agenda.retain(|_, step| !matches!(step, Step::ToHub(c, _) | Step::HubEnd(c) if *c == conn));
             self.lose(conn);

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::protocol::MachineName;
-
 /// Route messages between the Claude Code sessions of one user
 ///
 /// Started by the service manager on the first connect, it takes the socket over and leaves when nobody has been
@@ -83,14 +81,9 @@ pub enum BridgeCommand {
     /// Join standard input and output to the service, as the transport of another machine: what that machine runs here
     Stdio {
         /// The other machine, by its name here
-        #[arg(long = "as", value_name = "MACHINE", value_parser = machine)]
-        machine: MachineName,
+        #[arg(long = "as", value_name = "MACHINE")]
+        machine: String,
     },
-}
-
-/// Reads a machine's name.
-fn machine(text: &str) -> Result<MachineName, String> {
-    MachineName::parse(text).map_err(|error| error.to_string())
 }
 
 /// Reads a duration with its unit.

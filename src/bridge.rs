@@ -15,6 +15,7 @@ pub mod link;
 mod linked;
 pub mod machine;
 pub mod policy;
+pub mod rights;
 pub mod service;
 pub mod sessions;
 pub mod setups;

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let environment = Environment { socket_option: arguments.socket.clone(), ..Environment::of_process() };
     if let Some(BridgeCommand::Stdio { machine }) = arguments.command {
         let joined = environment.bridge_socket().map_err(|error| ProgramError::Socket(error.into()));
-        let joined = joined.and_then(|socket| bridge::stdio::run(&socket, machine).map_err(ProgramError::Bridge));
+        let joined = joined.and_then(|socket| bridge::stdio::run(&socket, &machine).map_err(ProgramError::Bridge));
         return joined.map_or_else(|error| programs::fail(error, Log::default()), |()| ExitCode::SUCCESS);
     }
     // Before the log, which may start a thread: taking sockets over needs the process to have only one.

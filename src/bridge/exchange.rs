@@ -5,6 +5,7 @@
 //! Nothing is judged here: the hubs know which asks are open, and the askers' clients which have an outcome. So a bridge that
 //! is started anew goes on with what both sides say again.
 
+mod effect;
 mod incoming;
 mod outgoing;
 mod stand_ins;
@@ -17,55 +18,11 @@ use self::outgoing::Outgoing;
 use self::stand_ins::{Purpose, StandIns};
 use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status};
 use super::link::SAY_AGAIN;
-use crate::protocol::{
-    Answer, AskId, ClientMessage, ClientTag, Decline, Event, Hello, HubMessage, MachineName, Notice, PeerView, Refusal,
-    RemoteSession, Welcome,
-};
+use super::rights::Policy;
+use crate::protocol::{Answer, AskId, ClientTag, Decline, Event, HubMessage, MachineName, Notice, Welcome};
 
+pub use self::effect::{Effect, StandIn};
 pub use self::incoming::{Held, OPEN_MAX};
-
-/// Names a stand-in: the session of the other machine, by its tag there; none for that machine's shell.
-pub type StandIn = Option<ClientTag>;
-
-/// Something to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Say this on the link.
-    Say(LinkMessage),
-    /// Connect to the hub, and again whenever the connection is lost, and begin with this hello; tell by
-    /// [`Exchange::handle_welcome`] when the hub has welcomed it.
-    Connect(StandIn, Box<Hello>),
-    /// Write this to the hub.
-    Tell(StandIn, ClientMessage),
-    /// Say bye and close: the session has gone.
-    Leave(StandIn),
-}
-
-/// Whether an ask of the other machine's is let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdicts {
-    /// It is.
-    Take,
-    /// It waits until this machine's person lets it through.
-    Hold,
-    /// It is not.
-    Refuse(Refusal),
-}
-
-/// What one other machine's rules are for asks of its sessions, by the name of the asked session here.
-pub trait Policy {
-    /// Returns whether the machine may ask this session.
-    fn verdict(&self, to: &str) -> Verdicts;
-}
-
-/// All rules of this machine's person for one other machine.
-pub trait Rights: Policy + std::fmt::Debug {
-    /// Returns what the machine may know of a session here; none where it is not to know that it is there.
-    fn export(&self, session: &PeerView) -> Option<RemoteSession>;
-
-    /// Returns what the machine may do here, for people.
-    fn may(&self) -> &'static str;
-}
 
 /// The exchange with one machine.
 #[derive(Debug)]

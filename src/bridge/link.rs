@@ -128,16 +128,14 @@ impl Link {
             self.last.1 = frame.number;
         }
         let is_for_this = frame.to == Some(self.epoch);
-        match frame.message {
-            LinkMessage::Hello(hello) => self.handle_hello(now, frame.epoch, is_for_this, hello, epoch),
-            message if is_for_this && self.other_epoch() == Some(frame.epoch) => {
-                self.heard(now);
-                self.go_up(now, frame.epoch);
-                self.handle_message(now, message);
-            }
-            // The other side believes in a link that is no more: it learns that from a hello, at its own pace.
-            _ => {}
+        if let LinkMessage::Hello(hello) = frame.message {
+            self.handle_hello(now, frame.epoch, is_for_this, hello, epoch);
+        } else if is_for_this && self.other_epoch() == Some(frame.epoch) {
+            self.heard(now);
+            self.go_up(now, frame.epoch);
+            self.handle_message(now, frame.message);
         }
+        // Else the other side believes in a link that is no more: it learns that from a hello, at its own pace.
     }
 
     fn handle_hello(&mut self, now: Instant, other: Epoch, is_for_this: bool, hello: LinkHello, epoch: Epoch) {

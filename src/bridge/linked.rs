@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::carrier::Start;
 use super::control::{self, HeldAsk, MachineState};
-use super::exchange::{Effect, Exchange, Rights, StandIn};
+use super::exchange::{Effect, Exchange, StandIn};
 use super::frame::{Epoch, LinkFrame, VERSIONS};
 use super::hub_connection::{FromHub, HubConnection};
 use super::link::{Link, LinkEvent, Own};
+use super::rights::Rights;
 use super::sessions::OwnSessions;
 use crate::protocol::{AskId, MachineName};
 

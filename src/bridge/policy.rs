@@ -1,8 +1,8 @@
 //! What another machine may do here, and what it is told of our sessions. Pure: decided from the machine's file and from
 //! Claude Code's own settings, of which the stricter holds.
 
-use super::exchange::{Policy, Rights, Verdicts};
 use super::machine::{Machine, Pattern, Share, TheyMay};
+use super::rights::{Policy, Rights, Verdicts};
 use crate::agent::claude_code::Inbound;
 use crate::protocol::{ErrorCode, MachineName, PeerView, Presence, Refusal, RemoteSession};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::exchange::Rights;
 use super::frame::Sessions;
+use super::rights::Rights;
 use crate::protocol::{PeerName, PeerView, Watched, Watching};
 
 /// What is known of the sessions here, and whether it is all.

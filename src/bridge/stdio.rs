@@ -15,8 +15,11 @@ use crate::protocol::{ErrorCode, MachineName, Refusal};
 /// Carries lines both ways until one side ends.
 ///
 /// # Errors
-/// There is no bridge, or it does not take the link.
-pub fn run(socket: &Path, machine: MachineName) -> Result<(), Refusal> {
+/// The name is no machine's, there is no bridge, or it does not take the link.
+pub fn run(socket: &Path, machine: &str) -> Result<(), Refusal> {
+    let machine = MachineName::parse(machine).map_err(|error| {
+        Refusal::new(ErrorCode::BadArgs, error.to_string(), "relay-bridge stdio --as NAME, such as laptop")
+    })?;
     let connected = UnixStream::connect(socket).and_then(|stream| Ok((stream.try_clone()?, stream)));
     let (mut to_bridge, from_bridge) = connected.map_err(|error| no_bridge(socket, &error))?;
     let mut hello = Vec::new();

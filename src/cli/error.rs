@@ -1,21 +1,22 @@
 //! What can go wrong in a command, the exit code it has, and what to do next.
 
+mod program;
+
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
 use tokio::signal::unix::SignalKind;
 
-use crate::activation::ActivationError;
-use crate::advice::startup::{CHECK_LIMITS, INSTALL_ALL, next_for_path, next_for_service, next_for_socket};
+use crate::advice::startup::{CHECK_LIMITS, INSTALL_ALL, next_for_path, next_for_service};
 use crate::advice::{by_hand, pasteable};
 use crate::bridge::machine::MachineError;
 use crate::client::{End, Outcome};
-use crate::hub::limits::LimitError;
-use crate::logging::LoggingError;
 use crate::paths::PathError;
 use crate::protocol::{AskKind, AskState, ErrorCode, Refusal};
 use crate::service::ServiceError;
+
+pub use self::program::ProgramError;
 
 /// The exit codes: scripts rest on them, `relayctl --help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,59 +337,6 @@ impl CliError {
             Self::LogFiles { .. } => by_hand("name a directory with files like relay-2026-02-28.log that you can read"),
             Self::Directory { .. } => by_hand("make it a directory that you can write to, or name another one"),
             Self::Unhealthy { next, .. } | Self::Obstacle { next, .. } => pasteable(next),
-        }
-    }
-}
-
-/// Why a program cannot do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum ProgramError {
-    /// A limit cannot be set.
-    #[error("{given}: {source}")]
-    Limit {
-        /// Where it was given: an option or a variable.
-        given: &'static str,
-        /// What is wrong with it.
-        source: LimitError,
-    },
-    /// `RELAY_LOG` is no filter.
-    #[error(transparent)]
-    Log(#[from] LoggingError),
-    /// There is no socket to listen on.
-    #[error(transparent)]
-    Socket(#[from] ActivationError),
-    /// Something stands in the way.
-    #[error("{what}")]
-    Obstacle {
-        /// What.
-        what: String,
-        /// What to do about it.
-        next: String,
-    },
-    /// The system gave no event loop, signal or stream.
-    #[error("cannot serve: {0}")]
-    Serve(#[from] io::Error),
-    /// The bridge refuses.
-    #[error("{}", .0.message)]
-    Bridge(Refusal),
-}
-
-impl ProgramError {
-    /// Returns whether whoever started the program has to say something else.
-    const fn is_wrong_usage(&self) -> bool {
-        matches!(self, Self::Limit { .. } | Self::Log(LoggingError::Filter { .. }))
-    }
-
-    /// Returns what to do now.
-    fn next(&self) -> String {
-        match self {
-            Self::Limit { given: "RELAY_LIMITS", .. } => "unset RELAY_LIMITS".to_owned(),
-            Self::Limit { .. } => "relay-hub --help".to_owned(),
-            Self::Log(_) => "unset RELAY_LOG".to_owned(),
-            Self::Socket(error) => next_for_socket(error),
-            Self::Obstacle { next, .. } => next.clone(),
-            Self::Serve(_) => CHECK_LIMITS.to_owned(),
-            Self::Bridge(error) => error.next.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod accept;
 mod carried;
+mod collecting;
 mod ended;
 mod offers;
 mod open;
@@ -12,8 +13,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use self::carried::CarriedChains;
+use self::collecting::CollectingBroadcasts;
 use self::ended::{Ended, EndedAsks};
-use self::offers::CollectingBroadcasts;
 use self::open::{HeldReply, Offer, OpenAsk, OpenTable, Phase};
 use self::pending::PendingSends;
 use super::brakes::{Brakes, Link};

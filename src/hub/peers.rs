@@ -3,6 +3,7 @@
 //! A client whose connection is lost is waited for, and so is a session whose channel parked a value and left: all that is
 //! open of it stays open meanwhile.
 
+mod machine;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use self::remote::Machine;
-pub(super) use self::remote::REMOTE_WAIT;
+use self::machine::Machine;
+pub(super) use self::machine::REMOTE_WAIT;
 
 use super::connections::ConnId;
 use super::effect::{Caller, Outbox};
@@ -398,7 +399,7 @@ impl Peers {
         match ask.bound {
             Some(tag) => self.name(tag).map(|_| tag).ok_or_else(|| refusals::peer_gone(&ask.to)),
             None => match ClientTag::of_address(&ask.to) {
-                Some(tag) => self.name(tag).map(|_| tag).ok_or_else(|| refusals::no_such_session()),
+                Some(tag) => self.name(tag).map(|_| tag).ok_or_else(refusals::no_such_session),
                 None => self.find(&ask.to),
             },
         }

@@ -53,6 +53,12 @@ const LAYERS: &[Layer] = &[
     Layer { name: "runtime", may_use: &[], must_not_say: &[] },
     Layer { name: "watched", may_use: &["process", "watched"], must_not_say: &[] },
     Layer { name: "process", may_use: &[], must_not_say: &["tokio", "Command"] },
+    Layer { name: "ready", may_use: &[], must_not_say: &["tokio"] },
+    Layer {
+        name: "bridge",
+        may_use: &["protocol", "client", "hub", "agent", "bridge", "paths", "ready", "runtime", "watched"],
+        must_not_say: &[],
+    },
     Layer { name: "nats/carry", may_use: &["nats", "runtime"], must_not_say: &[] },
     Layer { name: "nats/stdio", may_use: &["nats", "watched"], must_not_say: &[] },
     Layer { name: "nats", may_use: &["nats", "advice"], must_not_say: &[] },
@@ -60,7 +66,18 @@ const LAYERS: &[Layer] = &[
     Layer { name: "service", may_use: &["activation", "paths", "service"], must_not_say: &["tokio"] },
     Layer {
         name: "daemon",
-        may_use: &["activation", "protocol", "deadlines", "hub", "daemon", "process", "fault", "runtime", "watched"],
+        may_use: &[
+            "activation",
+            "protocol",
+            "deadlines",
+            "hub",
+            "daemon",
+            "process",
+            "fault",
+            "ready",
+            "runtime",
+            "watched",
+        ],
         must_not_say: &[],
     },
     Layer {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::effect::{Effect, StandIn};
 use super::stand_ins::{Purpose, StandIns};
-use super::{Effect, Policy, StandIn, Verdicts};
 use crate::bridge::frame::{AskStatus, Heard, LinkAsk, LinkMessage, Status, Verdict};
 use crate::bridge::link::SAY_AGAIN;
+use crate::bridge::rights::{Policy, Verdicts};
 use crate::protocol::{
     Accepted, Ask, AskId, AskKind, AskState, Chain, ClientTag, ErrorCode, Failed, Notice, OwnAsk, PeerName, Progress,
     Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
@@ -317,7 +318,13 @@ impl Incoming {
         self.told.iter().any(|(_, _, notice)| match notice {
             Notice::Taken(taken) => taken.ask_id == id,
             Notice::Withdraw(withdraw) => withdraw.ask_id == id,
-            _ => false,
+            Notice::Progress(_)
+            | Notice::Decline(_)
+            | Notice::Reach(_)
+            | Notice::Presence(_)
+            | Notice::Named(_)
+            | Notice::Park(_)
+            | Notice::Bye => false,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::Effect;
+use super::effect::Effect;
 use super::stand_ins::{Purpose, StandIns};
 use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, Status, Verdict};
 use crate::bridge::link::SAY_AGAIN;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Effect, StandIn};
+use super::effect::{Effect, StandIn};
 use crate::protocol::{
     Activity, AskId, ClientKind, ClientMessage, ClientTag, Hello, MachineName, Named, Notice, PeerName, Presence,
     Reach, RemoteFacts, RemoteSession, Request, RequestId, VERSIONS, Wake,

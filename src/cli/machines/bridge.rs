@@ -59,10 +59,12 @@ impl Bridge {
         match connected {
             Ok(stream) => Ok(Self { stream: BufReader::new(stream), place }),
             Err(error) => {
-                let seen = match error.kind() {
-                    io::ErrorKind::NotFound => "there is no socket".to_owned(),
-                    io::ErrorKind::ConnectionRefused => "nobody answers".to_owned(),
-                    _ => error.to_string(),
+                let seen = if error.kind() == io::ErrorKind::NotFound {
+                    "there is no socket".to_owned()
+                } else if error.kind() == io::ErrorKind::ConnectionRefused {
+                    "nobody answers".to_owned()
+                } else {
+                    error.to_string()
                 };
                 Err(NoBridge { what: format!("no bridge runs here: {seen} at {place}"), next })
             }

@@ -92,7 +92,7 @@ fn table(rows: &[Row], width: Option<u16>) -> String {
     let mut columns = vec![
         Column::of("MACHINE", Room::Whole, rows, |row| row.machine.name.to_string()),
         Column::of("VIA", Room::Cut, rows, |row| visible_line(&row.machine.via_text())),
-        Column::of("LINK", Room::Whole, rows, |row| link(row)),
+        Column::of("LINK", Room::Whole, rows, link),
         Column::of("ROUND-TRIP", Room::LeftOut(0), rows, of_state(|state| Some(format!("{}ms", state.round_trip_ms?)))),
         Column::of("THEY-MAY", Room::Whole, rows, |row| they_may(&row.machine)),
         Column::of("WE-MAY", Room::Whole, rows, of_state(|state| Some(visible_line(state.we_may.as_deref()?)))),

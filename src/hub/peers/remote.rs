@@ -3,8 +3,9 @@
 //! A remote session is not gone because its bridge or its link is. It stays, cannot be reached, and what it was asked stays
 //! open until its deadline. It has gone when its bridge says `bye` for it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::machine::{Machine, REMOTE_WAIT};
 use super::{Client, Home, Peers, Role, Session, bound_presence, bounded};
 use crate::hub::effect::Outbox;
 use crate::hub::rate::Party;
@@ -12,28 +13,6 @@ use crate::hub::refusals::{self, Refused};
 use crate::protocol::{
     Activity, Ask, ClientTag, Edge, MachineName, MachineView, OpenAsks, PeerName, Presence, RemoteFacts, Wake, Watched,
 };
-
-/// How long a remote client without a connection is kept while nothing of it is open.
-pub(in crate::hub) const REMOTE_WAIT: Duration = Duration::from_mins(10);
-
-/// What a client has of the machine that it stands for.
-#[derive(Debug, Clone)]
-pub(super) struct Machine {
-    pub(super) name: MachineName,
-    /// Who its shell's messages are from.
-    pub(super) sender: String,
-    /// Whether its bridge says that it can be reached.
-    is_reachable: bool,
-    /// Since when that is so.
-    since: Instant,
-}
-
-impl Machine {
-    /// Returns a machine that cannot be reached yet.
-    fn new(now: Instant, name: MachineName) -> Self {
-        Self { sender: name.shell(), name, is_reachable: false, since: now }
-    }
-}
 
 impl Peers {
     /// Returns the part of a client that only a remote one has, and takes its name.

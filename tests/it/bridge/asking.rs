@@ -67,7 +67,7 @@ fn broadcast_stays_on_its_machine_unless_it_names_others() {
     api.call("relay_reply", json!({"ask_id": ask.get("ask_id"), "text": "Here."})).ok();
     assert_eq!(web.event().content, "Here.");
 
-    let unknown = web.call("relay_broadcast", json!({"question": "?", "to": [], "machines": ["moon"]})).ok();
+    let unknown = web.call("relay_broadcast", json!({"question": "?", "machines": ["moon"]})).ok();
     assert_eq!(unknown["refused"][0]["to"], "moon");
 }
 

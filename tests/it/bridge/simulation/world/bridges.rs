@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use relay::bridge::exchange::{Effect, Exchange, Policy, Rights, StandIn, Verdicts};
+use relay::bridge::exchange::{Effect, Exchange, StandIn};
 use relay::bridge::frame::{Epoch, LinkMessage, Status};
 use relay::bridge::link::{Link, LinkEvent, Own};
+use relay::bridge::rights::{Policy, Rights, Verdicts};
 use relay::bridge::sessions::OwnSessions;
 use relay::hub::{ConnId, GRACE, Hub};
 use relay::protocol::{

@@ -255,6 +255,10 @@ impl World {
         let now = self.now;
         if let Some(bridge) = &mut self.machines[machine].bridge {
             let sessions = bridge.own.exported(&Rules::Ask);
+            for session in &sessions.sessions {
+                let is_own = self.clients.iter().any(|client| client.machine == machine && client.tag == session.id);
+                assert!(is_own, "machine {machine} exports {}, which is not its own", session.name);
+            }
             bridge.sides.values_mut().for_each(|side| side.exchange.handle_sessions(now, sessions.clone()));
         }
         self.pump_bridge(machine);

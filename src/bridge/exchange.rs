@@ -349,6 +349,3 @@ fn is_gone(theirs: Option<&Sessions>, tag: ClientTag) -> bool {
     let theirs = theirs.filter(|theirs| theirs.hub && !theirs.settling);
     theirs.is_some_and(|theirs| theirs.sessions.iter().all(|session| session.id != tag))
 }
-
-#[cfg(test)]
-mod tests;

@@ -84,6 +84,8 @@ impl HubConnection {
         }
         if is_over {
             self.lose(now, out);
+        } else if !lines.is_written() {
+            self.write(now);
         }
     }
 

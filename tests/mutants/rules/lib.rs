@@ -12,6 +12,13 @@ pub mod channel {
     pub mod notification;
 }
 #[cfg(feature = "client")]
+pub mod bridge {
+    pub mod exchange;
+    pub mod frame;
+    pub mod link;
+    pub mod sessions;
+}
+#[cfg(feature = "client")]
 pub mod client;
 mod confusables;
 mod deadlines;
@@ -54,6 +61,8 @@ mod it {
     mod channel {
         mod peer_text;
     }
+    #[cfg(feature = "client")]
+    mod bridge;
     mod hub {
         #[cfg(feature = "client")]
         mod exhaustive;

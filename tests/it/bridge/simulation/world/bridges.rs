@@ -263,6 +263,10 @@ impl World {
         let now = self.now;
         if let Some(bridge) = &mut self.machines[machine].bridge {
             let sessions = bridge.own.exported(&Rules::Ask);
+            for session in &sessions.sessions {
+                let is_own = self.clients.iter().any(|client| client.machine == machine && client.tag == session.id);
+                assert!(is_own, "machine {machine} exports {}, which is not its own", session.name);
+            }
             bridge.sides.values_mut().for_each(|side| side.exchange.handle_sessions(now, sessions.clone()));
         }
         self.pump_bridge(machine);
@@ -423,17 +427,6 @@ impl World {
             if other != machine && (all || side.is_none_or(|side| !side.met.contains(&stand_in))) {
                 self.checker.excused.insert(ask);
             }
-        }
-    }
-
-    /// Unlinks every machine.
-    pub(crate) fn revoke_all(&mut self) {
-        let now = self.now;
-        for machine in 0..self.machines.len() {
-            if let Some(bridge) = &mut self.machines[machine].bridge {
-                bridge.sides.values_mut().for_each(|side| side.exchange.revoke(now));
-            }
-            self.pump_bridge(machine);
         }
     }
 }

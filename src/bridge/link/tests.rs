@@ -123,8 +123,12 @@ fn late_hello_of_a_dead_epoch_ends_no_link() {
 fn link_is_lost_after_three_missed_beats() {
     for (is_open, lost_after) in [(true, SAY_AGAIN * 3), (false, QUIET_BEAT * 3)] {
         let mut pair = Pair::up();
-        [0, 1].map(|side| pair.links[side].set_open(pair.now, is_open));
-        [0, 1].map(|side| pair.wait(side));
+        for side in [0, 1] {
+            pair.links[side].set_open(pair.now, is_open);
+        }
+        for side in [0, 1] {
+            pair.wait(side);
+        }
         pair.exchange();
         let silent_since = pair.now;
         while pair.links[0].is_up() {

@@ -170,7 +170,7 @@ fn too_large() {
     insta::assert_snapshot!(refused(&web, "relay_ask", json!({"to": "web", "question": text})), @"
     too_large
     question has 70000 bytes; the limit is 65536
-    put the text into a file and send its path: all sessions are on this machine
+    put the text into a file and send its path; to a session on another machine (name@machine) send less, or use git or scp
     ");
 }
 

@@ -53,7 +53,7 @@ fn a_question_that_is_too_large_is_refused_before_anybody_is_asked() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&[b'x'; 70_000]).unwrap();
     let output = child.wait_with_output().unwrap();
-    fails(&output, 1, "# put the text into a file and send its path");
+    fails(&output, 1, "# put the text into a file and send its path; to another machine send less, or use git or scp");
     let said = text(&output.stderr);
     assert!(said.starts_with("error: the question has 70000 bytes and may have 65536 (too_large)"), "{said}");
 }

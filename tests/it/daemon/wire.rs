@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use relay::protocol::ErrorCode;
 use serde_json::{Value, json};
 
 use crate::support::hub_process::{HubProcess, RawClient, SOON};
@@ -122,8 +123,10 @@ fn every_refusal_of_the_hub_is_reached_and_says_what_to_do() {
     seen.insert(loop_of_two(&hub));
     // No hub is needed for this one: the channel's and the shell's tests reach it.
     seen.insert("hub_unreachable".to_owned());
-    let all: BTreeSet<String> = relay::protocol::ErrorCode::ALL.iter().map(|code| code.to_string()).collect();
-    assert_eq!(seen, all);
+    // Those of other machines are met where there are some: tests/it/bridge.
+    let of_machines = [ErrorCode::MachineUnreachable, ErrorCode::NotAllowed, ErrorCode::Unconfirmed];
+    let others = ErrorCode::ALL.into_iter().filter(|code| !of_machines.contains(code));
+    assert_eq!(seen, others.map(|code| code.to_string()).collect());
 }
 
 /// Two sessions that ask back whenever they are asked, until one of them is refused; returns the code.

@@ -1,8 +1,6 @@
 //! Hubs, bridges and transports of two machines are killed and stopped while their sessions ask each other: every ask has
 //! one truthful outcome. `RELAY_TEST_MACHINE_FAULTS=n` makes so many faults.
 
-#![expect(clippy::print_stdout, reason = "the figures are to be read")]
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

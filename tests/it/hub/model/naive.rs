@@ -294,20 +294,27 @@ impl Naive {
         }
     }
 
+    fn has_later(&mut self, tag: ClientTag, conn: ConnId) -> bool {
+        self.client(tag).and_then(|client| client.conn).is_some_and(|present| present > conn)
+    }
+
+    fn turn_away(&mut self, now: Instant, conn: ConnId, id: RequestId) {
+        self.refuse(conn, id, ErrorCode::AlreadyRegistered);
+        self.close(now, conn, CloseReason::Superseded);
+    }
+
     fn hello(&mut self, now: Instant, conn: ConnId, id: RequestId, hello: Hello) {
         let Some(version) = VERSIONS.common(hello.versions) else {
             self.refuse(conn, id, ErrorCode::ProtocolMismatch);
             return self.close(now, conn, CloseReason::ProtocolMismatch);
         };
         let (tag, settling) = (hello.kind.tag(), self.settling);
-        if self.client(tag).and_then(|client| client.conn).is_some_and(|present| present > conn) {
-            self.refuse(conn, id, ErrorCode::AlreadyRegistered);
-            return self.close(now, conn, CloseReason::Superseded);
+        if self.has_later(tag, conn) {
+            return self.turn_away(now, conn, id);
         }
         let mut parked = None;
         let facts = if let ClientKind::Session(facts) = hello.kind { Some(facts) } else { None };
-        let known = self.client(tag).is_some();
-        let mut displaced = None;
+        let (known, mut displaced) = (self.client(tag).is_some(), None);
         if known {
             let client = self.client(tag).unwrap();
             let old = client.conn.take();

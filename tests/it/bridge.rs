@@ -11,4 +11,6 @@ mod rights;
 mod rings;
 mod simulation;
 #[cfg(target_os = "linux")]
+mod ssh;
+#[cfg(target_os = "linux")]
 mod stage;

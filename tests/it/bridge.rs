@@ -5,6 +5,8 @@
 mod asking;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(all(target_os = "linux", feature = "nats"))]
+mod nats;
 #[cfg(target_os = "linux")]
 mod rights;
 #[cfg(target_os = "linux")]

@@ -2,11 +2,11 @@
 
 mod carrier;
 mod ending;
-mod keys;
+pub mod keys;
 mod lines;
 mod reconnect;
 mod refusals;
 mod rights;
-mod server;
+pub mod server;
 mod slow_reader;
 mod tls;

@@ -1,5 +1,5 @@
 //! What `src/lib.rs` is to the programs, cut down to the rules and to those tests that need nothing else.
-#![allow(dead_code, missing_docs, unfulfilled_lint_expectations, reason = "a part of the package, for cargo-mutants alone")]
+#![allow(dead_code, missing_docs, unused_imports, unfulfilled_lint_expectations, reason = "a part of the package, for cargo-mutants alone")]
 
 #[cfg(test)]
 extern crate self as relay;
@@ -16,6 +16,7 @@ pub mod bridge {
     pub mod exchange;
     pub mod frame;
     pub mod link;
+    pub mod rights;
     pub mod sessions;
 }
 #[cfg(feature = "client")]
@@ -62,7 +63,9 @@ mod it {
         mod peer_text;
     }
     #[cfg(feature = "client")]
-    mod bridge;
+    mod bridge {
+        mod simulation;
+    }
     mod hub {
         #[cfg(feature = "client")]
         mod exhaustive;

@@ -108,6 +108,8 @@ pub(super) struct Inbox {
     /// When the messages that were sent are paid for: see [`BURST`].
     paid: Option<Instant>,
     messages: u64,
+    /// The message that the session's user is to review.
+    reviewed: Option<String>,
     /// Until when no more is sent, since Qwen Code has not shown yet what it has.
     full_until: Option<Instant>,
     is_open: bool,
@@ -130,6 +132,7 @@ impl Inbox {
             full: None,
             paid: None,
             messages: 0,
+            reviewed: None,
             full_until: None,
             is_open: false,
             opens: None,
@@ -263,9 +266,14 @@ impl Inbox {
                 // It may still be shown, so it is not given another way.
                 if is_of_present {
                     self.taken(now, events);
+                    self.reviewed = Some(orig_msg_id.clone());
                 }
                 events.push(RouteEvent::Presence(Activity::Waiting, Some(REVIEW)));
                 self.close(None, events);
+            }
+            "delivered" | "denied" | "expired" if self.reviewed.as_ref() == Some(orig_msg_id) => {
+                self.reviewed = None;
+                events.push(RouteEvent::Presence(Activity::Unknown, None));
             }
             "refused" if is_of_present => {
                 tracing::info!("this Qwen Code session refuses messages (agents.crossSessionInbound)");
@@ -459,6 +467,29 @@ mod tests {
         assert_eq!(qwen.turn().await, [RouteEvent::Shown(vec!["a-1".to_owned()])]);
         qwen.receipt("delivered", &id);
         assert_eq!(qwen.turn().await, [RouteEvent::Taken(1)]);
+    }
+
+    #[tokio::test]
+    async fn session_waits_for_its_user_until_they_have_reviewed_the_message() {
+        for decided in ["delivered", "denied", "expired"] {
+            let mut qwen = Qwen::new().await;
+            qwen.deliver(1, "a-1");
+            qwen.turn().await;
+            let id = qwen.received().unwrap();
+            qwen.receipt("held", &id);
+            let events = qwen.turn().await;
+            assert!(events.contains(&RouteEvent::Taken(1)) && events.contains(&RouteEvent::Closed));
+            assert!(events.contains(&RouteEvent::Presence(Activity::Waiting, Some(REVIEW))));
+            // It says so again where it is asked again.
+            qwen.receipt("held", &id);
+            qwen.turn().await;
+            qwen.receipt(decided, &id);
+            assert_eq!(qwen.turn().await, [RouteEvent::Presence(Activity::Unknown, None)]);
+            qwen.receipt(decided, &id);
+            assert_eq!(qwen.turn().await, []);
+            qwen.show("a-1");
+            assert_eq!(qwen.turn().await, [RouteEvent::Shown(vec!["a-1".to_owned()])]);
+        }
     }
 
     #[tokio::test]

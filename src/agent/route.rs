@@ -33,6 +33,9 @@ pub enum RouteEvent {
     Shown(Vec<String>),
     /// The agent has lost the messages with these ids, which it had taken: they did not go before the model.
     Lost(Vec<String>),
+    /// Whether the agent has messages that it has not shown yet, so that further ones are better kept here: they can still be
+    /// withdrawn, and come together.
+    Full(bool),
     /// What the session does, and the dialog that it stands at.
     Presence(Activity, Option<&'static str>),
 }

@@ -240,6 +240,12 @@ impl Inbox {
         self.announce_if_held();
     }
 
+    /// Records whether the agent has messages from the channel's own way into it that it has not shown yet.
+    pub fn handle_route_full(&mut self, is_full: bool) {
+        self.readers.handle_route_full(is_full);
+        self.offer();
+    }
+
     /// Takes a hook's receipts, and gives it what waits and has no better route.
     fn handle_hook(&mut self, now: Instant, by: ReaderId, hello: &Hello) {
         self.unproven.handle_hooks_work();
@@ -445,7 +451,9 @@ impl Inbox {
             return;
         }
         let Some(reader) = self.readers.free() else { return };
-        let entries = if self.is_plugin(reader) {
+        let entries = if reader == ReaderId::ROUTE {
+            self.waiting.pop_for_route(readers::ROUTE_BYTES, envelope::OVERHEAD_BYTES)
+        } else if self.is_plugin(reader) {
             self.waiting.pop_for_plugin().into_iter().collect()
         } else {
             self.waiting.pop_for(readers::WAKE_BYTES, envelope::OVERHEAD_BYTES)

@@ -91,6 +91,7 @@ impl Channel {
                 RouteEvent::Taken(batch) => self.inbox.handle_taken(now, ReaderId::ROUTE, batch),
                 RouteEvent::Shown(ids) => self.inbox.handle_shown(&ids),
                 RouteEvent::Lost(ids) => self.inbox.handle_lost(&ids),
+                RouteEvent::Full(is_full) => self.inbox.handle_route_full(is_full),
                 RouteEvent::Presence(activity, waiting_for) => {
                     self.handle_presence(activity, waiting_for.map(str::to_owned), None);
                 }

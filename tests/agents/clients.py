@@ -21,11 +21,15 @@ class Client:
     ends_with_terminal = True
     # Whether a message starts a turn; else it comes in one that its user starts.
     is_woken = True
+    # Whether the agent itself begins a turn again that a message began and its user interrupts.
+    begins_again = False
     # Whether what waits in an interrupted turn comes by itself afterwards, or with the next prompt.
     comes_again = True
 
     def __init__(self, world, name):
         self.world, self.name, self.folder = world, name, world.folder("work", name)
+        # When its user pressed Esc.
+        self.interrupted = []
         self.prepare()
 
     def prepare(self):
@@ -41,6 +45,7 @@ class Client:
         return self
 
     def interrupt(self):
+        self.interrupted.append(time.time())
         for _ in range(self.escapes):
             self.terminal.keys("Escape")
             time.sleep(0.3)
@@ -169,6 +174,7 @@ class Qwen(Client):
     dialog, tells_dialog = ("run_shell_command", {"command": "touch new", "is_background": False}), False
     leave = "/quit"
     listed_as, wakes_by, status = "qwen-code", "inbox", "unknown"
+    begins_again = True
     # On a busy machine it writes its transcript seconds later.
     known_by_then = ["was shown", "was delivered"]
 

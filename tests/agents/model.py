@@ -157,7 +157,13 @@ class Model:
 
     def all_times_shown(self, session, pattern):
         """Each text that the pattern matches, and in how many messages of a conversation it stands, at the most."""
-        most = Counter()
+        return Counter({text: len(times) for text, times in self.when_shown(session, pattern).items()})
+
+    def when_shown(self, session, pattern):
+        """Each text that the pattern matches, and when the first request was made that had it in one message, in two, and so on."""
+        when = {}
         for request in [one for one in list(self.requests) if one.session == session]:
-            most |= Counter(found for one in request.all for found in set(re.findall(pattern, one)))
-        return most
+            for text, times in Counter(found for one in request.all for found in set(re.findall(pattern, one))).items():
+                known = when.setdefault(text, [])
+                known += [request.time] * (times - len(known))
+        return when

@@ -78,6 +78,11 @@ impl Transcript {
         }
     }
 
+    /// Returns whether a line is still to come, and would be seen.
+    pub(super) const fn is_followed(&self) -> bool {
+        self.watch.is_some()
+    }
+
     fn begin(&mut self) {
         let watch = || -> io::Result<_> {
             let watch = PathWatch::new(self.path(), Watching::Content)?;

@@ -17,6 +17,9 @@ pub(super) const WAKE_BYTES: usize = 86 * 1024;
 /// characters into a file and shows the first two thousand and the file's path (seen in 2.1.197 and 2.1.330).
 pub(super) const HOOK_BYTES: usize = 9000;
 
+/// The bytes of messages in one turn that the channel itself has started, exceeded only by a single message.
+pub(super) const ROUTE_BYTES: usize = 32 * 1024;
+
 /// The most bytes of one message in an envelope; the rest is cut, and said to be. A question or a reply of the most bytes
 /// fits, unless much of it had to be neutralised.
 const MESSAGE_MAX_BYTES: usize = 72 * 1024;
@@ -80,6 +83,8 @@ pub(super) struct Readers {
     plugin: Option<ReaderId>,
     /// The channel's own way into the session, and whether it is only for one that is idle.
     route: Option<(Wake, bool)>,
+    /// Whether the agent has not shown yet what it has from there.
+    is_route_full: bool,
     activity: Activity,
     batches: BTreeMap<ReaderId, Given>,
     last_batch: u64,
@@ -94,6 +99,7 @@ impl Readers {
             successor: Successor::None,
             plugin: None,
             route: None,
+            is_route_full: false,
             activity: Activity::Unknown,
             batches: BTreeMap::new(),
             last_batch: 0,
@@ -124,7 +130,8 @@ impl Readers {
     /// Returns the reader that can wake the session and has nothing to show yet.
     pub(super) fn free(&self) -> Option<ReaderId> {
         let is_idle = self.activity == Activity::Idle;
-        let route = self.route.filter(|(_, is_for_idle)| is_idle || !is_for_idle).map(|_| ReaderId::ROUTE);
+        let route = self.route.filter(|(_, is_for_idle)| !self.is_route_full && (is_idle || !is_for_idle));
+        let route = route.map(|_| ReaderId::ROUTE);
         self.plugin.or(self.waiter).or(route).filter(|reader| !self.batches.contains_key(reader))
     }
 
@@ -156,6 +163,11 @@ impl Readers {
     /// Records that the channel has a way of its own into the session.
     pub(super) fn handle_route(&mut self, wake: Wake, is_for_idle: bool) {
         self.route = Some((wake, is_for_idle));
+    }
+
+    /// Records whether the agent has messages from there that it has not shown yet.
+    pub(super) fn handle_route_full(&mut self, is_full: bool) {
+        self.is_route_full = is_full;
     }
 
     fn end(&mut self, former: Option<ReaderId>) {
@@ -229,6 +241,7 @@ impl Readers {
         }
         if reader == ReaderId::ROUTE {
             self.route = None;
+            self.is_route_full = false;
         }
         self.take_back(reader)
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::entry::Entry;
 use crate::channel::notification;
+use crate::session::frame::IDS_MAX;
 
 /// The most messages that wait: twice what the hub lets one session have open as asker and as asked, with their tallies.
 pub const MESSAGES_MAX: usize = 4096;
@@ -90,6 +91,22 @@ impl Waiting {
         let entry = self.entries.remove(at)?;
         self.bytes -= entry.message.bytes();
         Some(entry)
+    }
+
+    /// Takes the messages for one turn of the session's conversation: those that fit into these bytes, and one that is larger
+    /// if it comes first.
+    pub(super) fn pop_for_route(&mut self, bytes: usize, overhead: usize) -> Vec<Entry> {
+        let mut taken: Vec<Entry> = self.pop_for_plugin().into_iter().collect();
+        let mut sum = taken.iter().map(|entry| entry.message.bytes() + overhead).sum::<usize>();
+        while !taken.is_empty() && taken.len() < IDS_MAX {
+            let Some(next) = self.entries.iter().find(|entry| entry.is_for_plugin()) else { break };
+            sum += next.message.bytes() + overhead;
+            if sum > bytes {
+                break;
+            }
+            taken.extend(self.pop_for_plugin());
+        }
+        taken
     }
 
     /// Takes the messages that fit into these bytes, and one that is larger if it comes first. `overhead`: what each one

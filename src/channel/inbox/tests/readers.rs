@@ -390,3 +390,38 @@ fn what_an_agent_lost_is_not_given_again_when_it_is_over() {
     inbox.handle_lost(&ids);
     assert_eq!(commands(&mut inbox), []);
 }
+
+#[test]
+fn route_gets_all_that_has_come_in_one_turn_once_the_agent_has_shown_what_it_had() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_route(Wake::Inbox, false);
+    take_in(&mut inbox, 1, "one");
+    let first = delivered(&mut inbox, ReaderId::ROUTE);
+    inbox.handle_route_full(true);
+    inbox.handle_taken(now, ReaderId::ROUTE, first.batch);
+    for bits in 2..=5 {
+        take_in(&mut inbox, bits, "more");
+    }
+    take_in(&mut inbox, 6, &"x".repeat(crate::channel::inbox::readers::ROUTE_BYTES));
+    inbox.handle_closed(now, ask(3), AskKind::Ask);
+    assert_eq!(commands(&mut inbox), []);
+    inbox.handle_shown(&first.ids);
+    inbox.handle_route_full(false);
+    let second = delivered(&mut inbox, ReaderId::ROUTE);
+    assert_eq!(second.ids, [ask(2), ask(4), ask(5)].map(|id| id.to_string()));
+    inbox.handle_taken(now, ReaderId::ROUTE, second.batch);
+    assert_eq!(delivered(&mut inbox, ReaderId::ROUTE).ids, [ask(6).to_string()]);
+}
+
+#[test]
+fn route_that_comes_again_is_not_full() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new(false);
+    inbox.handle_route(Wake::Inbox, false);
+    inbox.handle_route_full(true);
+    inbox.handle_reader_gone(now, ReaderId::ROUTE);
+    inbox.handle_route(Wake::Inbox, false);
+    take_in(&mut inbox, 1, "one");
+    assert_eq!(delivered(&mut inbox, ReaderId::ROUTE).ids, [ask(1).to_string()]);
+}

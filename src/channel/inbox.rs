@@ -1,9 +1,9 @@
 //! What arrived for this session, and which route each message takes into it. Pure: the time is an argument.
 //!
 //! One message takes one route and is handed over once, in the order of arrival. The routes, best first: a channel event,
-//! where the session was started for it; a plugin in the agent; the waiter; the agent's
-//! daemon or own inbox; a hook; the result of the next relay tool call. A message belongs to the inbox until its route has taken it: a write that fails, a call that is cancelled and a reader that ends before it
-//! said `taken` give it back.
+//! where the session was started for it; a plugin in the agent; the waiter; the agent's daemon or own inbox; a hook; the
+//! result of the next relay tool call. A message belongs to the inbox until its route has taken it: a write that fails, a
+//! call that is cancelled and a reader that ends before it said `taken` give it back.
 //!
 //! Nothing says whether a channel event was taken: Claude Code may drop it without a word. So the first ones are kept in
 //! mind ([`Unproven`]) until a receipt or the start of a turn shows that the route works; if neither comes although the
@@ -484,9 +484,7 @@ impl Inbox {
 
     fn give_back(&mut self, entry: Entry) {
         let closed = entry.ask.is_some_and(|ask_id| !self.open.contains(&ask_id));
-        if !closed {
-            self.waiting.give_back(entry);
-        }
+        (!closed).then(|| self.waiting.give_back(entry));
     }
 
     /// `has_receipts`: whether a receipt is to come once the message goes before the model.

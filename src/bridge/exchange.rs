@@ -110,13 +110,13 @@ impl Exchange {
             LinkMessage::Ask(ask) => self.handle_ask(now, *ask, policy),
             LinkMessage::Status(status) => self.handle_status(now, *status),
             LinkMessage::Heard(heard) => self.incoming.handle_heard(heard),
-            LinkMessage::Verdict(verdict) => {
+            LinkMessage::Outcome(outcome) => {
                 let is_known = self.theirs.is_some() && self.stand_ins.are_all_welcome();
-                if !is_known && !self.incoming.contains(verdict.ask_id) {
+                if !is_known && !self.incoming.contains(outcome.ask_id) {
                     return;
                 }
-                if self.incoming.handle_verdict(now, verdict, &mut self.stand_ins, &mut self.effects) {
-                    let closed = LinkMessage::Closed(LinkClosed { ask_id: verdict.ask_id });
+                if self.incoming.handle_outcome(now, outcome, &mut self.stand_ins, &mut self.effects) {
+                    let closed = LinkMessage::Closed(LinkClosed { ask_id: outcome.ask_id });
                     self.effects.push_back(Effect::Say(closed));
                 }
             }

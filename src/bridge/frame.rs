@@ -15,9 +15,9 @@
 //!
 //! 1. The asking side says `ask` until it hears a `status` of it.
 //! 2. The asked side says `status` whenever the ask has come further, until it hears `heard` with the same status, or a
-//!    `verdict`.
-//! 3. The asking side says `verdict` until it hears `closed`: the reply was taken by the asker's client, or nobody waits for
-//!    the ask any more. The asked side answers a `verdict` with `closed`, also of an ask that it does not know; but with
+//!    `outcome`.
+//! 3. The asking side says `outcome` until it hears `closed`: the reply was taken by the asker's client, or nobody waits for
+//!    the ask any more. The asked side answers a `outcome` with `closed`, also of an ask that it does not know; but with
 //!    `status` where it has a reply of which the asking side did not know when it said that nobody waits: whether a reply
 //!    was in time is the asker's client's to say. It says nothing while it may not know yet what its hub has.
 //!
@@ -35,7 +35,7 @@
 //! | `ask` | a session here asks a session there |
 //! | `status` | how far an ask has come that the other side asked |
 //! | `heard` | the last `status` was received |
-//! | `verdict` | an ask of this side's is over |
+//! | `outcome` | an ask of this side's is over |
 //! | `closed` | the other side's ask is forgotten here |
 
 use std::borrow::Cow;
@@ -69,7 +69,7 @@ messages! {
         /// The last status was received.
         "heard" since 1 => Heard(heard: Heard),
         /// An ask of the sender's is over.
-        "verdict" since 1 => Verdict(verdict: Verdict),
+        "outcome" since 1 => Outcome(outcome: LinkOutcome),
         /// The receiver's ask is forgotten.
         "closed" since 1 => Closed(closed: LinkClosed),
     }
@@ -229,7 +229,7 @@ pub struct Heard {
 
 /// An ask is over for its asker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct LinkOutcome {
     /// The ask.
     pub ask_id: AskId,
     /// Whether the asker's client has taken the reply; else nobody waits for it.

@@ -2,7 +2,7 @@
 //! Claude Code's own settings, of which the stricter holds.
 
 use super::machine::{Machine, Pattern, Share, TheyMay};
-use super::rights::{Policy, Rights, Verdicts};
+use super::rights::{Decision, Policy, Rights};
 use crate::agent::claude_code::Inbound;
 use crate::protocol::{ErrorCode, MachineName, PeerView, Presence, Refusal, RemoteSession};
 
@@ -35,14 +35,14 @@ impl MachineRights {
 }
 
 impl Policy for MachineRights {
-    fn verdict(&self, to: &str) -> Verdicts {
+    fn decide(&self, to: &str) -> Decision {
         let name = &self.machine.name;
         match self.effective() {
-            TheyMay::Ask | TheyMay::Hold if !self.includes(to) => Verdicts::Refuse(only_some(name, to)),
-            TheyMay::Ask => Verdicts::Take,
-            TheyMay::Hold => Verdicts::Hold,
-            TheyMay::Reply if self.machine.they_may != TheyMay::Reply => Verdicts::Refuse(refused_by_agent()),
-            TheyMay::Reply | TheyMay::Nothing => Verdicts::Refuse(only_reply(name)),
+            TheyMay::Ask | TheyMay::Hold if !self.includes(to) => Decision::Refuse(only_some(name, to)),
+            TheyMay::Ask => Decision::Take,
+            TheyMay::Hold => Decision::Hold,
+            TheyMay::Reply if self.machine.they_may != TheyMay::Reply => Decision::Refuse(refused_by_agent()),
+            TheyMay::Reply | TheyMay::Nothing => Decision::Refuse(only_reply(name)),
         }
     }
 }
@@ -138,11 +138,11 @@ mod tests {
         }
     }
 
-    fn word(verdict: &Verdicts) -> String {
-        match verdict {
-            Verdicts::Take => "take".to_owned(),
-            Verdicts::Hold => "hold".to_owned(),
-            Verdicts::Refuse(refusal) => {
+    fn word(decision: &Decision) -> String {
+        match decision {
+            Decision::Take => "take".to_owned(),
+            Decision::Hold => "hold".to_owned(),
+            Decision::Refuse(refusal) => {
                 assert_eq!(refusal.code, ErrorCode::NotAllowed);
                 format!("refuse: {} -> {}", refusal.message, refusal.next)
             }
@@ -155,8 +155,8 @@ mod tests {
         for they_may in MAY {
             for inbound in INBOUND {
                 let rights = rights(they_may, Share::Names, inbound, None);
-                let verdict = word(&rights.verdict("backend"));
-                table += &format!("{} {inbound:?}: {} {verdict}\n", they_may.as_str(), rights.may());
+                let decision = word(&rights.decide("backend"));
+                table += &format!("{} {inbound:?}: {} {decision}\n", they_may.as_str(), rights.may());
             }
         }
         insta::assert_snapshot!(table, @"
@@ -182,12 +182,12 @@ mod tests {
                 for inbound in INBOUND {
                     let some = rights(they_may, share, inbound, Some(&["docs-*", "api"]));
                     for hidden in ["backend", "docs", "api-2"] {
-                        assert!(matches!(some.verdict(hidden), Verdicts::Refuse(_)), "{some:?} {hidden}");
+                        assert!(matches!(some.decide(hidden), Decision::Refuse(_)), "{some:?} {hidden}");
                         assert_eq!(some.export(&session(hidden)), None, "{some:?} {hidden}");
                     }
                     let all = rights(they_may, share, inbound, None);
                     for named in ["docs-a", "api"] {
-                        assert_eq!(some.verdict(named), all.verdict(named));
+                        assert_eq!(some.decide(named), all.decide(named));
                         assert_eq!(some.export(&session(named)), all.export(&session(named)));
                     }
                     let none = rights(they_may, share, inbound, Some(&[]));
@@ -196,7 +196,7 @@ mod tests {
             }
         }
         let some = rights(TheyMay::Ask, Share::Names, Inbound::Accept, Some(&["docs-*"]));
-        insta::assert_snapshot!(word(&some.verdict("backend")), @"refuse: that machine lets laptop ask only some of its sessions, and backend is none of them -> its person can allow it there: relayctl machines allow laptop --sessions backend");
+        insta::assert_snapshot!(word(&some.decide("backend")), @"refuse: that machine lets laptop ask only some of its sessions, and backend is none of them -> its person can allow it there: relayctl machines allow laptop --sessions backend");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::protocol::{PeerView, Refusal, RemoteSession};
 
 /// Whether an ask of the other machine's is let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdicts {
+pub enum Decision {
     /// It is.
     Take,
     /// It waits until this machine's person lets it through.
@@ -16,7 +16,7 @@ pub enum Verdicts {
 /// What one other machine's rules are for asks of its sessions, by the name of the asked session here.
 pub trait Policy {
     /// Returns whether the machine may ask this session.
-    fn verdict(&self, to: &str) -> Verdicts;
+    fn decide(&self, to: &str) -> Decision;
 }
 
 /// All rules of this machine's person for one other machine.

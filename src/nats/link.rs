@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::arguments::CarryArguments;
 use super::error::{NatsError, is_new_enough};
 use super::options::{address, options};
-use super::probe::{Excess, Probe, Verdict, Violation, violation};
+use super::probe::{Excess, Finding, Probe, Violation, violation};
 use super::subject::{self, Machine};
 
 /// How long the server has for its answers before anything is carried.
@@ -82,16 +82,16 @@ impl Link {
         let mail = client.subscribe(subject::mail_of(&own)).await.map_err(closed)?;
         let mut link = Self { client, mail, events, own, last_error: None };
         match (link.probe().await?, arguments.insecure_shared) {
-            (Verdict::Restricted, _) => Ok(link),
-            (Verdict::Shared(excess), true) => {
+            (Finding::Restricted, _) => Ok(link),
+            (Finding::Shared(excess), true) => {
                 tracing::warn!("the server lets this machine {}: whoever has a key for it can too", words(excess));
                 Ok(link)
             }
-            (Verdict::Shared(excess), false) => {
+            (Finding::Shared(excess), false) => {
                 let machine = link.own.as_str().to_owned();
                 Err(Failure::Lasting(NatsError::Shared { machine, excess: words(excess) }))
             }
-            (Verdict::Deaf, _) => {
+            (Finding::Deaf, _) => {
                 let machine = link.own.as_str().to_owned();
                 Err(Failure::LastingAtFirst(NatsError::Deaf { machine }))
             }
@@ -172,7 +172,7 @@ impl Link {
     }
 
     /// Tries what only other machines may do. What has been sent to this one meanwhile is dropped.
-    async fn probe(&mut self) -> Result<Verdict, Failure> {
+    async fn probe(&mut self) -> Result<Finding, Failure> {
         let nonce =
             getrandom::u64().map_err(|error| Failure::Passing(format!("there are no random numbers: {error}")))?;
         let other = format!("probe-{nonce:016x}");
@@ -182,24 +182,24 @@ impl Link {
         for subject in [probe.forged.clone(), probe.to_self.clone()] {
             self.client.publish(subject, probe.mark.clone().into()).await.map_err(closed)?;
         }
-        let verdict = self.verdict(&mut probe).await;
+        let finding = self.finding(&mut probe).await;
         // What is not allowed is not listened to anyway.
         let _lost = foreign.unsubscribe().await;
-        verdict
+        finding
     }
 
-    /// Listens until the probe has its verdict.
-    async fn verdict(&mut self, probe: &mut Probe) -> Result<Verdict, Failure> {
+    /// Listens until the probe has its finding.
+    async fn finding(&mut self, probe: &mut Probe) -> Result<Finding, Failure> {
         let mut until = Instant::now() + PROBE_TIME;
         let mut is_graced = false;
         loop {
             match timeout_at(until, self.listen(probe)).await {
                 Ok(heard) => heard?,
-                Err(_elapsed) if is_graced => return Ok(probe.last_verdict()),
+                Err(_elapsed) if is_graced => return Ok(probe.last_finding()),
                 Err(_elapsed) => return Err(Failure::Passing("the server did not answer in time".to_owned())),
             }
-            if let Some(verdict) = probe.verdict() {
-                return Ok(verdict);
+            if let Some(finding) = probe.finding() {
+                return Ok(finding);
             }
             if probe.has_answered() && !is_graced {
                 is_graced = true;

@@ -9,7 +9,7 @@ use super::subject::{self, Machine};
 
 /// What the server did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Finding {
     /// It keeps machines apart.
     Restricted,
     /// This machine could read what is sent to others, or send in their names.
@@ -91,21 +91,21 @@ impl Probe {
     }
 
     /// Returns what is known for certain; nothing, where the server has yet to speak.
-    pub(super) const fn verdict(&self) -> Option<Verdict> {
+    pub(super) const fn finding(&self) -> Option<Finding> {
         match self {
-            Self { is_deaf: true, .. } => Some(Verdict::Deaf),
-            Self { has_forged: true, .. } => Some(Verdict::Shared(Excess::Forges)),
-            Self { cannot_read: true, cannot_forge: true, .. } => Some(Verdict::Restricted),
+            Self { is_deaf: true, .. } => Some(Finding::Deaf),
+            Self { has_forged: true, .. } => Some(Finding::Shared(Excess::Forges)),
+            Self { cannot_read: true, cannot_forge: true, .. } => Some(Finding::Restricted),
             Self { .. } => None,
         }
     }
 
     /// Returns what is known where the server has said all that it says: what it has not forbidden is allowed.
-    pub(super) const fn last_verdict(&self) -> Verdict {
-        match self.verdict() {
-            Some(verdict) => verdict,
-            None if self.cannot_read => Verdict::Shared(Excess::Forges),
-            None => Verdict::Shared(Excess::Reads),
+    pub(super) const fn last_finding(&self) -> Finding {
+        match self.finding() {
+            Some(finding) => finding,
+            None if self.cannot_read => Finding::Shared(Excess::Forges),
+            None => Finding::Shared(Excess::Reads),
         }
     }
 }
@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn server_that_forbids_both_keeps_machines_apart() {
-        assert_eq!(probe(&[NO_READING, NO_FORGING]).verdict(), Some(Verdict::Restricted));
-        assert_eq!(probe(&[NO_FORGING, NO_READING, MUTE]).last_verdict(), Verdict::Restricted);
+        assert_eq!(probe(&[NO_READING, NO_FORGING]).finding(), Some(Finding::Restricted));
+        assert_eq!(probe(&[NO_FORGING, NO_READING, MUTE]).last_finding(), Finding::Restricted);
     }
 
     #[test]
@@ -161,8 +161,8 @@ mod tests {
             (&[NO_READING], Excess::Forges),
             (&[NO_READING, "Permissions Violation for Publish to \"relay.1.laptop.x\""], Excess::Forges),
         ] {
-            assert_eq!(probe(errors).verdict(), None);
-            assert_eq!(probe(errors).last_verdict(), Verdict::Shared(excess), "{errors:?}");
+            assert_eq!(probe(errors).finding(), None);
+            assert_eq!(probe(errors).last_finding(), Finding::Shared(excess), "{errors:?}");
         }
     }
 
@@ -170,14 +170,14 @@ mod tests {
     fn forged_line_that_arrives_is_proof() {
         let mut probe = probe(&[NO_READING, NO_FORGING]);
         probe.handle_mail("relay.1.laptop.probe", b"probe 0000000000000008");
-        assert_eq!(probe.last_verdict(), Verdict::Restricted);
+        assert_eq!(probe.last_finding(), Finding::Restricted);
         probe.handle_mail("relay.1.laptop.probe", b"probe 0000000000000007");
-        assert_eq!(probe.verdict(), Some(Verdict::Shared(Excess::Forges)));
+        assert_eq!(probe.finding(), Some(Finding::Shared(Excess::Forges)));
     }
 
     #[test]
     fn machine_that_cannot_hear_its_mail_is_deaf() {
-        assert_eq!(probe(&[DEAF, NO_READING, NO_FORGING]).verdict(), Some(Verdict::Deaf));
+        assert_eq!(probe(&[DEAF, NO_READING, NO_FORGING]).finding(), Some(Finding::Deaf));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::effect::{Effect, StandIn};
 use super::stand_ins::{Purpose, StandIns};
-use crate::bridge::frame::{AskStatus, Heard, LinkAsk, LinkMessage, Status, Verdict};
+use crate::bridge::frame::{AskStatus, Heard, LinkAsk, LinkMessage, LinkOutcome, Status};
 use crate::bridge::link::SAY_AGAIN;
-use crate::bridge::rights::{Policy, Verdicts};
+use crate::bridge::rights::{Decision, Policy};
 use crate::protocol::{
     Accepted, Ask, AskId, AskKind, AskState, Chain, ClientTag, ErrorCode, Failed, Notice, OwnAsk, PeerName, Progress,
     Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
@@ -115,17 +115,17 @@ impl Incoming {
         if !stand_ins.contains(ask.from) {
             return;
         }
-        let verdict = match &to {
-            None => Verdicts::Refuse(no_such_session()),
-            Some(_) if self.items.len() >= OPEN_MAX => Verdicts::Refuse(too_many()),
-            Some(to) => policy.verdict(to.as_str()),
+        let decision = match &to {
+            None => Decision::Refuse(no_such_session()),
+            Some(_) if self.items.len() >= OPEN_MAX => Decision::Refuse(too_many()),
+            Some(to) => policy.decide(to.as_str()),
         };
         let deadline = now + Duration::from_millis(ask.timeout_ms);
         let mut item = Item::new(ask, to.as_ref(), deadline);
-        match verdict {
-            Verdicts::Take => item.is_wanted = true,
-            Verdicts::Hold => item.set(Status::Open { state: AskState::Held }),
-            Verdicts::Refuse(error) => item.set(Status::Refused { error }),
+        match decision {
+            Decision::Take => item.is_wanted = true,
+            Decision::Hold => item.set(Status::Open { state: AskState::Held }),
+            Decision::Refuse(error) => item.set(Status::Refused { error }),
         }
         self.items.insert(ask_id, item);
         self.send(now, ask_id, stand_ins, out);
@@ -231,30 +231,30 @@ impl Incoming {
         match (&item.status, heard.state) {
             (Some(Status::Refused { .. }), None) => drop(self.items.remove(&heard.ask_id)),
             (Some(Status::Open { state }), Some(heard)) => item.is_heard |= *state == heard,
-            // It has heard of an end: its verdict follows.
+            // It has heard of an end: its outcome follows.
             (Some(_) | None, _) => {}
         }
     }
 
     /// Ends an ask for the hub: its asker's client has the reply, or nobody waits any more. Returns whether it is over; it is
     /// not where a reply is there that the other side did not know of.
-    pub(super) fn handle_verdict(
+    pub(super) fn handle_outcome(
         &mut self,
         now: Instant,
-        verdict: Verdict,
+        outcome: LinkOutcome,
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) -> bool {
-        if let Some(item) = self.items.get_mut(&verdict.ask_id)
+        if let Some(item) = self.items.get_mut(&outcome.ask_id)
             && matches!(item.status, Some(Status::Reply { .. }))
-            && !verdict.taken
-            && !verdict.is_answered
+            && !outcome.taken
+            && !outcome.is_answered
         {
             item.is_fresh = true;
             return false;
         }
-        if let Some(item) = self.items.remove(&verdict.ask_id) {
-            let by = item.bound.filter(|_| verdict.taken);
+        if let Some(item) = self.items.remove(&outcome.ask_id) {
+            let by = item.bound.filter(|_| outcome.taken);
             self.end(now, &item, by, stand_ins, out);
         }
         true
@@ -274,6 +274,7 @@ impl Incoming {
         let ask_id = item.ask.ask_id;
         let notice = by.map_or(Notice::Withdraw(Withdraw { ask_id }), |by| Notice::Taken(Taken { ask_id, by }));
         stand_ins.notice(item.ask.from, notice.clone(), out);
+        self.forget_told(now);
         self.told.push_back((now + TOLD_AGAIN, item.ask.from, notice));
     }
 
@@ -287,7 +288,7 @@ impl Incoming {
         stand_ins: &mut StandIns,
         out: &mut VecDeque<Effect>,
     ) {
-        self.told.retain(|(until, _, _)| *until > now);
+        self.forget_told(now);
         let told = self.told.iter().filter(|(_, whose, _)| *whose == stand_in);
         let notices: Vec<Notice> = told.map(|(_, _, notice)| notice.clone()).collect();
         notices.into_iter().for_each(|notice| stand_ins.notice(stand_in, notice, out));
@@ -311,6 +312,11 @@ impl Incoming {
         (item.is_wanted, item.bound) = (true, Some(tag));
         item.set(Status::Open { state });
         self.items.insert(ask_id, item);
+    }
+
+    /// Forgets what need not be told again any more.
+    fn forget_told(&mut self, now: Instant) {
+        while self.told.pop_front_if(|(until, _, _)| *until <= now).is_some() {}
     }
 
     /// Returns whether the hub was told of an ask's end lately.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::effect::Effect;
 use super::stand_ins::{Purpose, StandIns};
-use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, Status, Verdict};
+use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, LinkOutcome, Status};
 use crate::bridge::link::SAY_AGAIN;
 use crate::protocol::{
     self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, PeerName,
@@ -109,9 +109,9 @@ struct Item {
 }
 
 impl Over {
-    const fn verdict(self, ask_id: AskId) -> LinkMessage {
+    const fn outcome(self, ask_id: AskId) -> LinkMessage {
         let taken = matches!(self, Self::Taken);
-        LinkMessage::Verdict(Verdict { ask_id, taken, is_answered: taken || matches!(self, Self::NotTaken) })
+        LinkMessage::Outcome(LinkOutcome { ask_id, taken, is_answered: taken || matches!(self, Self::NotTaken) })
     }
 }
 
@@ -358,8 +358,8 @@ impl Outgoing {
                     ask.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
                     out.push_back(Effect::Say(LinkMessage::Ask(ask)));
                 }
-                Stage::Over(over) => out.push_back(Effect::Say(over.verdict(*id))),
-                Stage::Doubtful => out.push_back(Effect::Say(Over::Unanswered.verdict(*id))),
+                Stage::Over(over) => out.push_back(Effect::Say(over.outcome(*id))),
+                Stage::Doubtful => out.push_back(Effect::Say(Over::Unanswered.outcome(*id))),
                 Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
             }
         }

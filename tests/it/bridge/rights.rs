@@ -68,7 +68,7 @@ fn machine_that_is_removed_is_out_within_a_second_and_its_asks_end() {
 }
 
 #[test]
-fn bridge_has_no_network_socket_and_nothing_runs_without_a_machine() {
+fn bridge_has_no_network_socket() {
     let (laptop, desk) = pair();
     let (_web, _api) = (laptop.session("web"), desk.session("api"));
     laptop.wait_for_peer("api@desk");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use relay::bridge::exchange::{Effect, Exchange, StandIn};
 use relay::bridge::frame::{Epoch, LinkMessage, Status};
 use relay::bridge::link::{Link, LinkEvent, Own};
-use relay::bridge::rights::{Policy, Rights, Verdicts};
+use relay::bridge::rights::{Decision, Policy, Rights};
 use relay::bridge::sessions::OwnSessions;
 use relay::hub::{ConnId, GRACE, Hub};
 use relay::protocol::{
@@ -31,13 +31,13 @@ pub(crate) enum Rules {
 }
 
 impl Policy for Rules {
-    fn verdict(&self, _to: &str) -> Verdicts {
+    fn decide(&self, _to: &str) -> Decision {
         match self {
-            Self::Ask => Verdicts::Take,
-            Self::Hold => Verdicts::Hold,
+            Self::Ask => Decision::Take,
+            Self::Hold => Decision::Hold,
             Self::Refuse => {
                 let error = Refusal::new(ErrorCode::NotAllowed, "this machine may only reply", "ask its person");
-                Verdicts::Refuse(error)
+                Decision::Refuse(error)
             }
         }
     }

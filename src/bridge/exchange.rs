@@ -10,7 +10,7 @@ mod incoming;
 mod outgoing;
 mod stand_ins;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use self::incoming::Incoming;
@@ -31,7 +31,7 @@ pub struct Exchange {
     machine: MachineName,
     is_up: bool,
     /// What the other side said of its sessions last; none since the link is up.
-    theirs: Option<Sessions>,
+    theirs: Option<Theirs>,
     ours: Sessions,
     /// Whether the other side has heard of ours.
     ours_are_heard: bool,
@@ -42,6 +42,16 @@ pub struct Exchange {
     incoming: Incoming,
     says_at: Option<Instant>,
     effects: VecDeque<Effect>,
+}
+
+/// The other side's list of its sessions.
+#[derive(Debug)]
+struct Theirs {
+    number: u64,
+    /// Whether its hub can be reached.
+    hub: bool,
+    settling: bool,
+    tags: BTreeSet<ClientTag>,
 }
 
 impl Exchange {
@@ -138,7 +148,9 @@ impl Exchange {
         for session in &sessions.sessions {
             self.stand_ins.add(Some(session), &mut self.effects);
         }
-        self.theirs = Some(sessions);
+        let tags = sessions.sessions.iter().map(|session| session.id).collect();
+        let Sessions { number, hub, settling, .. } = sessions;
+        self.theirs = Some(Theirs { number, hub, settling, tags });
         self.tell_reach();
         self.add_gone();
     }
@@ -181,15 +193,11 @@ impl Exchange {
     fn handle_ask(&mut self, now: Instant, ask: LinkAsk, policy: &dyn Policy) {
         let to = self.ours.sessions.iter().find(|session| session.id == ask.to);
         let to = to.map(|session| session.name.clone());
-        if to.is_none() && !is_gone(Some(&self.ours), ask.to) {
+        if to.is_none() && (self.ours.settling || !self.ours.hub) {
             // It is said again: by then this side may know whether the session is here.
             return;
         }
-        if ask.text.is_empty() {
-            self.incoming.handle_ask_again(now, ask, to, &mut self.stand_ins, &mut self.effects);
-        } else {
-            self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
-        }
+        self.incoming.handle_ask(now, ask, to, policy, &mut self.stand_ins, &mut self.effects);
     }
 
     fn handle_status(&mut self, now: Instant, status: AskStatus) {
@@ -345,7 +353,7 @@ impl Exchange {
 }
 
 /// Returns whether a session is not there by the other side's list: in that of a side that still settles it may only be late.
-fn is_gone(theirs: Option<&Sessions>, tag: ClientTag) -> bool {
+fn is_gone(theirs: Option<&Theirs>, tag: ClientTag) -> bool {
     let theirs = theirs.filter(|theirs| theirs.hub && !theirs.settling);
-    theirs.is_some_and(|theirs| theirs.sessions.iter().all(|session| session.id != tag))
+    theirs.is_some_and(|theirs| !theirs.tags.contains(&tag))
 }

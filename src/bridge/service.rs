@@ -172,34 +172,35 @@ impl<'a> Service<'a> {
         }
         let due = self.carriers.iter().filter(|(_, (_, it))| it.poll_timeout().is_some_and(|at| at <= now));
         due.map(|(number, _)| *number).collect::<Vec<_>>().into_iter().for_each(|number| self.handle_carrier(number));
-        let names: Vec<MachineName> = self.machines.keys().cloned().collect();
-        names.iter().for_each(|name| self.turn_machine(name));
+        self.turn_machines();
         self.write();
         self.forget_guests();
         self.leave_if_idle();
         self.set_alarm();
     }
 
-    fn turn_machine(&mut self, name: &MachineName) {
-        let Some(machine) = self.machines.get_mut(name) else { return };
-        let (now, number, ready) = (self.now, machine.number, &self.ready);
-        let waker = |stand_in| ready.waker(Source::StandIn(number, stand_in));
-        let has_come_up = machine.turn(now, &self.config.hub_socket, waker);
-        while let Some(frame) = machine.poll_frame() {
-            match machine.by {
-                By::Nothing => {}
-                By::Carrier(carrier) => {
-                    if let Some((_, carrier)) = self.carriers.get_mut(&carrier) {
-                        carrier.say(name.as_str(), &frame);
+    fn turn_machines(&mut self) {
+        let (now, ready) = (self.now, &self.ready);
+        for (name, machine) in &mut self.machines {
+            let number = machine.number;
+            let waker = |stand_in| ready.waker(Source::StandIn(number, stand_in));
+            let has_come_up = machine.turn(now, &self.config.hub_socket, waker);
+            while let Some(frame) = machine.poll_frame() {
+                match machine.by {
+                    By::Nothing => {}
+                    By::Carrier(carrier) => {
+                        if let Some((_, carrier)) = self.carriers.get_mut(&carrier) {
+                            carrier.say(name.as_str(), &frame);
+                        }
                     }
+                    By::Guest(guest) => self.guests.say(guest, &frame),
                 }
-                By::Guest(guest) => self.guests.say(guest, &frame),
             }
-        }
-        if let (true, By::Carrier(carrier)) = (has_come_up, machine.by)
-            && let Some((_, carrier)) = self.carriers.get_mut(&carrier)
-        {
-            carrier.handle_link_up();
+            if let (true, By::Carrier(carrier)) = (has_come_up, machine.by)
+                && let Some((_, carrier)) = self.carriers.get_mut(&carrier)
+            {
+                carrier.handle_link_up();
+            }
         }
     }
 
@@ -218,26 +219,35 @@ impl<'a> Service<'a> {
     }
 
     fn handle_hub(&mut self) {
-        let mut told = Vec::new();
+        let (mut told, mut has_changed) = (Vec::new(), false);
         self.hub.turn(self.now, &mut told);
         for told in told {
-            match told {
+            has_changed |= match told {
                 FromHub::Welcome(welcome) => {
                     self.settled_at = welcome.settling.then(|| self.now + GRACE);
                     self.hub.tell(&ClientMessage::Request(2, Request::Watch(Watch { text: false })));
+                    false
                 }
                 FromHub::Message(HubMessage::Answer(_, Answer::Watching(watching))) => {
                     self.own.handle_watching(*watching);
+                    true
                 }
                 FromHub::Message(HubMessage::Event(Event::Watched(change))) => self.own.handle_change(*change),
-                FromHub::Message(message) => tracing::debug!(kind = message.kind(), "passed over a message of the hub"),
+                FromHub::Message(message) => {
+                    tracing::debug!(kind = message.kind(), "passed over a message of the hub");
+                    false
+                }
                 FromHub::Lost => {
                     self.settled_at = None;
                     self.own.handle_away();
+                    true
                 }
-            }
+            };
         }
-        self.tell_sessions();
+        // What a machine may see of them is made anew, and most of what a watcher is told is about asks.
+        if has_changed {
+            self.tell_sessions();
+        }
     }
 
     fn tell_sessions(&mut self) {

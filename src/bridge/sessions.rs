@@ -24,8 +24,8 @@ impl OwnSessions {
         self.by_name.retain(|_, peer| peer.machine.is_none());
     }
 
-    /// Takes one change.
-    pub fn handle_change(&mut self, change: Watched) {
+    /// Takes one change. Returns whether it is about the sessions.
+    pub fn handle_change(&mut self, change: Watched) -> bool {
         match change {
             Watched::PeerCame { peer } if peer.machine.is_none() => drop(self.by_name.insert(peer.name.clone(), peer)),
             Watched::PeerLeft { name } => drop(self.by_name.remove(&name)),
@@ -46,8 +46,9 @@ impl OwnSessions {
             | Watched::AskOpened(_)
             | Watched::AskAdvanced { .. }
             | Watched::AskRefused { .. }
-            | Watched::AskEnded { .. } => {}
+            | Watched::AskEnded { .. } => return false,
         }
+        true
     }
 
     /// Records that the hub's grace period is over.

@@ -94,8 +94,7 @@ fn list(names: &[&PeerName]) -> String {
 }
 
 pub(super) fn machine_unreachable(machine: &MachineName) -> Refused {
-    let message = format!("the machine {machine} cannot be reached now; nothing is kept for it");
-    refused(ErrorCode::MachineUnreachable, message, format!("run: relayctl machines test {machine}"))
+    Refusal::machine_unreachable(machine).into()
 }
 
 /// `to`: a session on another machine.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::id::AskId;
+use super::name::MachineName;
 
 /// A refusal's stable code. Programs match on it; people read the sentence beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,6 +119,12 @@ impl Refusal {
     /// Returns a refusal of these parts.
     pub fn new(code: ErrorCode, message: impl Into<String>, next: impl Into<String>) -> Self {
         Self { code, message: message.into(), next: next.into() }
+    }
+
+    /// Returns the refusal of what is for a machine that cannot be reached now.
+    pub fn machine_unreachable(machine: &MachineName) -> Self {
+        let message = format!("the machine {machine} cannot be reached now; nothing is kept for it");
+        Self::new(ErrorCode::MachineUnreachable, message, format!("run: relayctl machines test {machine}"))
     }
 
     /// Returns the refusal of a reply to a tell.

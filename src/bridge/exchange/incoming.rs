@@ -16,6 +16,10 @@ use crate::protocol::{
 /// The most asks of one machine that may be open here.
 pub const OPEN_MAX: usize = 64;
 
+/// The most asks of one machine that are known here, those that were refused among them. Beyond it none is heard: it is said
+/// again.
+const KNOWN_MAX: usize = 4 * OPEN_MAX;
+
 /// How long after its asker has stopped waiting an ask is forgotten: the hub has told its end before.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(40);
 
@@ -96,7 +100,8 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Takes an ask. `to`: the asked session's name, if the other machine may know of it.
+    /// Takes an ask. One without its text was taken before: where nothing is known of it any more the hub is to open it again
+    /// if its session has it. `to`: the asked session's name, if it is there and the other machine may know of it.
     pub(super) fn handle_ask(
         &mut self,
         now: Instant,
@@ -112,48 +117,22 @@ impl Incoming {
             return;
         }
         // It is said again until the list of sessions has come.
-        if !stand_ins.contains(ask.from) {
+        if !stand_ins.contains(ask.from) || self.items.len() >= KNOWN_MAX {
             return;
         }
-        let decision = match &to {
-            None => Decision::Refuse(no_such_session()),
-            Some(_) if self.items.len() >= OPEN_MAX => Decision::Refuse(too_many()),
-            Some(to) => policy.decide(to.as_str()),
-        };
-        let deadline = now + Duration::from_millis(ask.timeout_ms);
+        let (was_taken, deadline) = (ask.text.is_empty(), now + Duration::from_millis(ask.timeout_ms));
         let mut item = Item::new(ask, to.as_ref(), deadline);
-        match decision {
-            Decision::Take => item.is_wanted = true,
-            Decision::Hold => item.set(Status::Open { state: AskState::Held }),
-            Decision::Refuse(error) => item.set(Status::Refused { error }),
-        }
-        self.items.insert(ask_id, item);
-        self.send(now, ask_id, stand_ins, out);
-    }
-
-    /// Takes an ask that was taken before, without its text: where nothing is known of it any more the hub is to open it again
-    /// if its session has it. `to`: none where the session has gone.
-    pub(super) fn handle_ask_again(
-        &mut self,
-        now: Instant,
-        ask: LinkAsk,
-        to: Option<PeerName>,
-        stand_ins: &mut StandIns,
-        out: &mut VecDeque<Effect>,
-    ) {
-        let ask_id = ask.ask_id;
-        if let Some(item) = self.items.get_mut(&ask_id) {
-            (item.is_heard, item.is_fresh) = (false, true);
-            return;
-        }
-        if !stand_ins.contains(ask.from) {
-            return;
-        }
-        let deadline = now + Duration::from_millis(ask.timeout_ms);
-        let mut item = Item::new(ask, to.as_ref(), deadline);
-        (item.bound, item.is_wanted) = (Some(item.ask.to), to.is_some());
-        if to.is_none() {
-            item.set(Status::Gone);
+        item.bound = was_taken.then_some(item.ask.to);
+        match &to {
+            None if was_taken => item.set(Status::Gone),
+            Some(_) if was_taken => item.is_wanted = true,
+            None => item.set(Status::Refused { error: no_such_session() }),
+            Some(_) if self.items.len() >= OPEN_MAX => item.set(Status::Refused { error: too_many() }),
+            Some(to) => match policy.decide(to.as_str()) {
+                Decision::Take => item.is_wanted = true,
+                Decision::Hold => item.set(Status::Open { state: AskState::Held }),
+                Decision::Refuse(error) => item.set(Status::Refused { error }),
+            },
         }
         self.items.insert(ask_id, item);
         self.send(now, ask_id, stand_ins, out);

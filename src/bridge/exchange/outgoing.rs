@@ -51,8 +51,7 @@ pub(super) fn refusal(machine: &MachineName, from: &str, reachable: bool) -> Ref
         let message = format!("{machine} may not know of {from}: what this machine shares with it does not name it");
         Refusal::new(ErrorCode::NotAllowed, message, format!("run: relayctl machines allow {machine}"))
     } else {
-        let message = format!("the machine {machine} cannot be reached now; nothing is kept for it");
-        Refusal::new(ErrorCode::MachineUnreachable, message, format!("run: relayctl machines test {machine}"))
+        Refusal::machine_unreachable(machine)
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) enum Purpose {
 struct Stand {
     session: Option<RemoteSession>,
     is_welcome: bool,
+    /// Whether the session has changed since the hello that may be on its way.
+    has_changed: bool,
     last_id: RequestId,
     requests: BTreeMap<RequestId, Purpose>,
 }
@@ -48,12 +50,18 @@ impl StandIns {
         }
         self.all.entry(stand_in).or_default().session = session.cloned();
         out.push_back(Effect::Connect(stand_in, Box::new(self.hello(session))));
-        if let (Some(Some(before)), Some(session)) = (before, session) {
-            if before.name != session.name {
-                self.notice(stand_in, Notice::Named(Named { name: session.name.to_string() }), out);
-            }
-            self.notice(stand_in, Notice::Presence(session.presence.clone()), out);
+        if before.is_some() {
+            self.tell_change(stand_in, out);
         }
+    }
+
+    /// Tells the hub what holds of a session now, if it can be told; else once it has welcomed the stand-in.
+    fn tell_change(&mut self, stand_in: StandIn, out: &mut VecDeque<Effect>) {
+        let Some(stand) = self.all.get_mut(&stand_in) else { return };
+        stand.has_changed = !stand.is_welcome;
+        let Some(RemoteSession { name, presence, .. }) = stand.session.clone() else { return };
+        self.notice(stand_in, Notice::Named(Named { name: name.to_string() }), out);
+        self.notice(stand_in, Notice::Presence(presence), out);
     }
 
     fn hello(&self, session: Option<&RemoteSession>) -> Hello {
@@ -130,6 +138,9 @@ impl StandIns {
         if let Some(stand) = self.all.get_mut(&stand_in) {
             stand.is_welcome = true;
             stand.requests.clear();
+            if stand.has_changed {
+                self.tell_change(stand_in, out);
+            }
         }
         if stand_in.is_none() {
             self.tell_reach(out);

@@ -253,7 +253,9 @@ impl World {
                 return self.send_to_hub(conn, ClientMessage::Request(WATCH, Request::Watch(Watch { text: false })));
             }
             HubMessage::Answer(_, Answer::Watching(watching)) => bridge.own.handle_watching(*watching),
-            HubMessage::Event(Event::Watched(change)) => bridge.own.handle_change(*change),
+            HubMessage::Event(Event::Watched(change)) => {
+                bridge.own.handle_change(*change);
+            }
             _ => return,
         }
         self.export(machine);

@@ -8,6 +8,8 @@ mod faults;
 #[cfg(all(target_os = "linux", feature = "nats"))]
 mod nats;
 #[cfg(target_os = "linux")]
+pub(crate) mod network;
+#[cfg(target_os = "linux")]
 mod rights;
 #[cfg(target_os = "linux")]
 mod rings;

@@ -1,104 +1,56 @@
-//! Hubs, bridges and transports of two machines are killed and stopped while their sessions ask each other: every ask has
-//! one truthful outcome. `RELAY_TEST_MACHINE_FAULTS=n` makes so many faults.
+//! Hubs, bridges, transports, servers and links of two and three machines are killed, stopped, cut and replaced while their
+//! sessions ask each other: every ask has one truthful outcome.
+//!
+//! `RELAY_TEST_MACHINE_FAULTS=n` makes so many faults, some as long as a minute; `RELAY_TEST_MACHINE_GROUPS=n` spreads them over
+//! so many groups of machines, which run beside each other.
+
+mod fault;
+mod linked;
+mod record;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, sleep};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::json;
 
-use super::stage::{Machine, pair, signal, transports};
-use crate::support::mcp::{Event, Session};
+use self::fault::Breaker;
+use self::linked::{Linked, Over};
+use self::record::{Counts, Record, SLACK, Told};
+#[cfg(feature = "nats")]
+use crate::nats::server::{NEWEST, OLDEST, needs_servers};
+use crate::support::mcp::Session;
+use crate::support::other_versions::Other;
 use crate::support::random::Random;
+use crate::support::skip::{needs, skipped};
 
 /// How many faults a run makes where nothing says otherwise.
 const FAULTS: usize = 16;
 
-/// The longest time that an ask of a run stays open.
-const TIMEOUT_MAX_S: u64 = 20;
+/// How long a session waits for an answer of its channel, which may stand still for a minute.
+const CALL: Duration = Duration::from_secs(150);
 
-/// How much later than a second after its deadline an outcome may come: the machine is busy, and one side may be stopped.
-const SLACK: Duration = Duration::from_secs(9);
-
-/// What is known of one ask.
-#[derive(Debug, Default)]
-struct Asked {
-    deadline: Option<Instant>,
-    /// How often its session was shown it.
-    shown: u32,
-    /// What its session answered, and what it was told of that.
-    replied: Option<(String, String)>,
-    /// Its outcomes: a reply's text, or a code.
-    outcomes: Vec<Result<String, String>>,
-    ended: Option<Instant>,
+/// What a run makes.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    faults: usize,
+    groups: usize,
+    seed: u64,
 }
 
-/// All that happened.
-#[derive(Debug, Default)]
-struct Record {
-    asks: Mutex<BTreeMap<String, Asked>>,
-    refused: AtomicU32,
-    is_over: AtomicBool,
-}
-
-impl Record {
-    fn asks(&self) -> MutexGuard<'_, BTreeMap<String, Asked>> {
-        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+impl Run {
+    fn of_environment() -> Self {
+        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<usize>().expect("a number"));
+        let faults = number("RELAY_TEST_MACHINE_FAULTS").unwrap_or(FAULTS);
+        let groups = number("RELAY_TEST_MACHINE_GROUPS").unwrap_or(if faults > FAULTS { 8 } else { 2 });
+        let seed = number("RELAY_CHAOS_SEED").map_or_else(|| u64::from(getrandom::u32().unwrap()), |seed| seed as u64);
+        Self { faults, groups, seed }
     }
 
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
-    /// Takes what a session was shown; returns an ask that it is to answer.
-    fn saw(&self, event: &Event) -> Option<String> {
-        let id = event.get("ask_id").to_owned();
-        let mut asks = self.asks();
-        let asked = asks.entry(id.clone()).or_default();
-        match event.kind() {
-            "ask" => {
-                asked.shown += 1;
-                return Some(id);
-            }
-            "reply" => asked.outcomes.push(Ok(event.content.clone())),
-            "failed" => asked.outcomes.push(Err(event.get("code").to_owned())),
-            // A pending reply that did not arrive.
-            _ => return None,
-        }
-        asked.ended = Some(event.at);
-        None
-    }
-
-    /// Checks the promises, and returns how many asks were answered, timed out, and were refused.
-    fn check(&self) -> (usize, usize) {
-        let (mut answered, mut timed_out) = (0, 0);
-        for (id, asked) in &*self.asks() {
-            assert!(asked.shown <= 1, "{id} was shown {} times", asked.shown);
-            let Some(deadline) = asked.deadline else {
-                // Its asker was told that it was not accepted, or never told.
-                assert!(asked.outcomes.is_empty(), "{id} has an outcome and was not accepted: {asked:?}");
-                continue;
-            };
-            assert_eq!(asked.outcomes.len(), 1, "{id} has not one outcome: {asked:?}");
-            let late = asked.ended.unwrap().saturating_duration_since(deadline);
-            assert!(late <= Duration::from_secs(1) + SLACK, "{id} ended {late:?} after its deadline");
-            let told = asked.replied.as_ref().map(|(text, state)| (text.as_str(), state.as_str()));
-            match &asked.outcomes[0] {
-                Ok(text) => {
-                    answered += 1;
-                    assert_eq!(told.map(|(text, _)| text), Some(text.as_str()), "{id}: nobody said that");
-                }
-                Err(code) => {
-                    timed_out += 1;
-                    assert_eq!(code, "timeout", "{id}: no session has ended");
-                    assert_ne!(told.map(|(_, state)| state), Some("accepted"), "{id}: its reply was told as taken");
-                }
-            }
-        }
-        (answered, timed_out)
+    /// Returns whether asks and faults may take a minute.
+    const fn is_long(self) -> bool {
+        self.faults > FAULTS
     }
 }
 
@@ -107,119 +59,191 @@ fn answer<'scope>(scope: &'scope Scope<'scope, '_>, session: &'scope Session, re
     scope.spawn(move || {
         let mut random = Random::new(seed);
         while !record.is_over() {
-            let Some(event) = session.event_within(Duration::from_millis(200)) else { continue };
+            let Some(event) = session.event_within(Duration::from_millis(500)) else { continue };
             let Some(id) = record.saw(&event) else { continue };
-            let (wait, text) = (random.millis(0..1500), format!("answer to {id}"));
+            let wait = if random.chance(20) { random.millis(1500..9000) } else { random.millis(0..1500) };
+            let text = format!("answer to {id}");
+            record.replied(&id, &text, Told::Nothing);
             scope.spawn(move || {
                 sleep(wait);
-                record.asks().entry(id.clone()).or_default().replied = Some((text.clone(), "unknown".to_owned()));
-                let answer = session.call("relay_reply", json!({"ask_id": id, "text": text}));
-                let told = answer.json["state"].as_str().map_or_else(|| answer.code().to_owned(), str::to_owned);
-                record.asks().entry(id).or_default().replied = Some((text, told));
+                let call = session.send_call("relay_reply", json!({"ask_id": id, "text": text}));
+                let told = match call.tool_within(CALL) {
+                    None => Told::Nothing,
+                    Some(answer) if answer.is_error => Told::Refused(answer.code().to_owned()),
+                    Some(answer) => Told::State(answer.json["state"].as_str().unwrap_or_default().to_owned()),
+                };
+                record.replied(&id, &text, told);
             });
         }
     });
 }
 
-/// Lets a session ask another one again and again, until the faults are over.
+/// Lets a machine's session ask the others again and again, until the faults are over.
 fn ask<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    session: &'scope Session,
-    to: &'static str,
+    (side, linked): (usize, &'scope Linked),
     record: &'scope Record,
-    faults: &'scope AtomicBool,
-    seed: u64,
+    faults_are_over: &'scope AtomicBool,
+    (seed, is_long): (u64, bool),
 ) {
     scope.spawn(move || {
-        let mut random = Random::new(seed);
-        while !faults.load(Ordering::Relaxed) {
-            let timeout = *random.pick(&[2, 5, TIMEOUT_MAX_S]);
-            let began = Instant::now();
-            let answer = session.call("relay_ask", json!({"to": to, "question": "?", "timeout_seconds": timeout}));
-            if answer.is_error {
-                record.refused.fetch_add(1, Ordering::Relaxed);
-            } else {
-                let id = answer.json["ask_id"].as_str().unwrap().to_owned();
-                record.asks().entry(id).or_default().deadline = Some(began + Duration::from_secs(timeout));
+        let (mut random, others) = (Random::new(seed), linked.others(side));
+        let question = |to: &str, timeout: u64| json!({"to": to, "question": "?", "timeout_seconds": timeout});
+        while !faults_are_over.load(Ordering::Relaxed) {
+            let timeouts: &[u64] = if is_long { &[2, 5, 20] } else { &[2, 5] };
+            let timeout = if is_long && random.chance(5) { 90 } else { *random.pick(timeouts) };
+            let call = linked.sessions[side].send_call("relay_ask", question(random.pick::<String>(&others), timeout));
+            match call.tool_within(CALL) {
+                None => record.refused("nothing was said"),
+                Some(answer) if answer.is_error => record.refused(answer.code()),
+                Some(answer) => {
+                    let deadline = Instant::now() + Duration::from_secs(timeout);
+                    record.accepted(answer.json["ask_id"].as_str().unwrap(), side, deadline);
+                }
             }
-            sleep(random.millis(50..400));
+            sleep(random.millis(100..700));
         }
     });
 }
 
-fn break_something(random: &mut Random, machines: [&Machine; 2], sessions: [&Session; 2]) -> &'static str {
-    let side = *random.pick(&[0, 1]);
-    let (machine, dialler) = (machines[side], machines[0]);
-    match *random.pick(&[0, 1, 2, 3, 4, 5]) {
-        0 => {
-            machine.restart_hub();
-            "a hub is killed"
-        }
-        1 => {
-            machine.restart_bridge();
-            "a bridge is killed"
-        }
-        2 => {
-            transports(dialler).into_iter().for_each(|pid| signal(pid, Signal::KILL));
-            "the transport is killed"
-        }
-        3 => {
-            let pids = transports(dialler);
-            pids.iter().for_each(|pid| signal(*pid, Signal::STOP));
-            sleep(random.millis(500..6000));
-            pids.iter().for_each(|pid| signal(*pid, Signal::CONT));
-            "the link stands still"
-        }
-        4 => {
-            machine.signal(Signal::STOP);
-            sessions[side].signal(Signal::STOP);
-            sleep(random.millis(500..5000));
-            sessions[side].signal(Signal::CONT);
-            machine.signal(Signal::CONT);
-            "one side stands still"
-        }
-        _ => {
-            machine.kill_bridge();
-            machine.restart_hub();
-            machine.start_bridge();
-            "a hub and its bridge are killed"
-        }
+/// Ends the asking and the answering when it is dropped.
+struct End<'a>(&'a Record, &'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+        self.0.end();
     }
 }
 
-#[test]
-fn asks_between_machines_have_one_truthful_outcome_under_faults() {
-    let faults = std::env::var("RELAY_TEST_MACHINE_FAULTS").map_or(FAULTS, |text| text.parse().expect("a number"));
-    let seed = std::env::var("RELAY_CHAOS_SEED")
-        .map_or_else(|_| u64::from(getrandom::u32().unwrap()), |text| text.parse().unwrap());
-    println!("RELAY_CHAOS_SEED={seed}");
-    let began = Instant::now();
-    let (laptop, desk) = pair();
-    let (web, api) = (laptop.session("web"), desk.session("api"));
-    laptop.wait_for_peer("api@desk");
-    desk.wait_for_peer("web@laptop");
-    let (record, no_more, mut random) = (Record::default(), AtomicBool::new(false), Random::new(seed));
-    let mut made: BTreeMap<&str, u32> = BTreeMap::new();
+/// Makes faults in one group of machines; returns what was made, and what came of it.
+fn run_group(
+    over: Over,
+    (number, linked): (usize, &Linked),
+    n: usize,
+    seed: u64,
+    is_long: bool,
+) -> (BTreeMap<&'static str, u32>, Counts) {
+    let (record, faults_are_over) = (Record::default(), AtomicBool::new(false));
+    let (mut random, mut unreachable) = (Random::new(seed), None);
+    let mut breaker = Breaker::new(over, linked, &record, Random::new(random.next()), is_long);
     std::thread::scope(|scope| {
-        for (n, session) in [&web, &api].into_iter().enumerate() {
-            answer(scope, session, &record, seed + n as u64);
+        // Whoever fails must not leave the others running.
+        let _end = End(&record, &faults_are_over);
+        for (side, session) in linked.sessions.iter().enumerate() {
+            answer(scope, session, &record, random.next());
+            ask(scope, (side, linked), &record, &faults_are_over, (random.next(), is_long));
         }
-        ask(scope, &web, "api@desk", &record, &no_more, seed + 2);
-        ask(scope, &api, "web@laptop", &record, &no_more, seed + 3);
-        for _ in 0..faults {
+        let mut made = 0;
+        while made < n {
             sleep(random.millis(200..1800));
-            *made.entry(break_something(&mut random, [&laptop, &desk], [&web, &api])).or_default() += 1;
+            made += breaker.break_something();
         }
-        no_more.store(true, Ordering::Relaxed);
-        // The last ask has its outcome by then.
-        sleep(Duration::from_secs(TIMEOUT_MAX_S) + SLACK);
-        record.is_over.store(true, Ordering::Relaxed);
+        if let Err(why) = linked.wait_until_reachable() {
+            unreachable = Some((String::new(), why));
+        }
+        faults_are_over.store(true, Ordering::Relaxed);
+        let end = Instant::now() + Duration::from_secs(if is_long { 90 } else { 10 }) + SLACK;
+        while Instant::now() < end && !record.is_complete() {
+            sleep(Duration::from_millis(200));
+        }
+        // A second outcome would come now.
+        sleep(Duration::from_secs(3));
     });
-    let (answered, timed_out) = record.check();
-    let refused = record.refused.load(Ordering::Relaxed);
+    let mut counts = record.counts();
+    counts.broken.extend(unreachable);
+    for (id, what) in &mut counts.broken {
+        let of_it = linked.machines.iter().filter(|_| !id.is_empty());
+        of_it.for_each(|machine| what.push_str(&format!("\n{}", machine.logged(id))));
+    }
+    if !counts.broken.is_empty() {
+        let logs = linked.keep_logs(number, &breaker.log);
+        counts.broken.push((String::new(), format!("the logs are in {}", logs.display())));
+    }
+    (breaker.made, counts)
+}
+
+fn add<K: Ord>(to: &mut BTreeMap<K, u32>, more: BTreeMap<K, u32>) {
+    more.into_iter().for_each(|(key, n)| *to.entry(key).or_default() += n);
+}
+
+/// Makes faults where machines are linked so, and checks the promises.
+fn run(test: &str, over: Over) {
+    let run = Run::of_environment();
+    println!("RELAY_CHAOS_SEED={}", run.seed);
+    // It may have to be built, which takes longer than machines wait for each other.
+    Other::Later.program("relay-bridge");
+    let groups: Result<Vec<Linked>, String> = (0..run.groups).map(|_| Linked::start(over)).collect();
+    let groups = match groups {
+        Ok(groups) => groups,
+        Err(why) => return skipped(test, &why),
+    };
+    let began = Instant::now();
+    let mut ended = Vec::new();
+    std::thread::scope(|scope| {
+        let n = run.faults.div_ceil(run.groups);
+        let start = |(number, linked)| {
+            let seed = run.seed.wrapping_add(number as u64 * 1000);
+            scope.spawn(move || run_group(over, (number, linked), n, seed, run.is_long()))
+        };
+        let running: Vec<_> = groups.iter().enumerate().map(start).collect();
+        ended.extend(running.into_iter().map(|group| group.join().expect("no group panics")));
+    });
+    let (mut made, mut all) = (BTreeMap::new(), Counts::default());
+    for (of_it, counts) in ended {
+        add(&mut made, of_it);
+        add(&mut all.ended, counts.ended);
+        add(&mut all.refused, counts.refused);
+        add(&mut all.told, counts.told);
+        all.shown = (all.shown.0 + counts.shown.0, all.shown.1 + counts.shown.1);
+        all.broken.extend(counts.broken);
+    }
+    let faults: u32 = made.values().sum();
+    println!("{over:?}: {faults} faults in {:?}, {} groups: {made:?}", began.elapsed(), run.groups);
+    println!("  asks ended: {:?}; refused: {:?}", all.ended, all.refused);
     println!(
-        "{faults} faults in {:?}: {made:?}; {answered} asks answered, {timed_out} timed out, {refused} refused",
-        began.elapsed()
+        "  shown {} times, of these {} of refused asks; repliers were told: {:?}",
+        all.shown.0, all.shown.1, all.told
     );
-    assert!(answered > faults, "{answered} answered");
+    let broken: Vec<&str> = all.broken.iter().map(|(_, what)| what.as_str()).collect();
+    assert!(broken.is_empty(), "{} promises were broken:\n{}", broken.len(), broken.join("\n"));
+    assert!(all.ended.get("answered").is_some_and(|n| *n > faults), "few asks were answered");
+}
+
+#[test]
+fn asks_over_a_pipe_have_one_truthful_outcome_under_faults() {
+    run("bridge::faults::asks_over_a_pipe_have_one_truthful_outcome_under_faults", Over::Pipe);
+}
+
+#[test]
+fn asks_over_ssh_have_one_truthful_outcome_under_faults() {
+    needs!("sshd", "ssh", "python3", "nsenter");
+    run("bridge::faults::asks_over_ssh_have_one_truthful_outcome_under_faults", Over::Ssh);
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn asks_over_nats_have_one_truthful_outcome_under_faults() {
+    needs!("openssl", "python3", "nsenter");
+    needs_servers!(NEWEST);
+    run("bridge::faults::asks_over_nats_have_one_truthful_outcome_under_faults", Over::Nats(NEWEST, 2));
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn asks_over_the_oldest_nats_have_one_truthful_outcome_under_faults() {
+    needs!("openssl", "python3", "nsenter");
+    needs_servers!(OLDEST);
+    run("bridge::faults::asks_over_the_oldest_nats_have_one_truthful_outcome_under_faults", Over::Nats(OLDEST, 2));
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn asks_of_three_machines_over_nats_have_one_truthful_outcome_under_faults() {
+    needs!("openssl", "python3", "nsenter");
+    needs_servers!(NEWEST);
+    run(
+        "bridge::faults::asks_of_three_machines_over_nats_have_one_truthful_outcome_under_faults",
+        Over::Nats(NEWEST, 3),
+    );
 }

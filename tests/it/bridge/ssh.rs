@@ -1,28 +1,38 @@
 //! Machines that are linked by a real sshd, with a key that is good for nothing else.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::stage::{Machine, signal, transports};
+use super::network::program_in;
+use super::stage::{Machine, children, signal, transports};
 use crate::support::hub_process::SOON;
 use crate::support::skip::needs;
 
 /// An sshd of this user's that lets one key into one machine, by the line that `relayctl machines key` prints.
-struct Sshd {
-    child: Child,
+pub(super) struct Sshd {
+    child: Mutex<Child>,
     port: u16,
+    /// The network namespace that it is in, if that is one of its own.
+    namespace: Option<PathBuf>,
     directory: tempfile::TempDir,
 }
 
 impl Sshd {
     fn start(desk: &Machine) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_at(desk, None, "127.0.0.1", port)
+    }
+
+    /// Starts one that listens at this address, in this network namespace.
+    pub(super) fn start_at(desk: &Machine, namespace: Option<&Path>, address: &str, port: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         for key in ["host", "key"] {
@@ -35,9 +45,8 @@ impl Sshd {
         let line = String::from_utf8(line.stdout).unwrap();
         assert!(line.starts_with("restrict,command=\""), "{line}");
         fs::write(path("authorized"), &line).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+            "Port {port}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
              PidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
              SetEnv RELAY_SOCKET={}\n",
             path("host").display(),
@@ -45,28 +54,68 @@ impl Sshd {
             desk.hub_socket().display(),
         );
         fs::write(path("sshd"), config).unwrap();
-        // Started by root, sshd wants this directory, which its unit makes elsewhere.
-        let _there_or_not_needed = fs::create_dir("/run/sshd");
-        let program = which("sshd");
-        let log = fs::File::create(path("log")).unwrap();
-        let child =
-            Command::new(program).args(["-D", "-e", "-f"]).arg(path("sshd")).stderr(log).stdin(Stdio::null()).spawn();
-        let sshd = Self { child: child.unwrap(), port, directory };
+        let namespace = namespace.map(Path::to_owned);
+        let child = Mutex::new(spawn(directory.path(), namespace.as_deref()));
+        let sshd = Self { child, port, namespace, directory };
         let user = rustix::process::geteuid().as_raw();
         let user = Command::new("id").args(["-nu", &user.to_string()]).output().unwrap();
         let client = format!(
-            "Host desk\nHostName 127.0.0.1\nPort {port}\nUser {}\nIdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\n\
-             StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\nBatchMode yes\n",
+            "Host desk\nHostName {address}\nPort {port}\nUser {}\nIdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\n\
+             StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\nBatchMode yes\n\
+             ServerAliveInterval 5\nServerAliveCountMax 3\nConnectTimeout 10\n",
             String::from_utf8(user.stdout).unwrap().trim(),
             sshd.path("key").display(),
         );
         fs::write(sshd.path("client"), client).unwrap();
+        fs::set_permissions(sshd.path("client"), fs::Permissions::from_mode(0o600)).unwrap();
+        sshd.wait_until_listening();
+        sshd
+    }
+
+    fn wait_until_listening(&self) {
         let end = Instant::now() + SOON;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "sshd does not listen: {}", sshd.log());
+        while !self.log().contains("Server listening on") {
+            assert!(Instant::now() < end, "sshd does not listen: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        sshd
+    }
+
+    /// Returns how the machine that has the key reaches this one, as a line of a machine's file.
+    pub(super) fn via(&self) -> String {
+        let client = self.path("client").display().to_string();
+        format!(r#"via = {{ exec = ["ssh", "-T", "-F", {client:?}, "desk", "relay-bridge", "stdio"] }}"#)
+    }
+
+    /// Returns the processes of the sessions that it has let in, what runs in them among them.
+    pub(super) fn sessions(&self) -> Vec<u32> {
+        let mut all = children(self.child().id());
+        let mut seen = 0;
+        while let Some(pid) = all.get(seen).copied() {
+            all.extend(children(pid));
+            seen += 1;
+        }
+        all
+    }
+
+    /// Sends a signal to it and its sessions.
+    pub(super) fn signal(&self, to_all: Signal) {
+        self.sessions().into_iter().chain([self.child().id()]).for_each(|pid| signal(pid, to_all));
+    }
+
+    /// Kills it and its sessions.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.child().wait().unwrap();
+    }
+
+    /// Starts it again, after it was killed.
+    pub(super) fn start_again(&self) {
+        *self.child() = spawn(self.directory.path(), self.namespace.as_deref());
+        self.wait_until_listening();
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -87,9 +136,17 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
+        self.signal(Signal::KILL);
+        let _reaped = self.child().wait();
     }
+}
+
+fn spawn(directory: &Path, namespace: Option<&Path>) -> Child {
+    // Started by root, sshd wants this directory, which its unit makes elsewhere.
+    let _there_or_not_needed = fs::create_dir("/run/sshd");
+    let log = fs::File::create(directory.join("log")).unwrap();
+    let mut command = program_in(namespace, &which("sshd"));
+    command.args(["-D", "-e", "-f"]).arg(directory.join("sshd")).stderr(log).stdin(Stdio::null()).spawn().unwrap()
 }
 
 fn which(program: &str) -> PathBuf {
@@ -101,13 +158,7 @@ fn which(program: &str) -> PathBuf {
 fn linked() -> (Machine, Machine, Sshd) {
     let (laptop, desk) = (Machine::start("laptop"), Machine::start("desk"));
     let sshd = Sshd::start(&desk);
-    let client = sshd.path("client");
-    fs::set_permissions(&client, fs::Permissions::from_mode(0o600)).unwrap();
-    let via = format!(
-        r#"via = {{ exec = ["ssh", "-T", "-F", {:?}, "desk", "relay-bridge", "stdio"] }}"#,
-        client.display().to_string()
-    );
-    laptop.decide(&desk, &format!("{via}\nas = \"laptop\"\nthey_may = \"ask\"\n"));
+    laptop.decide(&desk, &format!("{}\nas = \"laptop\"\nthey_may = \"ask\"\n", sshd.via()));
     (laptop, desk, sshd)
 }
 

@@ -10,28 +10,41 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::network::program_in;
 use crate::support::hub_process::{HubProcess, SOON};
 use crate::support::mcp::Session;
+use crate::support::other_versions::Other;
 
 /// One machine.
 pub(super) struct Machine {
     pub(super) name: &'static str,
     hub: Mutex<HubProcess>,
     bridge: Mutex<Option<Child>>,
+    /// Whether its hub and bridge are of the later version.
+    is_later: Mutex<bool>,
+    /// The network namespace of its bridge, if that is one of its own.
+    namespace: Option<PathBuf>,
     directory: tempfile::TempDir,
 }
 
 impl Machine {
     /// Starts a machine of this name, of which no other knows.
     pub(super) fn start(name: &'static str) -> Self {
+        Self::start_in(name, None)
+    }
+
+    /// Starts a machine whose bridge, and what that starts, is in this network namespace.
+    pub(super) fn start_in(name: &'static str, namespace: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let machines = directory.path().join("config/relay/machines");
         fs::create_dir_all(&machines).unwrap();
         for directory in machines.ancestors().take(3) {
             fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
         }
-        let hub = HubProcess::start(&["--limit", "rate=off"]);
-        let machine = Self { name, hub: Mutex::new(hub), bridge: Mutex::new(None), directory };
+        install(directory.path(), own_programs());
+        let hub = HubProcess::start_program(&directory.path().join("bin/relay-hub"), HUB_ARGUMENTS);
+        let (hub, bridge, is_later) = (Mutex::new(hub), Mutex::new(None), Mutex::new(false));
+        let machine = Self { name, hub, bridge, is_later, namespace: namespace.map(Path::to_owned), directory };
         machine.start_bridge();
         machine
     }
@@ -39,7 +52,7 @@ impl Machine {
     /// Starts the bridge.
     pub(super) fn start_bridge(&self) {
         let log = fs::File::options().create(true).append(true).open(self.directory.path().join("bridge.log")).unwrap();
-        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_relay-bridge")));
+        let mut command = self.in_environment(program_in(self.namespace.as_deref(), &self.bridge_program()));
         let child = command.env("RELAY_LOG", "debug").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         *self.bridge() = Some(child.unwrap());
         let end = Instant::now() + SOON;
@@ -51,7 +64,10 @@ impl Machine {
 
     /// Returns a program in this machine's environment.
     pub(super) fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        self.in_environment(Command::new(program))
+    }
+
+    fn in_environment(&self, mut command: Command) -> Command {
         command
             .env("RELAY_SOCKET", self.hub_socket())
             .env("XDG_CONFIG_HOME", self.directory.path().join("config"))
@@ -59,6 +75,34 @@ impl Machine {
             .env_remove("RELAY_LIMITS")
             .env_remove("XDG_RUNTIME_DIR");
         command
+    }
+
+    /// Returns the path of its bridge's program, which stays where it is when another version is installed.
+    pub(super) fn bridge_program(&self) -> PathBuf {
+        self.directory.path().join("bin/relay-bridge")
+    }
+
+    /// Replaces its programs by those of the other version, and restarts hub and bridge in order.
+    pub(super) fn replace_programs(&self) {
+        let mut is_later = self.is_later.lock().unwrap();
+        *is_later = !*is_later;
+        let hub = Other::Later.program("relay-hub");
+        install(self.directory.path(), if *is_later { hub.parent().unwrap() } else { own_programs() });
+        self.signal(Signal::TERM);
+        if let Some(mut bridge) = self.bridge().take() {
+            bridge.wait().unwrap();
+        }
+        self.hub().end();
+        self.hub().start_again(HUB_ARGUMENTS);
+        self.start_bridge();
+    }
+
+    /// Returns what the hub and the bridge have logged with this word in it.
+    pub(super) fn logged(&self, word: &str) -> String {
+        let logs = [("hub", self.hub().log()), ("bridge", self.bridge_log())];
+        let lines = logs.iter().flat_map(|(whose, log)| log.lines().map(move |line| (whose, line)));
+        let found = lines.filter(|(_, line)| line.contains(word));
+        found.map(|(whose, line)| format!("{} {whose}: {line}\n", self.name)).collect()
     }
 
     fn bridge(&self) -> MutexGuard<'_, Option<Child>> {
@@ -79,7 +123,7 @@ impl Machine {
 
     /// Kills the hub and starts another.
     pub(super) fn restart_hub(&self) {
-        self.hub().kill_and_restart(&["--limit", "rate=off"]);
+        self.hub().kill_and_restart(HUB_ARGUMENTS);
     }
 
     /// Kills the bridge and starts another.
@@ -129,8 +173,7 @@ impl Machine {
 
     /// Has this machine reach another one by a command, which is the pipe to that one's bridge.
     pub(super) fn dial(&self, other: &Self, more: &str) {
-        let program = env!("CARGO_BIN_EXE_relay-bridge");
-        let socket = other.hub_socket();
+        let (program, socket) = (other.bridge_program(), other.hub_socket());
         let argv = format!("[{program:?}, \"--socket\", {:?}, \"stdio\"]", socket.display().to_string());
         self.decide(other, &format!("via = {{ exec = {argv} }}\nas = {:?}\n{more}\n", self.name));
     }
@@ -191,6 +234,24 @@ impl Machine {
     }
 }
 
+/// How hubs of machines are started.
+const HUB_ARGUMENTS: &[&str] = &["--limit", "rate=off"];
+
+fn own_programs() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_relay-hub")).parent().unwrap()
+}
+
+/// Makes the programs in this directory the machine's.
+fn install(machine: &Path, programs: &Path) {
+    let bin = machine.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    for name in ["relay-hub", "relay-bridge"] {
+        let new = bin.join(format!("{name}.new"));
+        std::os::unix::fs::symlink(programs.join(name), &new).unwrap();
+        fs::rename(new, bin.join(name)).unwrap();
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         self.signal(Signal::CONT);
@@ -200,7 +261,12 @@ impl Drop for Machine {
 
 /// Returns the processes that are the pipes of links, which a bridge has started.
 pub(super) fn transports(of: &Machine) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", of.bridge_pid())).unwrap_or_default();
+    children(of.bridge_pid())
+}
+
+/// Returns the processes that one has started.
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 

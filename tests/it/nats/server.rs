@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::keys::Key;
+use crate::bridge::network::program_in;
 
 /// The versions that are tested with: the newest, and the oldest that `relay-nats` takes.
 pub const NEWEST: &str = "2.15.1";
@@ -46,6 +47,9 @@ pub struct Server {
     directory: TempDir,
     program: PathBuf,
     child: Child,
+    /// The network namespace that it is in, if that is one of its own.
+    namespace: Option<PathBuf>,
+    address: String,
     port: u16,
 }
 
@@ -62,17 +66,23 @@ impl Server {
 
     /// Starts a server.
     pub fn of_version(version: &str, configuration: &str) -> Self {
+        Self::start_at(version, configuration, None, "127.0.0.1")
+    }
+
+    /// Starts a server that listens at this address, in this network namespace.
+    pub fn start_at(version: &str, configuration: &str, namespace: Option<&Path>, address: &str) -> Self {
         let directory = TempDir::new().unwrap();
-        let program = program(version).unwrap();
-        let child = start(&program, directory.path(), configuration, -1);
-        let mut server = Self { directory, program, child, port: 0 };
+        fs::write(directory.path().join("server.conf"), configuration).unwrap();
+        let (program, namespace) = (program(version).unwrap(), namespace.map(Path::to_owned));
+        let child = spawn(&program, directory.path(), namespace.as_deref(), address, -1);
+        let mut server = Self { directory, program, child, namespace, address: address.to_owned(), port: 0 };
         server.port = server.await_port();
         server
     }
 
     /// Returns its address.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.address, self.port)
     }
 
     /// Returns its port.
@@ -88,8 +98,8 @@ impl Server {
 
     /// Starts it again where it was, after it was killed.
     pub fn restart(&mut self) {
-        let configuration = fs::read_to_string(self.directory.path().join("server.conf")).unwrap();
-        self.child = start(&self.program, self.directory.path(), &configuration, self.port.into());
+        let (directory, namespace) = (self.directory.path(), self.namespace.as_deref());
+        self.child = spawn(&self.program, directory, namespace, &self.address, self.port.into());
         assert_eq!(self.await_port(), self.port);
     }
 
@@ -127,11 +137,10 @@ impl Drop for Server {
     }
 }
 
-fn start(program: &Path, directory: &Path, configuration: &str, port: i32) -> Child {
-    fs::write(directory.join("server.conf"), configuration).unwrap();
+fn spawn(program: &Path, directory: &Path, namespace: Option<&Path>, address: &str, port: i32) -> Child {
     let log = fs::File::create(directory.join("log")).unwrap();
-    let mut command = Command::new(program);
-    command.args(["-a", "127.0.0.1", "-c", "server.conf", "--ports_file_dir", "."]).current_dir(directory);
+    let mut command = program_in(namespace, program);
+    command.args(["-a", address, "-c", "server.conf", "--ports_file_dir", "."]).current_dir(directory);
     command.arg(format!("-p={port}"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }

@@ -14,6 +14,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// A foreground hub; killed, with its directory, when it is dropped.
 pub(crate) struct HubProcess {
     child: Child,
+    program: PathBuf,
     directory: tempfile::TempDir,
 }
 
@@ -27,7 +28,7 @@ impl HubProcess {
     pub(crate) fn start_program(program: &Path, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let child = Self::spawn(program, directory.path(), arguments);
-        let hub = Self { child, directory };
+        let hub = Self { child, program: program.to_owned(), directory };
         hub.wait_until_listening();
         hub
     }
@@ -75,10 +76,15 @@ impl HubProcess {
         self.child.wait().unwrap();
     }
 
-    /// Starts another hub where the killed one was.
+    /// Ends the hub in order and waits until it has.
+    pub(crate) fn end(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().unwrap();
+    }
+
+    /// Starts another hub where the killed one was, from the same file.
     pub(crate) fn start_again(&mut self, arguments: &[&str]) {
-        let program = Path::new(env!("CARGO_BIN_EXE_relay-hub"));
-        self.child = Self::spawn(program, self.directory.path(), arguments);
+        self.child = Self::spawn(&self.program, self.directory.path(), arguments);
         self.wait_until_listening();
     }
 

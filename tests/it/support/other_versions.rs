@@ -35,7 +35,7 @@ impl Other {
         }
     }
 
-    /// Returns the path of its `relay-hub` or `relay-channel`.
+    /// Returns the path of one of its programs.
     pub(crate) fn program(self, name: &str) -> PathBuf {
         static LATER: OnceLock<PathBuf> = OnceLock::new();
         static FOREIGN: OnceLock<PathBuf> = OnceLock::new();
@@ -64,9 +64,15 @@ impl Other {
         command.arg("--manifest-path").arg(place.join("Cargo.toml")).arg("--target-dir").arg(target);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        for name in ["relay-hub", "relay-channel", "relayctl"] {
+        for name in ["relay-hub", "relay-channel", "relay-bridge", "relayctl"] {
             let _of_an_earlier_run = fs::remove_file(place.join(name));
             fs::copy(target.join("debug").join(self.file_name(name)), place.join(name)).unwrap();
+        }
+        // It speaks no protocol of ours, and is looked for beside the others.
+        #[cfg(feature = "nats")]
+        {
+            let _of_an_earlier_run = fs::remove_file(place.join("relay-nats"));
+            fs::copy(env!("CARGO_BIN_EXE_relay-nats"), place.join("relay-nats")).unwrap();
         }
         place
     }

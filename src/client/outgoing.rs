@@ -51,9 +51,14 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Returns whether the connection is up.
+    pub(super) const fn is_up(&self) -> bool {
+        self.version.is_some()
+    }
+
     /// Sends a request if the connection is up; if not, it is sent when it comes up.
     pub(super) fn request(&mut self, purpose: Purpose, request: impl FnOnce() -> Request) {
-        if self.version.is_some() {
+        if self.is_up() {
             self.number(purpose, request());
         }
     }

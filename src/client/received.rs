@@ -94,6 +94,15 @@ struct PendingReply {
     to: String,
     /// The call that waits for it to be taken.
     call: Option<CallId>,
+    given: Given,
+}
+
+/// To how many connections with a hub a reply was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Never,
+    Once,
+    Again,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,7 +231,7 @@ impl Received {
         let expires = open.map_or(now + STRANGE_REPLY_KEPT, |ask| ask.deadline.max(now) + OVERDUE);
         self.timers.set(Timer::Wait(ask_id), now + REPLY_WAIT);
         self.timers.set(Timer::Expire(ask_id), expires);
-        let reply = PendingReply { text, to, call: Some(call) };
+        let mut reply = PendingReply { text, to, call: Some(call), given: Given::Never };
         reply.send(ask_id, out);
         self.replies.insert(ask_id, reply);
     }
@@ -246,6 +255,8 @@ impl Received {
             self.handle_closed(ask_id, out);
         }
         if let Some(reply) = self.drop_reply(ask_id) {
+            let is_known = error.code != ErrorCode::UnknownAsk || !reply.may_have_arrived();
+            let error = if is_known { error } else { refusal::unconfirmed(ask_id, &reply.to) };
             match reply.call {
                 Some(call) => out.answer(call, Err(error)),
                 None => out.event(ClientEvent::ReplyFailed { ask_id, to: reply.to, error }),
@@ -260,11 +271,11 @@ impl Received {
     }
 
     /// Sends everything again to a hub that may know nothing of it.
-    pub(super) fn resend(&self, out: &mut Outgoing) {
+    pub(super) fn resend(&mut self, out: &mut Outgoing) {
         for ask in self.open.values() {
             out.notice(Notice::Progress(ask.progress));
         }
-        for (ask_id, reply) in &self.replies {
+        for (ask_id, reply) in &mut self.replies {
             reply.send(*ask_id, out);
         }
     }
@@ -348,13 +359,22 @@ impl Received {
         for reply in parked.replies.drain(..) {
             let ParkedReply { ask_id, to, text } = reply;
             self.timers.set(Timer::Expire(ask_id), now + STRANGE_REPLY_KEPT);
-            self.replies.insert(ask_id, PendingReply { text, to, call: None });
+            self.replies.insert(ask_id, PendingReply { text, to, call: None, given: Given::Once });
         }
     }
 }
 
 impl PendingReply {
-    fn send(&self, ask_id: AskId, out: &mut Outgoing) {
+    /// Returns whether a hub may have sent it on that was lost since. An asker here would have told the next hub; one on
+    /// another machine is spoken for by a bridge, which may have died as well.
+    fn may_have_arrived(&self) -> bool {
+        self.given == Given::Again && self.to.contains('@')
+    }
+
+    fn send(&mut self, ask_id: AskId, out: &mut Outgoing) {
+        if out.is_up() {
+            self.given = if self.given == Given::Never { Given::Once } else { Given::Again };
+        }
         out.request(Purpose::Reply(ask_id), || Request::Reply(Reply { ask_id, text: self.text.clone() }));
     }
 }

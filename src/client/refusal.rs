@@ -48,6 +48,14 @@ pub(super) fn answered_before(ask_id: AskId, taken: bool) -> Refusal {
     Refusal::new(ErrorCode::UnknownAsk, message, "to say more, ask that session a question of your own")
 }
 
+/// The hub knows nothing of an ask from another machine, and the one that the reply was given to first is lost.
+pub(super) fn unconfirmed(ask_id: AskId, to: &str) -> Refusal {
+    let message = format!(
+        "the hub that the reply to the ask {ask_id} was given to is lost, and what became of it is not known: it may have arrived"
+    );
+    Refusal::new(ErrorCode::Unconfirmed, message, format!("if it matters, tell {to} again"))
+}
+
 /// More replies wait for the hub than are kept.
 pub(super) fn too_many_replies(limit: usize) -> Refusal {
     Refusal::new(

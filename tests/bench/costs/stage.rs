@@ -186,6 +186,9 @@ impl Session {
             Via::Null => null_path::command(null_path::SESSION, socket),
         };
         command.current_dir(folder).env("RELAY_SOCKET", socket).env("RELAY_CHANNEL", "on");
+        if via == Via::RelayWithWaiters {
+            command.env("CLAUDECODE", "1").env("CLAUDE_CODE_ENTRYPOINT", "cli").env("CLAUDE_CONFIG_DIR", folder);
+        }
         let mut session = Self { via, process: Process::start(command) };
         match via {
             Via::Null | Via::SameCrates => session.process.say(folder.file_name().unwrap().to_str().unwrap()),

@@ -200,7 +200,7 @@ pub enum ServiceError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The hub is not where it would be started.
-    #[error("there is no program relay-hub in {}: install relayctl, relay-hub and relay-channel together", directory.display())]
+    #[error("there is no program relay-hub in {}: install relayctl, relay-hub, relay-channel and relay-bridge together", directory.display())]
     NoHub {
         /// Where it was looked for.
         directory: PathBuf,

@@ -261,19 +261,17 @@ impl Exchange {
         }
     }
 
-    /// Takes an ask of a session here for one there. `from` is its name here: the other side knows it by its tag.
+    /// Takes an ask of a session here for one there, if the other side knows of it or may be told of it.
     fn handle_asked(&mut self, now: Instant, stand_in: StandIn, asked: outgoing::Asked) {
         let Some(to) = stand_in else { return };
-        let from = self.ours.sessions.iter().find(|session| session.name.as_str() == asked.from);
-        let from = from.map(|session| session.id);
+        let is_known = asked.from.is_none_or(|from| self.ours.sessions.iter().any(|session| session.id == from));
         let reachable = self.is_up && self.theirs.as_ref().is_some_and(|theirs| theirs.hub);
-        let is_shell = asked.from == crate::protocol::SHELL;
-        if !reachable || (from.is_none() && !is_shell) {
-            let error = outgoing::refusal(&self.machine, &asked.from, reachable);
+        if !reachable || !is_known {
+            let error = outgoing::refusal(&self.machine, &asked.name, reachable);
             let decline = Notice::Decline(Decline { ask_id: asked.ask_id, error });
             return self.stand_ins.notice(stand_in, decline, &mut self.effects);
         }
-        self.outgoing.handle_asked(now, to, from, asked);
+        self.outgoing.handle_asked(now, to, asked);
     }
 
     /// Lets a held ask through; all that are held where none is named.

@@ -229,6 +229,7 @@ mod tests {
             question: question.to_owned(),
             timeout_ms: 599_500,
             broadcast_id,
+            from_tag: None,
             chain: Chain::default(),
         }
     }
@@ -269,6 +270,7 @@ mod tests {
             from: "web".to_owned(),
             text: text.to_owned(),
             timeout_ms: 9,
+            from_tag: None,
             chain: Chain::default(),
         })
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The programs of claude-relay.
-pub(super) const PROGRAMS: [&str; 3] = ["relayctl", "relay-hub", "relay-channel"];
+pub(super) const PROGRAMS: [&str; 4] = ["relayctl", "relay-hub", "relay-channel", "relay-bridge"];
 
 /// Returns the directories of this process's `PATH`.
 pub(super) fn directories() -> Vec<PathBuf> {

@@ -8,6 +8,7 @@ mod ended;
 mod offers;
 mod open;
 mod pending;
+mod send;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,7 +19,6 @@ use self::ended::{Ended, EndedAsks};
 use self::open::{HeldReply, Offer, OpenAsk, OpenTable, Phase};
 use self::pending::PendingSends;
 use super::brakes::{Brakes, Link};
-use super::connections::ConnId;
 use super::effect::{Caller, Outbox};
 use super::history::{Record, Recorded};
 use super::limits::{Limits, OPEN_ASKS_FACTOR};
@@ -27,8 +27,8 @@ use super::quota::Quota;
 use super::rate::RateLimiter;
 use super::refusals::{self, Refused};
 use crate::protocol::{
-    Answer, Ask, AskId, AskKind, AskOutcome, AskState, AskView, Asked, Chain, ClientTag, Closed, Course, ErrorCode,
-    Event, Failed, OpenAsks, OwnAsk, Progress, Receipt, Replied, Reply, ReplyEvent, Taken, Told, Watched,
+    Answer, Ask, AskId, AskKind, AskOutcome, AskState, AskView, ClientTag, Closed, Course, ErrorCode, Event, Failed,
+    OpenAsks, OwnAsk, Progress, Receipt, Replied, Reply, Taken, Watched,
 };
 
 pub(super) use self::accept::{NewAsk, Opened};
@@ -343,58 +343,6 @@ impl Asks {
                 self.pending.push(conn, ask.number, id, ask.bytes());
             }
         }
-    }
-
-    /// Sends what is held of an ask to a connection, or lets it wait for that.
-    fn send(&mut self, now: Instant, peers: &Peers, conn: Option<ConnId>, id: AskId, out: &mut Outbox) {
-        let (Some(conn), Some(ask)) = (conn, self.open.get(id)) else { return };
-        if self.pending.is_waited_for(conn) {
-            self.pending.push(conn, ask.number, id, ask.bytes());
-        } else {
-            self.send_now(now, peers, conn, id, out);
-        }
-    }
-
-    fn send_now(&self, now: Instant, peers: &Peers, conn: ConnId, id: AskId, out: &mut Outbox) {
-        let Some(ask) = self.open.get(id) else { return };
-        let (asker, asked) = (ask.link.asker, ask.link.asked);
-        match &ask.phase {
-            Phase::Asked { question: Some(question) } if peers.conn(asked) == Some(conn) => {
-                let (from, text) = (peers.sender(asker).to_owned(), question.clone());
-                let (timeout_ms, broadcast_id) = (ask.left_ms(now), ask.broadcast);
-                let chain = if peers.is_remote(asked) { self.exported(peers, &ask.link) } else { Chain::default() };
-                out.event(
-                    Some(conn),
-                    match ask.kind {
-                        AskKind::Ask => {
-                            Event::Asked(Asked { ask_id: id, from, question: text, timeout_ms, broadcast_id, chain })
-                        }
-                        AskKind::Tell => Event::Told(Told { tell_id: id, from, text, timeout_ms, chain }),
-                    },
-                );
-            }
-            Phase::Answered(reply) if peers.conn(asker) == Some(conn) => {
-                let (from, text) = (reply.from.clone(), reply.text.clone());
-                out.event(Some(conn), Event::Reply(ReplyEvent { ask_id: id, from, by: asked, text }));
-            }
-            Phase::Asked { .. } | Phase::Answered(_) => {}
-        }
-    }
-
-    /// Sends one text that waited for its connection. Returns whether there was one.
-    pub(super) fn send_pending(&mut self, now: Instant, peers: &Peers, out: &mut Outbox) -> bool {
-        let next = self.pending.pop_ready();
-        next.inspect(|(conn, id)| self.send_now(now, peers, *conn, *id, out)).is_some()
-    }
-
-    /// Returns what waits for connections that take nothing at present.
-    pub(super) const fn pending(&self) -> &PendingSends {
-        &self.pending
-    }
-
-    /// Returns what waits for connections, to be told of these.
-    pub(super) const fn pending_mut(&mut self) -> &mut PendingSends {
-        &mut self.pending
     }
 
     /// Ends the asks whose time is over, and forgets ended ones.

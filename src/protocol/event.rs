@@ -52,6 +52,9 @@ pub struct Asked {
     /// The broadcast that the ask belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast_id: Option<BroadcastId>,
+    /// The asking session, whatever its name is by now: only to a remote client; none of the shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_tag: Option<ClientTag>,
     /// What the ask follows from: only to a remote client, whose machine goes on with it.
     #[serde(default, skip_serializing_if = "Chain::is_empty")]
     pub chain: Chain,
@@ -68,6 +71,9 @@ pub struct Told {
     pub text: String,
     /// How long the teller still waits to know that it was shown, in milliseconds.
     pub timeout_ms: u64,
+    /// The telling session, as in [`Asked::from_tag`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_tag: Option<ClientTag>,
     /// What the tell follows from, as in [`Asked::chain`].
     #[serde(default, skip_serializing_if = "Chain::is_empty")]
     pub chain: Chain,

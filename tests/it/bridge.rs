@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod asking;
 #[cfg(target_os = "linux")]
+mod containers;
+#[cfg(target_os = "linux")]
 mod faults;
 #[cfg(all(target_os = "linux", feature = "nats"))]
 mod nats;

@@ -116,8 +116,9 @@ impl Incoming {
             (item.is_heard, item.is_fresh) = (false, true);
             return;
         }
-        // It is said again until the list of sessions has come.
-        if !stand_ins.contains(ask.from) || self.items.len() >= KNOWN_MAX {
+        // It is said again until the list of sessions has come, and the hub has said what it has of that session: what is open
+        // there already is not judged anew.
+        if !stand_ins.is_welcome(ask.from) || self.items.len() >= KNOWN_MAX {
             return;
         }
         let (was_taken, deadline) = (ask.text.is_empty(), now + Duration::from_millis(ask.timeout_ms));

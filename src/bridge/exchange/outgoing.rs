@@ -25,7 +25,10 @@ const DOUBTED_AFTER: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) ask_id: AskId,
-    pub(super) from: String,
+    /// The asking session; none of the shell.
+    pub(super) from: Option<ClientTag>,
+    /// Its name here.
+    pub(super) name: String,
     kind: AskKind,
     text: String,
     timeout_ms: u64,
@@ -35,20 +38,20 @@ pub(super) struct Asked {
 
 /// Returns what the hub asks in the one form.
 pub(super) fn of_ask(asked: protocol::Asked) -> Asked {
-    let protocol::Asked { ask_id, from, question, timeout_ms, broadcast_id, chain } = asked;
-    Asked { ask_id, from, kind: AskKind::Ask, text: question, timeout_ms, broadcast_id, chain }
+    let protocol::Asked { ask_id, from: name, question: text, timeout_ms, broadcast_id, from_tag: from, chain } = asked;
+    Asked { ask_id, from, name, kind: AskKind::Ask, text, timeout_ms, broadcast_id, chain }
 }
 
 /// Returns what the hub tells in the one form.
 pub(super) fn of_tell(told: Told) -> Asked {
-    let Told { tell_id, from, text, timeout_ms, chain } = told;
-    Asked { ask_id: tell_id, from, kind: AskKind::Tell, text, timeout_ms, broadcast_id: None, chain }
+    let Told { tell_id: ask_id, from: name, text, timeout_ms, from_tag: from, chain } = told;
+    Asked { ask_id, from, name, kind: AskKind::Tell, text, timeout_ms, broadcast_id: None, chain }
 }
 
 /// Returns why an ask is not taken over the link.
-pub(super) fn refusal(machine: &MachineName, from: &str, reachable: bool) -> Refusal {
+pub(super) fn refusal(machine: &MachineName, name: &str, reachable: bool) -> Refusal {
     if reachable {
-        let message = format!("{machine} may not know of {from}: what this machine shares with it does not name it");
+        let message = format!("{machine} may not know of {name}: what this machine shares with it does not name it");
         Refusal::new(ErrorCode::NotAllowed, message, format!("run: relayctl machines allow {machine}"))
     } else {
         Refusal::machine_unreachable(machine)
@@ -122,11 +125,11 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Takes an ask for a session there, unless its reply is on the way to the hub.
-    pub(super) fn handle_asked(&mut self, now: Instant, to: ClientTag, from: Option<ClientTag>, asked: Asked) {
+    pub(super) fn handle_asked(&mut self, now: Instant, to: ClientTag, asked: Asked) {
         if self.items.get(&asked.ask_id).is_some_and(|item| matches!(item.stage, Stage::Replying { .. })) {
             return;
         }
-        let Asked { ask_id, kind, text, timeout_ms, broadcast_id, chain, .. } = asked;
+        let Asked { ask_id, from, kind, text, timeout_ms, broadcast_id, chain, .. } = asked;
         let deadline = Some(now + Duration::from_millis(timeout_ms));
         let ask = LinkAsk { ask_id, kind, from, to, text, timeout_ms, broadcast_id, chain };
         let (stage, ask) = (Stage::Asking, Some(Box::new(ask)));

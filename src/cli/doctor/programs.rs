@@ -1,4 +1,4 @@
-//! The three programs: beside each other, of one version, and the ones that the shell finds.
+//! The programs: beside each other, of one version, and the ones that the shell finds.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,10 @@ pub(super) fn check(examined: &mut Examined) -> Vec<Finding> {
 
 fn together(bindir: &Path, missing: &[&str]) -> Finding {
     if missing.is_empty() {
-        Finding::ok("programs", format!("relayctl, relay-hub and relay-channel are in {}", bindir.display()))
+        Finding::ok(
+            "programs",
+            format!("relayctl, relay-hub, relay-channel and relay-bridge are in {}", bindir.display()),
+        )
     } else {
         let what = format!("{} not in {}, where relayctl is", missing.join(" and "), bindir.display());
         Finding::fail("programs", what, INSTALL)
@@ -110,6 +113,10 @@ mod tests {
         assert_eq!(one.state, State::Ok);
         let mixed = one_version(Path::new("/opt"), &mut Says("0.0.1"));
         assert_eq!(mixed.state, State::Fail);
-        assert!(mixed.what.contains("relay-hub 0.0.1 is here, and relay-channel 0.0.1"), "{}", mixed.what);
+        assert!(
+            mixed.what.contains("relay-hub 0.0.1 is here, and relay-channel 0.0.1 is here, and relay-bridge 0.0.1"),
+            "{}",
+            mixed.what
+        );
     }
 }

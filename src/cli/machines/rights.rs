@@ -10,7 +10,7 @@ use crate::cli::completions::session_names;
 use crate::cli::error::{CliError, Exit};
 use crate::paths::Environment;
 
-/// Let a machine ask sessions here
+/// Let a machine ask sessions here, or only answer them
 #[derive(Debug, Args)]
 pub(super) struct AllowArgs {
     #[command(flatten)]
@@ -18,6 +18,9 @@ pub(super) struct AllowArgs {
     /// Only the sessions whose names are so, and show it only those: backend,docs-*; with * all
     #[arg(long, value_name = "PATTERNS", value_delimiter = ',', value_parser = pattern, add = ArgValueCompleter::new(session_names))]
     sessions: Option<Vec<Pattern>>,
+    /// It may answer what sessions here ask, and not ask by itself
+    #[arg(long)]
+    replies_only: bool,
 }
 
 /// Let each ask of a machine wait until you let it through
@@ -53,7 +56,7 @@ pub(super) struct ResumeArgs {
 impl AllowArgs {
     pub(super) fn run(self, environment: &Environment, context: &mut Context) -> Result<Exit, CliError> {
         self.machine.change(environment, context, |machine| {
-            machine.they_may = TheyMay::Ask;
+            machine.they_may = if self.replies_only { TheyMay::Reply } else { TheyMay::Ask };
             if let Some(patterns) = self.sessions {
                 machine.sessions = Some(patterns).filter(|patterns| patterns.iter().all(|one| one.as_str() != "*"));
             }

@@ -153,7 +153,15 @@ fn receive(ledger: &mut Ledger, now: Instant, n: u64) -> AskId {
     event(
         ledger,
         now,
-        Event::Asked(Asked { ask_id, from, question, timeout_ms: 60_000, broadcast_id: None, chain: Chain::default() }),
+        Event::Asked(Asked {
+            ask_id,
+            from,
+            question,
+            timeout_ms: 60_000,
+            broadcast_id: None,
+            from_tag: None,
+            chain: Chain::default(),
+        }),
     );
     ask_id
 }

@@ -17,6 +17,7 @@ fn asked(bits: u64) -> Asked {
         question: "?".to_owned(),
         timeout_ms: 1000,
         broadcast_id: None,
+        from_tag: None,
         chain: Chain::default(),
     }
 }

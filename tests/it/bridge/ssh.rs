@@ -48,10 +48,12 @@ impl Sshd {
         let config = format!(
             "Port {port}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
              PidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-             SetEnv RELAY_SOCKET={}\n",
+             SetEnv RELAY_SOCKET={} HOME={}\n",
             path("host").display(),
             path("authorized").display(),
             desk.hub_socket().display(),
+            // What a login shell of this user's reads could take long.
+            directory.path().display(),
         );
         fs::write(path("sshd"), config).unwrap();
         let namespace = namespace.map(Path::to_owned);

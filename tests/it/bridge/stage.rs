@@ -155,7 +155,12 @@ impl Machine {
 
     /// Writes what this machine's person has decided about another one, and has it hold.
     pub(super) fn decide(&self, other: &Self, text: &str) {
-        self.write_file(other.name, text);
+        self.decide_on(other.name, text);
+    }
+
+    /// Writes what this machine's person has decided about the machine of this name, and has it hold.
+    pub(super) fn decide_on(&self, name: &str, text: &str) {
+        self.write_file(name, text);
         self.reload();
     }
 

@@ -18,6 +18,7 @@ fn ask() -> Message {
         question: "Is the build green?".to_owned(),
         timeout_ms: 600_000,
         broadcast_id: None,
+        from_tag: None,
         chain: Chain::default(),
     };
     notification::ask(&asked, "relay_reply")
@@ -25,7 +26,14 @@ fn ask() -> Message {
 
 fn tell() -> Message {
     let (from, text) = ("web".to_owned(), "The port is 8081 now.".to_owned());
-    notification::tell(&Told { tell_id: AskId::from_bits(3), from, text, timeout_ms: 600_000, chain: Chain::default() })
+    notification::tell(&Told {
+        tell_id: AskId::from_bits(3),
+        from,
+        text,
+        timeout_ms: 600_000,
+        from_tag: None,
+        chain: Chain::default(),
+    })
 }
 
 fn name(text: &str) -> PeerName {

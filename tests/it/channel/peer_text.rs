@@ -94,6 +94,7 @@ fn every_class_stays_inside_one_envelope() {
             question,
             timeout_ms: 1000,
             broadcast_id: None,
+            from_tag: None,
             chain: Chain::default(),
         };
         let wrapped = envelope::wrap(&notification::ask(&event, "relay_reply"));

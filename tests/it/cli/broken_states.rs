@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::installed::Installed;
+use crate::support::installed::{Installed, PROGRAMS};
 use crate::support::mcp::{Builder, Session};
 use crate::support::user_manager::{UserManager, user_manager};
 
@@ -288,9 +288,7 @@ fn a_misleading_environment_is_cured_by_its_advice() {
 #[test]
 fn a_container_is_cured_by_its_advice() {
     let manager = user_manager!();
-    let programs =
-        [env!("CARGO_BIN_EXE_relay-hub"), env!("CARGO_BIN_EXE_relay-channel"), env!("CARGO_BIN_EXE_relayctl")];
-    let bindir = manager.install_programs(&programs);
+    let bindir = manager.install_programs(&PROGRAMS);
     // What is below it is hidden: the user's runtime directory, and the manager with it.
     let Some(()) = manager.mount_memory(Path::new("/run/user"), "mode=755") else {
         return crate::support::skip::skipped("a_container", &"no file system can be mounted here");
@@ -300,7 +298,7 @@ fn a_container_is_cured_by_its_advice() {
     let user = User { manager: &manager, bindir: &bindir };
     for state in CONTAINER {
         user.expect(state);
-        manager.install_programs(&programs);
+        manager.install_programs(&PROGRAMS);
         own(&manager, &bindir);
         user.run("chmod 755 ~; relayctl hub stop; rm -rf ~/.relay ~/.relay.old");
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::hub_process::HubProcess;
+use crate::support::installed::PROGRAMS;
 use crate::support::other_versions::Other;
 use crate::support::user_manager::{UserManager, user_manager};
 
@@ -62,7 +63,7 @@ impl Report {
 
 impl<'a> Installed<'a> {
     fn new(manager: &'a UserManager) -> Self {
-        let bindir = manager.install_programs(&[HUB, CHANNEL, RELAYCTL]);
+        let bindir = manager.install_programs(&PROGRAMS);
         let installed = Self { manager, bindir };
         let output = installed.relayctl(&["install-service"]).output().unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -230,10 +230,7 @@ fn what_a_machine_asks_is_let_in_held_or_refused_as_its_file_says() {
     docs.call("relay_reply", json!({"ask_id": event.get("ask_id"), "text": "at last"})).ok();
     assert_eq!(child.wait_with_output().unwrap().stdout, b"at last\n");
 
-    let files = desk.home.path().join("config/relay/machines/laptop.toml");
-    let reply = std::fs::read_to_string(&files).unwrap().replace("\"hold\"", "\"reply\"");
-    std::fs::write(&files, reply).unwrap();
-    desk.ok(&["machines", "resume", "laptop"]);
+    desk.ok(&["machines", "allow", "laptop", "--replies-only"]);
     within(LINK, "the refusal", || {
         let output = laptop.relayctl(&["ask", "docs@desk", "?", "--timeout", "2s"]);
         said(&output).contains("not_allowed").then(|| assert_eq!(output.status.code(), Some(1)))

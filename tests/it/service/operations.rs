@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::hub_process::HubProcess;
+use crate::support::installed::PROGRAMS;
 use crate::support::user_manager::{UserManager, user_manager};
 
 const RELAYCTL: &str = env!("CARGO_BIN_EXE_relayctl");
@@ -94,8 +95,7 @@ fn a_hub_that_is_full_is_named_so_with_its_limit_and_what_to_do() {
 }
 
 fn install(manager: &UserManager) -> PathBuf {
-    let bindir =
-        manager.install_programs(&[env!("CARGO_BIN_EXE_relay-hub"), RELAYCTL, env!("CARGO_BIN_EXE_relay-channel")]);
+    let bindir = manager.install_programs(&PROGRAMS);
     let output = manager.command(bindir.join("relayctl")).arg("install-service").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     bindir

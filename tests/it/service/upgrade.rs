@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::support::hub_process::HubProcess;
+use crate::support::installed::PROGRAMS;
 use crate::support::user_manager::{UserManager, user_manager};
 
 const HUB: &str = env!("CARGO_BIN_EXE_relay-hub");
@@ -28,7 +29,7 @@ const SOON: Duration = Duration::from_secs(20);
 const REPLACEMENTS: u64 = 25;
 
 fn install(manager: &UserManager) -> PathBuf {
-    let bindir = manager.install_programs(&[HUB, RELAYCTL, env!("CARGO_BIN_EXE_relay-channel")]);
+    let bindir = manager.install_programs(&PROGRAMS);
     let output = manager.command(bindir.join("relayctl")).arg("install-service").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     bindir

@@ -18,8 +18,12 @@ use super::hub_process::{RawClient, SOON};
 use super::mcp::{Builder, Session};
 use super::user_manager::UserManager;
 
-pub(crate) const PROGRAMS: [&str; 3] =
-    [env!("CARGO_BIN_EXE_relay-hub"), env!("CARGO_BIN_EXE_relay-channel"), env!("CARGO_BIN_EXE_relayctl")];
+pub(crate) const PROGRAMS: [&str; 4] = [
+    env!("CARGO_BIN_EXE_relay-hub"),
+    env!("CARGO_BIN_EXE_relay-channel"),
+    env!("CARGO_BIN_EXE_relay-bridge"),
+    env!("CARGO_BIN_EXE_relayctl"),
+];
 
 /// An installation. Dropping it undoes it where the manager is not a private one, which goes as a whole.
 pub(crate) struct Installed {

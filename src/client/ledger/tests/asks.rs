@@ -86,7 +86,7 @@ fn received_tell_is_told_once_and_its_hub_always_how_far_it_came() {
     let tell_id = AskId::from_bits(1);
     let told_event = || {
         let (from, text) = ("web".to_owned(), "done".to_owned());
-        Event::Told(Told { tell_id, from, text, timeout_ms: 60_000, chain: Chain::default() })
+        Event::Told(Told { tell_id, from, text, timeout_ms: 60_000, from_tag: None, chain: Chain::default() })
     };
     event(&mut ledger, now, told_event());
     assert!(matches!(told(&mut ledger)[..], [Output::Event(ClientEvent::Tell(_))]));
@@ -114,7 +114,14 @@ fn tell_takes_no_reply_whether_it_is_open_or_over() {
     event(
         &mut ledger,
         now,
-        Event::Told(Told { tell_id, from, text: "done".to_owned(), timeout_ms: 60_000, chain: Chain::default() }),
+        Event::Told(Told {
+            tell_id,
+            from,
+            text: "done".to_owned(),
+            timeout_ms: 60_000,
+            from_tag: None,
+            chain: Chain::default(),
+        }),
     );
     for call in 1..=2 {
         ledger.handle_call(now, CallId(call), Call::Reply { ask_id: tell_id, text: "thanks".to_owned() });
@@ -288,7 +295,15 @@ fn open_asks_are_listed_by_deadline_with_the_beginning_of_the_question() {
         event(
             &mut ledger,
             now,
-            Event::Asked(Asked { ask_id, from, question, timeout_ms, broadcast_id: None, chain: Chain::default() }),
+            Event::Asked(Asked {
+                ask_id,
+                from,
+                question,
+                timeout_ms,
+                broadcast_id: None,
+                from_tag: None,
+                chain: Chain::default(),
+            }),
         );
         ask_id
     });

@@ -240,11 +240,17 @@ impl Naive {
                     question,
                     timeout_ms,
                     broadcast_id,
+                    from_tag: None,
                     chain: Chain::default(),
                 }),
-                AskKind::Tell => {
-                    Event::Told(Told { tell_id: id, from, text: question, timeout_ms, chain: Chain::default() })
-                }
+                AskKind::Tell => Event::Told(Told {
+                    tell_id: id,
+                    from,
+                    text: question,
+                    timeout_ms,
+                    from_tag: None,
+                    chain: Chain::default(),
+                }),
             };
             self.tell(ask.asked, event);
         }

@@ -168,6 +168,7 @@ fn add<K: Ord>(to: &mut BTreeMap<K, u32>, more: BTreeMap<K, u32>) {
 }
 
 /// Makes faults where machines are linked so, and checks the promises.
+#[expect(clippy::print_stdout, reason = "what a long run has made is read")]
 fn run(test: &str, over: Over) {
     let run = Run::of_environment();
     println!("RELAY_CHAOS_SEED={}", run.seed);

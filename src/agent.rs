@@ -292,8 +292,9 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent's process has ended or its file may have changed; for ever where neither is told. Cancel-safe.
-    pub async fn happened(&mut self) -> Happened {
+    /// Waits until the agent's process has ended or its file may have changed, or where `has_route` until there may be
+    /// something to do on its route; for ever where nothing is told. Cancel-safe.
+    pub async fn happened(&mut self, has_route: bool) -> Happened {
         let ended = async {
             match &self.ended {
                 Some(ended) => ended.told().await,
@@ -307,7 +308,7 @@ impl Agent {
             }
         };
         let kind = &mut self.kind;
-        let route = poll_fn(|context| match kind.route() {
+        let route = poll_fn(|context| match kind.route().filter(|_| has_route) {
             Some(route) => route.poll_ready(context),
             None => std::task::Poll::Pending,
         });

@@ -256,7 +256,7 @@ fn a_pending_reply_that_cannot_be_handed_over_is_told_to_have_failed() {
     web.signal(Signal::KILL);
     insta::assert_snapshot!(shown(&backend.event(), &[(&ask_id, "ASK")]), @r#"
     {"ask_id":"ASK","code":"unknown_ask","from":"web","kind":"reply_failed"}
-    Your reply to ask ASK could not be delivered to "web": the ask ASK was withdrawn by its asker, N s ago; a reply can no longer be delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
+    Your reply to ask ASK could not be delivered to "web": the ask ASK was withdrawn by its asker or ended with it, N s ago; a reply can no longer be delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
     "#);
 }
 

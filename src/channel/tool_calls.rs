@@ -77,10 +77,13 @@ impl Channel {
         }
         let is_error = answer.is_err();
         let batch = self.inbox.take_for_call(call, is_error);
-        let open_asks = match (&answer, &mut self.hub) {
+        let mut open_asks = match (&answer, &mut self.hub) {
             (Ok(CallAnswer::Peers(_)), Some(hub)) => Some(hub.ledger().open(Instant::now())),
             _ => None,
         };
+        // A text that comes with this result or by itself is not listed as well: a model would read two questions.
+        let received = open_asks.iter_mut().flat_map(|open| &mut open.received);
+        received.filter(|ask| self.inbox.is_to_come(ask.ask_id)).for_each(|ask| ask.question = None);
         let context = Context { wakes_by: Some(self.inbox.wakes_by()), timeout_s: open.timeout_s, open: open_asks };
         let json = render(answer, context, batch);
         match open.origin {

@@ -220,6 +220,11 @@ impl Agent {
         self.kind.tool_prefix()
     }
 
+    /// Returns whether the agent shows its model a call that failed in front of its error, and of both only the beginning.
+    pub fn repeats_failed_calls(&self) -> bool {
+        self.kind.repeats_failed_calls()
+    }
+
     /// Returns the words by which a model calls this tool of ours.
     pub fn tool(&self, name: &str) -> String {
         let hint = self.kind.tool_hint().map(|hint| format!(" ({hint})")).unwrap_or_default();

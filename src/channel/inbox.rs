@@ -38,9 +38,9 @@ use crate::session::{Hello, ReaderId, Role, Stage};
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
 pub const FIRST_EVENT_DELAY: Duration = Duration::from_millis(500);
 
-/// The bytes of messages in one tool result, exceeded only by a single message: Claude Code puts a result of more than
-/// some 25,000 tokens into a file.
-pub const CALL_BYTES: usize = 48 * 1024;
+/// The bytes of messages in one tool result, exceeded only by a single message: agents put a longer result into a file and
+/// show the beginning, Qwen Code one of more than 25,000 characters, Claude Code one of some 25,000 tokens.
+pub const CALL_BYTES: usize = 20 * 1024;
 
 /// Messages that go with the result of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

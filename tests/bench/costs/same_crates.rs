@@ -207,9 +207,10 @@ impl Session {
         match message {
             HubMessage::Answer(request, answer) => {
                 let Some(id) = self.calls.remove(&request) else { return };
-                let text = match answer {
-                    Answer::Accepted(accepted) => serde_json::to_string(&accepted).unwrap(),
-                    answer => json!({"state": answer.kind()}).to_string(),
+                let text = if let Answer::Accepted(accepted) = answer {
+                    serde_json::to_string(&accepted).unwrap()
+                } else {
+                    json!({"state": answer.kind()}).to_string()
                 };
                 let content = [json!({"type": "text", "text": text})];
                 self.show(&json!({"jsonrpc": "2.0", "id": id, "result": {"content": content, "isError": false}}));

@@ -220,6 +220,11 @@ impl Agent {
         self.kind.tool_prefix()
     }
 
+    /// Returns whether the agent shows its model a call that failed in front of its error, and of both only the beginning.
+    pub fn repeats_failed_calls(&self) -> bool {
+        self.kind.repeats_failed_calls()
+    }
+
     /// Returns the words by which a model calls this tool of ours.
     pub fn tool(&self, name: &str) -> String {
         let hint = self.kind.tool_hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -292,8 +297,9 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent's process has ended or its file may have changed; for ever where neither is told. Cancel-safe.
-    pub async fn happened(&mut self) -> Happened {
+    /// Waits until the agent's process has ended or its file may have changed, or where `has_route` until there may be
+    /// something to do on its route; for ever where nothing is told. Cancel-safe.
+    pub async fn happened(&mut self, has_route: bool) -> Happened {
         let ended = async {
             match &self.ended {
                 Some(ended) => ended.told().await,
@@ -307,7 +313,7 @@ impl Agent {
             }
         };
         let kind = &mut self.kind;
-        let route = poll_fn(|context| match kind.route() {
+        let route = poll_fn(|context| match kind.route().filter(|_| has_route) {
             Some(route) => route.poll_ready(context),
             None => std::task::Poll::Pending,
         });

@@ -133,7 +133,9 @@ impl Channel {
     /// Waits until something has happened. Returns why the channel must leave, if it must.
     async fn wait(&mut self, [interrupt, terminate, hangup]: [&mut Signal; 3]) -> Option<&'static str> {
         let is_full = self.is_full();
-        let of_route = self.agent.as_mut().and_then(Agent::poll_timeout);
+        // The way into the session is the owner's.
+        let has_route = !self.place.is_proxy();
+        let of_route = self.agent.as_mut().filter(|_| has_route).and_then(Agent::poll_timeout);
         let timer = self.inbox.poll_timeout(Instant::now()).into_iter().chain(of_route).min();
         let mut file_changed = false;
         let agent = self.agent.as_mut();
@@ -145,7 +147,7 @@ impl Channel {
             () = self.stdio.ready(is_full) => {}
             () = hub_turn(&mut self.hub) => {}
             () = self.place.ready() => {}
-            happened = agent_happened(agent) => match happened {
+            happened = agent_happened(agent, has_route) => match happened {
                 Happened::Ended => return Some("the agent has ended"),
                 Happened::Changed => file_changed = true,
                 Happened::Route => {}
@@ -410,9 +412,9 @@ impl Channel {
     }
 }
 
-async fn agent_happened(agent: Option<&mut Agent>) -> Happened {
+async fn agent_happened(agent: Option<&mut Agent>, has_route: bool) -> Happened {
     match agent {
-        Some(agent) => agent.happened().await,
+        Some(agent) => agent.happened(has_route).await,
         None => pending().await,
     }
 }

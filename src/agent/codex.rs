@@ -60,7 +60,9 @@ impl Codex {
         let directory = directory(seen.value_of);
         let socket = directory.map(|directory| directory.join(CONTROL_SOCKET)).filter(|_| is_server);
         let folder = std::env::current_dir().unwrap_or_default();
-        let server = socket.filter(|socket| socket.exists()).and_then(|socket| AppServer::new(socket, folder));
+        // A daemon may start a thread before its socket has its name.
+        let has_socket = |socket: &PathBuf| listens_on_socket(&seen.command) || socket.exists();
+        let server = socket.filter(has_socket).and_then(|socket| AppServer::new(socket, folder));
         let identity = if server.is_some() { Identity::Unknown } else { Identity::OwnProcess };
         Some(Box::new(Self { daemon: seen.parent, has_person, identity, server }))
     }
@@ -69,10 +71,16 @@ impl Codex {
         if self.identity == Identity::Unknown {
             self.identity = Identity::Thread(thread.to_owned());
         }
-        if let (Some(server), Identity::Thread(thread)) = (&mut self.server, &self.identity) {
+        // Found late it is the same thread, though the session has got another identity by then.
+        if let Some(server) = &mut self.server {
             server.handle_identified(thread);
         }
     }
+}
+
+/// Returns whether this app server is one that a socket leads to, and not the pipe of an editor.
+fn listens_on_socket(command: &[String]) -> bool {
+    command.iter().any(|argument| argument.trim_start_matches("--listen=").starts_with("unix:"))
 }
 
 /// Returns whether this command line is an app server's, and whether a person may sit before its sessions.
@@ -130,9 +138,9 @@ impl Kind for Codex {
     fn route(&mut self) -> Option<&mut dyn Route> {
         if self.server.as_ref().is_some_and(AppServer::has_given_up) {
             self.server = None;
-            if self.identity == Identity::Unknown {
-                self.identity = Identity::OwnProcess;
-            }
+        }
+        if self.identity == Identity::Unknown && self.server.as_ref().is_none_or(AppServer::is_late) {
+            self.identity = Identity::OwnProcess;
         }
         self.server.as_mut().map(|server| server as &mut dyn Route)
     }
@@ -148,6 +156,14 @@ mod tests {
 
     fn words(command: &str) -> Vec<String> {
         command.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn daemon_is_an_app_server_that_listens_on_a_socket() {
+        assert!(listens_on_socket(&words("/x/bin/codex app-server --listen unix:// --managed-daemon")));
+        assert!(listens_on_socket(&words("codex app-server --listen=unix:///run/x.sock")));
+        assert!(!listens_on_socket(&words("codex app-server --listen stdio://")));
+        assert!(!listens_on_socket(&words("codex app-server")));
     }
 
     #[test]

@@ -153,6 +153,11 @@ pub trait Kind: fmt::Debug {
         ""
     }
 
+    /// Returns whether the agent shows its model a call that failed in front of its error, and of both only the beginning.
+    fn repeats_failed_calls(&self) -> bool {
+        false
+    }
+
     /// Returns what a model does that was not shown our tools.
     fn tool_hint(&self) -> Option<&'static str> {
         None

@@ -113,6 +113,11 @@ impl Kind for QwenCode {
         TOOLS
     }
 
+    /// Of a result of more than 25,000 characters its model is shown the first 2,000.
+    fn repeats_failed_calls(&self) -> bool {
+        true
+    }
+
     fn tool_hint(&self) -> Option<&'static str> {
         Some(TOOL_HINT)
     }

@@ -12,6 +12,9 @@ use crate::session::frame::ProxyCall;
 /// What tells the calls of proxies from those of the own client, whose numbers are below it.
 const OF_PROXIES: u64 = 1 << 40;
 
+/// From how many bytes of arguments on an agent may cut an error away that it shows behind them.
+const LONG_BYTES: usize = 1000;
+
 /// Where a call came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -30,6 +33,14 @@ pub struct OpenCall {
     pub timeout_s: u64,
     /// Nobody waits for it any more.
     pub is_cancelled: bool,
+    /// Its error, if it has one, is shown only as a result like any other.
+    pub hides_error: bool,
+}
+
+impl OpenCall {
+    const fn new(origin: Origin) -> Self {
+        Self { origin, timeout_s: 0, is_cancelled: false, hides_error: false }
+    }
 }
 
 /// A call that was read and not yet begun.
@@ -44,6 +55,11 @@ pub struct NewCall {
 }
 
 impl NewCall {
+    /// Returns whether its arguments are long.
+    pub fn is_long(&self) -> bool {
+        serde_json::to_string(&self.arguments).is_ok_and(|json| json.len() > LONG_BYTES)
+    }
+
     /// Returns the call as a proxy sends it.
     pub fn to_proxy(&self, call: CallId) -> ProxyCall {
         ProxyCall {
@@ -68,14 +84,14 @@ pub struct Calls {
 impl Calls {
     /// Records a call of the own client.
     pub fn insert(&mut self, call: CallId) {
-        self.open.insert(call, OpenCall { origin: Origin::Client, timeout_s: 0, is_cancelled: false });
+        self.open.insert(call, OpenCall::new(Origin::Client));
     }
 
     /// Records a call of a proxy.
     pub fn insert_of_proxy(&mut self, by: ReaderId, id: u64) -> CallId {
         self.of_proxies += 1;
         let call = CallId(OF_PROXIES + self.of_proxies);
-        self.open.insert(call, OpenCall { origin: Origin::Proxy(by, id), timeout_s: 0, is_cancelled: false });
+        self.open.insert(call, OpenCall::new(Origin::Proxy(by, id)));
         call
     }
 
@@ -85,6 +101,13 @@ impl Calls {
             (self.open.get_mut(&id), call)
         {
             open.timeout_s = timeout.as_secs();
+        }
+    }
+
+    /// Records that the model is not shown the error of a call, if it is told as one.
+    pub fn hide_error(&mut self, call: CallId) {
+        if let Some(open) = self.open.get_mut(&call) {
+            open.hides_error = true;
         }
     }
 

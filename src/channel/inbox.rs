@@ -20,12 +20,9 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use self::ended::Ended;
 use self::entry::Entry;
 use self::given::Given;
-use self::parked::Parked;
 pub use self::readers::ReaderCommand;
 use self::readers::{Readers, Receipt};
 use self::unproven::Unproven;
@@ -41,9 +38,9 @@ use crate::session::{Hello, ReaderId, Role, Stage};
 /// and drops what comes before (seen in 2.1.197 and 2.1.330).
 pub const FIRST_EVENT_DELAY: Duration = Duration::from_millis(500);
 
-/// The bytes of messages in one tool result, exceeded only by a single message: Claude Code puts a result of more than
-/// some 25,000 tokens into a file.
-pub const CALL_BYTES: usize = 48 * 1024;
+/// The bytes of messages in one tool result, exceeded only by a single message: agents put a longer result into a file and
+/// show the beginning, Qwen Code one of more than 25,000 characters, Claude Code one of some 25,000 tokens.
+pub const CALL_BYTES: usize = 20 * 1024;
 
 /// Messages that go with the result of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,34 +148,6 @@ impl Inbox {
         self.offer();
     }
 
-    /// Takes over what the session's channel before this one has parked.
-    pub fn handle_parked(&mut self, value: Value) {
-        let Parked { open, messages } = match serde_json::from_value(value) {
-            Ok(parked) => parked,
-            Err(error) => {
-                tracing::error!(%error, "what the channel before this one has parked cannot be read");
-                return;
-            }
-        };
-        self.open.extend(open);
-        // They are older than what has come since.
-        for message in messages.into_iter().rev() {
-            self.give_back(message.into_entry());
-        }
-        self.offer();
-    }
-
-    /// Returns what the session's next channel must know: what is open and which messages were not handed over. To be called
-    /// when all readers have gone.
-    pub fn park(&mut self) -> Value {
-        let calls = std::mem::take(&mut self.calls);
-        let returned = calls.into_values().flatten();
-        let entries = self.writing.take().into_iter().chain(returned).chain(self.waiting.take());
-        let open = &self.open;
-        let wanted = entries.filter(|entry| entry.ask.is_none_or(|ask_id| open.contains(&ask_id)));
-        parked::park(open.iter().copied().collect(), wanted)
-    }
-
     /// Records that a received ask has ended. If it was not handed over yet, it never is.
     pub fn handle_closed(&mut self, now: Instant, ask_id: AskId, kind: AskKind) {
         // A tell may be read late: nobody waits for work on it.
@@ -200,6 +169,14 @@ impl Inbox {
         self.given.forget(ask_id);
         self.added.forget(ask_id);
         self.report(ask_id, AskState::Shown, true);
+    }
+
+    /// Returns whether the text of a received ask is still to come to the session: it waits, or a reader, a result or an event
+    /// that is not written yet has it.
+    pub fn is_to_come(&self, ask_id: AskId) -> bool {
+        let is_it = |entry: &Entry| entry.ask == Some(ask_id);
+        let unwritten = self.calls.values().flatten().chain(&self.writing);
+        self.waiting.iter().chain(unwritten).any(is_it) || self.readers.entries().any(is_it)
     }
 
     /// Says how far a received ask has come, if it is open. `is_final`: whether nothing further can be told of it.

@@ -9,6 +9,7 @@ use super::stdio::Written;
 use super::tools::arguments::{self, CallError};
 use super::tools::result::{Context, render};
 use super::{LOOK_PAUSE, place};
+use crate::agent::Agent;
 use crate::client::{Call, CallAnswer, CallId};
 use crate::fault;
 use crate::protocol::{ErrorCode, Refusal};
@@ -18,6 +19,9 @@ impl Channel {
     pub(super) fn start(&mut self, call: CallId, new: NewCall) {
         if self.place.call(call, &new) {
             return;
+        }
+        if self.agent.as_ref().is_some_and(Agent::repeats_failed_calls) && new.is_long() {
+            self.calls.hide_error(call);
         }
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_PAUSE) {
             self.look();
@@ -77,12 +81,16 @@ impl Channel {
         }
         let is_error = answer.is_err();
         let batch = self.inbox.take_for_call(call, is_error);
-        let open_asks = match (&answer, &mut self.hub) {
+        let mut open_asks = match (&answer, &mut self.hub) {
             (Ok(CallAnswer::Peers(_)), Some(hub)) => Some(hub.ledger().open(Instant::now())),
             _ => None,
         };
+        // A text that comes with this result or by itself is not listed as well: a model would read two questions.
+        let received = open_asks.iter_mut().flat_map(|open| &mut open.received);
+        received.filter(|ask| self.inbox.is_to_come(ask.ask_id)).for_each(|ask| ask.question = None);
         let context = Context { wakes_by: Some(self.inbox.wakes_by()), timeout_s: open.timeout_s, open: open_asks };
         let json = render(answer, context, batch);
+        let is_error = is_error && !open.hides_error;
         match open.origin {
             Origin::Client => self.answer(call, ToolResult { json, is_error }),
             Origin::Proxy(by, id) => {

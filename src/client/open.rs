@@ -21,8 +21,9 @@ pub struct OpenReceivedView {
     pub ask_id: AskId,
     /// Who asks.
     pub from: String,
-    /// The beginning of the text.
-    pub question: String,
+    /// The beginning of the text; none where the whole text is still to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
     /// How long the asker still waits, in seconds.
     pub left_s: u64,
 }

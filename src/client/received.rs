@@ -310,7 +310,7 @@ impl Received {
         let view = |(id, ask): (&AskId, &ReceivedAsk)| OpenReceivedView {
             ask_id: *id,
             from: ask.from.clone(),
-            question: ask.excerpt.clone(),
+            question: Some(ask.excerpt.clone()),
             left_s: ask.deadline.saturating_duration_since(now).as_secs(),
         };
         open.into_iter().map(view).collect()

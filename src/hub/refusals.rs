@@ -267,7 +267,7 @@ pub(super) fn unknown_ask(id: AskId, ended: Option<(AskOutcome, Duration)>) -> R
                 AskOutcome::Shown | AskOutcome::HandedOver => return takes_no_reply(id),
                 AskOutcome::Timeout => "timed out",
                 AskOutcome::PeerGone => "ended when its session was gone",
-                AskOutcome::Withdrawn => "was withdrawn by its asker",
+                AskOutcome::Withdrawn => "was withdrawn by its asker or ended with it",
             };
             format!("the ask {id} {how}, {} s ago; a reply can no longer be delivered", ago.as_secs())
         }

@@ -59,11 +59,15 @@ class Client:
         """Has it do something for a while."""
         self.call(*self.shell)
 
-    def nudge(self):
-        """Its user types something, where a message starts no turn."""
-        if not self.is_woken:
-            time.sleep(1)
-            self.type("go on")
+    def nudge(self, is_asked=True):
+        """Its user types something, where a message starts no turn: once somebody has asked it."""
+        if self.is_woken:
+            return
+        end = time.time() + 15
+        while is_asked and time.time() < end and not self.world.peers().get(self.name, {}).get("open_asks", {}).get("received"):
+            time.sleep(0.2)
+        time.sleep(1)
+        self.type("go on")
 
     def end(self):
         """Ends what outlives the terminals."""
@@ -157,12 +161,6 @@ class Codex(Client):
 
     def work(self):
         self.type("slow 8")
-
-    def nudge(self):
-        """Its user types something, where a message starts no turn."""
-        if not self.is_woken:
-            time.sleep(1)
-            self.type("go on")
 
     def end(self):
         subprocess.run([*self.command, "app-server", "daemon", "stop"], env=self.world.environment(), capture_output=True, timeout=60)

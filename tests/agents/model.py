@@ -49,7 +49,7 @@ class Request:
         full = self.tool(name)
         named = re.search(r"call the tool (\S*%s)" % name, self.new)
         offered = [tool.get("function", tool).get("name", "") for tool in self.body.get("tools", [])]
-        if full == name and "tool_call" in offered:
+        if full not in offered and "tool_call" in offered:
             return "tool_call", {"name": named[1] if named else "mcp__relay__" + name, "arguments": arguments}
         return full, arguments
 

@@ -40,7 +40,7 @@ def is_again(world, client, status=None):
 
 def brought(world, client, text):
     """Waits until its model was shown this; where no message starts a turn, its user types something now and then."""
-    return any(world.model.shown(client.name, text, 60 if client.is_woken else 5) or client.nudge() for _ in range(1 if client.is_woken else 6))
+    return any(world.model.shown(client.name, text, 60 if client.is_woken else 5) or client.nudge(False) for _ in range(1 if client.is_woken else 6))
 
 
 def ask(world, client, question):

@@ -110,7 +110,13 @@ class Terminal:
         world.terminals.append(self)
 
     def type(self, text):
+        """Types a line as a person does, who presses Enter when it is there: what comes in one piece with Enter is taken for pasted."""
+        plain = lambda shown: "".join(one for one in shown if one.isascii() and not one.isspace())
+        end = plain(text)[-12:]
+        before, until = plain(self.screen()).count(end), time.time() + 3
         self.world.tmux("send-keys", "-t", self.name, "-l", text)
+        while plain(self.screen()).count(end) <= before and time.time() < until:
+            time.sleep(0.1)
         time.sleep(0.4)
         self.keys("Enter")
 

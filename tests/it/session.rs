@@ -2,6 +2,7 @@
 
 mod agent;
 mod hook;
+mod javascript;
 mod plugin;
 #[cfg(target_os = "linux")]
 mod processes;

@@ -82,6 +82,7 @@ pub(super) struct AppServer {
     retry: Option<Instant>,
     retries: u32,
     full: Option<Instant>,
+    is_late: bool,
     has_given_up: bool,
 }
 
@@ -97,6 +98,7 @@ impl AppServer {
             retry: None,
             retries: 0,
             full: None,
+            is_late: false,
             has_given_up: false,
         })
     }
@@ -108,6 +110,11 @@ impl AppServer {
     /// Records which thread this is.
     pub(super) fn handle_identified(&mut self, id: &str) {
         self.thread.handle_identified(id);
+    }
+
+    /// Returns whether the search for the thread takes longer than its session should wait to be listed.
+    pub(super) const fn is_late(&self) -> bool {
+        self.is_late
     }
 
     /// Returns whether nothing is to be hoped for from this connection.
@@ -207,7 +214,7 @@ impl Route for AppServer {
             self.lose(now, &error);
         }
         self.thread.handle_timeout(now);
-        self.has_given_up |= self.thread.is_lost(now);
+        self.is_late |= self.thread.is_late(now);
         if let Err(error) = self.write(now) {
             self.lose(now, &error);
         }

@@ -30,10 +30,11 @@ const OPENAI: &str = "openai";
 /// What the person sees of a turn that was started so.
 const SHOWN_LINE: &str = "relay: message from another session";
 
-/// How long the daemon may take to find the thread.
+/// How long the daemon may take to find the thread until the session is listed without it. The search goes on.
 const SEARCH: Duration = Duration::from_secs(20);
 
-/// The pauses between two searches, and between two looks for a receipt.
+/// The pauses between two searches, two looks for a receipt, and two questions for a state that is not known: each is twice as
+/// long as the one before. Of a receipt, for which somebody waits, none is longer than the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -75,10 +76,11 @@ pub(super) struct Thread {
     last_request: u64,
     last_input: u64,
     id: Option<String>,
-    is_openai: bool,
+    /// Whether its model is OpenAI's own, once the daemon has told.
+    is_openai: Option<bool>,
     activity: Activity,
     is_open: bool,
-    /// When the search for the thread is given up.
+    /// When the search for the thread is late.
     search_ends: Option<Instant>,
     /// A turn that the daemon was asked for and that it has not started yet.
     asked: Option<Turn>,
@@ -99,7 +101,7 @@ impl Thread {
             last_request: 0,
             last_input: 0,
             id: None,
-            is_openai: false,
+            is_openai: None,
             activity: Activity::Unknown,
             is_open: false,
             search_ends: None,
@@ -142,12 +144,13 @@ impl Thread {
     pub(super) fn deliver(&mut self, now: Instant, delivery: Delivery) {
         self.last_input += 1;
         let input = format!("relay-{}-{}", self.nonce, self.last_input);
+        let is_openai = self.is_openai == Some(true);
         let text = |text: &str| json!([{"type": "text", "text": text}]);
         let mut params = json!({
             "threadId": self.id, "clientUserMessageId": input, "turnTrigger": "relay",
-            "input": text(if self.is_openai { SHOWN_LINE } else { &delivery.text }),
+            "input": text(if is_openai { SHOWN_LINE } else { &delivery.text }),
         });
-        if self.is_openai {
+        if is_openai {
             let context = json!({"kind": "untrusted", "name": "relay", "value": delivery.text});
             params["additionalContext"] = json!({input.clone(): context});
         }
@@ -180,7 +183,7 @@ impl Thread {
             Purpose::Call => {}
             Purpose::Status => {
                 let thread = &result.unwrap_or(&Value::Null)["thread"];
-                self.is_openai = thread["modelProvider"] == OPENAI;
+                self.is_openai = thread["modelProvider"].as_str().map(|provider| provider == OPENAI).or(self.is_openai);
                 self.handle_status(now, &thread["status"]);
             }
             Purpose::Turn => self.handle_started(now, result.is_some()),
@@ -214,12 +217,27 @@ impl Thread {
         if let Some(turn) = &mut self.started {
             turn.has_begun |= activity != Activity::Idle;
             self.ask_receipt(now);
+        } else if !self.is_known() {
+            // A daemon that is just loading the thread may not tell when it has.
+            self.pause_longer(now);
+        } else {
+            self.pause = FIRST_PAUSE;
         }
         self.open();
     }
 
+    fn pause_longer(&mut self, now: Instant) {
+        self.pause *= 2;
+        self.due = Some(now + self.pause);
+    }
+
+    /// Returns whether the daemon has told what a turn must know of the thread.
+    fn is_known(&self) -> bool {
+        self.activity != Activity::Unknown && self.is_openai.is_some()
+    }
+
     fn open(&mut self) {
-        if !self.is_open && self.id.is_some() && self.activity != Activity::Unknown {
+        if !self.is_open && self.id.is_some() && self.is_known() {
             self.is_open = true;
             self.events.push_back(RouteEvent::Open);
         }
@@ -286,6 +304,8 @@ impl Thread {
                 self.ask_status();
             }
             self.ask_receipt(now);
+        } else if !self.is_known() {
+            self.ask_status();
         } else {
             self.open();
         }
@@ -295,16 +315,15 @@ impl Thread {
         self.due
     }
 
-    /// Returns whether the thread was searched for in vain.
-    pub(super) fn is_lost(&self, now: Instant) -> bool {
+    /// Returns whether the thread is searched for in vain for so long that its session is to be listed without it.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
         self.id.is_none() && self.search_ends.is_some_and(|at| at <= now)
     }
 
     fn search(&mut self, now: Instant) {
         self.search_ends.get_or_insert(now + SEARCH);
         self.request(Purpose::Threads, "thread/loaded/list", &json!({}));
-        self.pause = (self.pause * 2).min(LAST_PAUSE);
-        self.due = Some(now + self.pause);
+        self.pause_longer(now);
     }
 
     fn ask_status(&mut self) {

@@ -214,6 +214,11 @@ impl Readers {
         self.commands.push_back(ReaderCommand::Deliver(to, Deliver { batch: self.last_batch, text, ids }));
     }
 
+    /// Returns the messages that readers have and do not show yet.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.batches.values().flat_map(|given| &given.entries)
+    }
+
     /// Records that a reader shows its batch. Returns the batch's messages, and what tells that they went before the model.
     pub(super) fn handle_taken(&mut self, now: Instant, by: ReaderId, batch: u64) -> (Vec<Entry>, Receipt) {
         let Some(given) = self.batches.get(&by).filter(|given| given.batch == batch) else {

@@ -87,6 +87,24 @@ fn messages_without_a_channel_are_held_for_the_next_call() {
 }
 
 #[test]
+fn text_is_to_come_until_its_route_has_taken_it() {
+    let mut inbox = Inbox::new(false);
+    inbox.handle_initialized(Instant::now());
+    assert!(!inbox.is_to_come(ask(1)));
+    inbox.handle_ask(ask(1), message("one"));
+    assert!(inbox.is_to_come(ask(1)) && !inbox.is_to_come(ask(2)));
+    inbox.take_for_call(CallId(1), false);
+    assert!(inbox.is_to_come(ask(1)), "it goes with the result");
+    inbox.handle_call_written(CallId(1));
+    assert!(!inbox.is_to_come(ask(1)));
+    inbox.handle_hello(Instant::now(), ReaderId(1), &Hello::new(Role::Waiter));
+    inbox.handle_ask(ask(2), message("two"));
+    assert!(inbox.is_to_come(ask(2)), "its waiter has not taken it yet");
+    inbox.handle_taken(Instant::now(), ReaderId(1), 1);
+    assert!(!inbox.is_to_come(ask(2)));
+}
+
+#[test]
 fn cancelled_call_gives_its_messages_back_in_order() {
     let mut inbox = Inbox::new(false);
     inbox.handle_ask(ask(1), message("one"));

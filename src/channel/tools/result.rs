@@ -156,7 +156,7 @@ fn render_peers(answer: Peers, mut open: Option<OpenAsksView>) -> (Rendered, Not
     }
     for received in open.iter_mut().flat_map(|open| &mut open.received) {
         received.from = neutralise::line(&received.from);
-        received.question = neutralise::text(&received.question);
+        received.question = received.question.as_deref().map(neutralise::text);
     }
     (Rendered::Peers { you, peers, open, settling }, settling.then_some(SETTLING).into_iter().collect())
 }
@@ -273,7 +273,7 @@ mod tests {
     fn open_asks_are_listed_with_the_peers_and_neutralised() {
         let open = {
             let (ask_id, left_s) = (AskId::from_bits(1), 9);
-            let question = "<channel source=\"x\">".to_owned();
+            let question = Some("<channel source=\"x\">".to_owned());
             let received = OpenReceivedView { ask_id, from: "web".to_owned(), question, left_s };
             let sent = |id| OpenSentView { id, to: "api".to_owned(), state: AskState::Shown, left_s };
             let sent = [MessageId::AskId(ask_id), MessageId::TellId(ask_id)].map(sent).to_vec();

@@ -87,7 +87,11 @@ fn a_session_that_nothing_wakes_gets_its_messages_with_its_next_tool_call_and_on
     </relay-message>
     "#);
     assert_eq!(result["messages"].as_array().unwrap().len(), 1);
-    assert_eq!(quiet.call("relay_peers", json!({})).ok().get("messages"), None);
+    let listed = |result: &Value| ["ask_id", "from", "question"].map(|key| result["open"]["received"][0][key].clone());
+    assert_eq!(listed(&result), [json!(ask_id), json!("web"), Value::Null], "its text stands in the message");
+    let again = quiet.call("relay_peers", json!({})).ok();
+    assert_eq!(again.get("messages"), None);
+    assert_eq!(listed(&again), [json!(ask_id), json!("web"), json!("Ready?")], "its text may be forgotten by now");
 
     quiet.call("relay_reply", json!({"ask_id": ask_id, "text": "Ready."})).ok();
     assert_eq!(web.event().content, "Ready.");
@@ -256,7 +260,7 @@ fn a_pending_reply_that_cannot_be_handed_over_is_told_to_have_failed() {
     web.signal(Signal::KILL);
     insta::assert_snapshot!(shown(&backend.event(), &[(&ask_id, "ASK")]), @r#"
     {"ask_id":"ASK","code":"unknown_ask","from":"web","kind":"reply_failed"}
-    Your reply to ask ASK could not be delivered to "web": the ask ASK was withdrawn by its asker, N s ago; a reply can no longer be delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
+    Your reply to ask ASK could not be delivered to "web": the ask ASK was withdrawn by its asker or ended with it, N s ago; a reply can no longer be delivered. Next: check the ask_id; if the answer still matters, ask that session a question of your own.
     "#);
 }
 

@@ -163,6 +163,24 @@ fn slug(arguments: &Value) -> String {
 }
 
 #[test]
+fn error_is_no_error_of_mcp_where_the_agent_would_show_the_long_call_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    for (client, repeats) in [("qwen-cli-mcp-client-relay", true), ("gemini-cli-mcp-client", false)] {
+        let session = Session::builder().socket(&folder.path().join("hub.sock")).spawn();
+        session.initialize_as(&json!({"name": client, "version": "1"}));
+        session.notify("notifications/initialized", json!({}));
+        for (bytes, code, is_long) in [(10, "hub_unreachable", false), (70_000, "too_large", true)] {
+            let answer = session.call("relay_ask", json!({"to": "web", "question": "x".repeat(bytes)}));
+            assert_eq!(
+                (&answer.json["error"]["code"], answer.is_error),
+                (&json!(code), !(repeats && is_long)),
+                "{client}"
+            );
+        }
+    }
+}
+
+#[test]
 fn too_large() {
     let stage = Stage::new(&HUB);
     let web = stage.session("web");

@@ -220,15 +220,14 @@ impl Session {
 
     /// Says `initialize` as Claude Code 2.1.330 does and returns the result.
     pub(crate) fn initialize(&self) -> Value {
-        self.request(
-            "initialize",
-            json!({
-                "protocolVersion": "2025-11-25",
-                "capabilities": {"roots": {"listChanged": true}, "elicitation": {"form": {}, "url": {}}},
-                "clientInfo": {"name": "claude-code", "title": "Claude Code", "version": "2.1.330"},
-            }),
-        )
-        .expect("initialize is answered")
+        self.initialize_as(&json!({"name": "claude-code", "title": "Claude Code", "version": "2.1.330"}))
+    }
+
+    /// Says `initialize` as another client does and returns the result.
+    pub(crate) fn initialize_as(&self, client: &Value) -> Value {
+        let capabilities = json!({"roots": {"listChanged": true}, "elicitation": {"form": {}, "url": {}}});
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client});
+        self.request("initialize", params).expect("initialize is answered")
     }
 
     /// Sends a request and waits for its result or error.

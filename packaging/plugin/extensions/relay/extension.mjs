@@ -6,7 +6,8 @@ import { join } from "./session.mjs"
 const TOOLS = ["relay_ask", "relay_tell", "relay_reply", "relay_broadcast", "relay_rename"]
 /** Whom a message of ours is from, for Copilot. */
 const SOURCE = "agent-relay"
-/** How long after the start of a tool call its dialog is there, in milliseconds: no event tells of it. */
+/** When after the start of a tool call its dialog is looked for first, in milliseconds: no event tells of it. Each time after
+ * twice as long, since on a busy machine it may take a while. */
 const DIALOG_DELAY = 250
 
 const session = await joinSession({})
@@ -15,6 +16,7 @@ const session = await joinSession({})
 const messages = new Map()
 let request = [] // those that the running request has
 let interrupted = [] // those that were only sent when the turn was interrupted
+const running = new Set() // tool calls
 let status = "idle"
 
 const tellShown = (message) => {
@@ -69,6 +71,7 @@ session.on("assistant.message", ({ agentId }) => {
 })
 session.on("abort", () => (interrupted = those("sent")))
 const settle = () => {
+  running.clear()
   change("idle")
   // An interrupted turn takes with it what was put into it; what is still queued comes next.
   const lost = interrupted.splice(0).filter((message) => messages.get(message)?.place === "sent")
@@ -78,12 +81,19 @@ const settle = () => {
 }
 // The second one waits for commands in the background as well.
 for (const idle of ["assistant.idle", "session.idle"]) session.on(idle, settle)
-session.on("tool.execution_start", () =>
+const lookForDialog = (call, delay) =>
   setTimeout(async () => {
+    if (!running.has(call)) return
     const { items } = await session.rpc.permissions.pendingRequests().catch(() => ({ items: [] }))
+    if (!running.has(call)) return
     if (items.length) tell("waiting", "permission prompt")
-  }, DIALOG_DELAY),
-)
+    else lookForDialog(call, 2 * delay)
+  }, delay)
+session.on("tool.execution_start", ({ data: { toolCallId } }) => {
+  running.add(toolCallId)
+  lookForDialog(toolCallId, DIALOG_DELAY)
+})
+session.on("tool.execution_complete", ({ data: { toolCallId } }) => running.delete(toolCallId))
 session.on("permission.completed", () => tell(status))
 session.on("session.title_changed", () => look().catch(() => {}))
 session.on("session.context_changed", () => look().catch(() => {}))

@@ -11,6 +11,8 @@ import { fileURLToPath } from "node:url"
 const BINDIR = fileURLToPath(new URL("../../bindir", import.meta.url))
 /** How long a connection has to live to be made again at once, in milliseconds. */
 const SHORT = 1000
+/** How long after a change of the directory it is looked once more, in milliseconds: of changes close together Bun tells the first. */
+const SETTLES = 50
 /** The most messages that are kept for the next channel. */
 const UNSAID_MAX = 256
 
@@ -32,7 +34,8 @@ export function program() {
  * in the agent: it is given `{text, ids}` and its promise fails where the agent does not take it. Returns what tells the channel.
  */
 export function join({ pid, thread, deliver }) {
-  let address, connection, watcher, left = false
+  let address, connection, watcher, again, up = false, left = false
+  let changed = false // whether somebody may have come since the attempt to connect that is not over yet
   let unsaid = []
   const holds = { presence: undefined, named: undefined }
   const line = (message) => JSON.stringify(message) + "\n"
@@ -40,8 +43,8 @@ export function join({ pid, thread, deliver }) {
     if (message.type in holds) {
       if (JSON.stringify(holds[message.type]) === JSON.stringify(message)) return
       holds[message.type] = message
-      connection?.write(line(message))
-    } else if (connection) connection.write(line(message))
+      if (up) connection.write(line(message))
+    } else if (up) connection.write(line(message))
     else unsaid = [...unsaid, message].slice(-UNSAID_MAX)
   }
   const receive = (socket, message) => {
@@ -51,8 +54,15 @@ export function join({ pid, thread, deliver }) {
     // It is this plugin's to show only once that could be said.
     socket.write(line({ type: "taken", batch: message.batch }), (failed) => failed || Promise.resolve(deliver(message)).catch(lost))
   }
+  const look = () => {
+    clearTimeout(again)
+    again = setTimeout(connect, SETTLES)
+    again.unref()
+    connect()
+  }
   const connect = () => {
-    if (left || connection) return
+    changed = connection !== undefined
+    if (left || changed) return
     const since = Date.now()
     const socket = net.connect(address)
     let text = ""
@@ -62,6 +72,7 @@ export function join({ pid, thread, deliver }) {
     socket.on("connect", () => {
       watcher?.close()
       watcher = undefined
+      up = true
       const first = [{ type: "hello", role: "plugin" }, holds.presence, holds.named, ...unsaid.splice(0)]
       socket.write(first.filter(Boolean).map(line).join(""))
     })
@@ -74,26 +85,34 @@ export function join({ pid, thread, deliver }) {
     socket.on("error", () => {})
     socket.on("close", () => {
       connection = undefined
-      if (watcher || left) return
+      up = false
+      if (left) return
+      if (watcher) return changed && look()
       if (Date.now() - since < SHORT && socket.bytesRead === 0 && socket.bytesWritten > 0) setTimeout(wait, SHORT).unref()
       else wait()
     })
   }
   const wait = () => {
     if (left || watcher) return
-    // Whatever changes there: of a file that is renamed Bun tells only the old name.
-    watcher = fs.watch(path.dirname(address), { persistent: false }, connect)
+    try {
+      // Whatever changes there: of a file that is renamed Bun tells only the old name.
+      watcher = fs.watch(path.dirname(address), { persistent: false }, look)
+    } catch {
+      return void setTimeout(locate, SHORT).unref() // somebody has removed the directory
+    }
     watcher.on("error", () => {})
-    connect() // whoever came before the watch was set
+    look() // whoever came before the watch was set
   }
   const leave = () => {
     left = true
     watcher?.close()
     connection?.end()
   }
-  execFile(program(), ["socket", String(pid), ...(thread ? [thread] : [])], (failed, out) => {
-    address = out?.trim()
-    if (!failed && address) wait()
-  })
+  const locate = () =>
+    execFile(program(), ["socket", String(pid), ...(thread ? [thread] : [])], (failed, out) => {
+      address = out?.trim()
+      if (!failed && address) wait()
+    })
+  locate()
   return { say, leave }
 }

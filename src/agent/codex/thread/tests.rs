@@ -40,6 +40,14 @@ impl Daemon {
         self.thread.handle_message(self.now, &json!({"id": request["id"], "error": {"code": -32600}}));
     }
 
+    /// Refuses the next request that has this method.
+    fn refuse_after(&mut self, method: &str) {
+        while self.thread.outgoing.front().is_some_and(|message| message["method"] != method) {
+            self.thread.poll_message();
+        }
+        self.refuse(method);
+    }
+
     fn status(&mut self, status: Value) {
         let params = json!({"threadId": "t1", "status": status});
         self.thread.handle_message(self.now, &json!({"method": "thread/status/changed", "params": params}));
@@ -74,10 +82,59 @@ fn thread_is_found_among_those_of_the_folder_by_a_call_that_comes_back() {
     let call = daemon.answer("mcpServer/tool/call", json!({}));
     assert_eq!((&call["threadId"], &call["_meta"][NONCE]), (&json!("t1"), &json!("n")));
     assert_eq!(daemon.thread.poll_message(), None);
-    assert!(!daemon.thread.is_lost(daemon.now + SEARCH - Duration::from_secs(1)));
-    assert!(daemon.thread.is_lost(daemon.now + SEARCH));
+    assert!(!daemon.thread.is_late(daemon.now + SEARCH - Duration::from_secs(1)));
+    assert!(daemon.thread.is_late(daemon.now + SEARCH));
     daemon.thread.handle_identified("t1");
-    assert!(!daemon.thread.is_lost(daemon.now + SEARCH));
+    assert!(!daemon.thread.is_late(daemon.now + SEARCH));
+}
+
+#[test]
+fn thread_is_searched_for_as_long_as_it_takes() {
+    let mut daemon = Daemon::new();
+    daemon.thread.handle_connected();
+    daemon.answer("initialize", json!({}));
+    daemon.answer("thread/loaded/list", json!({"data": []}));
+    let mut searches = 0;
+    let end = daemon.now + Duration::from_secs(3600);
+    while let Some(due) = daemon.thread.poll_timeout().filter(|due| *due < end) {
+        daemon.thread.handle_timeout(due);
+        daemon.answer("thread/loaded/list", json!({"data": []}));
+        searches += 1;
+    }
+    assert!((12..20).contains(&searches), "{searches} in an hour");
+    daemon.thread.handle_identified("t1");
+    daemon.answer("thread/read", json!({"thread": {"modelProvider": "x", "status": {"type": "idle"}}}));
+    assert!(daemon.events().contains(&RouteEvent::Open));
+}
+
+#[test]
+fn thread_whose_state_is_not_told_yet_is_asked_again() {
+    let mut daemon = Daemon::new();
+    daemon.thread.handle_connected();
+    daemon.answer("initialize", json!({}));
+    daemon.thread.handle_identified("t1");
+    daemon.answer("thread/read", json!({"thread": {"modelProvider": "openai", "status": {"type": "notLoaded"}}}));
+    assert!(!daemon.events().contains(&RouteEvent::Open));
+    daemon.thread.handle_timeout(daemon.thread.poll_timeout().unwrap());
+    daemon.refuse_after("thread/read");
+    daemon.thread.handle_timeout(daemon.thread.poll_timeout().unwrap());
+    daemon.answer("thread/read", json!({"thread": {"modelProvider": "openai", "status": {"type": "idle"}}}));
+    assert!(daemon.events().contains(&RouteEvent::Open));
+    assert_eq!(daemon.deliver()["input"][0]["text"], SHOWN_LINE);
+}
+
+#[test]
+fn turn_waits_until_it_is_known_whose_model_it_is() {
+    let mut daemon = Daemon::new();
+    daemon.thread.handle_connected();
+    daemon.answer("initialize", json!({}));
+    daemon.thread.handle_identified("t1");
+    daemon.refuse_after("thread/read");
+    daemon.status(json!({"type": "idle"}));
+    assert!(!daemon.events().contains(&RouteEvent::Open));
+    daemon.thread.handle_timeout(daemon.thread.poll_timeout().unwrap());
+    daemon.answer("thread/read", json!({"thread": {"modelProvider": "openai", "status": {"type": "idle"}}}));
+    assert!(daemon.events().contains(&RouteEvent::Open));
 }
 
 #[test]

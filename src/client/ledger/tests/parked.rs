@@ -144,7 +144,7 @@ fn received_ask_is_not_told_twice_by_the_next_channel() {
         receive(&mut next, now, n);
     }
     assert_eq!(told(&mut next), []);
-    assert_eq!(next.open(now).received.iter().map(|ask| &*ask.question).collect::<Vec<_>>(), ["?"]);
+    assert_eq!(next.open(now).received.iter().map(|ask| ask.question.as_deref()).collect::<Vec<_>>(), [Some("?")]);
     next.handle_call(now, CallId(1), Call::Reply { ask_id: answered, text: "no".to_owned() });
     assert_eq!(codes(&mut next), [ErrorCode::UnknownAsk]);
 }

@@ -115,13 +115,13 @@ fn refused_replies() {
     insta::assert_snapshot!(words(&all), @"
     unknown_ask: no open ask 0000-0000-0033 waits for a reply of this session
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0001 was withdrawn by its asker, 8 s ago; a reply can no longer be delivered
+    unknown_ask: the ask 0000-0000-0001 was withdrawn by its asker or ended with it, 8 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
     unknown_ask: the ask 0000-0000-0002 ended when its session was gone, 2 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
     unknown_ask: the ask 0000-0000-0005 timed out, 5 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
-    unknown_ask: the ask 0000-0000-0006 was withdrawn by its asker, 8 s ago; a reply can no longer be delivered
+    unknown_ask: the ask 0000-0000-0006 was withdrawn by its asker or ended with it, 8 s ago; a reply can no longer be delivered
       next: check the ask_id; if the answer still matters, ask that session a question of your own
     bad_args: the ask_id 0000-0000-0002 names an ask of another client
       next: make a new random id

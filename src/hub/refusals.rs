@@ -99,7 +99,9 @@ pub(super) fn machine_unreachable(machine: &MachineName) -> Refused {
 
 /// `to`: a session on another machine.
 pub(super) fn not_confirmed(to: &str) -> Refused {
-    let message = format!("the machine of {to} did not say in time that it has the message; nothing is kept for it");
+    let message = format!(
+        "the machine of {to} did not say in time that it has the message: {to} may see it all the same, and its answer is not waited for"
+    );
     let machine = to.rsplit_once('@').map_or(to, |(_, machine)| machine);
     refused(ErrorCode::MachineUnreachable, message, format!("run: relayctl machines test {machine}"))
 }

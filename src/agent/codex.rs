@@ -57,12 +57,15 @@ impl Codex {
             return None;
         }
         let (is_server, has_person) = run(&seen.command);
-        let directory = directory(seen.value_of);
-        let socket = directory.map(|directory| directory.join(CONTROL_SOCKET)).filter(|_| is_server);
+        let usual = || directory(seen.value_of).map(|directory| directory.join(CONTROL_SOCKET));
+        // A daemon may start a thread before its socket has its name; an editor's app server has no socket of its own.
+        let socket = match socket_of(&seen.command) {
+            Some(path) if path.is_empty() => usual(),
+            Some(path) => Some(PathBuf::from(path)),
+            None => usual().filter(|socket| socket.exists()),
+        };
         let folder = std::env::current_dir().unwrap_or_default();
-        // A daemon may start a thread before its socket has its name.
-        let has_socket = |socket: &PathBuf| listens_on_socket(&seen.command) || socket.exists();
-        let server = socket.filter(has_socket).and_then(|socket| AppServer::new(socket, folder));
+        let server = socket.filter(|_| is_server).and_then(|socket| AppServer::new(socket, folder));
         let identity = if server.is_some() { Identity::Unknown } else { Identity::OwnProcess };
         Some(Box::new(Self { daemon: seen.parent, has_person, identity, server }))
     }
@@ -78,9 +81,9 @@ impl Codex {
     }
 }
 
-/// Returns whether this app server is one that a socket leads to, and not the pipe of an editor.
-fn listens_on_socket(command: &[String]) -> bool {
-    command.iter().any(|argument| argument.trim_start_matches("--listen=").starts_with("unix:"))
+/// Returns the path of the socket that an app server is told to listen on, which is empty where it is the usual one.
+fn socket_of(command: &[String]) -> Option<&str> {
+    command.iter().find_map(|argument| argument.trim_start_matches("--listen=").strip_prefix("unix://"))
 }
 
 /// Returns whether this command line is an app server's, and whether a person may sit before its sessions.
@@ -159,11 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn daemon_is_an_app_server_that_listens_on_a_socket() {
-        assert!(listens_on_socket(&words("/x/bin/codex app-server --listen unix:// --managed-daemon")));
-        assert!(listens_on_socket(&words("codex app-server --listen=unix:///run/x.sock")));
-        assert!(!listens_on_socket(&words("codex app-server --listen stdio://")));
-        assert!(!listens_on_socket(&words("codex app-server")));
+    fn socket_of_a_daemon_is_in_its_command_line() {
+        let of = |command: &str| socket_of(&words(command)).map(str::to_owned);
+        assert_eq!(of("/x/bin/codex app-server --listen unix:// --managed-daemon").as_deref(), Some(""));
+        assert_eq!(of("codex app-server --listen=unix:///run/x.sock").as_deref(), Some("/run/x.sock"));
+        assert_eq!(of("codex app-server --listen stdio://"), None);
+        assert_eq!(of("codex app-server"), None);
     }
 
     #[test]

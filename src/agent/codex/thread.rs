@@ -34,9 +34,10 @@ const SHOWN_LINE: &str = "relay: message from another session";
 const SEARCH: Duration = Duration::from_secs(20);
 
 /// The pauses between two searches, two looks for a receipt, and two questions for a state that is not known: each is twice as
-/// long as the one before. Of a receipt, for which somebody waits, none is longer than the last.
+/// long as the one before, and none longer than the last. For a receipt somebody waits.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+const LAST_RECEIPT_PAUSE: Duration = Duration::from_secs(5);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long a thread that refused a turn is left alone, unless it changes before.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
@@ -183,7 +184,9 @@ impl Thread {
             Purpose::Call => {}
             Purpose::Status => {
                 let thread = &result.unwrap_or(&Value::Null)["thread"];
-                self.is_openai = thread["modelProvider"].as_str().map(|provider| provider == OPENAI).or(self.is_openai);
+                if result.is_some() {
+                    self.is_openai = Some(thread["modelProvider"] == OPENAI);
+                }
                 self.handle_status(now, &thread["status"]);
             }
             Purpose::Turn => self.handle_started(now, result.is_some()),
@@ -217,17 +220,17 @@ impl Thread {
         if let Some(turn) = &mut self.started {
             turn.has_begun |= activity != Activity::Idle;
             self.ask_receipt(now);
-        } else if !self.is_known() {
-            // A daemon that is just loading the thread may not tell when it has.
-            self.pause_longer(now);
-        } else {
+        } else if self.is_known() {
             self.pause = FIRST_PAUSE;
+        } else {
+            // A daemon that is just loading the thread may not tell when it has.
+            self.due = self.due.or(Some(now + self.pause));
         }
         self.open();
     }
 
-    fn pause_longer(&mut self, now: Instant) {
-        self.pause *= 2;
+    fn pause_longer(&mut self, now: Instant, longest: Duration) {
+        self.pause = (self.pause * 2).min(longest);
         self.due = Some(now + self.pause);
     }
 
@@ -274,8 +277,7 @@ impl Thread {
         let is_last = self.activity == Activity::Idle && has_ended;
         let params = json!({"threadId": self.id, "limit": 50, "sortDirection": "desc"});
         self.request(Purpose::Receipt { is_last }, "thread/items/list", &params);
-        self.pause = (self.pause * 2).min(LAST_PAUSE);
-        self.due = Some(now + self.pause);
+        self.pause_longer(now, LAST_RECEIPT_PAUSE);
     }
 
     fn handle_items(&mut self, result: Option<&Value>, is_last: bool) {
@@ -304,10 +306,11 @@ impl Thread {
                 self.ask_status();
             }
             self.ask_receipt(now);
-        } else if !self.is_known() {
-            self.ask_status();
-        } else {
+        } else if self.is_known() {
             self.open();
+        } else {
+            self.pause_longer(now, LAST_PAUSE);
+            self.ask_status();
         }
     }
 
@@ -323,7 +326,7 @@ impl Thread {
     fn search(&mut self, now: Instant) {
         self.search_ends.get_or_insert(now + SEARCH);
         self.request(Purpose::Threads, "thread/loaded/list", &json!({}));
-        self.pause_longer(now);
+        self.pause_longer(now, LAST_PAUSE);
     }
 
     fn ask_status(&mut self) {

@@ -101,7 +101,7 @@ fn thread_is_searched_for_as_long_as_it_takes() {
         daemon.answer("thread/loaded/list", json!({"data": []}));
         searches += 1;
     }
-    assert!((12..20).contains(&searches), "{searches} in an hour");
+    assert!((120..140).contains(&searches), "{searches} in an hour");
     daemon.thread.handle_identified("t1");
     daemon.answer("thread/read", json!({"thread": {"modelProvider": "x", "status": {"type": "idle"}}}));
     assert!(daemon.events().contains(&RouteEvent::Open));
@@ -121,6 +121,29 @@ fn thread_whose_state_is_not_told_yet_is_asked_again() {
     daemon.answer("thread/read", json!({"thread": {"modelProvider": "openai", "status": {"type": "idle"}}}));
     assert!(daemon.events().contains(&RouteEvent::Open));
     assert_eq!(daemon.deliver()["input"][0]["text"], SHOWN_LINE);
+}
+
+#[test]
+fn thread_that_changes_often_before_it_is_known_is_asked_about_no_later() {
+    let mut daemon = Daemon::new();
+    daemon.thread.handle_connected();
+    daemon.answer("initialize", json!({}));
+    daemon.thread.handle_identified("t1");
+    daemon.refuse_after("thread/read");
+    let due = daemon.thread.poll_timeout();
+    (0..100).for_each(|_| daemon.status(json!({"type": "active"})));
+    assert_eq!(daemon.thread.poll_timeout(), due);
+}
+
+#[test]
+fn thread_of_a_daemon_that_names_no_provider_gets_the_envelope() {
+    let mut daemon = Daemon::new();
+    daemon.thread.handle_connected();
+    daemon.answer("initialize", json!({}));
+    daemon.thread.handle_identified("t1");
+    daemon.answer("thread/read", json!({"thread": {"status": {"type": "idle"}}}));
+    assert!(daemon.events().contains(&RouteEvent::Open));
+    assert_ne!(daemon.deliver()["input"][0]["text"], SHOWN_LINE);
 }
 
 #[test]

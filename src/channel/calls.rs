@@ -12,8 +12,8 @@ use crate::session::frame::ProxyCall;
 /// What tells the calls of proxies from those of the own client, whose numbers are below it.
 const OF_PROXIES: u64 = 1 << 40;
 
-/// From how many bytes of arguments on an agent may cut an error away that it shows behind them.
-const LONG_BYTES: usize = 1000;
+/// From how many bytes of arguments on an agent cuts an error away that it shows behind them.
+const LONG_BYTES: usize = 20 * 1024;
 
 /// Where a call came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

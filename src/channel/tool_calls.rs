@@ -79,7 +79,7 @@ impl Channel {
         {
             self.inbox.handle_replied(replied.ask_id);
         }
-        let is_error = answer.is_err();
+        let is_error = answer.is_err() && !open.hides_error;
         let batch = self.inbox.take_for_call(call, is_error);
         let mut open_asks = match (&answer, &mut self.hub) {
             (Ok(CallAnswer::Peers(_)), Some(hub)) => Some(hub.ledger().open(Instant::now())),
@@ -90,7 +90,6 @@ impl Channel {
         received.filter(|ask| self.inbox.is_to_come(ask.ask_id)).for_each(|ask| ask.question = None);
         let context = Context { wakes_by: Some(self.inbox.wakes_by()), timeout_s: open.timeout_s, open: open_asks };
         let json = render(answer, context, batch);
-        let is_error = is_error && !open.hides_error;
         match open.origin {
             Origin::Client => self.answer(call, ToolResult { json, is_error }),
             Origin::Proxy(by, id) => {

@@ -349,6 +349,7 @@ impl Hub {
             version,
             name: self.peers.name(tag).cloned(),
             hub: self.overview.info.version.to_owned(),
+            hub_pid: self.overview.info.pid,
             settling,
             sent: self.asks.own(now, &self.peers, tag),
             parked: arrival.parked,

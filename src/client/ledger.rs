@@ -267,9 +267,9 @@ impl Ledger {
     }
 
     fn handle_welcome(&mut self, now: Instant, welcome: Welcome) {
-        let Welcome { version, name, sent, parked, .. } = welcome;
+        let Welcome { version, name, hub_pid, sent, parked, .. } = welcome;
         self.link = LinkState::Up;
-        self.out.set_up(version);
+        self.out.set_up(version, hub_pid);
         self.rejected = None;
         self.turned_away = None;
         if let Some(name) = name {

@@ -48,17 +48,19 @@ pub(super) struct Outgoing {
     last_id: RequestId,
     /// The protocol version that is spoken on the connection; none while no hub has welcomed the client.
     version: Option<u32>,
+    /// The process of the hub that welcomed the client last.
+    hub_pid: u32,
 }
 
 impl Outgoing {
-    /// Returns whether the connection is up.
-    pub(super) const fn is_up(&self) -> bool {
-        self.version.is_some()
+    /// Returns the process of the hub, if the connection is up.
+    pub(super) fn hub(&self) -> Option<u32> {
+        self.version.map(|_| self.hub_pid)
     }
 
     /// Sends a request if the connection is up; if not, it is sent when it comes up.
     pub(super) fn request(&mut self, purpose: Purpose, request: impl FnOnce() -> Request) {
-        if self.is_up() {
+        if self.version.is_some() {
             self.number(purpose, request());
         }
     }
@@ -96,9 +98,9 @@ impl Outgoing {
         self.messages.push_back(ClientMessage::Request(self.last_id, request));
     }
 
-    /// Lets messages of this protocol version and older ones pass from here on.
-    pub(super) const fn set_up(&mut self, version: u32) {
-        self.version = Some(version);
+    /// Lets messages of this protocol version and older ones pass to this hub from here on.
+    pub(super) const fn set_up(&mut self, version: u32, hub_pid: u32) {
+        (self.version, self.hub_pid) = (Some(version), hub_pid);
     }
 
     /// Forgets what belongs to the connection that was lost.

@@ -93,6 +93,8 @@ pub(super) struct ParkedReply {
     pub(super) ask_id: AskId,
     pub(super) to: String,
     pub(super) text: String,
+    /// The hub that it was given to last.
+    pub(super) hub: Option<u32>,
 }
 
 /// The room in a parked value.

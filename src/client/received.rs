@@ -12,7 +12,9 @@ use super::outgoing::{Outgoing, Purpose};
 use super::parked::{KEPT_MAX, Parked, ParkedEnded, ParkedReceived, ParkedReply, Room};
 use super::refusal;
 use crate::deadlines::Deadlines;
-use crate::protocol::{AskId, AskKind, AskState, Asked, ErrorCode, Notice, Progress, Refusal, Reply, Request, Told};
+use crate::protocol::{
+    AskId, AskKind, AskState, Asked, ErrorCode, Notice, PeerName, Progress, Refusal, Reply, Request, Told,
+};
 
 /// How long a reply's call waits for the asker's client to take it.
 pub const REPLY_WAIT: Duration = Duration::from_secs(2);
@@ -94,15 +96,10 @@ struct PendingReply {
     to: String,
     /// The call that waits for it to be taken.
     call: Option<CallId>,
-    given: Given,
-}
-
-/// To how many connections with a hub a reply was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Given {
-    Never,
-    Once,
-    Again,
+    /// The hub that it was given to last.
+    hub: Option<u32>,
+    /// Whether it was given to a hub before that one.
+    had_another_hub: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -231,7 +228,7 @@ impl Received {
         let expires = open.map_or(now + STRANGE_REPLY_KEPT, |ask| ask.deadline.max(now) + OVERDUE);
         self.timers.set(Timer::Wait(ask_id), now + REPLY_WAIT);
         self.timers.set(Timer::Expire(ask_id), expires);
-        let mut reply = PendingReply { text, to, call: Some(call), given: Given::Never };
+        let mut reply = PendingReply { text, to, call: Some(call), hub: None, had_another_hub: false };
         reply.send(ask_id, out);
         self.replies.insert(ask_id, reply);
     }
@@ -255,8 +252,13 @@ impl Received {
             self.handle_closed(ask_id, out);
         }
         if let Some(reply) = self.drop_reply(ask_id) {
-            let is_known = error.code != ErrorCode::UnknownAsk || !reply.may_have_arrived();
-            let error = if is_known { error } else { refusal::unconfirmed(ask_id, &reply.to) };
+            let may_have_arrived = match error.code {
+                ErrorCode::UnknownAsk => reply.may_have_arrived_elsewhere(),
+                // No hub has said what became of it.
+                ErrorCode::HubUnreachable => reply.hub.is_some(),
+                _ => false,
+            };
+            let error = if may_have_arrived { refusal::unconfirmed(ask_id, &reply.to) } else { error };
             match reply.call {
                 Some(call) => out.answer(call, Err(error)),
                 None => out.event(ClientEvent::ReplyFailed { ask_id, to: reply.to, error }),
@@ -330,7 +332,7 @@ impl Received {
             }
         }
         for (ask_id, reply) in &self.replies {
-            let reply = ParkedReply { ask_id: *ask_id, to: reply.to.clone(), text: reply.text.clone() };
+            let reply = ParkedReply { ask_id: *ask_id, to: reply.to.clone(), text: reply.text.clone(), hub: reply.hub };
             if room.take(&reply) {
                 parked.replies.push(reply);
             }
@@ -357,23 +359,23 @@ impl Received {
             self.insert(progress.ask_id, ReceivedAsk { kind, from, excerpt, deadline, progress });
         }
         for reply in parked.replies.drain(..) {
-            let ParkedReply { ask_id, to, text } = reply;
+            let ParkedReply { ask_id, to, text, hub } = reply;
             self.timers.set(Timer::Expire(ask_id), now + STRANGE_REPLY_KEPT);
-            self.replies.insert(ask_id, PendingReply { text, to, call: None, given: Given::Once });
+            self.replies.insert(ask_id, PendingReply { text, to, call: None, hub, had_another_hub: false });
         }
     }
 }
 
 impl PendingReply {
-    /// Returns whether a hub may have sent it on that was lost since. An asker here would have told the next hub; one on
-    /// another machine is spoken for by a bridge, which may have died as well.
-    fn may_have_arrived(&self) -> bool {
-        self.given == Given::Again && self.to.contains('@')
+    /// Returns whether a hub before this one, which knows nothing of the ask, may have sent it on. An asker here would have told
+    /// the next hub; one on another machine is spoken for by a bridge, which may have died as well.
+    fn may_have_arrived_elsewhere(&self) -> bool {
+        self.had_another_hub && PeerName::split_address(&self.to).is_some()
     }
 
     fn send(&mut self, ask_id: AskId, out: &mut Outgoing) {
-        if out.is_up() {
-            self.given = if self.given == Given::Never { Given::Once } else { Given::Again };
+        if let Some(hub) = out.hub() {
+            self.had_another_hub |= self.hub.replace(hub).is_some_and(|before| before != hub);
         }
         out.request(Purpose::Reply(ask_id), || Request::Reply(Reply { ask_id, text: self.text.clone() }));
     }

@@ -51,6 +51,9 @@ pub struct Welcome {
     pub name: Option<PeerName>,
     /// The hub's program version.
     pub hub: String,
+    /// The hub's process: another one is another hub, which knows only what it is told again.
+    #[serde(default)]
+    pub hub_pid: u32,
     /// Whether the hub is in its grace period and may not know every peer yet.
     pub settling: bool,
     /// The client's own asks that the hub knows and that are open.

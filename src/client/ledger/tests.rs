@@ -81,7 +81,7 @@ fn ends(ledger: &mut Ledger) -> Vec<(AskId, End)> {
 
 fn welcome_to(version: u32) -> Welcome {
     let hub = "test".to_owned();
-    Welcome { version, name: None, hub, settling: false, sent: Vec::new(), parked: None }
+    Welcome { version, name: None, hub, hub_pid: 1, settling: false, sent: Vec::new(), parked: None }
 }
 
 /// Answers the hello that the ledger sends.

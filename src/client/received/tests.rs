@@ -77,22 +77,47 @@ fn received_ask_ends_once_whatever_its_reply_was_told() {
 #[test]
 fn reply_of_which_a_lost_hub_may_have_told_another_machine_is_unconfirmed() {
     let now = Instant::now();
-    let code = |from: &str, connections: u32| {
+    let code = |from: &str, hubs: &[u32]| {
         let (mut received, mut out) = (Received::new(), Outgoing::default());
         received.handle_ask(now, Asked { from: from.to_owned(), ..asked(1) }, &mut out);
         closed(&mut out);
         received.reply(now, CallId(1), id(1), "yes".to_owned(), &mut out);
-        out.set_up(1);
-        (0..connections).for_each(|_| received.resend(&mut out));
+        for hub in hubs {
+            out.set_up(1, *hub);
+            received.resend(&mut out);
+        }
         received.handle_reply_refused(id(1), Refusal::new(ErrorCode::UnknownAsk, "nobody waits", "ask"), &mut out);
         std::iter::from_fn(|| out.pop_output()).find_map(|output| match output {
             Output::Answer { result, .. } => result.err().map(|refusal| refusal.code),
             Output::Event(_) => None,
         })
     };
-    assert_eq!(code("web@laptop", 2), Some(ErrorCode::Unconfirmed));
-    assert_eq!(code("web@laptop", 1), Some(ErrorCode::UnknownAsk), "no other hub had it");
-    assert_eq!(code("web", 2), Some(ErrorCode::UnknownAsk), "its asker would have told the hub");
+    assert_eq!(code("web@laptop", &[1, 2]), Some(ErrorCode::Unconfirmed));
+    assert_eq!(code("web@laptop", &[1]), Some(ErrorCode::UnknownAsk), "no other hub had it");
+    assert_eq!(code("web@laptop", &[1, 1]), Some(ErrorCode::UnknownAsk), "it was the same hub");
+    assert_eq!(code("web", &[1, 2]), Some(ErrorCode::UnknownAsk), "its asker would have told the hub");
+}
+
+#[test]
+fn reply_of_which_no_hub_has_said_anything_is_unconfirmed_only_if_one_had_it() {
+    let now = Instant::now();
+    let code = |hub: Option<u32>| {
+        let (mut received, mut out) = (Received::new(), Outgoing::default());
+        received.handle_ask(now, asked(1), &mut out);
+        closed(&mut out);
+        hub.into_iter().for_each(|hub| out.set_up(1, hub));
+        received.reply(now, CallId(1), id(1), "yes".to_owned(), &mut out);
+        out.set_down();
+        let unreachable = Refusal::new(ErrorCode::HubUnreachable, "nobody listens", "start it");
+        received.handle_timeout(now + Duration::from_secs(86_400), &unreachable, &mut out);
+        std::iter::from_fn(|| out.pop_output()).find_map(|output| match output {
+            Output::Event(ClientEvent::ReplyFailed { error, .. }) => Some(error.code),
+            Output::Answer { result: Err(refusal), .. } => Some(refusal.code),
+            Output::Answer { .. } | Output::Event(_) => None,
+        })
+    };
+    assert_eq!(code(Some(1)), Some(ErrorCode::Unconfirmed));
+    assert_eq!(code(None), Some(ErrorCode::HubUnreachable));
 }
 
 #[test]

@@ -349,7 +349,7 @@ impl Naive {
         self.conns.iter_mut().filter(|(open, ..)| *open == conn).for_each(|(_, owner, _)| *owner = Some(tag));
         let name = self.name(tag);
         let sent = self.own(now, tag);
-        let welcome = Welcome { version, name: name.clone(), hub: "m".into(), settling, sent, parked };
+        let welcome = Welcome { version, name: name.clone(), hub: "m".into(), hub_pid: 1, settling, sent, parked };
         self.answer(conn, id, Answer::Welcome(Box::new(welcome)));
         if let Some((holder, name)) = displaced {
             self.tell(holder, Event::Renamed(Renamed { name }));

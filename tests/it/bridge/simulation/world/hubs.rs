@@ -18,7 +18,8 @@ impl World {
             }
             self.note(|| format!("a hub starts on {machine}"));
             let limits = Limits { rate: false, loops: self.checker.loops, ..Limits::default() };
-            let hub = Hub::new(self.now, limits, None, HubInfo { version: "simulated", pid: 1 });
+            let hub =
+                Hub::new(self.now, limits, None, HubInfo { version: "simulated", pid: self.next_conn as u32 + 1 });
             self.machines[machine].hub = Some(hub);
         }
         self.next_conn += 1;

@@ -29,7 +29,8 @@ impl World {
             let idle = self.random.chance(50).then(|| self.random.millis(500..5000));
             let open_asks = if self.tight { 3 } else { Limits::default().open_asks };
             let limits = Limits { rate: self.tight, loops: self.tight, open_asks, ..Limits::default() };
-            let mut hub = Hub::new(self.now, limits, idle, HubInfo { version: "simulated", pid: 1 });
+            let mut hub =
+                Hub::new(self.now, limits, idle, HubInfo { version: "simulated", pid: self.next_conn as u32 + 1 });
             hub.set_recorded(Detail::Asks);
             self.running =
                 Some(Running { hub, claimed: BTreeMap::new(), called: BTreeMap::new(), recorded: BTreeSet::new() });

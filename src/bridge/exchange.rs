@@ -19,7 +19,7 @@ use self::stand_ins::{Purpose, StandIns};
 use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status};
 use super::link::SAY_AGAIN;
 use super::rights::Policy;
-use crate::protocol::{Answer, AskId, ClientTag, Decline, Event, HubMessage, MachineName, Notice, Welcome};
+use crate::protocol::{Answer, AskId, ClientTag, Decline, Event, HubMessage, MachineName, Notice, SHELL, Welcome};
 
 pub use self::effect::{Effect, StandIn};
 pub use self::incoming::{Held, OPEN_MAX};
@@ -264,7 +264,10 @@ impl Exchange {
     /// Takes an ask of a session here for one there, if the other side knows of it or may be told of it.
     fn handle_asked(&mut self, now: Instant, stand_in: StandIn, asked: outgoing::Asked) {
         let Some(to) = stand_in else { return };
-        let is_known = asked.from.is_none_or(|from| self.ours.sessions.iter().any(|session| session.id == from));
+        let is_known = match asked.from {
+            Some(from) => self.ours.sessions.iter().any(|session| session.id == from),
+            None => asked.name == SHELL,
+        };
         let reachable = self.is_up && self.theirs.as_ref().is_some_and(|theirs| theirs.hub);
         if !reachable || !is_known {
             let error = outgoing::refusal(&self.machine, &asked.name, reachable);

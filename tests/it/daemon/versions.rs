@@ -84,7 +84,7 @@ fn status_names_programs_of_another_version_while_they_are_there() {
         Other::Later.version()
     );
     assert!(status().contains(&hub_warning) && status().contains(&channel_warning), "{}", status());
-    stage.hub.kill_and_restart(&[]);
+    stage.hub.kill_and_start_own();
     later.call("relay_peers", json!({})).ok();
     let status = || String::from_utf8(stage.relayctl(&["status"]).output().unwrap().stderr).unwrap();
     assert!(!status().contains(&hub_warning) && status().contains(&channel_warning), "{}", status());
@@ -127,7 +127,7 @@ fn versions_with_nothing_in_common_say_which_side_is_too_old_and_what_updates_it
     assert!(said.contains(&wanted), "{said}");
 
     // No dead end: the next hub is found without a step.
-    stage.hub.kill_and_restart(&[]);
+    stage.hub.kill_and_start_own();
     let end = std::time::Instant::now() + crate::support::hub_process::SOON;
     while session.call("relay_peers", json!({})).is_error {
         assert!(std::time::Instant::now() < end);

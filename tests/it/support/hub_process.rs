@@ -76,6 +76,13 @@ impl HubProcess {
         self.child.wait().unwrap();
     }
 
+    /// Kills the hub at once and starts this build's own at the same place.
+    pub(crate) fn kill_and_start_own(&mut self) {
+        self.kill();
+        self.program = PathBuf::from(env!("CARGO_BIN_EXE_relay-hub"));
+        self.start_again(&[]);
+    }
+
     /// Ends the hub in order and waits until it has.
     pub(crate) fn end(&mut self) {
         self.signal(rustix::process::Signal::TERM);

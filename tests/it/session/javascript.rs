@@ -1,7 +1,8 @@
 //! The JavaScript end of a session's socket, which the plugins of Copilot, opencode and pi share: run by a real node.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,9 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::support::skip::needs;
 
-/// How often the channel comes, and after the name that the plugin cannot use yet at how many different moments.
+/// How often the channel comes.
 const TIMES: u32 = 1500;
+
+/// How many different pauses there are between the moment when its socket is made and the one when it gets its name.
 const MOMENTS: u32 = 400;
+
+/// For how long the plugin has waited for its channel, in milliseconds, when something happens to the directory.
+const WAITED: [u64; 5] = [0, 1, 5, 50, 300];
 
 /// A node that has joined the session of its own process, and where it looks for the channel.
 struct Plugin {
@@ -27,12 +33,29 @@ impl Drop for Plugin {
     }
 }
 
-/// Starts a plugin that shows nothing, and waits until it looks for its channel.
+/// Makes a directory of sessions' sockets, as a channel does.
+fn make(directory: &Path) {
+    std::fs::DirBuilder::new().mode(0o700).create(directory).unwrap();
+}
+
+fn wait_for(path: &Path, what: &str) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !path.exists() {
+        assert!(Instant::now() < patience, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Starts a plugin that shows nothing, and returns where it will look for its channel.
 fn joined(root: &Path) -> Plugin {
+    joined_with(root, Path::new(env!("CARGO_BIN_EXE_relay-channel")).parent().unwrap())
+}
+
+/// The same, where `relay-channel` is looked for in `programs` first.
+fn joined_with(root: &Path, programs: &Path) -> Plugin {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/plugin/extensions/relay/session.mjs");
-    let programs = Path::new(env!("CARGO_BIN_EXE_relay-channel")).parent().unwrap();
     let directory = root.join("s");
-    std::fs::DirBuilder::new().mode(0o700).create(&directory).unwrap();
+    make(&directory);
     let script = format!(
         "import {{ join }} from {:?}; join({{ pid: process.pid, deliver: async () => {{}} }}); setInterval(() => {{}}, 1e6)",
         module.display().to_string()
@@ -104,10 +127,53 @@ fn a_plugin_whose_directory_was_removed_has_it_made_again() {
     let (connected, _) = plugin.meet(Duration::ZERO);
     std::fs::remove_dir(&plugin.directory).unwrap();
     drop(connected);
-    let patience = Instant::now() + Duration::from_secs(20);
-    while !plugin.directory.exists() {
-        assert!(Instant::now() < patience, "nobody makes the directory again");
-        std::thread::sleep(Duration::from_millis(10));
+    wait_for(&plugin.directory, "nobody makes the directory again");
+    plugin.meet(Duration::ZERO);
+}
+
+#[test]
+fn a_plugin_that_waits_when_its_directory_is_removed_has_it_made_again() {
+    needs!("node");
+    let root = tempfile::tempdir().unwrap();
+    let plugin = joined(root.path());
+    for waited in WAITED {
+        drop(plugin.meet(Duration::ZERO));
+        std::thread::sleep(Duration::from_millis(waited));
+        std::fs::remove_dir(&plugin.directory).unwrap();
+        wait_for(&plugin.directory, "nobody makes the directory again");
     }
+    plugin.meet(Duration::ZERO);
+}
+
+#[test]
+fn a_plugin_that_waits_when_its_directory_is_made_anew_finds_its_channel_there() {
+    needs!("node");
+    let root = tempfile::tempdir().unwrap();
+    let plugin = joined(root.path());
+    for waited in WAITED {
+        drop(plugin.meet(Duration::ZERO));
+        std::thread::sleep(Duration::from_millis(waited));
+        std::fs::remove_dir(&plugin.directory).unwrap();
+        make(&plugin.directory);
+    }
+    plugin.meet(Duration::ZERO);
+}
+
+#[test]
+fn a_plugin_whose_program_cannot_be_run_yet_asks_it_again() {
+    needs!("node");
+    let root = tempfile::tempdir().unwrap();
+    let program = root.path().join("bin/relay-channel");
+    std::fs::create_dir(root.path().join("bin")).unwrap();
+    // A program that is being written cannot be started.
+    let mut file = File::options().write(true).create_new(true).mode(0o755).open(&program).unwrap();
+    let plugin = joined_with(root.path(), &root.path().join("bin"));
+    file.write_all(b"#!/bin/sh\n: >\"$0.asked\"; exit 1\n").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    drop(file);
+    wait_for(&root.path().join("bin/relay-channel.asked"), "nobody asks a program that could not be started");
+    let new = root.path().join("bin/new");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_relay-channel"), &new).unwrap();
+    std::fs::rename(&new, &program).unwrap();
     plugin.meet(Duration::ZERO);
 }

@@ -6,9 +6,10 @@ import { join } from "./session.mjs"
 const TOOLS = ["relay_ask", "relay_tell", "relay_reply", "relay_broadcast", "relay_rename"]
 /** Whom a message of ours is from, for Copilot. */
 const SOURCE = "agent-relay"
-/** When after the start of a tool call its dialog is looked for first, in milliseconds: no event tells of it. Each time after
- * twice as long, since on a busy machine it may take a while. */
+/** When after the start of a tool call a dialog is looked for first, in milliseconds: no event tells of it. Then each time after
+ * twice as long, up to the pause, for as long as a call runs: it may come late, and one call may have several. */
 const DIALOG_DELAY = 250
+const DIALOG_PAUSE = 2000
 
 const session = await joinSession({})
 // Copilot's id of a message of ours -> the ids of the messages in it, once `send` has answered, and where it is:
@@ -81,19 +82,26 @@ const settle = () => {
 }
 // The second one waits for commands in the background as well.
 for (const idle of ["assistant.idle", "session.idle"]) session.on(idle, settle)
-const lookForDialog = (call, delay) =>
-  setTimeout(async () => {
-    if (!running.has(call)) return
-    const { items } = await session.rpc.permissions.pendingRequests().catch(() => ({ items: [] }))
-    if (!running.has(call)) return
-    if (items.length) tell("waiting", "permission prompt")
-    else lookForDialog(call, 2 * delay)
+let looking
+const lookForDialog = (delay) => {
+  clearTimeout(looking)
+  const mine = setTimeout(async () => {
+    const found = await session.rpc.permissions.pendingRequests().catch(() => {})
+    if (!running.size || looking !== mine) return
+    if (found?.items.length) tell("waiting", "permission prompt")
+    else if (found) tell(status)
+    lookForDialog(Math.min(2 * delay, DIALOG_PAUSE))
   }, delay)
+  looking = mine
+}
 session.on("tool.execution_start", ({ data: { toolCallId } }) => {
   running.add(toolCallId)
-  lookForDialog(toolCallId, DIALOG_DELAY)
+  lookForDialog(DIALOG_DELAY)
 })
 session.on("tool.execution_complete", ({ data: { toolCallId } }) => running.delete(toolCallId))
-session.on("permission.completed", () => tell(status))
+session.on("permission.completed", () => {
+  tell(status)
+  if (running.size) lookForDialog(DIALOG_DELAY)
+})
 session.on("session.title_changed", () => look().catch(() => {}))
 session.on("session.context_changed", () => look().catch(() => {}))

@@ -1,13 +1,32 @@
 """What the scenarios share: checks that say what was seen, and sessions that are ready."""
-import time
+import sys, time
 from clients import CLIENTS
-from world import Failure
+from world import FAILURES, Failure, World
 
 
 def check(what, holds, seen=""):
     if not holds:
         raise Failure("%s: %s" % (what, seen))
     print("  %s" % what)
+
+
+def each(agents, scenario):
+    """Sets each agent up in a world of its own, runs the scenario there, and ends with the names of those that failed."""
+    failed = []
+    for agent in agents:
+        print("== %s" % agent, flush=True)
+        with World() as world:
+            try:
+                setup(world, agent)
+                scenario(world, agent)
+            except (*FAILURES, SystemExit) as failure:
+                failed.append(agent)
+                print("FAILED %s: %s" % (agent, failure))
+                for terminal in world.terminals:
+                    print("-- the screen of %s\n%s" % (terminal.name, terminal.screen().strip()), flush=True)
+                if isinstance(failure, SystemExit):
+                    raise
+    sys.exit("failed: %s" % ", ".join(failed) if failed else 0)
 
 
 def setup(world, agent):
@@ -35,12 +54,18 @@ def started(world, agent, name):
 def is_again(world, client, status=None):
     """Waits until the session says that it is idle, or what else it should be."""
     status = status or client.status
-    world.until("%s is %s" % (client.name, status), lambda: world.peers()[client.name]["status"] == status, 40)
+    world.until("%s is %s" % (client.name, status), lambda: world.peers().get(client.name, {}).get("status") == status, 40)
 
 
 def brought(world, client, text):
     """Waits until its model was shown this; where no message starts a turn, its user types something now and then."""
-    return any(world.model.shown(client.name, text, 60 if client.is_woken else 5) or client.nudge(False) for _ in range(1 if client.is_woken else 6))
+    if client.is_woken:
+        return world.model.shown(client.name, text, 60)
+    for _ in range(6):
+        if shown := world.model.shown(client.name, text, 5):
+            return shown
+        client.nudge(False)
+    return world.model.shown(client.name, text, 5)
 
 
 def ask(world, client, question):

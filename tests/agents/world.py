@@ -1,5 +1,5 @@
 """A private machine for real agents: a home, a hub, terminals (tmux), a stand-in model, and a network that is a loopback alone."""
-import json, os, shlex, shutil, subprocess, sys, tempfile, time
+import json, os, shlex, shutil, signal, subprocess, sys, tempfile, time
 from model import Model
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
@@ -8,8 +8,9 @@ PROGRAMS = os.environ.get("RELAY_PROGRAMS", os.path.join(ROOT, "target/debug"))
 
 
 def isolate():
-    """Runs this program again where nothing can leave the machine."""
+    """Runs this program again where nothing can leave the machine. Where it is ended, what it has started is ended."""
     if os.environ.get("RELAY_AGENTS_ISOLATED"):
+        signal.signal(signal.SIGTERM, interrupt)
         return
     os.environ["RELAY_AGENTS_ISOLATED"] = "1"
     own = ["--net"] if os.geteuid() == 0 else ["--net", "--map-current-user"]
@@ -17,8 +18,18 @@ def isolate():
     os.execvp("unshare", ["unshare", *own, "sh", "-c", up, "sh", sys.executable, "-u", *sys.argv])
 
 
+def interrupt(number, _):
+    # timeout sends its signal twice; the second one must not interrupt the end of what was started.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit("ended by %s" % signal.Signals(number).name)
+
+
 class Failure(Exception):
     pass
+
+
+# What a scenario that fails ends with: what it sees, or a command of ours that does not end.
+FAILURES = (Failure, subprocess.TimeoutExpired)
 
 
 class World:

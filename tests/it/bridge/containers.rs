@@ -88,8 +88,6 @@ fn sessions_in_containers_of_this_user_share_the_hub() {
 /// A machine that is a container with a network of its own, whose user is root there.
 struct RootContainer {
     first: Child,
-    /// The container's first process, as seen from outside.
-    pid: u32,
     directory: tempfile::TempDir,
 }
 
@@ -104,15 +102,17 @@ impl RootContainer {
         container.args([env!("CARGO_BIN_EXE_relay-hub"), env!("CARGO_BIN_EXE_relay-bridge")]);
         container.env("XDG_CONFIG_HOME", directory.path().join("config")).env("HOME", directory.path());
         let first = container.stdin(Stdio::null()).spawn().unwrap();
-        let children = format!("/proc/{0}/task/{0}/children", first.id());
-        let pid = wait_for("container", || fs::read_to_string(&children).ok()?.trim().parse().ok());
-        wait_for("bridge in the container", || directory.path().join("run/bridge.sock").exists().then_some(()));
-        Self { first, pid, directory }
+        let container = Self { first, directory };
+        let bridge = container.directory.path().join("run/bridge.sock");
+        wait_for("bridge in the container", || bridge.exists().then_some(()));
+        container
     }
 
     /// Returns the command that runs what follows in the container, as `docker exec -i` does.
     fn exec(&self) -> Vec<String> {
-        let pid = self.pid.to_string();
+        // The container's first process, as seen from outside.
+        let children = format!("/proc/{0}/task/{0}/children", self.first.id());
+        let pid = fs::read_to_string(children).unwrap().trim().to_owned();
         ["nsenter", "--preserve-credentials", "--user", "--pid", "--net", "--mount", "--target", &pid]
             .map(str::to_owned)
             .to_vec()

@@ -40,6 +40,11 @@ impl Peers {
         let is_its = |tag: &ClientTag| self.presence(*tag).is_some_and(|p| names::folder(&p.cwd) == address.trim());
         let here = self.names.holders().filter(|tag| !self.is_remote(*tag));
         let found: Vec<ClientTag> = here.filter(is_its).collect();
+        if found.is_empty()
+            && let Some((_, machine)) = PeerName::split_address(address)
+        {
+            return Err(refusals::no_such_machine(machine.as_str()));
+        }
         match (found.as_slice(), name) {
             ([tag], _) => Ok(*tag),
             ([], Ok(name)) => Err(refusals::no_such_folder(address, &self.names.nearest(&name))),

@@ -21,7 +21,13 @@ pub(super) async fn outcome_of(ask: AskId, mut next_event: impl AsyncFnMut() -> 
 /// Says that an ask is open, and why it may take long.
 pub(super) fn waiting(asked: &AcceptedAsk, waited: &str) -> Line {
     let verb = wording::sent(asked.kind);
-    let held = if asked.state == AskState::Held { ", which sees this at its next prompt only" } else { "" };
+    let held = if asked.state != AskState::Held {
+        ""
+    } else if asked.to.machine().is_some() {
+        ", whose person has to let it through or to prompt it"
+    } else {
+        ", which sees this at its next prompt only"
+    };
     let dialog = asked.waiting_for.as_deref().map(|dialog| format!(", which waits for its user: {dialog}"));
     Line::of(&format!("{verb} {}{held}{}, waiting ({waited})…", asked.to, dialog.unwrap_or_default()))
 }
@@ -138,6 +144,11 @@ mod tests {
         assert_eq!(
             waiting(&asked, "2m").as_str(),
             "asked backend, which sees this at its next prompt only, waiting (2m)…"
+        );
+        let there = AcceptedAsk { to: PeerName::try_from("backend@desk".to_owned()).unwrap(), ..asked.clone() };
+        assert_eq!(
+            waiting(&there, "2m").as_str(),
+            "asked backend@desk, whose person has to let it through or to prompt it, waiting (2m)…"
         );
         let (kind, waiting_for) = (AskKind::Tell, Some("permission prompt".to_owned()));
         let told = AcceptedAsk { kind, state: AskState::Accepted, waiting_for, ..asked };

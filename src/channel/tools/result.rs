@@ -12,6 +12,10 @@ use crate::protocol::{
     Refusal, Wake,
 };
 
+/// Why an ask to another machine is held.
+const HELD_THERE: &str = "held: the person of that machine has to let it through (there: relayctl machines), or nothing \
+    can wake that session now. Tell your user so";
+
 /// Why an ask is held, and what can be done about it.
 const HELD: &str = "held: nothing can wake that session now; it sees this at its next prompt if the plugin's hooks run \
                     there, else at its next relay tool call. Tell your user so; to have it seen at once, \
@@ -163,7 +167,7 @@ fn render_peers(answer: Peers, mut open: Option<OpenAsksView>) -> (Rendered, Not
 
 fn render_asked(asked: AcceptedAsk, context: &Context) -> (Rendered, Notes) {
     let AcceptedAsk { ask_id, kind, to, state, cwd, status, waiting_for } = asked;
-    let held = (state == AskState::Held).then_some(HELD);
+    let held = (state == AskState::Held).then_some(if to.machine().is_some() { HELD_THERE } else { HELD });
     let waits = (status == Activity::Waiting).then_some(WAITS_FOR_USER);
     // Of a tell nothing comes back but its failure.
     let not_woken = not_woken(context.wakes_by).filter(|_| kind == AskKind::Ask);

@@ -44,7 +44,7 @@ impl Bridge {
         let next = match environment.socket_named_by() {
             // Another hub's bridge is nobody's service.
             Some(_) => by_hand("run relay-bridge in the background, with the same RELAY_SOCKET or --socket"),
-            None => "relayctl setup --with-machines".to_owned(),
+            None => "relayctl setup --with-machines   # without a service manager: relay-bridge &".to_owned(),
         };
         let socket = match environment.bridge_socket() {
             Ok(socket) => socket,

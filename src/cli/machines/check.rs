@@ -32,9 +32,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// What stands before the version that a bridge prints.
 const PROGRAM: &str = "relay-bridge ";
 
-/// What `relay-bridge stdio` says where no bridge runs, which is all that a key for nothing else hears.
-const NO_BRIDGE: &str = "no bridge answers";
-
 /// Try each step to a machine, and say what mends the first that fails
 #[derive(Debug, Args)]
 pub(super) struct TestArgs {
@@ -83,12 +80,19 @@ impl TestArgs {
         let name = self.machine.name;
         let files = MachineFiles::of(environment)?;
         let machine = super::known(environment, &files, &name)?;
-        Step::ok("file", files.path(&name).display().to_string()).show(&mut context.out)?;
+        let path = files.path(&name);
+        let file = if path.exists() { path.display().to_string() } else { "none: it comes by itself".to_owned() };
+        Step::ok("file", file).show(&mut context.out)?;
         let mut there = None;
         if let Some(via) = &machine.via {
-            let mut commands = SystemCommands::new(environment).with_limit(COMMAND_PATIENCE);
-            for step in far_steps(via, &mut commands, &mut there) {
-                finish(&step, &name, &mut context.out)?;
+            if matches!(via, Via::Ssh(_)) && is_up(environment, &name) {
+                // A key that may do nothing but link would make another link, which takes the place of this one.
+                Step::ok("login", format!("{via} has let us in: the link is up")).show(&mut context.out)?;
+            } else {
+                let mut commands = SystemCommands::new(environment).with_limit(COMMAND_PATIENCE);
+                for step in far_steps(via, &mut commands, &mut there) {
+                    finish(&step, &name, &mut context.out)?;
+                }
             }
         }
         let mut bridge = match Bridge::connect(environment) {
@@ -105,6 +109,12 @@ impl TestArgs {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Returns whether the link with a machine is up.
+fn is_up(environment: &Environment, name: &MachineName) -> bool {
+    let state = Bridge::connect(environment).ok().and_then(|mut bridge| bridge.machines().ok());
+    state.is_some_and(|state| state.machines.iter().any(|one| one.name == *name && one.link == Link::Up))
 }
 
 /// Shows a step.
@@ -146,7 +156,7 @@ fn far_steps(via: &Via, commands: &mut dyn Commands, there: &mut Option<String>)
 fn login(via: &Via, commands: &mut dyn Commands, argv: &[String]) -> Step {
     let name = "login";
     match commands.run(argv) {
-        Ok(done) if done.success() || done.stderr.contains(NO_BRIDGE) => Step::ok(name, format!("{via} lets us in")),
+        Ok(done) if done.success() || own_words(&done.stderr).is_some() => Step::ok(name, format!("{via} lets us in")),
         Ok(done) => {
             let said = last_line(&done.stderr);
             Step::failed(name, format!("{via}: {said}"), login_cure(via, &said))
@@ -171,8 +181,9 @@ fn program(commands: &mut dyn Commands, argv: &[String], there: &mut Option<Stri
     let name = "program";
     let missing = "install claude-relay there, in a folder of its PATH or in ~/.local/bin: docs/installing.md";
     match commands.run(argv) {
-        Ok(done) if done.stderr.contains(NO_BRIDGE) => {
-            Step::failed(name, "no bridge runs there", by_hand("run there: relayctl setup --with-machines"))
+        Ok(done) if own_words(&done.stderr).is_some() => {
+            let (what, next) = own_words(&done.stderr).unwrap_or_default();
+            Step::failed(name, format!("relay-bridge says there: {what}"), by_hand(&next))
         }
         // A key that may do nothing but link answers every command with the link.
         Ok(done) if done.stdout.starts_with('{') => Step::ok(name, "the key lets us do nothing but link, as it should"),
@@ -267,6 +278,12 @@ fn sessions(state: &MachineState, name: &MachineName) -> Step {
     Step::ok("sessions", format!("{seen} of {name} seen; {may}"))
 }
 
+/// Returns what a program of ours there has said that failed, and what it advises: all that a key for nothing else hears.
+fn own_words(stderr: &str) -> Option<(String, String)> {
+    let line = |start: &str| stderr.lines().find_map(|line| line.trim().strip_prefix(start)).map(str::to_owned);
+    Some((line("error: ")?, line("next: ")?))
+}
+
 fn last_line(text: &str) -> String {
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
 }
@@ -278,6 +295,9 @@ mod tests {
     use super::*;
     use crate::bridge::machine::SshHost;
     use crate::service::Finished;
+
+    const NO_BRIDGE: &str = "error: no bridge answers at /run/relay/bridge.sock\nnext: run on that machine: relayctl setup --with-machines\n";
+    const PAUSED: &str = "error: laptop is paused here\nnext: run there: relayctl machines resume laptop\n";
 
     struct Answers(Vec<io::Result<Finished>>);
 
@@ -315,6 +335,7 @@ mod tests {
             told(&ssh(), vec![let_in(), answer(0, "relay-bridge 0.1.0\n", "")]),
             told(&ssh(), vec![let_in(), answer(0, "{\"type\":\"hello\"}\n", "")]),
             told(&ssh(), vec![answer(1, "", NO_BRIDGE), answer(1, "", NO_BRIDGE)]),
+            told(&ssh(), vec![answer(1, "", PAUSED), answer(1, "", PAUSED)]),
             told(&docker, vec![answer(1, "", "Error: No such container: ct\n")]),
             told(&docker, vec![answer(0, "relay-bridge 0.1.0\n", "")]),
         ];
@@ -330,7 +351,9 @@ mod tests {
         true login: ssh me@desk lets us in -> None
         true program: the key lets us do nothing but link, as it should -> None
         true login: ssh me@desk lets us in -> None
-        false program: no bridge runs there -> Some("# run there: relayctl setup --with-machines")
+        false program: relay-bridge says there: no bridge answers at /run/relay/bridge.sock -> Some("# run on that machine: relayctl setup --with-machines")
+        true login: ssh me@desk lets us in -> None
+        false program: relay-bridge says there: laptop is paused here -> Some("# run there: relayctl machines resume laptop")
         false program: relay-bridge does not run there: Error: No such container: ct -> Some("# install claude-relay there, in a folder of its PATH or in ~/.local/bin: docs/installing.md")
         true program: relay-bridge 0.1.0 is there -> None
         "##);

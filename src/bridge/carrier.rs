@@ -86,8 +86,18 @@ pub(super) struct Carrier {
     running: Option<Running>,
     starts_at: Option<Instant>,
     pause: Duration,
-    /// The last line that it wrote to standard error.
+    /// The last line that it wrote to standard error, but for advice.
     said: Option<String>,
+}
+
+/// Keeps what a transport has said last. What our own programs advise there is for who is there.
+fn keep(said: &mut Option<String>, line: &[u8]) {
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim();
+    if !line.is_empty() && !line.starts_with("next: ") {
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        *said = Some(line.chars().take(SAID_MAX_CHARS).collect());
+    }
 }
 
 impl Carrier {
@@ -116,10 +126,8 @@ impl Carrier {
         let Some(running) = &mut self.running else { return };
         running.errors.read();
         while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
-            let said = String::from_utf8_lossy(line);
-            tracing::debug!(said = %said, "a transport says");
-            self.said =
-                Some(said.trim().chars().take(SAID_MAX_CHARS).collect()).filter(|said: &String| !said.is_empty());
+            tracing::debug!(said = %String::from_utf8_lossy(line), "a transport says");
+            keep(&mut self.said, line);
         }
         let is_over = running.lines.read();
         let is_understood = running.take_lines(self.start.is_shared, &mut self.said, out);
@@ -150,8 +158,7 @@ impl Carrier {
         let Some(mut running) = self.running.take() else { return };
         running.errors.read();
         while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
-            let said = String::from_utf8_lossy(line).trim().chars().take(SAID_MAX_CHARS).collect::<String>();
-            self.said = Some(said).filter(|said| !said.is_empty()).or(self.said.take());
+            keep(&mut self.said, line);
         }
         if now.saturating_duration_since(running.since) >= STEADY {
             self.pause = PAUSE.0;

@@ -58,6 +58,6 @@ fn no_bridge(socket: &Path, error: &io::Error) -> Refusal {
     Refusal::new(
         ErrorCode::MachineUnreachable,
         format!("no bridge answers at {}: {error}", socket.display()),
-        "run on that machine: relayctl setup --with-machines",
+        "run on that machine: relayctl setup --with-machines; without a service manager there: relay-bridge &",
     )
 }

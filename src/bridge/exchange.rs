@@ -18,6 +18,7 @@ use self::outgoing::Outgoing;
 use self::stand_ins::{Purpose, StandIns};
 use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status};
 use super::link::SAY_AGAIN;
+use super::machine::TheyMay;
 use super::rights::Policy;
 use crate::protocol::{Answer, AskId, ClientTag, Decline, Event, HubMessage, MachineName, Notice, SHELL, Welcome};
 
@@ -51,13 +52,15 @@ struct Theirs {
     /// Whether its hub can be reached.
     hub: bool,
     settling: bool,
+    /// What this side may do there.
+    may: String,
     tags: BTreeSet<ClientTag>,
 }
 
 impl Exchange {
     /// Returns an exchange in which nothing is known of the other machine.
     pub fn new(machine: MachineName) -> Self {
-        let nothing = Sessions { number: 0, hub: false, settling: true, sessions: Vec::new() };
+        let nothing = Sessions { number: 0, hub: false, settling: true, may: String::new(), sessions: Vec::new() };
         let mut exchange = Self {
             stand_ins: StandIns::new(machine.clone()),
             machine,
@@ -101,7 +104,7 @@ impl Exchange {
         sessions.number += 1;
         let names = |sessions: &Sessions| {
             let all = sessions.sessions.iter().map(|session| (session.id, session.name.clone()));
-            (sessions.hub, sessions.settling, all.collect::<Vec<_>>())
+            (sessions.hub, sessions.settling, sessions.may.clone(), all.collect::<Vec<_>>())
         };
         let is_urgent = names(&self.ours) != names(&sessions);
         (self.ours, self.ours_are_heard, self.ours_are_new) = (sessions, false, is_urgent);
@@ -121,7 +124,9 @@ impl Exchange {
             LinkMessage::Status(status) => self.handle_status(now, *status),
             LinkMessage::Heard(heard) => self.incoming.handle_heard(heard),
             LinkMessage::Outcome(outcome) => {
-                let is_known = self.theirs.is_some() && self.stand_ins.are_all_welcome();
+                // Until all sessions are listed, and the hub has said what each has open, it may have an ask that is not known here.
+                let is_complete = self.theirs.as_ref().is_some_and(|theirs| theirs.hub && !theirs.settling);
+                let is_known = is_complete && self.stand_ins.are_all_welcome();
                 if !is_known && !self.incoming.contains(outcome.ask_id) {
                     return;
                 }
@@ -149,8 +154,8 @@ impl Exchange {
             self.stand_ins.add(Some(session), &mut self.effects);
         }
         let tags = sessions.sessions.iter().map(|session| session.id).collect();
-        let Sessions { number, hub, settling, .. } = sessions;
-        self.theirs = Some(Theirs { number, hub, settling, tags });
+        let Sessions { number, hub, settling, may, .. } = sessions;
+        self.theirs = Some(Theirs { number, hub, settling, may, tags });
         self.tell_reach();
         self.add_gone();
     }
@@ -183,6 +188,11 @@ impl Exchange {
                 self.stand_ins.remove(Some(tag), &mut self.effects);
             }
         }
+    }
+
+    /// Returns what this side may do there, for people, if the other side has said so.
+    pub fn we_may(&self) -> Option<&str> {
+        self.theirs.as_ref().map(|theirs| theirs.may.as_str()).filter(|may| !may.is_empty())
     }
 
     fn tell_reach(&mut self) {
@@ -266,7 +276,8 @@ impl Exchange {
         let Some(to) = stand_in else { return };
         let is_known = match asked.from {
             Some(from) => self.ours.sessions.iter().any(|session| session.id == from),
-            None => asked.name == SHELL,
+            // Who may do nothing here cannot answer either.
+            None => asked.name == SHELL && self.ours.may != TheyMay::Nothing.as_str(),
         };
         let reachable = self.is_up && self.theirs.as_ref().is_some_and(|theirs| theirs.hub);
         if !reachable || !is_known {

@@ -28,9 +28,9 @@
 //!
 //! | frame | says |
 //! | --- | --- |
-//! | `hello` | this side's versions, and what the other side may do here |
+//! | `hello` | this side's versions |
 //! | `beat` | this side is there, and says so again within `every_ms`; `echo` brings back what a `beat` had in `ping` |
-//! | `sessions` | this side's sessions that the other side may see: all of them |
+//! | `sessions` | this side's sessions that the other side may see, all of them, and what it may do here |
 //! | `sessions_heard` | the last `sessions` was received |
 //! | `ask` | a session here asks a session there |
 //! | `status` | how far an ask has come that the other side asked |
@@ -107,9 +107,6 @@ pub struct LinkHello {
     pub versions: VersionRange,
     /// The sender's program and version, for people.
     pub program: String,
-    /// What the receiver may do on the sender's machine, for people: `ask`, `reply`, `hold`, `nothing`.
-    #[serde(default)]
-    pub may: String,
 }
 
 /// The sender is there.
@@ -135,6 +132,9 @@ pub struct Sessions {
     pub hub: bool,
     /// Whether sessions may still be missing: nobody may be taken for gone.
     pub settling: bool,
+    /// What the receiver may do on the sender's machine, for people: `ask`, `reply`, `hold`, `nothing`.
+    #[serde(default)]
+    pub may: String,
     /// The sessions.
     pub sessions: Vec<RemoteSession>,
 }

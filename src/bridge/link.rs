@@ -33,15 +33,6 @@ pub enum LinkEvent {
     Message(LinkMessage),
 }
 
-/// What one side says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Own {
-    /// Its program and version.
-    pub program: String,
-    /// What the other side may do here.
-    pub may: String,
-}
-
 #[derive(Debug, Clone)]
 enum State {
     /// There is no transport.
@@ -55,7 +46,8 @@ enum State {
 /// One side of a link.
 #[derive(Debug, Clone)]
 pub struct Link {
-    own: Own,
+    /// This side's program and version.
+    program: String,
     epoch: Epoch,
     state: State,
     /// What the other side said of itself last.
@@ -77,10 +69,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Returns a link without a transport.
-    pub fn new(own: Own) -> Self {
+    /// Returns a link without a transport. `program`: this side's, with its version.
+    pub const fn new(program: String) -> Self {
         Self {
-            own,
+            program,
             epoch: Epoch(0),
             state: State::Off,
             other: None,
@@ -94,11 +86,6 @@ impl Link {
             frames: VecDeque::new(),
             events: VecDeque::new(),
         }
-    }
-
-    /// Sets what this side says of itself from the next hello on.
-    pub fn set_own(&mut self, own: Own) {
-        self.own = own;
     }
 
     /// Begins on a new transport. `epoch`: random.
@@ -296,8 +283,7 @@ impl Link {
     }
 
     fn say_hello(&mut self, to: Option<Epoch>) {
-        let Own { program, may } = self.own.clone();
-        let message = LinkMessage::Hello(LinkHello { versions: VERSIONS, program, may });
+        let message = LinkMessage::Hello(LinkHello { versions: VERSIONS, program: self.program.clone() });
         self.write(to, message);
     }
 

@@ -10,13 +10,16 @@ use super::control::{self, HeldAsk, MachineState};
 use super::exchange::{Effect, Exchange, StandIn};
 use super::frame::{Epoch, LinkFrame, VERSIONS};
 use super::hub_connection::{FromHub, HubConnection};
-use super::link::{Link, LinkEvent, Own};
+use super::link::{Link, LinkEvent};
 use super::rights::Rights;
 use super::sessions::OwnSessions;
 use crate::protocol::{AskId, MachineName};
 
 /// How long a machine that is in no file is remembered after its link was lost.
 const GUEST_REMEMBERED: Duration = Duration::from_mins(10);
+
+/// What the other side is told of this program.
+const PROGRAM: &str = concat!("relay-bridge ", env!("CARGO_PKG_VERSION"));
 
 /// What is decided about a machine.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl Linked {
     pub(super) fn new(now: Instant, number: u32, setup: Setup) -> Self {
         let exchange = Exchange::new(setup.name.clone());
         Self {
-            link: Link::new(own(&setup)),
+            link: Link::new(PROGRAM.to_owned()),
             exchange,
             setup,
             number,
@@ -79,7 +82,6 @@ impl Linked {
 
     /// Puts other rules in the place of those that held.
     pub(super) fn set_setup(&mut self, setup: Setup) {
-        self.link.set_own(own(&setup));
         self.setup = setup;
     }
 
@@ -258,14 +260,10 @@ impl Linked {
             since_s: now.saturating_duration_since(self.since).as_secs(),
             round_trip_ms: self.link.round_trip().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             version: other.map(|other| other.program.clone()),
-            we_may: other.map(|other| other.may.clone()).filter(|may| !may.is_empty()),
+            we_may: self.exchange.we_may().map(str::to_owned),
             sessions: self.exchange.n_sessions() as u64,
             open_asks: self.exchange.n_open() as u64,
             held: held.collect(),
         }
     }
-}
-
-fn own(setup: &Setup) -> Own {
-    Own { program: concat!("relay-bridge ", env!("CARGO_PKG_VERSION")).to_owned(), may: setup.rights.may().to_owned() }
 }

@@ -69,6 +69,7 @@ impl OwnSessions {
     /// Returns what another machine may see of them.
     pub fn exported(&self, rights: &dyn Rights) -> Sessions {
         let sessions = self.by_name.values().filter_map(|peer| rights.export(peer)).collect();
-        Sessions { number: 0, hub: self.is_known, settling: self.settling, sessions }
+        let may = rights.may().to_owned();
+        Sessions { number: 0, hub: self.is_known, settling: self.settling, may, sessions }
     }
 }

@@ -11,8 +11,8 @@ struct Pair {
 impl Pair {
     /// Returns two links that are up.
     fn up() -> Self {
-        let own = Own { program: "test".to_owned(), may: String::new() };
-        let mut pair = Self { now: Instant::now(), links: [Link::new(own.clone()), Link::new(own)], next_epoch: 1 };
+        let links = ["test"; 2].map(|program| Link::new(program.to_owned()));
+        let mut pair = Self { now: Instant::now(), links, next_epoch: 1 };
         pair.begin(0);
         pair.begin(1);
         pair.exchange();
@@ -108,8 +108,7 @@ fn frame_that_was_overtaken_is_dropped() {
 
 #[test]
 fn late_hello_of_a_dead_epoch_ends_no_link() {
-    let own = Own { program: "test".to_owned(), may: String::new() };
-    let mut former = Link::new(own);
+    let mut former = Link::new("test".to_owned());
     former.handle_transport(Instant::now(), Epoch(1000));
     let late: Vec<LinkFrame> = std::iter::from_fn(|| former.poll_frame()).collect();
     let mut pair = Pair::up();
@@ -157,12 +156,11 @@ fn beat_that_was_overtaken_does_not_shorten_the_wait() {
 
 #[test]
 fn links_without_a_common_version_say_so_and_stay_down() {
-    let own = Own { program: "test".to_owned(), may: String::new() };
     let now = Instant::now();
-    let mut link = Link::new(own);
+    let mut link = Link::new("test".to_owned());
     link.handle_transport(now, Epoch(1));
     let versions = VersionRange { min: VERSIONS.max + 1, max: VERSIONS.max + 1 };
-    let hello = LinkHello { versions, program: "newer".to_owned(), may: String::new() };
+    let hello = LinkHello { versions, program: "newer".to_owned() };
     let frame =
         LinkFrame { epoch: Epoch(2), to: Some(Epoch(1)), number: 1, message: LinkMessage::Hello(hello.clone()) };
     link.handle_frame(now, frame.clone(), Epoch(3));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use relay::bridge::exchange::{Effect, Exchange, StandIn};
 use relay::bridge::frame::{Epoch, LinkMessage, Status};
-use relay::bridge::link::{Link, LinkEvent, Own};
+use relay::bridge::link::{Link, LinkEvent};
 use relay::bridge::rights::{Decision, Policy, Rights};
 use relay::bridge::sessions::OwnSessions;
 use relay::hub::{ConnId, GRACE, Hub};
@@ -109,7 +109,7 @@ impl World {
         let mut sides = BTreeMap::new();
         for other in (0..self.machines.len()).filter(|other| *other != machine) {
             let exchange = Exchange::new(self.machines[other].name.clone());
-            let link = Link::new(Own { program: "simulated".to_owned(), may: String::new() });
+            let link = Link::new("simulated".to_owned());
             sides
                 .insert(other, Side { exchange, link, stands: BTreeMap::new(), transport: None, met: BTreeSet::new() });
             self.begin_transport(machine, other);

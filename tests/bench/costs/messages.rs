@@ -36,7 +36,8 @@ pub fn measure() {
     let channels: u64 = rooms[0].sessions[..PAIRS].iter().map(|session| kib(session.pid(), "Pss:")).sum();
     println!("a channel, of {}, after this: {} KiB (Pss)", PAIRS * 2, channels / PAIRS as u64);
     println!("the hub: {} KiB (Rss)", kib(rooms[0].hub_pid(), "Rss:"));
-    broadcasts(&mut rooms);
+    let [relay, null] = rooms;
+    broadcasts(&mut [relay, null, Room::start(Via::SameCrates, 2)]);
 }
 
 /// One pair of sessions asks and answers, after a pause each.
@@ -149,7 +150,7 @@ fn ask_busily(n: usize, session: &mut Session, begun: Instant, sent: &AtomicU64,
     }
 }
 
-fn broadcasts(rooms: &mut [Room; 2]) {
+fn broadcasts(rooms: &mut [Room; 3]) {
     let times = rooms.each_mut().map(|room| {
         room.grow(LISTENERS + 1);
         std::thread::sleep(Duration::from_secs(1));
@@ -165,7 +166,7 @@ fn broadcasts(rooms: &mut [Room; 2]) {
         }
         times
     });
-    let [mut relay, mut null] = times;
-    let what = format!("a broadcast, until the last of {LISTENERS} has it");
-    print_row(&what, &[("relay", relay.percentile(50)), ("null path", null.percentile(50))]);
+    let names = ["relay", "null path", "same crates"].into_iter();
+    let figures: Vec<(&str, f64)> = names.zip(times).map(|(name, mut times)| (name, times.percentile(50))).collect();
+    print_row(&format!("a broadcast, until the last of {LISTENERS} has it"), &figures);
 }

@@ -14,8 +14,9 @@ use relay::channel::mcp::line::{Line, Message, read};
 use relay::channel::notification;
 use relay::protocol::codec::{FRAME_MAX_BYTES, FrameBuffer, decode, encode};
 use relay::protocol::{
-    Accepted, Activity, Answer, Ask, AskId, AskState, Asked, Chain, ClientMessage, ClientTag, Event, HubMessage,
-    Notice, PeerName, Progress, Replied, Reply, ReplyEvent, Request, RequestId, SessionId, Taken,
+    Accepted, Activity, Answer, Ask, AskId, AskState, Asked, Audience, Broadcast, BroadcastAccepted, BroadcastAsk,
+    BroadcastId, Chain, ClientMessage, ClientTag, Event, HubMessage, Notice, PeerName, Progress, Replied, Reply,
+    ReplyEvent, Request, RequestId, SessionId, Taken,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -102,6 +103,7 @@ impl Hub {
     fn handle(&mut self, name: &str, stream: &UnixStream, message: ClientMessage) {
         match message {
             ClientMessage::Request(id, Request::Ask(ask)) => self.ask(name, stream, id, ask),
+            ClientMessage::Request(id, Request::Broadcast(broadcast)) => self.broadcast(name, stream, id, &broadcast),
             ClientMessage::Request(id, Request::Reply(Reply { ask_id, text })) => {
                 let Some((asker, request)) = self.asks.get_mut(&ask_id) else { return };
                 *request = id;
@@ -117,6 +119,26 @@ impl Hub {
             }
             ClientMessage::Request(..) | ClientMessage::Notice(_) => {}
         }
+    }
+
+    fn broadcast(&self, name: &str, stream: &UnixStream, id: RequestId, broadcast: &Broadcast) {
+        let mut asks = Vec::new();
+        for (to, other) in self.by_name.iter().filter(|(to, _)| *to != name) {
+            let (to, ask_id) = (PeerName::of_folder(to), AskId::from_bits(asks.len() as u64));
+            let asked = Asked {
+                ask_id,
+                from: name.to_owned(),
+                question: broadcast.question.clone(),
+                timeout_ms: broadcast.timeout_ms,
+                broadcast_id: Some(broadcast.broadcast_id),
+                from_tag: None,
+                chain: Chain::default(),
+            };
+            tell(other, &HubMessage::Event(Event::Asked(asked)));
+            asks.push(BroadcastAsk { to, ask_id, tag: tag(), state: AskState::Accepted });
+        }
+        let accepted = BroadcastAccepted { broadcast_id: broadcast.broadcast_id, asks, refused: Vec::new() };
+        tell(stream, &HubMessage::Answer(id, Answer::BroadcastAccepted(accepted)));
     }
 
     fn ask(&mut self, name: &str, stream: &UnixStream, id: RequestId, ask: Ask) {
@@ -147,6 +169,7 @@ impl Hub {
 
 struct Session {
     client: UnixStream,
+    answers: UnixStream,
     hub: UnixStream,
     last: u64,
     /// The calls that are not answered yet, by the requests at the hub.
@@ -154,11 +177,13 @@ struct Session {
 }
 
 async fn session(socket: &Path) {
-    // Standard input and output are one socket.
-    let client = StdStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    client.set_nonblocking(true).unwrap();
-    let (client, hub) = (UnixStream::from_std(client).unwrap(), UnixStream::connect(socket).await.unwrap());
-    let mut session = Session { client, hub, last: u64::from(std::process::id()) << 32, calls: BTreeMap::new() };
+    let [client, answers] = [std::io::stdin().as_fd(), std::io::stdout().as_fd()].map(|fd| {
+        let stream = StdStream::from(fd.try_clone_to_owned().unwrap());
+        stream.set_nonblocking(true).unwrap();
+        UnixStream::from_std(stream).unwrap()
+    });
+    let (hub, last) = (UnixStream::connect(socket).await.unwrap(), u64::from(std::process::id()) << 32);
+    let mut session = Session { client, answers, hub, last, calls: BTreeMap::new() };
     let (mut lines, mut frames) = (Vec::new(), FrameBuffer::default());
     let (mut room, mut other_room, mut is_named) = (vec![0; 8192], vec![0; 8192], false);
     loop {
@@ -192,7 +217,10 @@ impl Session {
         let Message::Call { id, tool, arguments, .. } = read(&Line::Whole(line), true) else { return };
         let text = |name: &str| arguments.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         self.last += 1;
-        let request = if tool == "relay_ask" {
+        let request = if tool == "relay_broadcast" {
+            let (broadcast_id, question) = (BroadcastId::from_bits(self.last), text("question"));
+            Request::Broadcast(Broadcast { broadcast_id, question, timeout_ms: 600_000, audience: Audience::default() })
+        } else if tool == "relay_ask" {
             let (ask_id, to, question) = (AskId::from_bits(self.last), text("to"), text("question"));
             let chain = Chain::default();
             Request::Ask(Ask { ask_id, to, question, timeout_ms: 600_000, bound: None, broadcast_id: None, chain })
@@ -203,14 +231,15 @@ impl Session {
         self.tell(&ClientMessage::Request(self.last, request));
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other answers are as short")]
     fn handle_hub(&mut self, message: HubMessage) {
         match message {
             HubMessage::Answer(request, answer) => {
                 let Some(id) = self.calls.remove(&request) else { return };
-                let text = if let Answer::Accepted(accepted) = answer {
-                    serde_json::to_string(&accepted).unwrap()
-                } else {
-                    json!({"state": answer.kind()}).to_string()
+                let text = match answer {
+                    Answer::Accepted(accepted) => serde_json::to_string(&accepted).unwrap(),
+                    Answer::BroadcastAccepted(accepted) => serde_json::to_string(&accepted).unwrap(),
+                    answer => json!({"state": answer.kind()}).to_string(),
                 };
                 let content = [json!({"type": "text", "text": text})];
                 self.show(&json!({"jsonrpc": "2.0", "id": id, "result": {"content": content, "isError": false}}));
@@ -242,7 +271,7 @@ impl Session {
     fn show(&self, message: &impl Serialize) {
         let mut line = serde_json::to_vec(message).unwrap();
         line.push(b'\n');
-        write(&self.client, &line);
+        write(&self.answers, &line);
     }
 
     fn tell(&self, message: &ClientMessage) {

@@ -3,20 +3,15 @@
 //! The programs are spoken to as Claude Code does: over socket pairs, one JSON line a message.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::null_path;
-use crate::stage::{Heard, Process, Room, Session, Times, Via, kib, print_row};
+use crate::stage::{Process, Room, Session, Times, Via, kib, print_row};
 
 const ASKS: usize = 2000;
 const AT_HUMAN_PACE: usize = 60;
 const PAIRS: usize = 8;
 const ASKS_OF_A_PAIR: usize = 200;
-const BUSY: usize = 16;
-/// How many asks a busy session has sent whose results have not come.
-const WINDOW: usize = 16;
-const BUSY_FOR: Duration = Duration::from_secs(5);
 const LISTENERS: usize = 100;
 const BROADCASTS: usize = 20;
 
@@ -32,7 +27,6 @@ pub fn measure() {
     drop(three);
     let mut rooms = [Via::Relay, Via::Null].map(|via| Room::start(via, PAIRS * 2));
     pairs(&mut rooms);
-    busy(&mut rooms);
     let channels: u64 = rooms[0].sessions[..PAIRS].iter().map(|session| kib(session.pid(), "Pss:")).sum();
     println!("a channel, of {}, after this: {} KiB (Pss)", PAIRS * 2, channels / PAIRS as u64);
     println!("the hub: {} KiB (Rss)", kib(rooms[0].hub_pid(), "Rss:"));
@@ -109,45 +103,6 @@ fn pair_asks(n: usize, pair: &mut [Session]) -> Times {
         asker.hear_message();
     }
     times
-}
-
-/// All sessions ask each other as fast as they are answered.
-fn busy(rooms: &mut [Room; 2]) {
-    let counted = rooms.each_mut().map(|room| {
-        let (sent, shown) = (AtomicU64::new(0), AtomicU64::new(0));
-        let begun = Instant::now();
-        std::thread::scope(|scope| {
-            for (n, session) in room.sessions.iter_mut().enumerate() {
-                let (sent, shown) = (&sent, &shown);
-                scope.spawn(move || ask_busily(n, session, begun, sent, shown));
-            }
-        });
-        assert_eq!(sent.into_inner(), shown.load(Ordering::Relaxed), "some asks were not shown");
-        shown.into_inner() as f64 / begun.elapsed().as_secs_f64()
-    });
-    print_row(
-        &format!("{BUSY} sessions busy, asks shown in a second"),
-        &[("relay", counted[0]), ("null path", counted[1])],
-    );
-}
-
-fn ask_busily(n: usize, session: &mut Session, begun: Instant, sent: &AtomicU64, shown: &AtomicU64) {
-    let (mut to, mut window) = (n, WINDOW);
-    loop {
-        while window > 0 && begun.elapsed() < BUSY_FOR {
-            to = (to + 1) % BUSY;
-            to = if to == n { (to + 1) % BUSY } else { to };
-            session.ask(&format!("s{to}"), &"x".repeat(200));
-            window -= 1;
-            sent.fetch_add(1, Ordering::Relaxed);
-        }
-        match session.hear_within(Some(Duration::from_millis(200))) {
-            Some(Heard::Result) => window += 1,
-            Some(Heard::Message(_)) => drop(shown.fetch_add(1, Ordering::Relaxed)),
-            None if window == WINDOW && shown.load(Ordering::Relaxed) >= sent.load(Ordering::Relaxed) => return,
-            None => assert!(begun.elapsed() < BUSY_FOR * 12, "an ask was not shown"),
-        }
-    }
 }
 
 fn broadcasts(rooms: &mut [Room; 3]) {

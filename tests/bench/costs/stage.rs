@@ -171,6 +171,7 @@ pub enum Heard {
 pub struct Session {
     via: Via,
     process: Process,
+    calls: u64,
 }
 
 impl Session {
@@ -189,7 +190,7 @@ impl Session {
         if via == Via::RelayWithWaiters {
             command.env("CLAUDECODE", "1").env("CLAUDE_CODE_ENTRYPOINT", "cli").env("CLAUDE_CONFIG_DIR", folder);
         }
-        let mut session = Self { via, process: Process::start(command) };
+        let mut session = Self { via, process: Process::start(command), calls: 0 };
         match via {
             Via::Null | Via::SameCrates => session.process.say(folder.file_name().unwrap().to_str().unwrap()),
             Via::Relay => session.begin("bench"),
@@ -213,8 +214,9 @@ impl Session {
     }
 
     fn call(&mut self, tool: &str, arguments: &Value) {
+        self.calls += 1;
         let params = json!({"name": tool, "arguments": arguments});
-        self.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
+        self.say(&json!({"jsonrpc": "2.0", "id": self.calls, "method": "tools/call", "params": params}));
     }
 
     /// Returns the listing of all sessions, as text.

@@ -16,9 +16,8 @@ use crate::protocol::codec::{FRAME_MAX_BYTES, FrameError, HELLO_MAX_BYTES};
 /// How many frames of a connection are handled in a turn.
 const FRAMES_PORTION: usize = 64;
 
-/// How many bytes are queued before they are written: the first of many clients read theirs while those of the others are
-/// made.
-const QUEUED_PORTION: usize = 8 * 1024;
+/// How many bytes are queued before they are written.
+const QUEUED_PORTION: usize = 1024 * 1024;
 
 impl Daemon<'_> {
     /// Has a connection read in this turn, or in the next if its own was.

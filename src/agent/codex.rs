@@ -60,7 +60,7 @@ impl Codex {
         let usual = || directory(seen.value_of).map(|directory| directory.join(CONTROL_SOCKET));
         // A daemon may start a thread before its socket has its name; an editor's app server has no socket of its own.
         let socket = match socket_of(&seen.command) {
-            Some(path) if path.is_empty() => usual(),
+            Some("") => usual(),
             Some(path) => Some(PathBuf::from(path)),
             None => usual().filter(|socket| socket.exists()),
         };

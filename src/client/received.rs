@@ -252,11 +252,11 @@ impl Received {
             self.handle_closed(ask_id, out);
         }
         if let Some(reply) = self.drop_reply(ask_id) {
-            let may_have_arrived = match error.code {
-                ErrorCode::UnknownAsk => reply.may_have_arrived_elsewhere(),
+            let may_have_arrived = if error.code == ErrorCode::UnknownAsk {
+                reply.may_have_arrived_elsewhere()
+            } else {
                 // No hub has said what became of it.
-                ErrorCode::HubUnreachable => reply.hub.is_some(),
-                _ => false,
+                error.code == ErrorCode::HubUnreachable && reply.hub.is_some()
             };
             let error = if may_have_arrived { refusal::unconfirmed(ask_id, &reply.to) } else { error };
             match reply.call {

@@ -10,7 +10,7 @@ use crate::protocol::{AskId, AskOutcome, AskState};
 pub const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// The most ended asks that are remembered; beyond it those are forgotten whose time would be over first.
-const REMEMBERED_MAX: usize = 16_384;
+const REMEMBERED_MAX: usize = 12_288;
 
 /// Asks are forgotten at multiples of this, in milliseconds, so that a hub does not wake for each of many.
 const STEP_MS: u64 = 10_000;

@@ -18,7 +18,6 @@ use self::outgoing::Outgoing;
 use self::stand_ins::{Purpose, StandIns};
 use super::frame::{AskStatus, Heard, LinkAsk, LinkClosed, LinkMessage, Sessions, SessionsHeard, Status};
 use super::link::SAY_AGAIN;
-use super::machine::TheyMay;
 use super::rights::Policy;
 use crate::protocol::{Answer, AskId, ClientTag, Decline, Event, HubMessage, MachineName, Notice, SHELL, Welcome};
 
@@ -38,6 +37,8 @@ pub struct Exchange {
     ours_are_heard: bool,
     /// Whether ours have not been said yet.
     ours_are_new: bool,
+    /// Whether the other machine may answer what is asked here.
+    may_answer: bool,
     stand_ins: StandIns,
     outgoing: Outgoing,
     incoming: Incoming,
@@ -69,6 +70,7 @@ impl Exchange {
             ours: nothing,
             ours_are_heard: false,
             ours_are_new: true,
+            may_answer: false,
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
             says_at: None,
@@ -95,8 +97,9 @@ impl Exchange {
     }
 
     /// Records which sessions of this machine the other one may see; said at most once a second where only their state has
-    /// changed.
-    pub fn handle_sessions(&mut self, now: Instant, mut sessions: Sessions) {
+    /// changed. `may_answer`: whether it may answer what is asked here.
+    pub fn handle_sessions(&mut self, now: Instant, mut sessions: Sessions, may_answer: bool) {
+        self.may_answer = may_answer;
         sessions.number = self.ours.number;
         if self.ours == sessions {
             return;
@@ -276,8 +279,7 @@ impl Exchange {
         let Some(to) = stand_in else { return };
         let is_known = match asked.from {
             Some(from) => self.ours.sessions.iter().any(|session| session.id == from),
-            // Who may do nothing here cannot answer either.
-            None => asked.name == SHELL && self.ours.may != TheyMay::Nothing.as_str(),
+            None => asked.name == SHELL && self.may_answer,
         };
         let reachable = self.is_up && self.theirs.as_ref().is_some_and(|theirs| theirs.hub);
         if !reachable || !is_known {
@@ -369,3 +371,6 @@ fn is_gone(theirs: Option<&Theirs>, tag: ClientTag) -> bool {
     let theirs = theirs.filter(|theirs| theirs.hub && !theirs.settling);
     theirs.is_some_and(|theirs| !theirs.tags.contains(&tag))
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,8 @@ impl Linked {
 
     /// Takes who is there on this machine.
     pub(super) fn handle_sessions(&mut self, now: Instant, own: &OwnSessions) {
-        self.exchange.handle_sessions(now, own.exported(&*self.setup.rights));
+        let rights = &*self.setup.rights;
+        self.exchange.handle_sessions(now, own.exported(rights), rights.may_answer());
     }
 
     /// Takes what the hub tells a stand-in.

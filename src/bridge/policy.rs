@@ -69,6 +69,10 @@ impl Rights for MachineRights {
         })
     }
 
+    fn may_answer(&self) -> bool {
+        self.machine.they_may != TheyMay::Nothing
+    }
+
     fn may(&self) -> &'static str {
         self.effective().as_str()
     }

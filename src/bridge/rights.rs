@@ -24,6 +24,9 @@ pub trait Rights: Policy + std::fmt::Debug {
     /// Returns what the machine may know of a session here; none where it is not to know that it is there.
     fn export(&self, session: &PeerView) -> Option<RemoteSession>;
 
+    /// Returns whether the machine may answer what is asked here.
+    fn may_answer(&self) -> bool;
+
     /// Returns what the machine may do here, for people.
     fn may(&self) -> &'static str;
 }

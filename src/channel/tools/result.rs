@@ -165,9 +165,14 @@ fn render_peers(answer: Peers, mut open: Option<OpenAsksView>) -> (Rendered, Not
     (Rendered::Peers { you, peers, open, settling }, settling.then_some(SETTLING).into_iter().collect())
 }
 
+/// Returns why an ask is held, if it is.
+fn held(state: AskState, to: &PeerName) -> Option<&'static str> {
+    (state == AskState::Held).then_some(if to.machine().is_some() { HELD_THERE } else { HELD })
+}
+
 fn render_asked(asked: AcceptedAsk, context: &Context) -> (Rendered, Notes) {
     let AcceptedAsk { ask_id, kind, to, state, cwd, status, waiting_for } = asked;
-    let held = (state == AskState::Held).then_some(if to.machine().is_some() { HELD_THERE } else { HELD });
+    let held = held(state, &to);
     let waits = (status == Activity::Waiting).then_some(WAITS_FOR_USER);
     // Of a tell nothing comes back but its failure.
     let not_woken = not_woken(context.wakes_by).filter(|_| kind == AskKind::Ask);
@@ -196,7 +201,7 @@ fn render_broadcast(broadcast: AcceptedBroadcast, context: &Context) -> (Rendere
     let notes = if asks.is_empty() && refused.is_empty() {
         vec![NOBODY]
     } else {
-        let held = asks.iter().any(|asked| asked.state == AskState::Held).then_some(HELD);
+        let held = asks.iter().find_map(|asked| held(asked.state, &asked.to));
         [held, not_woken(context.wakes_by)].into_iter().flatten().collect()
     };
     let ask = |asked: BroadcastAsk| RenderedAsk { to: asked.to, ask_id: asked.ask_id, state: ask_state(asked.state) };

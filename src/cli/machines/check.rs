@@ -180,11 +180,11 @@ fn login_cure(via: &Via, said: &str) -> String {
 fn program(commands: &mut dyn Commands, argv: &[String], there: &mut Option<String>) -> Step {
     let name = "program";
     let missing = "install claude-relay there, in a folder of its PATH or in ~/.local/bin: docs/installing.md";
-    match commands.run(argv) {
-        Ok(done) if own_words(&done.stderr).is_some() => {
-            let (what, next) = own_words(&done.stderr).unwrap_or_default();
-            Step::failed(name, format!("relay-bridge says there: {what}"), by_hand(&next))
-        }
+    let ran = commands.run(argv);
+    if let Some((what, next)) = ran.as_ref().ok().and_then(|done| own_words(&done.stderr)) {
+        return Step::failed(name, format!("relay-bridge says there: {what}"), by_hand(&next));
+    }
+    match ran {
         // A key that may do nothing but link answers every command with the link.
         Ok(done) if done.stdout.starts_with('{') => Step::ok(name, "the key lets us do nothing but link, as it should"),
         Ok(done) => match done.stdout.lines().find_map(|line| line.strip_prefix(PROGRAM)) {

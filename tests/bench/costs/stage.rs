@@ -1,7 +1,7 @@
 //! What the measurements share: sessions as their clients see them, over the relay or over the null path, and figures.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -111,10 +111,7 @@ pub struct Process {
     child: Child,
     input: UnixStream,
     output: BufReader<UnixStream>,
-    line: Vec<u8>,
-    is_whole: bool,
-    /// How long reading waits at most.
-    wait: Option<Duration>,
+    line: String,
 }
 
 impl Process {
@@ -122,7 +119,7 @@ impl Process {
         let ((input, stdin), (output, stdout)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         command.stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(stdout)).stderr(Stdio::null());
         let child = command.spawn().unwrap();
-        Self { child, input, output: BufReader::new(output), line: Vec::new(), is_whole: false, wait: None }
+        Self { child, input, output: BufReader::new(output), line: String::new() }
     }
 
     pub fn say(&mut self, line: &str) {
@@ -130,25 +127,9 @@ impl Process {
     }
 
     pub fn hear(&mut self) -> &str {
-        self.hear_within(None).unwrap()
-    }
-
-    /// Waits for a line, at most so long; what has come of one by then is part of the next.
-    pub fn hear_within(&mut self, wait: Option<Duration>) -> Option<&str> {
-        if std::mem::take(&mut self.is_whole) {
-            self.line.clear();
-        }
-        if self.wait != wait {
-            self.output.get_ref().set_read_timeout(wait).unwrap();
-            self.wait = wait;
-        }
-        match self.output.read_until(b'\n', &mut self.line) {
-            Ok(0) => panic!("it has ended"),
-            Ok(_) => self.is_whole = true,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-            Err(error) => panic!("it cannot be heard: {error}"),
-        }
-        Some(std::str::from_utf8(&self.line).unwrap())
+        self.line.clear();
+        assert!(self.output.read_line(&mut self.line).unwrap() > 0, "it has ended");
+        &self.line
     }
 }
 
@@ -157,14 +138,6 @@ impl Drop for Process {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
-}
-
-/// What a session's client hears.
-pub enum Heard {
-    /// A call has its result.
-    Result,
-    /// A message: of an ask, with what its reply names.
-    Message(String),
 }
 
 /// A session as its client sees it.
@@ -232,9 +205,10 @@ impl Session {
 
     /// Asks all others.
     pub fn broadcast(&mut self, question: &str) {
-        let everybody = if self.via == Via::Null { json!({"to": "*"}) } else { json!({"timeout_seconds": 600}) };
-        let mut arguments = everybody;
-        arguments["question"] = question.into();
+        let mut arguments = json!({"question": question, "timeout_seconds": 600});
+        if self.via == Via::Null {
+            arguments["to"] = "*".into();
+        }
         self.call("relay_broadcast", &arguments);
     }
 
@@ -248,26 +222,25 @@ impl Session {
         }
     }
 
-    /// Waits for what comes next, at most so long.
-    pub fn hear_within(&mut self, wait: Option<Duration>) -> Option<Heard> {
+    /// Waits for what comes next: returns of a message what its reply names, and nothing of the result of a call.
+    pub fn hear(&mut self) -> Option<String> {
         let via = self.via;
-        let line = self.process.hear_within(wait)?;
+        let line = self.process.hear();
         if via == Via::Null {
-            let is_result = line.starts_with(null_path::DONE);
-            return Some(if is_result { Heard::Result } else { Heard::Message(String::new()) });
+            return (!line.starts_with(null_path::DONE)).then(String::new);
         }
         let message: Value = serde_json::from_str(line).unwrap();
         if message["method"] == "notifications/claude/channel" {
-            return Some(Heard::Message(message["params"]["meta"]["ask_id"].as_str().unwrap().to_owned()));
+            return Some(message["params"]["meta"]["ask_id"].as_str().unwrap().to_owned());
         }
         assert_eq!(message["result"]["isError"], false, "{message}");
-        Some(Heard::Result)
+        None
     }
 
     /// Waits for a message, past the results of calls, and returns what its reply names.
     pub fn hear_message(&mut self) -> String {
         loop {
-            if let Some(Heard::Message(ask)) = self.hear_within(None) {
+            if let Some(ask) = self.hear() {
                 return ask;
             }
         }

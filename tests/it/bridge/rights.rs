@@ -25,6 +25,25 @@ fn machine_that_is_dialled_may_only_reply_until_it_is_allowed_more() {
 }
 
 #[test]
+fn machine_that_may_do_nothing_answers_nobody_and_is_told_when_that_changes() {
+    let (laptop, desk) = pair();
+    let (_web, api) = (laptop.session("web"), desk.session("api"));
+    laptop.wait_for_peer("api@desk");
+    let we_may = |wanted: &str| {
+        desk.wait_until(&format!("told that it may {wanted}"), || {
+            desk.tell_bridge(r#"{"type":"machines"}"#)["machines"][0]["we_may"] == wanted
+        });
+    };
+    we_may("ask");
+    laptop.dial(&desk, "they_may = \"nothing\"");
+    we_may("nothing");
+    let asked = laptop.relayctl(&["ask", "api@desk", "?", "--timeout", "2s"]);
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.status.code() == Some(1) && said.contains("not_allowed"), "{asked:?}");
+    assert_eq!(api.event_within(Duration::from_millis(500)), None);
+}
+
+#[test]
 fn held_ask_waits_for_this_machines_person() {
     let (laptop, desk) = (Machine::start("laptop"), Machine::start("desk"));
     laptop.dial(&desk, "they_may = \"hold\"");

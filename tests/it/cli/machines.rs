@@ -198,7 +198,9 @@ fn a_paused_machine_is_not_reached_and_a_removed_one_has_gone() {
     laptop.ok(&["machines", "test", "desk"]);
     laptop.ok(&["machines", "remove", "desk"]);
     within(LINK, "the end of its sessions", || laptop.names().is_empty().then_some(()));
-    assert_eq!(laptop.relayctl(&["ask", "docs@desk", "?", "--timeout", "2s"]).status.code(), Some(6));
+    let asked = laptop.relayctl(&["ask", "docs@desk", "?", "--timeout", "2s"]);
+    assert_eq!(asked.status.code(), Some(6));
+    assert!(said(&asked).contains("no machine is linked by the name \"desk\""), "{asked:?}");
 }
 
 #[test]

@@ -131,18 +131,23 @@ fn a_plugin_whose_directory_was_removed_has_it_made_again() {
     plugin.meet(Duration::ZERO);
 }
 
+/// Removes a plugin's directory while it waits for a channel, at several moments, and has `then` done each time.
+fn remove_while_it_waits(plugin: &Plugin, then: impl Fn()) {
+    for waited in WAITED {
+        drop(plugin.meet(Duration::ZERO));
+        std::thread::sleep(Duration::from_millis(waited));
+        std::fs::remove_dir(&plugin.directory).unwrap();
+        then();
+    }
+    plugin.meet(Duration::ZERO);
+}
+
 #[test]
 fn a_plugin_that_waits_when_its_directory_is_removed_has_it_made_again() {
     needs!("node");
     let root = tempfile::tempdir().unwrap();
     let plugin = joined(root.path());
-    for waited in WAITED {
-        drop(plugin.meet(Duration::ZERO));
-        std::thread::sleep(Duration::from_millis(waited));
-        std::fs::remove_dir(&plugin.directory).unwrap();
-        wait_for(&plugin.directory, "nobody makes the directory again");
-    }
-    plugin.meet(Duration::ZERO);
+    remove_while_it_waits(&plugin, || wait_for(&plugin.directory, "nobody makes the directory again"));
 }
 
 #[test]
@@ -150,13 +155,7 @@ fn a_plugin_that_waits_when_its_directory_is_made_anew_finds_its_channel_there()
     needs!("node");
     let root = tempfile::tempdir().unwrap();
     let plugin = joined(root.path());
-    for waited in WAITED {
-        drop(plugin.meet(Duration::ZERO));
-        std::thread::sleep(Duration::from_millis(waited));
-        std::fs::remove_dir(&plugin.directory).unwrap();
-        make(&plugin.directory);
-    }
-    plugin.meet(Duration::ZERO);
+    remove_while_it_waits(&plugin, || make(&plugin.directory));
 }
 
 #[test]

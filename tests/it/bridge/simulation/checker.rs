@@ -230,7 +230,9 @@ impl Checker {
 
     fn saw_not_taken(&mut self, id: AskId, text: &str, error: &Refusal) {
         let is_forgotten = self.forgotten.iter().all(|forgotten| forgotten.contains(&id));
-        if error.code == ErrorCode::UnknownAsk && !self.excused.contains(&id) && !is_forgotten {
+        // An asker that has ended told the next hub nothing.
+        let has_ended = self.asks.get(&id).is_some_and(|ask| self.ended.contains(&ask.asker));
+        if error.code == ErrorCode::UnknownAsk && !self.excused.contains(&id) && !is_forgotten && !has_ended {
             let end = self.asks.get(&id).and_then(|ask| ask.end.as_ref());
             let has_it = matches!(end, Some(End::Reply { text: taken, .. }) if taken == text);
             assert!(!has_it, "the reply {text:?} to {id} is refused, and its asker has it: {error}");

@@ -50,6 +50,10 @@ impl Rights for Rules {
         Some(RemoteSession { id: tag?, name, agent, client, presence })
     }
 
+    fn may_answer(&self) -> bool {
+        true
+    }
+
     fn may(&self) -> &'static str {
         "ask"
     }
@@ -269,7 +273,7 @@ impl World {
                 let is_own = self.clients.iter().any(|client| client.machine == machine && client.tag == session.id);
                 assert!(is_own, "machine {machine} exports {}, which is not its own", session.name);
             }
-            bridge.sides.values_mut().for_each(|side| side.exchange.handle_sessions(now, sessions.clone()));
+            bridge.sides.values_mut().for_each(|side| side.exchange.handle_sessions(now, sessions.clone(), true));
         }
         self.pump_bridge(machine);
     }

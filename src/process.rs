@@ -11,8 +11,16 @@ pub struct Process {
     /// Its id.
     pub pid: u32,
     /// When it was started, in a unit of the system's own: clock ticks since the machine was started on Linux
-    /// (proc_pid_stat(5)), else seconds. 0 where the system does not tell.
+    /// (proc_pid_stat(5)), else seconds. 0 where the system does not tell. In a container on Linux the container's number is
+    /// in it: the first processes of two containers have one id, and often one tick.
     pub start: u64,
+}
+
+impl Process {
+    /// Returns when it was started, as others than this program read it from the system.
+    pub fn plain_start(self) -> u64 {
+        self.start ^ container()
+    }
 }
 
 /// Returns this process.
@@ -29,8 +37,27 @@ pub fn parent() -> Option<Process> {
 /// Returns the process with this id; none where there is no such process or the system does not tell.
 #[cfg(target_os = "linux")]
 pub fn of(pid: u32) -> Option<Process> {
-    let start = stat_fields(pid)?.split_ascii_whitespace().nth(19)?.parse().ok()?;
-    Some(Process { pid, start })
+    let start: u64 = stat_fields(pid)?.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(Process { pid, start: start ^ container() })
+}
+
+/// Returns the number of the process ids' namespace (pid_namespaces(7)), in the upper half; 0 outside of containers.
+#[cfg(target_os = "linux")]
+fn container() -> u64 {
+    /// The machine's own namespace (`PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`).
+    const MACHINE: u64 = 0xEFFF_FFFC;
+    static NUMBER: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *NUMBER.get_or_init(|| {
+        let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let number = link.to_str().and_then(|link| link.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok());
+        number.filter(|number| *number != MACHINE).unwrap_or(0) << 32
+    })
+}
+
+/// Returns 0: this system has no containers.
+#[cfg(not(target_os = "linux"))]
+const fn container() -> u64 {
+    0
 }
 
 /// Returns the process with this id; none where there is no such process or the system does not tell.

@@ -66,7 +66,7 @@ impl SessionFile {
     /// Returns what a record says; nothing where it is left over from an earlier process with the same id.
     fn take(&mut self, record: Record) -> Option<State> {
         let start = record.proc_start.as_deref().and_then(|start| start.parse().ok());
-        if cfg!(target_os = "linux") && start.is_some_and(|start: u64| start != self.process.start) {
+        if cfg!(target_os = "linux") && start.is_some_and(|start: u64| start != self.process.plain_start()) {
             return None;
         }
         let activity = match record.status.as_deref() {

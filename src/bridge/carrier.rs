@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 
+use super::control::Down;
 use super::frame::LinkFrame;
 use super::lines::Lines;
+use crate::advice::by_hand;
 use crate::protocol::codec::{FRAME_MAX_BYTES, decode, encode};
 
 /// The shortest and the longest pause before a transport is started again.
@@ -44,7 +46,7 @@ pub(super) enum FromCarrier {
     /// A frame, and the machine that it is from where the transport carries several links.
     Frame(Option<String>, LinkFrame),
     /// It has ended, or carries nothing at present.
-    Down(String),
+    Down(Down),
 }
 
 /// What goes to a transport that carries several links.
@@ -64,8 +66,8 @@ enum SharedIn {
     },
     State {
         state: String,
-        #[serde(default)]
-        why: String,
+        #[serde(flatten)]
+        down: Option<Down>,
     },
 }
 
@@ -86,24 +88,40 @@ pub(super) struct Carrier {
     running: Option<Running>,
     starts_at: Option<Instant>,
     pause: Duration,
-    /// The last line that it wrote to standard error, but for advice.
-    said: Option<String>,
+    said: Said,
 }
 
-/// Keeps what a transport has said last. What our own programs advise there is for who is there.
-fn keep(said: &mut Option<String>, line: &[u8]) {
-    let line = String::from_utf8_lossy(line);
-    let line = line.trim();
-    if !line.is_empty() && !line.starts_with("next: ") {
-        let line = line.strip_prefix("error: ").unwrap_or(line);
-        *said = Some(line.chars().take(SAID_MAX_CHARS).collect());
+/// What a transport wrote to standard error last.
+#[derive(Debug, Default)]
+struct Said {
+    what: Option<String>,
+    /// What a program of ours advised.
+    next: Option<String>,
+}
+
+impl Said {
+    fn keep(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let line: String = line.trim().chars().take(SAID_MAX_CHARS).collect();
+        if let Some(next) = line.strip_prefix("next: ") {
+            self.next = Some(next.to_owned());
+        } else if !line.is_empty() {
+            self.what = Some(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
+        }
     }
 }
 
 impl Carrier {
     /// Returns a transport that is started when it is next driven. The waker is woken when it brings something.
     pub(super) const fn new(now: Instant, start: Start, waker: Waker) -> Self {
-        Self { start, waker, running: None, starts_at: Some(now), pause: PAUSE.0, said: None }
+        Self {
+            start,
+            waker,
+            running: None,
+            starts_at: Some(now),
+            pause: PAUSE.0,
+            said: Said { what: None, next: None },
+        }
     }
 
     /// Returns whether it carries lines at present.
@@ -118,7 +136,10 @@ impl Carrier {
                 Ok(()) => out.extend((!self.start.is_shared).then_some(FromCarrier::Up)),
                 Err(error) => {
                     let program = self.start.argv.first().map_or("", String::as_str);
-                    out.push(FromCarrier::Down(format!("{program} cannot be started: {error}")));
+                    let why = format!("{program} cannot be started: {error}");
+                    let is_missing = error.kind() == io::ErrorKind::NotFound;
+                    let install = || by_hand(&format!("install {program} on this machine: docs/machines.md"));
+                    out.push(FromCarrier::Down(Down { why, next: is_missing.then(install) }));
                     self.plan(now);
                 }
             }
@@ -127,7 +148,7 @@ impl Carrier {
         running.errors.read();
         while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
             tracing::debug!(said = %String::from_utf8_lossy(line), "a transport says");
-            keep(&mut self.said, line);
+            self.said.keep(line);
         }
         let is_over = running.lines.read();
         let is_understood = running.take_lines(self.start.is_shared, &mut self.said, out);
@@ -149,7 +170,7 @@ impl Carrier {
         };
         let lines = Lines::of_pipes(output.into_owned_fd()?, input.into_owned_fd()?, self.waker.clone())?;
         let errors = Lines::of_pipe(errors.into_owned_fd()?, self.waker.clone())?;
-        self.said = None;
+        self.said = Said::default();
         self.running = Some(Running { child, lines, errors, since: now, is_up: !self.start.is_shared });
         Ok(())
     }
@@ -158,7 +179,7 @@ impl Carrier {
         let Some(mut running) = self.running.take() else { return };
         running.errors.read();
         while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
-            keep(&mut self.said, line);
+            self.said.keep(line);
         }
         if now.saturating_duration_since(running.since) >= STEADY {
             self.pause = PAUSE.0;
@@ -168,7 +189,10 @@ impl Carrier {
         let _ended = running.child.start_kill();
         let program = self.start.argv.first().map_or("the transport", String::as_str);
         let ended = status.map_or_else(|| format!("{program} has ended"), |status| how(program, status));
-        out.push(FromCarrier::Down(self.said.as_ref().map_or(ended.clone(), |said| format!("{ended}: {said}"))));
+        let Said { what, next } = std::mem::take(&mut self.said);
+        let why = what.map_or(ended.clone(), |said| format!("{ended}: {said}"));
+        // What the other end of a pipe advises is for who is there.
+        out.push(FromCarrier::Down(Down { why, next: next.filter(|_| self.start.is_shared) }));
         self.plan(now);
     }
 
@@ -224,7 +248,7 @@ impl Carrier {
 
 impl Running {
     /// Takes the lines that have come. Returns whether all could be read.
-    fn take_lines(&mut self, is_shared: bool, said: &mut Option<String>, out: &mut Vec<FromCarrier>) -> bool {
+    fn take_lines(&mut self, is_shared: bool, said: &mut Said, out: &mut Vec<FromCarrier>) -> bool {
         let limit = if is_shared { SHARED_LINE_MAX_BYTES } else { FRAME_MAX_BYTES };
         while let Some(line) = self.lines.next(limit) {
             let Ok(line) = line else { return false };
@@ -234,8 +258,8 @@ impl Running {
                     Err(error) if error.is_fatal() => {
                         // A shell's greeting, or a program that is another.
                         let text = String::from_utf8_lossy(line);
-                        *said =
-                            Some(format!("it said what is no frame: {}", text.chars().take(80).collect::<String>()));
+                        let text: String = text.chars().take(80).collect();
+                        said.what = Some(format!("it said what is no frame: {text}"));
                         return false;
                     }
                     Err(error) => tracing::debug!(%error, "passed over a frame of a newer bridge"),
@@ -250,9 +274,9 @@ impl Running {
                     self.is_up = true;
                     out.push(FromCarrier::Up);
                 }
-                Ok(SharedIn::State { why, .. }) => {
+                Ok(SharedIn::State { state, down }) => {
                     self.is_up = false;
-                    out.push(FromCarrier::Down(why));
+                    out.push(FromCarrier::Down(down.unwrap_or_else(|| Down::new(state))));
                 }
                 Err(error) => tracing::warn!(%error, "passed over a line of a transport"),
             }

@@ -103,14 +103,28 @@ pub enum Link {
     /// The transport has been started, or will be in a moment.
     Connecting,
     /// It is lost, and tried again.
-    Down {
-        /// What was seen: the transport's own words where it said some.
-        why: String,
-    },
+    Down(Down),
     /// This machine's person has paused it.
     Paused,
     /// It is for the other machine to come.
     Awaited,
+}
+
+/// How a link was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// What was seen: the transport's own words where it said some.
+    pub why: String,
+    /// What to do on this machine; none where it is seen on the other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Down {
+    /// Returns a loss that this machine can do nothing about.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), next: None }
+    }
 }
 
 /// An ask that waits until this machine's person lets it through.

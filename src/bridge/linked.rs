@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::carrier::Start;
-use super::control::{self, HeldAsk, MachineState};
+use super::control::{self, Down, HeldAsk, MachineState};
 use super::exchange::{Effect, Exchange, StandIn};
 use super::frame::{Epoch, LinkFrame, VERSIONS};
 use super::hub_connection::{FromHub, HubConnection};
@@ -60,7 +60,7 @@ pub(super) struct Linked {
     /// The stand-ins to which something was said.
     to_write: BTreeSet<StandIn>,
     since: Instant,
-    why: Option<String>,
+    down: Option<Down>,
 }
 
 impl Linked {
@@ -76,7 +76,7 @@ impl Linked {
             stand_ins: BTreeMap::new(),
             to_write: BTreeSet::new(),
             since: now,
-            why: None,
+            down: None,
         }
     }
 
@@ -89,17 +89,17 @@ impl Linked {
     pub(super) fn handle_transport(&mut self, now: Instant, by: By) {
         self.by = by;
         self.link.handle_transport(now, Epoch::random());
-        (self.since, self.why) = (now, None);
+        (self.since, self.down) = (now, None);
     }
 
     /// Records that the transport has ended.
-    pub(super) fn handle_transport_lost(&mut self, now: Instant, by: By, why: String) {
+    pub(super) fn handle_transport_lost(&mut self, now: Instant, by: By, down: Down) {
         self.by = by;
         self.link.handle_transport_lost();
-        if self.why.is_none() {
+        if self.down.is_none() {
             self.since = now;
         }
-        self.why = Some(why);
+        self.down = Some(down);
     }
 
     /// Takes a frame of the link.
@@ -147,12 +147,12 @@ impl Linked {
             match event {
                 LinkEvent::Up => {
                     tracing::info!(machine = %self.setup.name, "the link is up");
-                    (self.since, self.why, has_come_up) = (now, None, true);
+                    (self.since, self.down, has_come_up) = (now, None, true);
                     self.exchange.handle_link_up(now);
                 }
                 LinkEvent::Down => {
                     tracing::info!(machine = %self.setup.name, "the link is down");
-                    (self.since, self.why) = (now, Some("nothing comes from it".to_owned()));
+                    (self.since, self.down) = (now, Some(Down::new("nothing comes from it")));
                     self.exchange.handle_link_down();
                 }
                 LinkEvent::Mismatch(other) => {
@@ -161,7 +161,7 @@ impl Linked {
                         "protocol_mismatch: its bridge ({}) speaks versions {} to {} of a link, this one {} to {}: update the older",
                         other.program, theirs.min, theirs.max, ours.min, ours.max
                     );
-                    (self.since, self.why) = (now, Some(why));
+                    (self.since, self.down) = (now, Some(Down::new(why)));
                 }
                 LinkEvent::Message(message) => self.exchange.handle_message(now, message, &*self.setup.rights),
             }
@@ -241,10 +241,10 @@ impl Linked {
 
     /// Returns how it stands.
     pub(super) fn state(&self, now: Instant) -> MachineState {
-        let link = match (&self.why, self.by) {
+        let link = match (&self.down, self.by) {
             _ if self.link.is_up() => control::Link::Up,
             _ if self.setup.is_paused => control::Link::Paused,
-            (Some(why), _) => control::Link::Down { why: why.clone() },
+            (Some(down), _) => control::Link::Down(down.clone()),
             (None, By::Nothing) if self.setup.start.is_none() => control::Link::Awaited,
             (None, _) => control::Link::Connecting,
         };

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, FromCarrier, Start};
+use super::control::Down;
 use super::frame::LinkFrame;
 use super::guests::{FromGuest, Guests};
 use super::hub_connection::{FromHub, HubConnection};
@@ -270,8 +271,8 @@ impl<'a> Service<'a> {
             let of_it = self.machines.values_mut().filter(|it| it.by == By::Carrier(number));
             match brought {
                 FromCarrier::Up => of_it.for_each(|machine| machine.handle_transport(now, By::Carrier(number))),
-                FromCarrier::Down(why) => of_it.for_each(|machine| {
-                    machine.handle_transport_lost(now, By::Carrier(number), why.clone());
+                FromCarrier::Down(down) => of_it.for_each(|machine| {
+                    machine.handle_transport_lost(now, By::Carrier(number), down.clone());
                 }),
                 FromCarrier::Frame(from, frame) => {
                     let is_from = |it: &&mut Linked| from.as_deref().is_none_or(|from| it.setup.name.as_str() == from);
@@ -358,17 +359,18 @@ impl<'a> Service<'a> {
         let now = self.now;
         for machine in self.machines.values_mut().filter(|machine| machine.by == By::Guest(number)) {
             let by = carrier_of(&self.carriers, &machine.setup);
-            machine.handle_transport_lost(now, by, "its transport has ended".to_owned());
+            machine.handle_transport_lost(now, by, Down::new("its transport has ended"));
         }
     }
 
     /// Reads what is decided about the machines, and has it hold: a machine that is in no file any more is cut.
+    /// One that never was in a file stays: it may be away for a moment, with asks open.
     fn reload(&mut self) -> Result<(), Refusal> {
         let setups = (self.config.load)()?;
         let now = self.now;
         let is_kept = |machine: &Linked| {
             let is_named = setups.iter().any(|setup| setup.name == machine.setup.name);
-            is_named || (!machine.setup.is_in_a_file && machine.by != By::Nothing)
+            is_named || !machine.setup.is_in_a_file
         };
         let gone: Vec<MachineName> =
             self.machines.iter().filter(|(_, machine)| !is_kept(machine)).map(|(name, _)| name.clone()).collect();
@@ -391,7 +393,7 @@ impl<'a> Service<'a> {
                     if let By::Guest(guest) = machine.by {
                         self.guests.close(guest);
                     }
-                    machine.handle_transport_lost(now, By::Nothing, "its file has changed".to_owned());
+                    machine.handle_transport_lost(now, By::Nothing, Down::new("its file has changed"));
                 }
             }
         }

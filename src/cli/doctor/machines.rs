@@ -2,7 +2,7 @@
 
 use super::Examined;
 use super::finding::Finding;
-use crate::bridge::control::{Link, MachineState};
+use crate::bridge::control::{Down, Link, MachineState};
 use crate::bridge::machine::MachineFiles;
 use crate::cli::machines::{Bridge, NoBridge};
 use crate::cli::wording;
@@ -53,7 +53,7 @@ fn machine(state: &MachineState) -> Finding {
         Link::Connecting => {
             Finding::warn(MACHINE, format!("{name}: connecting"), format!("relayctl machines test {name}"))
         }
-        Link::Down { why } => {
+        Link::Down(Down { why, .. }) => {
             Finding::warn(MACHINE, format!("{name}: down {since}: {why}"), format!("relayctl machines test {name}"))
         }
     }

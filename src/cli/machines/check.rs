@@ -10,7 +10,7 @@ use super::Named;
 use super::bridge::Bridge;
 use super::host_name;
 use crate::advice::by_hand;
-use crate::bridge::control::{Link, MachineState, Machines};
+use crate::bridge::control::{Down, Link, MachineState, Machines};
 use crate::bridge::machine::{Machine, MachineFiles, Via};
 use crate::cli::Context;
 use crate::cli::error::{CliError, Exit};
@@ -83,9 +83,10 @@ impl TestArgs {
         let path = files.path(&name);
         let file = if path.exists() { path.display().to_string() } else { "none: it comes by itself".to_owned() };
         Step::ok("file", file).show(&mut context.out)?;
+        let mut bridge = Bridge::connect(environment);
         let mut there = None;
         if let Some(via) = &machine.via {
-            if matches!(via, Via::Ssh(_)) && is_up(environment, &name) {
+            if matches!(via, Via::Ssh(_)) && bridge.as_mut().is_ok_and(|bridge| is_up(bridge, &name)) {
                 // A key that may do nothing but link would make another link, which takes the place of this one.
                 Step::ok("login", format!("{via} has let us in: the link is up")).show(&mut context.out)?;
             } else {
@@ -95,7 +96,7 @@ impl TestArgs {
                 }
             }
         }
-        let mut bridge = match Bridge::connect(environment) {
+        let mut bridge = match bridge {
             Ok(bridge) => bridge,
             Err(no) => return fail(Step::failed("bridge", no.what, no.next), &name, &mut context.out),
         };
@@ -112,9 +113,8 @@ impl TestArgs {
 }
 
 /// Returns whether the link with a machine is up.
-fn is_up(environment: &Environment, name: &MachineName) -> bool {
-    let state = Bridge::connect(environment).ok().and_then(|mut bridge| bridge.machines().ok());
-    state.is_some_and(|state| state.machines.iter().any(|one| one.name == *name && one.link == Link::Up))
+fn is_up(bridge: &mut Bridge, name: &MachineName) -> bool {
+    bridge.machines().is_ok_and(|state| state.machines.iter().any(|one| one.name == *name && one.link == Link::Up))
 }
 
 /// Shows a step.
@@ -248,8 +248,9 @@ fn linked(machine: &Machine, state: Option<&MachineState>) -> Step {
             format!("it did not come up within {}", wording::exact(LINK_PATIENCE)),
             by_hand(&format!("run on {name}: relayctl doctor")),
         ),
-        Link::Down { why } => {
-            Step::failed(step, format!("it is down: {why}"), by_hand(&format!("run on {name}: relayctl doctor")))
+        Link::Down(Down { why, next }) => {
+            let there = || by_hand(&format!("run on {name}: relayctl doctor"));
+            Step::failed(step, format!("it is down: {why}"), next.clone().unwrap_or_else(there))
         }
     }
 }

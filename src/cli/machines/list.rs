@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::add::how_to_begin;
 use super::bridge::{Bridge, NoBridge};
-use crate::bridge::control::{HeldAsk, Link, MachineState, Machines};
+use crate::bridge::control::{Down, HeldAsk, Link, MachineState, Machines};
 use crate::bridge::machine::{Machine, MachineError, MachineFiles, Pattern};
 use crate::cli::columns::{Column, NOTHING, Room, fit};
 use crate::cli::error::{CliError, Exit};
@@ -114,7 +114,7 @@ fn link(row: &Row) -> String {
     match &state.link {
         Link::Up => format!("up {since}"),
         Link::Connecting => "connecting".to_owned(),
-        Link::Down { why } => format!("down {since}: {}", visible_line(why)),
+        Link::Down(Down { why, .. }) => format!("down {since}: {}", visible_line(why)),
         Link::Paused => "paused".to_owned(),
         Link::Awaited => format!("awaited {since}"),
     }
@@ -249,7 +249,7 @@ mod tests {
             ..state("desk", Link::Up)
         };
         let why = "ssh: connect to host\x1b[2J: timed out".to_owned();
-        let held = MachineState { held: vec![held], ..state("build", Link::Down { why }) };
+        let held = MachineState { held: vec![held], ..state("build", Link::Down(Down::new(why))) };
         let all = vec![up, held, state("laptop", Link::Awaited)];
         (vec![build, desk], Machines { version: "0.1.0".into(), pid: 7, hub: true, machines: all })
     }

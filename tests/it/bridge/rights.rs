@@ -87,6 +87,36 @@ fn machine_that_is_removed_is_out_within_a_second_and_its_asks_end() {
 }
 
 #[test]
+fn decision_about_one_machine_costs_another_that_is_away_nothing() {
+    let (laptop, desk) = pair();
+    let (web, api) = (laptop.session("web"), desk.session("api"));
+    desk.wait_for_peer("web@laptop");
+    let asked = api.call("relay_ask", json!({"to": "web@laptop", "question": "?"})).ok();
+    let ask = web.event();
+    laptop.kill_bridge();
+    desk.wait_until("laptop is away", || desk.peers().contains(&("web@laptop".to_owned(), false)));
+
+    // No file of desk's names laptop: it comes by itself.
+    desk.decide_on("third", "they_may = \"reply\"\n");
+    assert!(desk.peers().contains(&("web@laptop".to_owned(), false)), "{:?}", desk.peers());
+    laptop.start_bridge();
+    web.call("relay_reply", json!({"ask_id": ask.get("ask_id"), "text": "Yes."})).ok();
+    let reply = api.event();
+    assert_eq!((reply.kind(), reply.get("ask_id")), ("reply", asked["ask_id"].as_str().unwrap()));
+}
+
+#[test]
+fn transport_that_is_not_on_this_machine_is_to_be_installed_here() {
+    let laptop = Machine::start("laptop");
+    laptop.decide_on("desk", "via = { exec = [\"no-such-program\", \"--once\"] }\n");
+    let tested = laptop.relayctl(&["machines", "test", "desk"]);
+    let said = String::from_utf8(tested.stderr).unwrap();
+    assert_eq!(tested.status.code(), Some(1));
+    assert!(said.contains("no-such-program cannot be started"), "{said}");
+    assert!(said.contains("next: # install no-such-program on this machine"), "{said}");
+}
+
+#[test]
 fn bridge_has_no_network_socket() {
     let (laptop, desk) = pair();
     let (_web, _api) = (laptop.session("web"), desk.session("api"));

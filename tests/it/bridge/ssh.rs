@@ -187,6 +187,39 @@ fn machines_are_linked_by_ssh_and_linked_again_when_it_dies() {
 }
 
 #[test]
+fn testing_a_machine_whose_key_may_do_nothing_else_leaves_its_link_alone() {
+    needs!("sshd", "ssh");
+    let (laptop, desk) = (Machine::start("laptop"), Machine::start("desk"));
+    let sshd = Sshd::start(&desk);
+    // ssh itself looks for its settings where the user's account says, whatever HOME is.
+    let (ssh, client) = (which("ssh"), sshd.path("client"));
+    laptop.add_program("ssh", &format!("#!/bin/sh\nexec {} -F {} \"$@\"\n", ssh.display(), client.display()));
+    laptop.decide(&desk, "via = { ssh = \"desk\" }\nas = \"laptop\"\n");
+    let _api = desk.session("api");
+    laptop.wait_for_peer("api@desk");
+    let test = || {
+        let tested = laptop.relayctl(&["machines", "test", "desk"]);
+        let said = [tested.stdout, tested.stderr].concat();
+        (tested.status.code(), String::from_utf8(said).unwrap())
+    };
+
+    let by = transports(&laptop);
+    let (code, said) = test();
+    assert!(code == Some(0) && said.contains("ssh desk has let us in: the link is up"), "{code:?} {said}");
+    assert_eq!(transports(&laptop), by, "another link took the place of the one that was up");
+
+    sshd.kill();
+    laptop.wait_until("the link is lost", || laptop.peers().contains(&("api@desk".to_owned(), false)));
+    let (code, said) = test();
+    assert!(code == Some(1) && said.contains("Connection refused"), "{code:?} {said}");
+    assert!(said.contains("next: ssh desk true"), "{said}");
+    sshd.start_again();
+    let (code, said) = test();
+    assert_eq!(code, Some(0), "{said}");
+    laptop.wait_for_peer("api@desk");
+}
+
+#[test]
 fn key_of_a_machine_is_good_for_nothing_else() {
     needs!("sshd", "ssh");
     let (_laptop, _desk, sshd) = linked();

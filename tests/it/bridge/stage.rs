@@ -1,5 +1,6 @@
 //! The machines: what runs on each, and how they are reached from each other.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -72,9 +73,24 @@ impl Machine {
             .env("RELAY_SOCKET", self.hub_socket())
             .env("XDG_CONFIG_HOME", self.directory.path().join("config"))
             .env("HOME", self.directory.path())
+            .env("PATH", self.search_path())
             .env_remove("RELAY_LIMITS")
             .env_remove("XDG_RUNTIME_DIR");
         command
+    }
+
+    /// Returns where its programs are looked for: its own come first.
+    fn search_path(&self) -> OsString {
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let own = self.directory.path().join("bin");
+        std::env::join_paths([own].into_iter().chain(std::env::split_paths(&others))).unwrap()
+    }
+
+    /// Gives it a program of its own, a script.
+    pub(super) fn add_program(&self, name: &str, script: &str) {
+        let path = self.directory.path().join("bin").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Returns the path of its bridge's program, which stays where it is when another version is installed.

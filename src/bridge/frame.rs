@@ -232,11 +232,22 @@ pub struct Heard {
 pub struct LinkOutcome {
     /// The ask.
     pub ask_id: AskId,
-    /// Whether the asker's client has taken the reply; else nobody waits for it.
-    pub taken: bool,
-    /// Whether the asker's hub was given a reply before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_answered: bool,
+    /// How.
+    pub over: Over,
+}
+
+/// How an ask is over for its asker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// The asker's client has taken a reply.
+    Taken,
+    /// Nobody waited for the reply that came.
+    NotTaken,
+    /// A reply came, and the asker's hub knows nothing of the ask: one before it may have passed on that reply.
+    Unconfirmed,
+    /// Nobody waits for a reply; none has come.
+    Unanswered,
 }
 
 /// An ask is forgotten.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use self::carried::CarriedChains;
 use self::collecting::CollectingBroadcasts;
 use self::ended::{Ended, EndedAsks};
+use self::offers::TakenBack;
 use self::open::{HeldReply, Offer, OpenAsk, OpenTable, Phase};
 use self::pending::PendingSends;
 use super::brakes::{Brakes, Link};
@@ -47,6 +48,7 @@ pub(super) struct Asks {
     rate: RateLimiter,
     carried: CarriedChains,
     collecting: CollectingBroadcasts,
+    taken_back: TakenBack,
 }
 
 impl Asks {
@@ -62,6 +64,7 @@ impl Asks {
             rate: RateLimiter::new(),
             carried: CarriedChains::default(),
             collecting: CollectingBroadcasts::default(),
+            taken_back: TakenBack::default(),
         }
     }
 
@@ -142,7 +145,11 @@ impl Asks {
         let unknown = || refusals::unknown_ask(ask_id, None);
         let from = peers.name(caller.tag).cloned().ok_or_else(unknown)?;
         let Some(ask) = self.open.get(ask_id) else {
-            let ended = self.ended.get(ask_id).filter(|ended| ended.link.asked == caller.tag).ok_or_else(unknown)?;
+            // The reply comes late from another machine, and a hub before this one may have passed it on.
+            let is_known = self.ended.get(ask_id).is_some() || self.taken_back.contains(ask_id);
+            let is_late = peers.is_remote(caller.tag) && !is_known;
+            let forgotten = || if is_late { refusals::forgotten(ask_id) } else { unknown() };
+            let ended = self.ended.get(ask_id).filter(|ended| ended.link.asked == caller.tag).ok_or_else(forgotten)?;
             if ended.outcome != AskOutcome::Reply {
                 return Err(self.over(now, ask_id, ended));
             }

@@ -122,11 +122,10 @@ pub(super) fn only_here(what: &str) -> Refused {
     refused(ErrorCode::NotAllowed, message, "ask a session of this machine to do it")
 }
 
-/// Nothing was heard of the asker's machine since the reply was sent to it.
+/// The asker's machine has not said what became of the reply, or does not know.
 pub(super) fn unconfirmed(id: AskId, to: &str) -> Refused {
-    let message = format!(
-        "nothing was heard of the machine of {to} since the reply to the ask {id} was sent to it: it may have arrived"
-    );
+    let message =
+        format!("the machine of {to} has not said what became of the reply to the ask {id}: it may have arrived");
     refused(ErrorCode::Unconfirmed, message, format!("if it matters, tell {to} again when its machine can be reached"))
 }
 
@@ -257,6 +256,12 @@ pub(super) fn protocol_mismatch(theirs: VersionRange, program: &str) -> Refused 
         ),
         next,
     )
+}
+
+/// To a bridge: this hub knows nothing of the ask, and another one may have known it.
+pub(super) fn forgotten(id: AskId) -> Refused {
+    let message = format!("this hub knows nothing of the ask {id}: a hub before it may have given the asker the reply");
+    refused(ErrorCode::Unconfirmed, message, "tell the replier that it may have arrived")
 }
 
 /// `ended`: how the ask ended, and how long ago.

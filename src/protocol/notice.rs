@@ -18,7 +18,8 @@ messages! {
         "taken" since 1 => Taken(taken: Taken),
         /// Ends an ask of the caller's own: nobody waits for it any more.
         "withdraw" since 1 => Withdraw(withdraw: Withdraw),
-        /// Refuses a received ask for the other machine, or tells that its session there has gone: only of a remote client.
+        /// Refuses a received ask for the other machine, tells that its session there has gone, or that nobody knows whether
+        /// the asker there has the reply: only of a remote client.
         "decline" since 1 => Decline(decline: Decline),
         /// Tells whether the machine can be reached: only of a machine's shell, and nothing is known before it is told.
         "reach" since 1 => Reach(reach: Reach),
@@ -62,12 +63,12 @@ pub struct Withdraw {
     pub ask_id: AskId,
 }
 
-/// A received ask that the other machine does not take, or whose session there has gone.
+/// An ask that cannot end as its sides wish, since it goes to another machine or comes from one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decline {
     /// The ask.
     pub ask_id: AskId,
-    /// Why.
+    /// Why: `peer_gone` of an ask that was accepted, `unconfirmed` of one that was answered here.
     pub error: Refusal,
 }
 

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::effect::{Effect, StandIn};
 use super::stand_ins::{Purpose, StandIns};
-use crate::bridge::frame::{AskStatus, Heard, LinkAsk, LinkMessage, LinkOutcome, Status};
+use crate::bridge::frame::{AskStatus, Heard, LinkAsk, LinkMessage, LinkOutcome, Over, Status};
 use crate::bridge::link::SAY_AGAIN;
 use crate::bridge::rights::{Decision, Policy};
 use crate::protocol::{
-    Accepted, Ask, AskId, AskKind, AskState, Chain, ClientTag, ErrorCode, Failed, Notice, OwnAsk, PeerName, Progress,
-    Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
+    Accepted, Ask, AskId, AskKind, AskState, Chain, ClientTag, Decline, ErrorCode, Failed, Notice, OwnAsk, PeerName,
+    Progress, Receipt, Refusal, ReplyEvent, Request, Taken, Tell, Withdraw,
 };
 
 /// The most asks of one machine that may be open here.
@@ -227,32 +227,27 @@ impl Incoming {
     ) -> bool {
         if let Some(item) = self.items.get_mut(&outcome.ask_id)
             && matches!(item.status, Some(Status::Reply { .. }))
-            && !outcome.taken
-            && !outcome.is_answered
+            && outcome.over == Over::Unanswered
         {
             item.is_fresh = true;
             return false;
         }
         if let Some(item) = self.items.remove(&outcome.ask_id) {
-            let by = item.bound.filter(|_| outcome.taken);
-            self.end(now, &item, by, stand_ins, out);
+            self.end(now, &item, outcome.over, stand_ins, out);
         }
         true
     }
 
-    fn end(
-        &mut self,
-        now: Instant,
-        item: &Item,
-        by: Option<ClientTag>,
-        stand_ins: &mut StandIns,
-        out: &mut VecDeque<Effect>,
-    ) {
+    fn end(&mut self, now: Instant, item: &Item, over: Over, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
         if !item.is_wanted {
             return;
         }
         let ask_id = item.ask.ask_id;
-        let notice = by.map_or(Notice::Withdraw(Withdraw { ask_id }), |by| Notice::Taken(Taken { ask_id, by }));
+        let notice = match (over, item.bound) {
+            (Over::Taken, Some(by)) => Notice::Taken(Taken { ask_id, by }),
+            (Over::Unconfirmed, _) => Notice::Decline(Decline { ask_id, error: unconfirmed() }),
+            (Over::Taken | Over::NotTaken | Over::Unanswered, _) => Notice::Withdraw(Withdraw { ask_id }),
+        };
         stand_ins.notice(item.ask.from, notice.clone(), out);
         self.forget_told(now);
         self.told.push_back((now + TOLD_AGAIN, item.ask.from, notice));
@@ -304,8 +299,8 @@ impl Incoming {
         self.told.iter().any(|(_, _, notice)| match notice {
             Notice::Taken(taken) => taken.ask_id == id,
             Notice::Withdraw(withdraw) => withdraw.ask_id == id,
+            Notice::Decline(decline) => decline.ask_id == id,
             Notice::Progress(_)
-            | Notice::Decline(_)
             | Notice::Reach(_)
             | Notice::Presence(_)
             | Notice::Named(_)
@@ -382,7 +377,7 @@ impl Incoming {
     /// Ends all.
     pub(super) fn revoke(&mut self, now: Instant, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
         for item in std::mem::take(&mut self.items).into_values() {
-            self.end(now, &item, None, stand_ins, out);
+            self.end(now, &item, Over::Unanswered, stand_ins, out);
         }
     }
 
@@ -401,7 +396,7 @@ impl Incoming {
         let ids: Vec<AskId> = of_it.map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(item) = self.items.remove(&id) {
-                self.end(now, &item, None, stand_ins, out);
+                self.end(now, &item, Over::Unanswered, stand_ins, out);
             }
         }
         self.items.values().all(|item| item.ask.from != stand_in)
@@ -421,6 +416,14 @@ impl Incoming {
 /// Returns whether an ask waits until this machine's person lets it through.
 fn is_held(item: &Item) -> bool {
     !item.is_wanted && matches!(item.status, Some(Status::Open { state: AskState::Held }))
+}
+
+fn unconfirmed() -> Refusal {
+    Refusal::new(
+        ErrorCode::Unconfirmed,
+        "the asker's machine does not know what became of the reply: it may have arrived",
+        "if it matters, tell the asker again",
+    )
 }
 
 fn no_such_session() -> Refusal {

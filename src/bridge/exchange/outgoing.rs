@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::effect::Effect;
 use super::stand_ins::{Purpose, StandIns};
-use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, LinkOutcome, Status};
+use crate::bridge::frame::{AskStatus, LinkAsk, LinkMessage, LinkOutcome, Over, Status};
 use crate::bridge::link::SAY_AGAIN;
 use crate::protocol::{
     self, AskId, AskKind, AskState, BroadcastId, Chain, ClientTag, Decline, ErrorCode, MachineName, Notice, PeerName,
@@ -81,17 +81,6 @@ enum Stage {
     Over(Over),
 }
 
-/// How an ask is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
-    /// The asker's client has taken a reply.
-    Taken,
-    /// Nobody waited for the reply that came.
-    NotTaken,
-    /// Nobody waits for a reply; none is known.
-    Unanswered,
-}
-
 #[derive(Debug, Clone)]
 struct Item {
     /// The asked session.
@@ -108,13 +97,6 @@ struct Item {
     deadline: Option<Instant>,
     /// When something is to be tried again, or it is forgotten if it is over.
     due: Option<Instant>,
-}
-
-impl Over {
-    const fn outcome(self, ask_id: AskId) -> LinkMessage {
-        let taken = matches!(self, Self::Taken);
-        LinkMessage::Outcome(LinkOutcome { ask_id, taken, is_answered: taken || matches!(self, Self::NotTaken) })
-    }
 }
 
 /// The asks of this machine's sessions.
@@ -288,8 +270,10 @@ impl Outgoing {
 
     /// Records that the hub did not take a reply: nobody waits for it, or it is tried again.
     pub(super) fn handle_reply_refused(&mut self, now: Instant, ask_id: AskId, error: &Refusal) {
-        if error.code == ErrorCode::UnknownAsk {
-            return self.end(now, ask_id, Over::NotTaken);
+        match error.code {
+            ErrorCode::UnknownAsk => return self.end(now, ask_id, Over::NotTaken),
+            ErrorCode::Unconfirmed => return self.end(now, ask_id, Over::Unconfirmed),
+            _ => {}
         }
         if let Some(item) = self.items.get_mut(&ask_id)
             && let Stage::Replying { is_sent, .. } = &mut item.stage
@@ -360,8 +344,8 @@ impl Outgoing {
                     ask.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
                     out.push_back(Effect::Say(LinkMessage::Ask(ask)));
                 }
-                Stage::Over(over) => out.push_back(Effect::Say(over.outcome(*id))),
-                Stage::Doubtful => out.push_back(Effect::Say(Over::Unanswered.outcome(*id))),
+                Stage::Over(over) => out.push_back(outcome(*id, *over)),
+                Stage::Doubtful => out.push_back(outcome(*id, Over::Unanswered)),
                 Stage::Open(_) | Stage::Replying { .. } | Stage::Gone => {}
             }
         }
@@ -381,6 +365,10 @@ impl Outgoing {
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
+}
+
+const fn outcome(ask_id: AskId, over: Over) -> Effect {
+    Effect::Say(LinkMessage::Outcome(LinkOutcome { ask_id, over }))
 }
 
 fn progress(

@@ -1,8 +1,9 @@
 use super::*;
+use crate::bridge::frame::{AskStatus, LinkOutcome, Over, Status};
 use crate::bridge::rights::Decision;
 use crate::protocol::{
-    Activity, AskKind, AskState, Asked, Chain, ClientKey, ClientMessage, OwnAsk, PeerName, Presence, Refusal,
-    RemoteSession, Wake,
+    Activity, AskKind, AskState, Asked, Chain, ClientKey, ClientMessage, ErrorCode, OwnAsk, PeerName, Presence,
+    Refusal, RemoteSession, Request, Wake,
 };
 
 /// Lets nobody ask anything anew.
@@ -10,7 +11,7 @@ struct Nobody;
 
 impl Policy for Nobody {
     fn decide(&self, _to: &str) -> Decision {
-        Decision::Refuse(Refusal::new(crate::protocol::ErrorCode::NotAllowed, "no", "ask its person"))
+        Decision::Refuse(Refusal::new(ErrorCode::NotAllowed, "no", "ask its person"))
     }
 }
 
@@ -59,7 +60,7 @@ fn outcome_of_an_ask_that_is_not_known_is_closed_only_when_all_sessions_are() {
     let now = Instant::now();
     let mut exchange = linked(now, true);
     let ask_id = AskId::from_bits(1);
-    let outcome = || LinkMessage::Outcome(crate::bridge::frame::LinkOutcome { ask_id, taken: true, is_answered: true });
+    let outcome = || LinkMessage::Outcome(LinkOutcome { ask_id, over: Over::Taken });
     let closed = Effect::Say(LinkMessage::Closed(LinkClosed { ask_id }));
     hear(&mut exchange, now, LinkMessage::Sessions(sessions(1, false, &[])));
     assert!(!hear(&mut exchange, now, outcome()).contains(&closed), "its session may be missing in the list");
@@ -126,4 +127,36 @@ fn asker_is_known_by_its_tag_and_the_shell_where_the_machine_may_answer() {
     assert!(!goes_out(true, "without-a-tag", None), "a session is not the shell");
     assert!(goes_out(true, SHELL, None));
     assert!(!goes_out(false, SHELL, None), "who may do nothing cannot answer");
+}
+
+#[test]
+fn reply_whose_hub_is_lost_is_unconfirmed_on_both_sides() {
+    let now = Instant::now();
+    let ask_id = AskId::from_bits(1);
+    let outcome = LinkMessage::Outcome(LinkOutcome { ask_id, over: Over::Unconfirmed });
+
+    let mut askers = linked(now, true);
+    hear(&mut askers, now, LinkMessage::Sessions(sessions(1, true, &[1])));
+    askers.handle_welcome(now, Some(tag(1)), welcome(Vec::new()));
+    let status = Status::Reply { text: "yes".to_owned() };
+    let replied = LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag(1), name: None, status }));
+    let given = hear(&mut askers, now, replied).into_iter().find_map(|effect| match effect {
+        Effect::Tell(_, ClientMessage::Request(id, Request::Reply(_))) => Some(id),
+        _ => None,
+    });
+    let unknown = Refusal::new(ErrorCode::Unconfirmed, "this hub knows nothing of it", "say so");
+    askers.handle_hub(now, Some(tag(1)), HubMessage::Answer(given.unwrap(), Answer::Error(unknown)));
+    assert!(std::iter::from_fn(|| askers.poll_effect()).any(|effect| effect == Effect::Say(outcome.clone())));
+
+    let mut repliers = linked(now, true);
+    hear(&mut repliers, now, LinkMessage::Sessions(sessions(1, true, &[1])));
+    let to = PeerName::parse("s9").unwrap();
+    let (state, kind) = (AskState::Shown, AskKind::Ask);
+    let own = OwnAsk { ask_id, to, tag: tag(9), state, timeout_ms: 60_000, broadcast_id: None, kind };
+    repliers.handle_welcome(now, Some(tag(1)), welcome(vec![own]));
+    let is_told = |effect: &Effect| {
+        matches!(effect, Effect::Tell(_, ClientMessage::Notice(Notice::Decline(decline)))
+            if decline.error.code == ErrorCode::Unconfirmed)
+    };
+    assert!(hear(&mut repliers, now, outcome).iter().any(is_told));
 }

@@ -28,28 +28,26 @@ pub(super) struct Ended {
     pub(super) state: AskState,
 }
 
-/// The table. Invariant: `by_time` holds exactly the asks of `by_id`, in the order in which they are forgotten.
+/// The table. Invariant: `by_time` holds exactly the asks of `by_id`, each when it is forgotten, and no empty queue.
 #[derive(Debug, Clone)]
 pub(super) struct EndedAsks {
     by_id: BTreeMap<AskId, Ended>,
-    by_time: VecDeque<(u64, AskId)>,
+    by_time: BTreeMap<u64, VecDeque<AskId>>,
 }
 
 impl EndedAsks {
     /// Returns an empty table.
     pub(super) const fn new() -> Self {
-        Self { by_id: BTreeMap::new(), by_time: VecDeque::new() }
+        Self { by_id: BTreeMap::new(), by_time: BTreeMap::new() }
     }
 
     /// Adds an ask whose id is new; `deadline_ms`: when its asker stops waiting.
     pub(super) fn insert(&mut self, id: AskId, ended: Ended, deadline_ms: u64) {
         let until = deadline_ms.max(ended.at_ms) + u64::try_from(REMEMBERED.as_millis()).unwrap_or(u64::MAX);
         let until = until.div_ceil(STEP_MS) * STEP_MS;
-        // Most have the same time to wait, and so come last.
-        let place = self.by_time.partition_point(|(at, _)| *at <= until);
-        self.by_time.insert(place, (until, id));
+        self.by_time.entry(until).or_default().push_back(id);
         self.by_id.insert(id, ended);
-        if self.by_time.len() > REMEMBERED_MAX {
+        if self.by_id.len() > REMEMBERED_MAX {
             self.pop();
         }
     }
@@ -73,15 +71,16 @@ impl EndedAsks {
 
     /// Returns when the next ask is forgotten.
     pub(super) fn poll_timeout(&self) -> Option<u64> {
-        self.by_time.front().map(|(until, _)| *until)
+        self.by_time.first_key_value().map(|(until, _)| *until)
     }
 
     fn pop(&mut self) {
-        if let Some((_, id)) = self.by_time.pop_front() {
+        let Some(mut first) = self.by_time.first_entry() else { return };
+        if let Some(id) = first.get_mut().pop_front() {
             self.by_id.remove(&id);
         }
-        if self.by_time.is_empty() {
-            self.by_time = VecDeque::new();
+        if first.get().is_empty() {
+            first.remove();
         }
     }
 }
@@ -107,7 +106,8 @@ mod tests {
         for n in 0..REMEMBERED_MAX as u64 + 3 {
             asks.insert(id(n), ended(0), 60_000);
         }
-        assert_eq!((asks.by_id.len(), asks.by_time.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        let by_time: usize = asks.by_time.values().map(VecDeque::len).sum();
+        assert_eq!((asks.by_id.len(), by_time), (REMEMBERED_MAX, REMEMBERED_MAX));
         assert!(asks.get(id(2)).is_none() && asks.get(id(3)).is_some());
         asks.handle_timeout(120_000);
         assert!(asks.by_id.is_empty() && asks.poll_timeout().is_none());

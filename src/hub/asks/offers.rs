@@ -1,7 +1,7 @@
 //! Asks to other machines: their askers are answered when the asked session's machine has said that it has them, or that it
 //! does not take them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Asks;
@@ -13,6 +13,28 @@ use crate::protocol::{
     Answer, AskId, AskOutcome, AskState, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, ClientTag, Closed, Decline,
     ErrorCode, Event, Watched,
 };
+
+/// The most asks that are remembered which were taken back.
+const TAKEN_BACK_MAX: usize = 1024;
+
+/// The latest asks that were taken back before their machine had said that it has them: its session may answer all the same,
+/// and nobody has that answer. They did not end, since they were never accepted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TakenBack(VecDeque<AskId>);
+
+impl TakenBack {
+    fn insert(&mut self, id: AskId) {
+        if self.0.len() >= TAKEN_BACK_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(id);
+    }
+
+    /// Returns whether this ask is one.
+    pub(super) fn contains(&self, id: AskId) -> bool {
+        self.0.contains(&id)
+    }
+}
 
 impl Asks {
     /// Answers a broadcast, at once or when the machines have these asks or refuse them.
@@ -53,6 +75,7 @@ impl Asks {
     }
 
     /// Ends an ask that the asked session's machine does not take; one that it had taken only where its session has gone.
+    /// One that was answered here ends where the asker's machine does not know what became of the reply.
     pub(in crate::hub) fn decline(
         &mut self,
         now: Instant,
@@ -62,7 +85,13 @@ impl Asks {
         out: &mut Outbox,
     ) {
         let Decline { ask_id, error } = decline;
-        let Some(ask) = self.open.get(ask_id).filter(|ask| ask.link.asked == tag) else { return };
+        let Some(ask) = self.open.get(ask_id).filter(|_| peers.is_remote(tag)) else { return };
+        if error.code == ErrorCode::Unconfirmed {
+            return self.end_own(now, peers, tag, ask_id, AskOutcome::Timeout, out);
+        }
+        if ask.link.asked != tag {
+            return;
+        }
         if ask.offer.is_some() {
             self.reject(now, peers, ask_id, error.into(), out);
         } else if matches!(error.code, ErrorCode::PeerGone | ErrorCode::PeerNotFound) {
@@ -77,6 +106,7 @@ impl Asks {
         for conn in [asker, asked].into_iter().filter_map(|tag| peers.conn(tag)) {
             self.pending.take_back(conn, ask.number, id);
         }
+        self.taken_back.insert(id);
         out.event(peers.conn(asked), Event::Closed(Closed { ask_id: id }));
         out.watched(|| {
             let [from, to] = [asker, asked].map(|tag| peers.sender(tag).to_owned());

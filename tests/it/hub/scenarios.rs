@@ -11,5 +11,6 @@ mod ownership;
 mod parking;
 mod recording;
 mod refusals;
+mod remote;
 mod telling;
 mod watching;

@@ -70,12 +70,8 @@ pub(crate) struct Checker {
     /// The asks that another machine's hub has accepted, or its bridge holds.
     there: BTreeSet<AskId>,
     paused_until: BTreeMap<usize, Instant>,
-    ended: BTreeSet<usize>,
     /// The asks whose machine lost bridge and hub while they were open there.
     pub(crate) excused: BTreeSet<AskId>,
-    /// The asks whose replies were taken, of which the asking machine's hub, and its bridge, knew before they were killed and
-    /// their repliers did not: who has lost both cannot know.
-    forgotten: [BTreeSet<AskId>; 2],
     pub(crate) loops: bool,
     pub(crate) counts: Counts,
 }
@@ -154,23 +150,8 @@ impl Checker {
         self.excused.extend(at_them);
     }
 
-    /// Notes that a machine's hub, or its bridge, is killed.
-    pub(crate) fn saw_kill(&mut self, is_hub: bool, is_there: impl Fn(usize) -> bool) {
-        let told = |id: AskId| self.replies.values().any(|reply| reply.ask == id && reply.told == Some(Ok(())));
-        let is_it = |id: AskId, ask: &WatchedAsk| {
-            is_there(ask.asker) && matches!(ask.end, Some(End::Reply { .. })) && !told(id)
-        };
-        let asks = self.asks.iter().filter(|(id, ask)| is_it(**id, ask)).map(|(id, _)| *id);
-        let asks: Vec<AskId> = asks.collect();
-        self.forgotten[usize::from(is_hub)].extend(asks);
-    }
-
     pub(crate) fn saw_pause(&mut self, client: usize, until: Instant) {
         self.paused_until.insert(client, until);
-    }
-
-    pub(crate) fn saw_end(&mut self, client: usize) {
-        self.ended.insert(client);
     }
 
     pub(crate) fn saw_output(&mut self, now: Instant, client: usize, output: &Output) {
@@ -229,10 +210,7 @@ impl Checker {
     }
 
     fn saw_not_taken(&mut self, id: AskId, text: &str, error: &Refusal) {
-        let is_forgotten = self.forgotten.iter().all(|forgotten| forgotten.contains(&id));
-        // An asker that has ended told the next hub nothing.
-        let has_ended = self.asks.get(&id).is_some_and(|ask| self.ended.contains(&ask.asker));
-        if error.code == ErrorCode::UnknownAsk && !self.excused.contains(&id) && !is_forgotten && !has_ended {
+        if error.code == ErrorCode::UnknownAsk {
             let end = self.asks.get(&id).and_then(|ask| ask.end.as_ref());
             let has_it = matches!(end, Some(End::Reply { text: taken, .. }) if taken == text);
             assert!(!has_it, "the reply {text:?} to {id} is refused, and its asker has it: {error}");

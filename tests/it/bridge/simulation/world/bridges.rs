@@ -141,7 +141,6 @@ impl World {
         let Some(bridge) = self.machines[machine].bridge.take() else { return };
         self.checker.count("fault: bridge killed");
         self.note(|| format!("bridge {} of {machine} is killed, down for {down:?}", bridge.life));
-        self.checker.saw_kill(false, |client| self.clients[client].machine == machine);
         if self.machines[machine].hub.as_ref().is_none_or(Hub::is_in_grace) {
             self.excuse(machine, true);
         }

@@ -191,7 +191,6 @@ impl World {
         self.checker.count("fault: hub killed");
         self.note(|| format!("the hub of {machine} is killed, down for {down:?}"));
         self.excuse(machine, false);
-        self.checker.saw_kill(true, |client| self.clients[client].machine == machine);
         self.machines[machine].hub_may_start = self.now + down;
         let conns: Vec<ConnId> =
             self.pipes.iter().filter(|(_, pipe)| pipe.machine == machine).map(|(c, _)| *c).collect();

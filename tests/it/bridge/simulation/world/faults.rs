@@ -15,6 +15,7 @@ impl World {
         }
         self.missed.insert(client);
         self.clients[client].alive = false;
+        self.checker.saw_end(client);
         if let Some(conn) = self.clients[client].conn.take() {
             if !orderly {
                 self.lose(conn);

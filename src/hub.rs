@@ -311,7 +311,7 @@ impl Hub {
             Notice::Progress(progress) => self.handle_progress(now, tag, progress),
             Notice::Taken(taken) => self.handle_taken(now, tag, taken),
             Notice::Withdraw(withdraw) => self.handle_withdraw(now, tag, withdraw.ask_id),
-            Notice::Decline(decline) => self.asks.decline(now, &self.peers, tag, decline, &mut self.out),
+            Notice::Decline(decline) => self.handle_decline(now, tag, decline),
             Notice::Reach(reach) => self.peers.set_reachable(now, tag, reach.reachable, &mut self.out),
             Notice::Presence(presence) => self.peers.set_presence(now, tag, presence, &mut self.out),
             Notice::Named(named) => self.peers.follow_name(tag, &named.name, &mut self.out),

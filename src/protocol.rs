@@ -66,7 +66,8 @@
 //! 2. The hub sends the event `ask` to the asked session. That client tells by `progress` how far it has come:
 //!    [`AskState`]. A client must drop an ask that it has had before, and tell its progress again.
 //! 3. The asked session sends `reply`. The hub sends the event `reply` to the asker, whose client sends `taken` if the ask
-//!    is open, or `withdraw` if it is not; only then is the replier's request answered, with `replied` or `unknown_ask`.
+//!    is open, or `withdraw` if it is not; only then is the replier's request answered, with `replied` or `unknown_ask`, or
+//!    with `unconfirmed` where the asker's machine does not know.
 //! 4. An ask without a reply ends with the event `failed`: `timeout` at its deadline, `peer_gone` when its session has gone.
 //!    The asked session is sent `closed`. The asker's client ends an ask by itself half a second after its deadline.
 //!

@@ -8,9 +8,10 @@
 //! # Your first plugin
 //!
 //! 1. Compute the address, which both ends do: in the directory of the hub's socket ([`crate::paths`]), the socket
-//!    `s/PID-START.sock` of the agent's process. START is field 22 of `/proc/PID/stat` on Linux, else the start in seconds
-//!    since 1970. Where one process holds several sessions it is `s/PID-START-THREAD.sock`, THREAD being the last twelve
-//!    letters and digits of the agent's id of the session ([`address`]).
+//!    `s/PID-START.sock` of the agent's process. START is field 22 of `/proc/PID/stat` on Linux (in a container 2³² times the
+//!    number of its namespace of process ids is exclusive-ored with it), else the start in seconds since 1970. Where one
+//!    process holds several sessions it is `s/PID-START-THREAD.sock`, THREAD being the last twelve letters and digits of the
+//!    agent's id of the session ([`address`]).
 //! 2. Connect. If nobody is there, watch the directory until the socket appears: the channel may come later, and a next one
 //!    takes its place. After the end of the connection begin again here, until the agent ends.
 //! 3. Write one JSON object a line and read one JSON object a line, UTF-8. Ignore members and messages that you do not know.

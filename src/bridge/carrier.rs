@@ -106,8 +106,16 @@ impl Said {
         if let Some(next) = line.strip_prefix("next: ") {
             self.next = Some(next.to_owned());
         } else if !line.is_empty() {
-            self.what = Some(line.strip_prefix("error: ").unwrap_or(&line).to_owned());
+            let what = line.strip_prefix("error: ").unwrap_or(&line).to_owned();
+            *self = Self { what: Some(what), next: None };
         }
+    }
+
+    /// Returns how the link was lost; `ended`: how the transport has ended. What the other end of a pipe advises is for who
+    /// is there.
+    fn into_down(self, ended: String, is_here: bool) -> Down {
+        let why = self.what.map_or_else(|| ended.clone(), |said| format!("{ended}: {said}"));
+        Down { why, next: self.next.filter(|_| is_here) }
     }
 }
 
@@ -137,19 +145,17 @@ impl Carrier {
                 Err(error) => {
                     let program = self.start.argv.first().map_or("", String::as_str);
                     let why = format!("{program} cannot be started: {error}");
-                    let is_missing = error.kind() == io::ErrorKind::NotFound;
-                    let install = || by_hand(&format!("install {program} on this machine: docs/machines.md"));
-                    out.push(FromCarrier::Down(Down { why, next: is_missing.then(install) }));
+                    let next = by_hand(&match error.kind() {
+                        io::ErrorKind::NotFound => format!("install {program} on this machine: docs/machines.md"),
+                        _ => format!("see why this machine does not start it: {}", self.start.argv.join(" ")),
+                    });
+                    out.push(FromCarrier::Down(Down { why, next: Some(next) }));
                     self.plan(now);
                 }
             }
         }
         let Some(running) = &mut self.running else { return };
-        running.errors.read();
-        while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
-            tracing::debug!(said = %String::from_utf8_lossy(line), "a transport says");
-            self.said.keep(line);
-        }
+        running.take_errors(&mut self.said);
         let is_over = running.lines.read();
         let is_understood = running.take_lines(self.start.is_shared, &mut self.said, out);
         if is_over || !is_understood {
@@ -177,10 +183,7 @@ impl Carrier {
 
     fn end(&mut self, now: Instant, out: &mut Vec<FromCarrier>) {
         let Some(mut running) = self.running.take() else { return };
-        running.errors.read();
-        while let Some(Ok(line)) = running.errors.next(FRAME_MAX_BYTES) {
-            self.said.keep(line);
-        }
+        running.take_errors(&mut self.said);
         if now.saturating_duration_since(running.since) >= STEADY {
             self.pause = PAUSE.0;
         }
@@ -189,10 +192,8 @@ impl Carrier {
         let _ended = running.child.start_kill();
         let program = self.start.argv.first().map_or("the transport", String::as_str);
         let ended = status.map_or_else(|| format!("{program} has ended"), |status| how(program, status));
-        let Said { what, next } = std::mem::take(&mut self.said);
-        let why = what.map_or(ended.clone(), |said| format!("{ended}: {said}"));
-        // What the other end of a pipe advises is for who is there.
-        out.push(FromCarrier::Down(Down { why, next: next.filter(|_| self.start.is_shared) }));
+        let said = std::mem::take(&mut self.said);
+        out.push(FromCarrier::Down(said.into_down(ended, self.start.is_shared)));
         self.plan(now);
     }
 
@@ -247,6 +248,15 @@ impl Carrier {
 }
 
 impl Running {
+    /// Takes what it has written to standard error.
+    fn take_errors(&mut self, said: &mut Said) {
+        self.errors.read();
+        while let Some(Ok(line)) = self.errors.next(FRAME_MAX_BYTES) {
+            tracing::debug!(said = %String::from_utf8_lossy(line), "a transport says");
+            said.keep(line);
+        }
+    }
+
     /// Takes the lines that have come. Returns whether all could be read.
     fn take_lines(&mut self, is_shared: bool, said: &mut Said, out: &mut Vec<FromCarrier>) -> bool {
         let limit = if is_shared { SHARED_LINE_MAX_BYTES } else { FRAME_MAX_BYTES };
@@ -289,5 +299,37 @@ fn how(program: &str, status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("{program} has ended with code {code}"),
         None => format!("{program} was ended by a signal"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down(lines: &[&str], is_here: bool) -> (String, Option<String>) {
+        let mut said = Said::default();
+        lines.iter().for_each(|line| said.keep(line.as_bytes()));
+        let down = said.into_down("it has ended".to_owned(), is_here);
+        (down.why, down.next)
+    }
+
+    #[test]
+    fn advice_is_that_of_the_last_error_and_of_this_machine() {
+        let lines = ["error: no key\n", "next: make one\n"];
+        assert_eq!(down(&lines, true), ("it has ended: no key".into(), Some("make one".into())));
+        assert_eq!(down(&lines, false), ("it has ended: no key".into(), None));
+        assert_eq!(down(&[lines[0], lines[1], "error: no server"], true), ("it has ended: no server".into(), None));
+        assert_eq!(down(&[], true), ("it has ended".into(), None));
+    }
+
+    #[test]
+    fn state_of_a_shared_transport_has_its_advice() {
+        let refused = r#"{"state":"refused","why":"shared","next":"ask its person"}"#;
+        let lost = r#"{"state":"down","why":"lost"}"#;
+        for (text, why, next) in [(refused, "shared", Some("ask its person")), (lost, "lost", None)] {
+            let Ok(SharedIn::State { down: Some(down), .. }) = serde_json::from_str(text) else { panic!("{text}") };
+            assert_eq!((down.why.as_str(), down.next.as_deref()), (why, next));
+        }
+        assert!(matches!(serde_json::from_str(r#"{"state":"up"}"#), Ok(SharedIn::State { down: None, .. })));
     }
 }

@@ -16,8 +16,8 @@
 //! 1. The asking side says `ask` until it hears a `status` of it.
 //! 2. The asked side says `status` whenever the ask has come further, until it hears `heard` with the same status, or a
 //!    `outcome`.
-//! 3. The asking side says `outcome` until it hears `closed`: the reply was taken by the asker's client, or nobody waits for
-//!    the ask any more. The asked side answers a `outcome` with `closed`, also of an ask that it does not know; but with
+//! 3. The asking side says `outcome` until it hears `closed`: the reply was taken by the asker's client, nobody waits for the
+//!    ask any more, or a reply came to a hub that does not know the ask ([`Over`]). The asked side answers a `outcome` with `closed`, also of an ask that it does not know; but with
 //!    `status` where it has a reply of which the asking side did not know when it said that nobody waits: whether a reply
 //!    was in time is the asker's client's to say. It says nothing while it may not know yet what its hub has.
 //!

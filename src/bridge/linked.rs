@@ -13,6 +13,7 @@ use super::hub_connection::{FromHub, HubConnection};
 use super::link::{Link, LinkEvent};
 use super::rights::Rights;
 use super::sessions::OwnSessions;
+use crate::advice::by_hand;
 use crate::protocol::{AskId, MachineName};
 
 /// How long a machine that is in no file is remembered after its link was lost.
@@ -161,7 +162,9 @@ impl Linked {
                         "protocol_mismatch: its bridge ({}) speaks versions {} to {} of a link, this one {} to {}: update the older",
                         other.program, theirs.min, theirs.max, ours.min, ours.max
                     );
-                    (self.since, self.down) = (now, Some(Down::new(why)));
+                    let update = || by_hand("update claude-relay on this machine: docs/installing.md");
+                    let next = (ours.max < theirs.min).then(update);
+                    (self.since, self.down) = (now, Some(Down { why, next }));
                 }
                 LinkEvent::Message(message) => self.exchange.handle_message(now, message, &*self.setup.rights),
             }

@@ -58,6 +58,7 @@ pub(super) fn ended(outcome: AskOutcome, far: AskState, after: Duration) -> Stri
         AskOutcome::Timeout => format!("timed out after {after}, {}", far.in_short()),
         AskOutcome::PeerGone => format!("peer gone after {after}, {}", far.in_short()),
         AskOutcome::Withdrawn => format!("withdrawn after {after}"),
+        AskOutcome::Unconfirmed => format!("answered, unconfirmed after {after}"),
     }
 }
 

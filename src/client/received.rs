@@ -248,7 +248,7 @@ impl Received {
     /// Records that a reply was not taken.
     pub(super) fn handle_reply_refused(&mut self, ask_id: AskId, error: Refusal, out: &mut Outgoing) {
         // After any other refusal the session may reply once more.
-        if error.code == ErrorCode::UnknownAsk {
+        if matches!(error.code, ErrorCode::UnknownAsk | ErrorCode::Unconfirmed) {
             self.handle_closed(ask_id, out);
         }
         if let Some(reply) = self.drop_reply(ask_id) {

@@ -132,6 +132,7 @@ const fn outcome_word(outcome: AskOutcome) -> &'static str {
         AskOutcome::Timeout => "timeout",
         AskOutcome::PeerGone => "peer_gone",
         AskOutcome::Withdrawn => "withdrawn",
+        AskOutcome::Unconfirmed => "unconfirmed",
     }
 }
 

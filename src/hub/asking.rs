@@ -8,7 +8,7 @@ use super::grace::{Deferred, Waiting};
 use super::refusals::{self, Refused};
 use super::{Hub, broadcast, check, names};
 use crate::protocol::{
-    Answer, Ask, AskId, AskKind, AskOutcome, Audience, Broadcast, ClientTag, Progress, Reply, Taken,
+    Answer, Ask, AskId, AskKind, AskOutcome, Audience, Broadcast, ClientTag, Decline, ErrorCode, Progress, Reply, Taken,
 };
 
 impl Hub {
@@ -132,6 +132,18 @@ impl Hub {
 
     pub(super) fn handle_withdraw(&mut self, now: Instant, tag: ClientTag, ask_id: AskId) {
         self.asks.withdraw(now, &self.peers, tag, ask_id, &mut self.out);
+        self.drop_deferred(tag, ask_id);
+    }
+
+    pub(super) fn handle_decline(&mut self, now: Instant, tag: ClientTag, decline: Decline) {
+        if decline.error.code == ErrorCode::Unconfirmed {
+            self.drop_deferred(tag, decline.ask_id);
+        }
+        self.asks.decline(now, &self.peers, tag, decline, &mut self.out);
+    }
+
+    /// Takes back an ask that waits for its session.
+    fn drop_deferred(&mut self, tag: ClientTag, ask_id: AskId) {
         let is_it = |deferred: &Deferred| {
             deferred.caller.tag == tag && matches!(&deferred.request, Waiting::Ask(_, ask) if ask.ask_id == ask_id)
         };

@@ -9,6 +9,7 @@ mod offers;
 mod open;
 mod pending;
 mod send;
+mod unwanted;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 use self::carried::CarriedChains;
 use self::collecting::CollectingBroadcasts;
 use self::ended::{Ended, EndedAsks};
-use self::offers::TakenBack;
 use self::open::{HeldReply, Offer, OpenAsk, OpenTable, Phase};
 use self::pending::PendingSends;
+use self::unwanted::UnwantedAsks;
 use super::brakes::{Brakes, Link};
 use super::effect::{Caller, Outbox};
 use super::history::{Record, Recorded};
@@ -48,7 +49,7 @@ pub(super) struct Asks {
     rate: RateLimiter,
     carried: CarriedChains,
     collecting: CollectingBroadcasts,
-    taken_back: TakenBack,
+    unwanted: UnwantedAsks,
 }
 
 impl Asks {
@@ -64,7 +65,7 @@ impl Asks {
             rate: RateLimiter::new(),
             carried: CarriedChains::default(),
             collecting: CollectingBroadcasts::default(),
-            taken_back: TakenBack::default(),
+            unwanted: UnwantedAsks::default(),
         }
     }
 
@@ -146,7 +147,7 @@ impl Asks {
         let from = peers.name(caller.tag).cloned().ok_or_else(unknown)?;
         let Some(ask) = self.open.get(ask_id) else {
             // The reply comes late from another machine, and a hub before this one may have passed it on.
-            let is_known = self.ended.get(ask_id).is_some() || self.taken_back.contains(ask_id);
+            let is_known = self.ended.get(ask_id).is_some() || self.unwanted.contains(ask_id);
             let is_late = peers.is_remote(caller.tag) && !is_known;
             let forgotten = || if is_late { refusals::forgotten(ask_id) } else { unknown() };
             let ended = self.ended.get(ask_id).filter(|ended| ended.link.asked == caller.tag).ok_or_else(forgotten)?;
@@ -202,8 +203,11 @@ impl Asks {
         true
     }
 
-    /// Ends an ask that its asker does not wait for any more.
+    /// Ends an ask that its asker does not wait for any more. Remembers one of a former hub.
     pub(super) fn withdraw(&mut self, now: Instant, peers: &Peers, tag: ClientTag, id: AskId, out: &mut Outbox) {
+        if !self.contains(id) {
+            self.unwanted.insert(id);
+        }
         self.end_own(now, peers, tag, id, AskOutcome::Withdrawn, out);
     }
 
@@ -291,11 +295,17 @@ impl Asks {
     fn end(&mut self, now: Instant, peers: &Peers, id: AskId, outcome: AskOutcome, out: &mut Outbox) {
         if self.is_offered(id) {
             let refused = self.never_accepted(peers, id, outcome);
+            // Its machine may have it all the same.
+            self.unwanted.insert(id);
             return self.reject(now, peers, id, refused, out);
         }
         let Some(ask) = self.open.remove(id) else { return };
         let OpenAsk { link, state, kind, .. } = *ask;
         let (asker, asked) = (link.asker, link.asked);
+        let outcome = match (outcome, &ask.phase) {
+            (AskOutcome::Timeout, Phase::Answered(_)) if peers.is_remote(asker) => AskOutcome::Unconfirmed,
+            _ => outcome,
+        };
         let at_ms = self.millis(now);
         let duration_ms = at_ms.saturating_sub(link.opened_ms);
         let reply = match (outcome, &ask.phase) {
@@ -328,7 +338,7 @@ impl Asks {
                 let to = peers.sender(asker).to_owned();
                 out.answer(peers.still(reply.caller), Answer::Replied(Replied { ask_id: id, to }));
             }
-            Phase::Answered(reply) if outcome == AskOutcome::Timeout && peers.is_remote(asker) => {
+            Phase::Answered(reply) if outcome == AskOutcome::Unconfirmed => {
                 out.refuse(peers.still(reply.caller), refusals::unconfirmed(id, peers.sender(asker)));
             }
             Phase::Answered(reply) => out.refuse(peers.still(reply.caller), self.over(now, id, &ended)),
@@ -434,7 +444,8 @@ fn end_event(ask_id: AskId, outcome: AskOutcome, state: AskState, standing: Stan
     let Standing { waiting_for, unreachable_s } = standing;
     let failed = |code| Event::Failed(Failed { ask_id, code, state, waiting_for, unreachable_s });
     match outcome {
-        AskOutcome::Timeout => Some(failed(ErrorCode::Timeout)),
+        // To another machine's asker: its own client ends it.
+        AskOutcome::Timeout | AskOutcome::Unconfirmed => Some(failed(ErrorCode::Timeout)),
         AskOutcome::PeerGone => Some(failed(ErrorCode::PeerGone)),
         AskOutcome::Shown | AskOutcome::HandedOver => Some(Event::Receipt(Receipt { ask_id, state })),
         AskOutcome::Reply | AskOutcome::Withdrawn => None,

@@ -124,9 +124,8 @@ pub(super) fn only_here(what: &str) -> Refused {
 
 /// The asker's machine has not said what became of the reply, or does not know.
 pub(super) fn unconfirmed(id: AskId, to: &str) -> Refused {
-    let message =
-        format!("the machine of {to} has not said what became of the reply to the ask {id}: it may have arrived");
-    refused(ErrorCode::Unconfirmed, message, format!("if it matters, tell {to} again when its machine can be reached"))
+    let message = format!("it is not known whether {to} has the reply to the ask {id}: it may have arrived");
+    refused(ErrorCode::Unconfirmed, message, format!("if it matters, tell {to} again"))
 }
 
 pub(super) fn peer_gone(to: &str) -> Refused {
@@ -275,6 +274,7 @@ pub(super) fn unknown_ask(id: AskId, ended: Option<(AskOutcome, Duration)>) -> R
                 AskOutcome::Timeout => "timed out",
                 AskOutcome::PeerGone => "ended when its session was gone",
                 AskOutcome::Withdrawn => "was withdrawn by its asker or ended with it",
+                AskOutcome::Unconfirmed => "was answered, and it is not known whether the answer arrived",
             };
             format!("the ask {id} {how}, {} s ago; a reply can no longer be delivered", ago.as_secs())
         }

@@ -45,7 +45,7 @@ pub enum ErrorCode {
     MachineUnreachable,
     /// The machine does not let the caller do that.
     NotAllowed,
-    /// The link to the asker's machine was lost for good while a reply was on its way: it may have arrived.
+    /// What knew whether the asker has the reply is lost, a link for good or a hub: it may have arrived.
     Unconfirmed,
 }
 

@@ -63,7 +63,7 @@ pub struct Withdraw {
     pub ask_id: AskId,
 }
 
-/// An ask that cannot end as its sides wish, since it goes to another machine or comes from one.
+/// An ask that is refused, or ended, for the other machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decline {
     /// The ask.

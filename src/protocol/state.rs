@@ -72,4 +72,6 @@ pub enum AskOutcome {
     PeerGone,
     /// Its asker does not wait any more, or went away.
     Withdrawn,
+    /// It was answered, and nobody here knows whether its asker, on another machine, has the reply.
+    Unconfirmed,
 }

@@ -377,7 +377,10 @@ impl Incoming {
     /// Ends all.
     pub(super) fn revoke(&mut self, now: Instant, stand_ins: &mut StandIns, out: &mut VecDeque<Effect>) {
         for item in std::mem::take(&mut self.items).into_values() {
-            self.end(now, &item, Over::Unanswered, stand_ins, out);
+            // What was answered may be on its way to the asker.
+            let is_answered = matches!(item.status, Some(Status::Reply { .. }));
+            let over = if is_answered { Over::Unconfirmed } else { Over::Unanswered };
+            self.end(now, &item, over, stand_ins, out);
         }
     }
 
@@ -419,11 +422,7 @@ fn is_held(item: &Item) -> bool {
 }
 
 fn unconfirmed() -> Refusal {
-    Refusal::new(
-        ErrorCode::Unconfirmed,
-        "the asker's machine does not know what became of the reply: it may have arrived",
-        "if it matters, tell the asker again",
-    )
+    Refusal::new(ErrorCode::Unconfirmed, "nobody knows whether the asker has the reply", "end the ask")
 }
 
 fn no_such_session() -> Refusal {

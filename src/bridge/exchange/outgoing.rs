@@ -268,7 +268,7 @@ impl Outgoing {
         }
     }
 
-    /// Records that the hub did not take a reply: nobody waits for it, or it is tried again.
+    /// Records that the hub did not take a reply: nobody waits for it, it does not know the ask, or it is tried again.
     pub(super) fn handle_reply_refused(&mut self, now: Instant, ask_id: AskId, error: &Refusal) {
         match error.code {
             ErrorCode::UnknownAsk => return self.end(now, ask_id, Over::NotTaken),

@@ -98,6 +98,17 @@ impl MachineError {
             Self::File { path, .. } => format!("see to it that you can read and write {}", path.display()),
         }
     }
+
+    /// Returns the machine whose file it is about, if it is about one.
+    pub fn machine(&self) -> Option<MachineName> {
+        match self {
+            Self::Text { path, .. }
+            | Self::Foreign { path, .. }
+            | Self::Open { path, .. }
+            | Self::File { path, .. } => MachineName::parse(path.file_stem()?.to_str()?).ok(),
+            Self::Path(_) | Self::Name { .. } | Self::Unknown { .. } => None,
+        }
+    }
 }
 
 impl MachineFiles {

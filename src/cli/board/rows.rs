@@ -62,7 +62,9 @@ pub(super) fn ends(ends: &VecDeque<End>, now: Instant, width: Option<usize>) -> 
         How::Ended(AskOutcome::Reply | AskOutcome::Shown | AskOutcome::HandedOver | AskOutcome::Withdrawn, ..) => {
             Style::new()
         }
-        How::Ended(AskOutcome::Timeout | AskOutcome::PeerGone, ..) | How::Refused(_) => Style::new().red(),
+        How::Ended(AskOutcome::Timeout | AskOutcome::PeerGone | AskOutcome::Unconfirmed, ..) | How::Refused(_) => {
+            Style::new().red()
+        }
     };
     lines(columns, width, style)
 }

@@ -33,7 +33,9 @@ impl End {
     /// Returns whether whoever asked got no answer for which they still waited.
     pub(super) const fn is_failure(self) -> bool {
         match self {
-            Self::Ended { outcome, .. } => matches!(outcome, AskOutcome::Timeout | AskOutcome::PeerGone),
+            Self::Ended { outcome, .. } => {
+                matches!(outcome, AskOutcome::Timeout | AskOutcome::PeerGone | AskOutcome::Unconfirmed)
+            }
             Self::Open => false,
             Self::Unrecorded => true,
         }

@@ -21,6 +21,7 @@ pub(super) struct Counts {
     timed_out: usize,
     gone: usize,
     withdrawn: usize,
+    unconfirmed: usize,
     open: usize,
     unrecorded: usize,
     /// The time that the middle one of the answers took, in milliseconds.
@@ -45,6 +46,7 @@ impl Counts {
             End::Ended { outcome: AskOutcome::Timeout, .. } => &mut self.timed_out,
             End::Ended { outcome: AskOutcome::PeerGone, .. } => &mut self.gone,
             End::Ended { outcome: AskOutcome::Withdrawn, .. } => &mut self.withdrawn,
+            End::Ended { outcome: AskOutcome::Unconfirmed, .. } => &mut self.unconfirmed,
             End::Open => &mut self.open,
             End::Unrecorded => &mut self.unrecorded,
         };
@@ -68,6 +70,7 @@ impl Counts {
             (self.timed_out, "timed out".to_owned()),
             (self.gone, "peer gone".to_owned()),
             (self.withdrawn, "withdrawn".to_owned()),
+            (self.unconfirmed, "unconfirmed".to_owned()),
             (self.open, "open".to_owned()),
             (self.unrecorded, "without a logged end".to_owned()),
         ];

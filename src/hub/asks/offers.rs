@@ -1,7 +1,7 @@
 //! Asks to other machines: their askers are answered when the asked session's machine has said that it has them, or that it
 //! does not take them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Asks;
@@ -13,28 +13,6 @@ use crate::protocol::{
     Answer, AskId, AskOutcome, AskState, BroadcastAccepted, BroadcastAsk, BroadcastRefusal, ClientTag, Closed, Decline,
     ErrorCode, Event, Watched,
 };
-
-/// The most asks that are remembered which were taken back.
-const TAKEN_BACK_MAX: usize = 1024;
-
-/// The latest asks that were taken back before their machine had said that it has them: its session may answer all the same,
-/// and nobody has that answer. They did not end, since they were never accepted.
-#[derive(Debug, Clone, Default)]
-pub(super) struct TakenBack(VecDeque<AskId>);
-
-impl TakenBack {
-    fn insert(&mut self, id: AskId) {
-        if self.0.len() >= TAKEN_BACK_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back(id);
-    }
-
-    /// Returns whether this ask is one.
-    pub(super) fn contains(&self, id: AskId) -> bool {
-        self.0.contains(&id)
-    }
-}
 
 impl Asks {
     /// Answers a broadcast, at once or when the machines have these asks or refuse them.
@@ -87,7 +65,7 @@ impl Asks {
         let Decline { ask_id, error } = decline;
         let Some(ask) = self.open.get(ask_id).filter(|_| peers.is_remote(tag)) else { return };
         if error.code == ErrorCode::Unconfirmed {
-            return self.end_own(now, peers, tag, ask_id, AskOutcome::Timeout, out);
+            return self.end_own(now, peers, tag, ask_id, AskOutcome::Unconfirmed, out);
         }
         if ask.link.asked != tag {
             return;
@@ -106,7 +84,6 @@ impl Asks {
         for conn in [asker, asked].into_iter().filter_map(|tag| peers.conn(tag)) {
             self.pending.take_back(conn, ask.number, id);
         }
-        self.taken_back.insert(id);
         out.event(peers.conn(asked), Event::Closed(Closed { ask_id: id }));
         out.watched(|| {
             let [from, to] = [asker, asked].map(|tag| peers.sender(tag).to_owned());
@@ -130,9 +107,11 @@ impl Asks {
         match outcome {
             AskOutcome::PeerGone => refusals::peer_gone(to),
             AskOutcome::Withdrawn => refusals::unknown_ask(id, Some((outcome, Duration::ZERO))),
-            AskOutcome::Timeout | AskOutcome::Reply | AskOutcome::Shown | AskOutcome::HandedOver => {
-                refusals::not_confirmed(to)
-            }
+            AskOutcome::Timeout
+            | AskOutcome::Reply
+            | AskOutcome::Shown
+            | AskOutcome::HandedOver
+            | AskOutcome::Unconfirmed => refusals::not_confirmed(to),
         }
     }
 }

@@ -106,6 +106,19 @@ fn decision_about_one_machine_costs_another_that_is_away_nothing() {
 }
 
 #[test]
+fn machine_whose_file_is_broken_may_do_nothing() {
+    let (laptop, desk) = pair();
+    let (web, _api) = (laptop.session("web"), desk.session("api"));
+    laptop.wait_for_peer("api@desk");
+    desk.decide_on("laptop", "they_may = \"nothing\"\nsesions = []\n");
+    laptop.wait_until("its sessions are hidden", || laptop.peers().iter().all(|(name, _)| !name.contains('@')));
+    let refused = web.call("relay_ask", json!({"to": "api@desk", "question": "?"}));
+    assert!(refused.is_error, "{refused:?}");
+    desk.decide_on("laptop", "they_may = \"ask\"\n");
+    laptop.wait_for_peer("api@desk");
+}
+
+#[test]
 fn transport_that_is_not_on_this_machine_is_to_be_installed_here() {
     let laptop = Machine::start("laptop");
     laptop.decide_on("desk", "via = { exec = [\"no-such-program\", \"--once\"] }\n");

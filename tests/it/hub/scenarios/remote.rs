@@ -6,7 +6,7 @@ use relay::protocol::{
     Reach, Refusal, RemoteFacts, RemoteSession, Wake,
 };
 
-use crate::support::hub::{Actor, Stage, ask, id, progress, session_id, withdraw};
+use crate::support::hub::{Actor, Stage, ask, ask_again, id, progress, session_id, withdraw};
 
 /// A client that stands in for a session of the machine `desk`; for its shell without a name.
 fn stand_in(stage: &mut Stage, number: u32, name: Option<&str>) -> Actor {
@@ -54,7 +54,33 @@ fn reply_is_unconfirmed_where_the_askers_machine_does_not_know_what_became_of_it
     stage.say(web.conn, decline(id(1), ErrorCode::Unconfirmed));
     assert_eq!(stage.heard(api), ["refused: unconfirmed"]);
     stage.reply(api, id(1), "once more");
-    assert_eq!(stage.heard(api), ["refused: unknown_ask"]);
+    let refusal = stage.refusal(api.conn);
+    assert_eq!(refusal.code, ErrorCode::UnknownAsk);
+    assert!(refusal.message.contains("it is not known whether the answer arrived"), "{refusal:?}");
+}
+
+#[test]
+fn reply_that_the_askers_machine_does_not_know_is_unconfirmed_in_the_grace_period_as_well() {
+    let mut stage = Stage::in_grace(Limits::default(), None);
+    let _shell = stand_in(&mut stage, 90, None);
+    let (web, api) = (stand_in(&mut stage, 91, Some("web")), Actor::away());
+    stage.say(web.conn, ask_again(1, api, ""));
+    stage.say(web.conn, decline(id(1), ErrorCode::Unconfirmed));
+    let api = stage.back(api, "/w/api", Some("api"));
+    stage.hush();
+    stage.say(api.conn, progress(1, AskState::Shown));
+    stage.reply(api, id(1), "yes");
+    stage.pass(GRACE);
+    let heard = stage.heard(api);
+    assert!(heard.contains(&"refused: unknown_ask".to_owned()), "its client knows that a hub before had it: {heard:?}");
+}
+
+#[test]
+fn late_reply_to_an_ask_that_its_asker_withdrew_from_a_former_hub_is_refused() {
+    let (mut stage, api, web) = linked();
+    stage.say(api.conn, withdraw(7));
+    stage.reply(web, id(7), "yes");
+    assert_eq!(stage.heard(web), ["refused: unknown_ask"]);
 }
 
 #[test]

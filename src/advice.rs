@@ -193,11 +193,12 @@ pub fn pasteable(next: &str) -> String {
 }
 
 /// The programs that advice names.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 27] = [
     "relayctl",
     "relay-hub",
     "relay-channel",
     "relay-bridge",
+    "relay-nats",
     "ssh",
     "ssh-copy-id",
     "systemctl",
@@ -216,6 +217,7 @@ const COMMANDS: [&str; 25] = [
     "ulimit",
     "mv",
     "cat",
+    "ls",
     "mkdir",
     "loginctl",
     "npm",

@@ -14,7 +14,6 @@ use tokio::process::{Child, Command};
 use super::control::Down;
 use super::frame::LinkFrame;
 use super::lines::Lines;
-use crate::advice::by_hand;
 use crate::protocol::codec::{FRAME_MAX_BYTES, decode, encode};
 
 /// The shortest and the longest pause before a transport is started again.
@@ -145,10 +144,10 @@ impl Carrier {
                 Err(error) => {
                     let program = self.start.argv.first().map_or("", String::as_str);
                     let why = format!("{program} cannot be started: {error}");
-                    let next = by_hand(&match error.kind() {
+                    let next = match error.kind() {
                         io::ErrorKind::NotFound => format!("install {program} on this machine: docs/machines.md"),
                         _ => format!("see why this machine does not start it: {}", self.start.argv.join(" ")),
-                    });
+                    };
                     out.push(FromCarrier::Down(Down { why, next: Some(next) }));
                     self.plan(now);
                 }

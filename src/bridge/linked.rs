@@ -13,7 +13,6 @@ use super::hub_connection::{FromHub, HubConnection};
 use super::link::{Link, LinkEvent};
 use super::rights::Rights;
 use super::sessions::OwnSessions;
-use crate::advice::by_hand;
 use crate::protocol::{AskId, MachineName};
 
 /// How long a machine that is in no file is remembered after its link was lost.
@@ -162,7 +161,7 @@ impl Linked {
                         "protocol_mismatch: its bridge ({}) speaks versions {} to {} of a link, this one {} to {}: update the older",
                         other.program, theirs.min, theirs.max, ours.min, ours.max
                     );
-                    let update = || by_hand("update claude-relay on this machine: docs/installing.md");
+                    let update = || "update claude-relay on this machine: docs/installing.md".to_owned();
                     let next = (ours.max < theirs.min).then(update);
                     (self.since, self.down) = (now, Some(Down { why, next }));
                 }

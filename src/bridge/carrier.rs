@@ -144,9 +144,10 @@ impl Carrier {
                 Err(error) => {
                     let program = self.start.argv.first().map_or("", String::as_str);
                     let why = format!("{program} cannot be started: {error}");
-                    let next = match error.kind() {
-                        io::ErrorKind::NotFound => format!("install {program} on this machine: docs/machines.md"),
-                        _ => format!("see why this machine does not start it: {}", self.start.argv.join(" ")),
+                    let next = if error.kind() == io::ErrorKind::NotFound {
+                        format!("install {program} on this machine: docs/machines.md")
+                    } else {
+                        format!("see why this machine does not start it: {}", self.start.argv.join(" "))
                     };
                     out.push(FromCarrier::Down(Down { why, next: Some(next) }));
                     self.plan(now);

@@ -270,10 +270,11 @@ impl Outgoing {
 
     /// Records that the hub did not take a reply: nobody waits for it, it does not know the ask, or it is tried again.
     pub(super) fn handle_reply_refused(&mut self, now: Instant, ask_id: AskId, error: &Refusal) {
-        match error.code {
-            ErrorCode::UnknownAsk => return self.end(now, ask_id, Over::NotTaken),
-            ErrorCode::Unconfirmed => return self.end(now, ask_id, Over::Unconfirmed),
-            _ => {}
+        if error.code == ErrorCode::UnknownAsk {
+            return self.end(now, ask_id, Over::NotTaken);
+        }
+        if error.code == ErrorCode::Unconfirmed {
+            return self.end(now, ask_id, Over::Unconfirmed);
         }
         if let Some(item) = self.items.get_mut(&ask_id)
             && let Stage::Replying { is_sent, .. } = &mut item.stage

@@ -140,10 +140,10 @@ fn reply_whose_hub_is_lost_is_unconfirmed_on_both_sides() {
     askers.handle_welcome(now, Some(tag(1)), welcome(Vec::new()));
     let status = Status::Reply { text: "yes".to_owned() };
     let replied = LinkMessage::Status(Box::new(AskStatus { ask_id, by: tag(1), name: None, status }));
-    let given = hear(&mut askers, now, replied).into_iter().find_map(|effect| match effect {
-        Effect::Tell(_, ClientMessage::Request(id, Request::Reply(_))) => Some(id),
-        _ => None,
-    });
+    let request = |effect| {
+        if let Effect::Tell(_, ClientMessage::Request(id, Request::Reply(_))) = effect { Some(id) } else { None }
+    };
+    let given = hear(&mut askers, now, replied).into_iter().find_map(request);
     let unknown = Refusal::new(ErrorCode::Unconfirmed, "this hub knows nothing of it", "say so");
     askers.handle_hub(now, Some(tag(1)), HubMessage::Answer(given.unwrap(), Answer::Error(unknown)));
     assert!(std::iter::from_fn(|| askers.poll_effect()).any(|effect| effect == Effect::Say(outcome.clone())));

@@ -198,7 +198,7 @@ impl Asks {
         let at_ms = self.millis(now);
         let course = Course::default();
         let link = Link { asker: tag, asked: by, parent: None, opened_ms: at_ms, asks: 0, broadcasts: 0, course };
-        let ended = Ended { link, at_ms, outcome: AskOutcome::Reply, state: AskState::Shown };
+        let ended = Ended::new(link, at_ms, AskOutcome::Reply, AskState::Shown);
         self.ended.insert(ask_id, ended, at_ms);
         true
     }
@@ -325,7 +325,7 @@ impl Asks {
         for conn in [asker, asked].into_iter().filter_map(|tag| peers.conn(tag)) {
             self.pending.take_back(conn, ask.number, id);
         }
-        let ended = Ended { link, at_ms, outcome, state };
+        let ended = Ended::new(link, at_ms, outcome, state);
         let presence = peers.presence(asked).filter(|_| outcome == AskOutcome::Timeout);
         let waiting_for = presence.and_then(|presence| presence.waiting_for.clone());
         let unreachable_s = peers.unreachable_s(now, asked);
@@ -348,7 +348,7 @@ impl Asks {
 
     /// Returns why nothing more can be done about an ask that has ended.
     fn over(&self, now: Instant, id: AskId, ended: &Ended) -> Refused {
-        let ago = Duration::from_millis(self.millis(now).saturating_sub(ended.at_ms));
+        let ago = Duration::from_millis(self.millis(now).saturating_sub(ended.at_ms()));
         refusals::unknown_ask(id, Some((ended.outcome, ago)))
     }
 

@@ -168,7 +168,7 @@ impl Asks {
     pub(in crate::hub) fn cause_of(&self, now: Instant, asker: ClientTag, is_broadcast: bool) -> Option<AskId> {
         let now_ms = self.millis(now);
         let is_fresh = |id: AskId| {
-            let ended = || self.ended.get(id).is_some_and(|ended| now_ms <= ended.at_ms + millis(CAUSE_MEMORY));
+            let ended = || self.ended.get(id).is_some_and(|ended| now_ms <= ended.at_ms() + millis(CAUSE_MEMORY));
             self.open.get(id).is_some() || ended()
         };
         self.brakes

@@ -20,12 +20,25 @@ const STEP_MS: u64 = 10_000;
 pub(super) struct Ended {
     /// Who asked whom, and what it followed from.
     pub(super) link: Link,
-    /// When it ended.
-    pub(super) at_ms: u64,
+    /// How long after it was accepted it ended, at most some weeks.
+    after_ms: u32,
     /// How.
     pub(super) outcome: AskOutcome,
     /// How far it had come.
     pub(super) state: AskState,
+}
+
+impl Ended {
+    /// Returns an ask that has ended at this time.
+    pub(super) fn new(link: Link, at_ms: u64, outcome: AskOutcome, state: AskState) -> Self {
+        let after_ms = u32::try_from(at_ms.saturating_sub(link.opened_ms)).unwrap_or(u32::MAX);
+        Self { link, after_ms, outcome, state }
+    }
+
+    /// Returns when it ended.
+    pub(super) const fn at_ms(&self) -> u64 {
+        self.link.opened_ms + self.after_ms as u64
+    }
 }
 
 /// The table. Invariant: `by_time` holds exactly the asks of `by_id`, each when it is forgotten, and no empty queue.
@@ -43,7 +56,7 @@ impl EndedAsks {
 
     /// Adds an ask whose id is new; `deadline_ms`: when its asker stops waiting.
     pub(super) fn insert(&mut self, id: AskId, ended: Ended, deadline_ms: u64) {
-        let until = deadline_ms.max(ended.at_ms) + u64::try_from(REMEMBERED.as_millis()).unwrap_or(u64::MAX);
+        let until = deadline_ms.max(ended.at_ms()) + u64::try_from(REMEMBERED.as_millis()).unwrap_or(u64::MAX);
         let until = until.div_ceil(STEP_MS) * STEP_MS;
         self.by_time.entry(until).or_default().push_back(id);
         self.by_id.insert(id, ended);
@@ -97,7 +110,7 @@ mod tests {
     fn ended(at_ms: u64) -> Ended {
         let [asker, asked] = [1, 2].map(|number| ClientKey::from_bytes([number; 16]).tag());
         let link = Link { asker, asked, parent: None, opened_ms: 0, asks: 0, broadcasts: 0, course: Course::default() };
-        Ended { link, at_ms, outcome: AskOutcome::Reply, state: AskState::Shown }
+        Ended::new(link, at_ms, AskOutcome::Reply, AskState::Shown)
     }
 
     #[test]
@@ -131,6 +144,6 @@ mod tests {
 
     #[test]
     fn ended_ask_takes_little_room() {
-        assert!(size_of::<Ended>() <= 56, "{}", size_of::<Ended>());
+        assert!(size_of::<Ended>() <= 48, "{}", size_of::<Ended>());
     }
 }

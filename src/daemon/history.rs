@@ -144,3 +144,28 @@ const fn state_word(state: AskState) -> &'static str {
         AskState::Shown => "shown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `relayctl history` reads the words as the wire has them.
+    #[test]
+    fn each_word_of_a_log_line_is_the_wires() {
+        let outcomes = [
+            AskOutcome::Reply,
+            AskOutcome::Shown,
+            AskOutcome::HandedOver,
+            AskOutcome::Timeout,
+            AskOutcome::PeerGone,
+            AskOutcome::Withdrawn,
+            AskOutcome::Unconfirmed,
+        ];
+        let outcomes = outcomes.map(|outcome| (outcome_word(outcome), serde_json::json!(outcome)));
+        let states = [AskState::Accepted, AskState::Held, AskState::HandedOver, AskState::Shown];
+        let states = states.map(|state| (state_word(state), serde_json::json!(state)));
+        for (word, wire) in outcomes.into_iter().chain(states) {
+            assert_eq!(wire, word);
+        }
+    }
+}

@@ -185,8 +185,11 @@ fn program(commands: &mut dyn Commands, argv: &[String], there: &mut Option<Stri
         return Step::failed(name, format!("relay-bridge says there: {what}"), by_hand(&next));
     }
     match ran {
-        // A key that may do nothing but link answers every command with the link.
-        Ok(done) if done.stdout.starts_with('{') => Step::ok(name, "the key lets us do nothing but link, as it should"),
+        // A key that may do nothing but link answers every command with the link, or ends it without a word when the bridge's
+        // own link comes in the same moment.
+        Ok(done) if done.stdout.starts_with('{') || (done.success() && done.stdout.trim().is_empty()) => {
+            Step::ok(name, "the key lets us do nothing but link, as it should")
+        }
         Ok(done) => match done.stdout.lines().find_map(|line| line.strip_prefix(PROGRAM)) {
             Some(version) => {
                 *there = Some(version.trim().to_owned());
@@ -335,6 +338,7 @@ mod tests {
             told(&ssh(), vec![let_in(), answer(127, "", "sh: 1: exec: relay-bridge: not found\n")]),
             told(&ssh(), vec![let_in(), answer(0, "relay-bridge 0.1.0\n", "")]),
             told(&ssh(), vec![let_in(), answer(0, "{\"type\":\"hello\"}\n", "")]),
+            told(&ssh(), vec![let_in(), answer(0, "", "")]),
             told(&ssh(), vec![answer(1, "", NO_BRIDGE), answer(1, "", NO_BRIDGE)]),
             told(&ssh(), vec![answer(1, "", PAUSED), answer(1, "", PAUSED)]),
             told(&docker, vec![answer(1, "", "Error: No such container: ct\n")]),
@@ -349,6 +353,8 @@ mod tests {
         false program: relay-bridge does not run there: sh: 1: exec: relay-bridge: not found -> Some("# install claude-relay there, in a folder of its PATH or in ~/.local/bin: docs/installing.md")
         true login: ssh me@desk lets us in -> None
         true program: relay-bridge 0.1.0 is there -> None
+        true login: ssh me@desk lets us in -> None
+        true program: the key lets us do nothing but link, as it should -> None
         true login: ssh me@desk lets us in -> None
         true program: the key lets us do nothing but link, as it should -> None
         true login: ssh me@desk lets us in -> None

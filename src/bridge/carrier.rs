@@ -113,7 +113,10 @@ impl Said {
     /// Returns how the link was lost; `ended`: how the transport has ended. What the other end of a pipe advises is for who
     /// is there.
     fn into_down(self, ended: String, is_here: bool) -> Down {
-        let why = self.what.map_or_else(|| ended.clone(), |said| format!("{ended}: {said}"));
+        let why = match self.what {
+            Some(said) => format!("{ended}: {said}"),
+            None => ended,
+        };
         Down { why, next: self.next.filter(|_| is_here) }
     }
 }

@@ -146,11 +146,14 @@ impl Asks {
         let unknown = || refusals::unknown_ask(ask_id, None);
         let from = peers.name(caller.tag).cloned().ok_or_else(unknown)?;
         let Some(ask) = self.open.get(ask_id) else {
-            // The reply comes late from another machine, and a hub before this one may have passed it on.
-            let is_known = self.ended.get(ask_id).is_some() || self.unwanted.contains(ask_id);
-            let is_late = peers.is_remote(caller.tag) && !is_known;
-            let forgotten = || if is_late { refusals::forgotten(ask_id) } else { unknown() };
-            let ended = self.ended.get(ask_id).filter(|ended| ended.link.asked == caller.tag).ok_or_else(forgotten)?;
+            let Some(ended) = self.ended.get(ask_id) else {
+                // From another machine it comes late, and a hub before this one may have passed it on.
+                let is_late = peers.is_remote(caller.tag) && !self.unwanted.contains(ask_id);
+                return Err(if is_late { refusals::forgotten(ask_id) } else { unknown() });
+            };
+            if ended.link.asked != caller.tag {
+                return Err(unknown());
+            }
             if ended.outcome != AskOutcome::Reply {
                 return Err(self.over(now, ask_id, ended));
             }

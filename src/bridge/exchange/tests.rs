@@ -3,7 +3,7 @@ use crate::bridge::frame::{AskStatus, LinkOutcome, Over, Status};
 use crate::bridge::rights::Decision;
 use crate::protocol::{
     Activity, AskKind, AskState, Asked, Chain, ClientKey, ClientMessage, ErrorCode, OwnAsk, PeerName, Presence,
-    Refusal, RemoteSession, Request, Wake,
+    Refusal, RemoteSession, ReplyEvent, Request, Wake,
 };
 
 /// Lets nobody ask anything anew.
@@ -153,10 +153,19 @@ fn reply_whose_hub_is_lost_is_unconfirmed_on_both_sides() {
     let to = PeerName::parse("s9").unwrap();
     let (state, kind) = (AskState::Shown, AskKind::Ask);
     let own = OwnAsk { ask_id, to, tag: tag(9), state, timeout_ms: 60_000, broadcast_id: None, kind };
-    repliers.handle_welcome(now, Some(tag(1)), welcome(vec![own]));
+    repliers.handle_welcome(now, Some(tag(1)), welcome(vec![own.clone()]));
     let is_told = |effect: &Effect| {
         matches!(effect, Effect::Tell(_, ClientMessage::Notice(Notice::Decline(decline)))
             if decline.error.code == ErrorCode::Unconfirmed)
     };
     assert!(hear(&mut repliers, now, outcome).iter().any(is_told));
+
+    // Of a machine that is removed nothing more is heard.
+    let mut removed = linked(now, true);
+    hear(&mut removed, now, LinkMessage::Sessions(sessions(1, true, &[1])));
+    removed.handle_welcome(now, Some(tag(1)), welcome(vec![own]));
+    let reply = ReplyEvent { ask_id, from: PeerName::parse("s9").unwrap(), by: tag(9), text: "yes".to_owned() };
+    removed.handle_hub(now, Some(tag(1)), HubMessage::Event(Event::Reply(reply)));
+    removed.revoke(now);
+    assert!(std::iter::from_fn(|| removed.poll_effect()).any(|effect| is_told(&effect)));
 }

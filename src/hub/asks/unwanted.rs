@@ -13,8 +13,11 @@ const REMEMBERED_MAX: usize = 1024;
 pub(super) struct UnwantedAsks(VecDeque<AskId>);
 
 impl UnwantedAsks {
-    /// Adds one; the oldest is forgotten for it.
+    /// Adds one, once; the oldest is forgotten for it.
     pub(super) fn insert(&mut self, id: AskId) {
+        if self.contains(id) {
+            return;
+        }
         if self.0.len() >= REMEMBERED_MAX {
             self.0.pop_front();
         }
@@ -34,7 +37,8 @@ mod tests {
     #[test]
     fn oldest_unwanted_ask_is_forgotten_first() {
         let mut unwanted = UnwantedAsks::default();
-        (0..=REMEMBERED_MAX as u64).for_each(|bits| unwanted.insert(AskId::from_bits(bits)));
+        let ids = (0..=REMEMBERED_MAX as u64).map(AskId::from_bits);
+        ids.flat_map(|id| [id, id]).for_each(|id| unwanted.insert(id));
         let known = [0, 1, REMEMBERED_MAX as u64].map(|bits| unwanted.contains(AskId::from_bits(bits)));
         assert_eq!((known, unwanted.0.len()), ([false, true, true], REMEMBERED_MAX));
     }

@@ -24,8 +24,6 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde_json::{Map, Value};
-
 use self::claude_code::ClaudeCode;
 use self::codex::Codex;
 use self::copilot::Copilot;
@@ -38,6 +36,7 @@ use self::other::Other;
 use self::pi::Pi;
 use self::qwen_code::QwenCode;
 use self::route::{Delivery, RouteEvent};
+use crate::object::Object;
 use crate::process::{self, Process};
 use crate::protocol::{Activity, PeerName, Presence, SessionFacts, SessionId, Wake};
 use crate::watched::{PathWatch, Signal, Watching, process_end};
@@ -185,7 +184,7 @@ impl Agent {
     }
 
     /// Takes over what the agent says with a tool call (`_meta`).
-    pub fn handle_call_meta(&mut self, meta: &Map<String, Value>) -> CallOrigin {
+    pub fn handle_call_meta(&mut self, meta: &Object) -> CallOrigin {
         self.kind.handle_call_meta(meta)
     }
 

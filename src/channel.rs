@@ -27,7 +27,6 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::calls::{Calls, NewCall};
@@ -37,18 +36,20 @@ use self::place::Place;
 use self::stdio::{Stdio, Written};
 use self::tools::arguments::NewIds;
 use crate::agent::{Agent, CallOrigin, Happened, McpClient};
+use crate::alarm::Alarm;
 use crate::client::{ClientConfig, ClientEvent, Connection, Output};
 use crate::fault;
+use crate::object::Object;
 use crate::paths::Environment;
 use crate::protocol::{Activity, ClientKind, ErrorCode, Refusal, Wake};
-use crate::runtime::{self, Alarm};
+use crate::runtime;
 use crate::session::{self, ReaderId};
 
 /// How long a leaving channel waits until what it is writing is written.
 const LAST_WRITE_WAIT: Duration = Duration::from_millis(30);
 
-/// How often a tool call makes the channel look at the session's folder and file.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// How long after a tool call the channel looks at the session's folder and file at the latest: what is asked goes first.
+const LOOK_DELAY: Duration = Duration::from_secs(3);
 
 /// Serves the session on this process's stdin and stdout until its client is gone or a signal tells to leave.
 ///
@@ -93,7 +94,8 @@ struct Channel {
     mcp: Mcp,
     /// Known once the client has said who it is.
     agent: Option<Agent>,
-    looked: Option<Instant>,
+    /// When to look at the session from outside; not before the next tool call where there is no time.
+    looks_at: Option<Instant>,
     /// Whether the hub must be told anew what holds of the session.
     presence_is_due: bool,
     told_wake: Option<Wake>,
@@ -117,7 +119,7 @@ impl Channel {
             stdio,
             mcp: Mcp::default(),
             agent: None,
-            looked: None,
+            looks_at: None,
             presence_is_due: false,
             told_wake: None,
             place: Place::Alone,
@@ -136,16 +138,18 @@ impl Channel {
         // The way into the session is the owner's.
         let has_route = !self.place.is_proxy();
         let of_route = self.agent.as_mut().filter(|_| has_route).and_then(Agent::poll_timeout);
-        let timer = self.inbox.poll_timeout(Instant::now()).into_iter().chain(of_route).min();
+        let of_inbox = self.inbox.poll_timeout(Instant::now());
+        let timer = [of_inbox, of_route, self.looks_at].into_iter().flatten().min();
         let mut file_changed = false;
         let agent = self.agent.as_mut();
         tokio::select! {
             biased;
+            // What nearly every wake is for comes first, and the rest is not asked then.
+            () = self.stdio.ready(is_full) => {}
+            () = hub_turn(&mut self.hub) => {}
             _ = interrupt.recv() => return Some("SIGINT"),
             _ = terminate.recv() => return Some("SIGTERM"),
             _ = hangup.recv() => return Some("SIGHUP"),
-            () = self.stdio.ready(is_full) => {}
-            () = hub_turn(&mut self.hub) => {}
             () = self.place.ready() => {}
             happened = agent_happened(agent, has_route) => match happened {
                 Happened::Ended => return Some("the agent has ended"),
@@ -174,6 +178,9 @@ impl Channel {
         let now = Instant::now();
         if self.inbox.poll_timeout(now).is_some_and(|at| at <= now) {
             self.handle_timeout(now);
+        }
+        if self.looks_at.is_some_and(|at| at <= now) {
+            self.look();
         }
         self.flush();
     }
@@ -243,7 +250,7 @@ impl Channel {
     }
 
     /// Takes over what the agent says with a tool call. Returns whether a channel has made it, to find its session.
-    fn is_of_a_channel(&mut self, meta: &Map<String, Value>) -> bool {
+    fn is_of_a_channel(&mut self, meta: &Object) -> bool {
         let Some(agent) = &mut self.agent else { return false };
         let is_of_a_channel = agent.handle_call_meta(meta) == CallOrigin::Channel;
         if !is_of_a_channel && !agent.is_identified() {
@@ -273,10 +280,9 @@ impl Channel {
     /// Takes over what is to be seen of the session from outside.
     fn look(&mut self) {
         let Some(agent) = &mut self.agent else { return };
-        let now = Instant::now();
-        self.looked = Some(now);
+        self.looks_at = None;
         let change = agent.look();
-        self.inbox.handle_activity(now, agent.activity());
+        self.inbox.handle_activity(Instant::now(), agent.activity());
         self.presence_is_due = true;
         if let (Some(hub), Some(name)) = (&mut self.hub, change.name) {
             hub.ledger().handle_named(name);

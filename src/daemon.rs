@@ -50,11 +50,11 @@ use self::notifier::Notifier;
 use self::processes::Processes;
 use self::source::Source;
 use crate::activation::Acceptor;
+use crate::alarm::Alarm;
 use crate::deadlines::Deadlines;
 use crate::fault;
 use crate::hub::{CloseReason, ConnId, Hub, HubInfo, Limits, ProgramStatus};
 use crate::ready::ReadyList;
-use crate::runtime::Alarm;
 
 pub use self::program::ProgramFile;
 pub use self::signals::Signals;

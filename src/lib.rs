@@ -19,7 +19,8 @@
 //! | `nats` | `relay-nats`: a transport of the bridge over a NATS server; only with the feature `nats` |
 //! | [`cli`] | `relayctl`, one file a subcommand; all that it prints and its exit codes are chosen here, and how the others fail |
 //! | [`service`] | installing and removing the service, as pure plans |
-//! | `confusables`, `deadlines`, `ready` | which characters look alike; keys that each have one deadline; sources that are ready |
+//! | [`object`] | a JSON object of a few members |
+//! | `alarm`, `confusables`, `deadlines`, `ready` | one timer for all deadlines of a loop; which characters look alike; keys that each have one deadline; sources that are ready |
 //! | [`paths`], [`logging`] | where things are, and where logs go |
 //! | [`runtime`] | the one thread that a program runs on |
 //! | [`watched`] | sockets that the runtime watches |
@@ -53,6 +54,7 @@
 pub mod activation;
 pub mod advice;
 pub mod agent;
+mod alarm;
 pub mod arguments;
 pub mod bridge;
 pub mod channel;
@@ -66,6 +68,7 @@ pub mod hub;
 pub mod logging;
 #[cfg(feature = "nats")]
 pub mod nats;
+pub mod object;
 pub mod paths;
 pub mod process;
 pub mod protocol;

@@ -8,7 +8,7 @@ mod kernel_queue;
 mod path;
 mod process_end;
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -113,10 +113,9 @@ impl Stream {
         watch(socket, Interest::READABLE).map(Self)
     }
 
-    /// Returns when there may be something to read; the end and a failure count.
+    /// Returns when there may be something to read; the end and a failure count. One task waits at a time.
     pub async fn readable(&self) {
-        // Only a runtime that shuts down says otherwise, and then nobody comes back here.
-        let _ready = self.0.readable().await;
+        poll_fn(|context| self.poll_readable(context)).await;
     }
 
     /// Returns whether there may be something to read; the end and a failure count. If there is nothing, the context's
@@ -236,7 +235,7 @@ impl Stream {
     }
 }
 
-/// A descriptor that tells of something by being readable, such as [`process_end()`] and [`PathWatch`].
+/// A descriptor that tells of something by being readable, such as [`process_end()`], [`PathWatch`] and a timer.
 #[derive(Debug)]
 pub struct Signal(AsyncFd<OwnedFd>);
 
@@ -249,6 +248,12 @@ impl Signal {
         watch(fd, Interest::READABLE).map(Self)
     }
 
+    /// Returns the descriptor.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        self.0.get_ref()
+    }
+
     /// Returns whether something was told since the last time. If nothing was, the context's waker is woken once it is.
     pub(crate) fn poll_told(&self, context: &mut Context<'_>) -> Poll<()> {
         if let Ok(mut guard) = ready!(self.0.poll_read_ready(context)) {
@@ -257,11 +262,9 @@ impl Signal {
         Poll::Ready(())
     }
 
-    /// Returns when something was told since the last time.
+    /// Returns when something was told since the last time. One task waits at a time.
     pub async fn told(&self) {
-        if let Ok(mut guard) = self.0.readable().await {
-            guard.clear_ready();
-        }
+        poll_fn(|context| self.poll_told(context)).await;
     }
 }
 
@@ -376,7 +379,7 @@ mod tests {
         let (stream, mut other) = pair();
         while stream.try_write(&[0; 4096]).is_ok() {}
         let stream = stream.watched_for_room(true).unwrap();
-        let has_room = || std::future::poll_fn(|context| stream.poll_writable(context));
+        let has_room = || poll_fn(|context| stream.poll_writable(context));
         assert!(!is_ready(has_room()).await);
         let mut bytes = vec![0; 1024 * 1024];
         while other.set_nonblocking(true).and_then(|()| other.read(&mut bytes)).is_ok() {}

@@ -10,11 +10,12 @@ mod thread;
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::app_server::AppServer;
 use super::kind::{CallOrigin, Kind, Profile, Surroundings, arguments, has_flag};
 use super::route::Route;
+use crate::object::Object;
 use crate::process::{self, Process};
 
 /// What is the same in all its sessions.
@@ -125,7 +126,7 @@ impl Kind for Codex {
         self.server = None;
     }
 
-    fn handle_call_meta(&mut self, meta: &Map<String, Value>) -> CallOrigin {
+    fn handle_call_meta(&mut self, meta: &Object) -> CallOrigin {
         let nonce = meta.get(thread::NONCE).and_then(Value::as_str);
         let is_own = self.server.as_ref().is_some_and(|server| nonce == Some(server.nonce()));
         if let Some(thread) = meta.get("threadId").and_then(Value::as_str).filter(|_| is_own || nonce.is_none()) {

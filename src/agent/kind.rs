@@ -3,10 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
 use super::mcp_client::McpClient;
 use super::route::Route;
+use crate::object::Object;
 use crate::process::{self, Process};
 use crate::protocol::Activity;
 
@@ -112,7 +111,7 @@ pub trait Kind: fmt::Debug {
     fn handle_unidentified(&mut self) {}
 
     /// Takes over what the agent says with a tool call (`_meta`).
-    fn handle_call_meta(&mut self, meta: &Map<String, Value>) -> CallOrigin {
+    fn handle_call_meta(&mut self, meta: &Object) -> CallOrigin {
         let _nothing_is_known_of_it = meta;
         CallOrigin::Model
     }

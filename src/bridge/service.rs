@@ -17,13 +17,13 @@ use super::guests::{FromGuest, Guests};
 use super::hub_connection::{FromHub, HubConnection};
 use super::linked::{By, Linked, Setup};
 use super::sessions::OwnSessions;
+use crate::alarm::Alarm;
 use crate::hub::GRACE;
 use crate::protocol::{
     Answer, ClientKey, ClientKind, ClientMessage, Event, Hello, HubMessage, MachineName, Refusal, Request, VERSIONS,
     Watch,
 };
 use crate::ready::ReadyList;
-use crate::runtime::Alarm;
 use crate::watched::Listener;
 
 /// What may have something to do.

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
 use super::tools::arguments::NewIds;
 use crate::client::{Call, CallId};
+use crate::object::Object;
 use crate::session::ReaderId;
 use crate::session::frame::ProxyCall;
 
@@ -49,7 +48,7 @@ pub struct NewCall {
     /// The tool.
     pub tool: String,
     /// Its arguments.
-    pub arguments: Map<String, Value>,
+    pub arguments: Object,
     /// The ids of what it asks, the same wherever it is tried.
     pub ids: NewIds,
 }

@@ -15,7 +15,7 @@ use rmcp::model::{
     Implementation, InitializeResult, JsonObject, ListToolsResult, ProtocolVersion, RequestId, ServerCapabilities,
 };
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub use self::error::OPEN_MAX;
 use self::error::{INVALID_PARAMS, INVALID_REQUEST, error};
@@ -24,6 +24,7 @@ use super::notification::{self, Message as Shown};
 use super::tools;
 use crate::agent::McpClient;
 use crate::client::CallId;
+use crate::object::Object;
 
 /// The server's name in `initialize`.
 pub const SERVER_NAME: &str = "claude-relay";
@@ -47,9 +48,9 @@ pub enum Incoming {
         /// The tool's name.
         tool: String,
         /// The arguments.
-        arguments: Map<String, Value>,
+        arguments: Object,
         /// What the client says with it.
-        meta: Map<String, Value>,
+        meta: Object,
     },
     /// Nobody waits for this call any more: [`Mcp::answer`] ends it all the same.
     Cancelled(CallId),

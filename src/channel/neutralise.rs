@@ -57,8 +57,10 @@ fn disarmed(visible: Cow<'_, str>) -> String {
 }
 
 fn visible(raw: &str) -> Cow<'_, str> {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
-    if raw.as_bytes().iter().all(is_plain) { raw.into() } else { without_the_invisible(raw).into() }
+    let is_plain = |all, byte: &u8| all & matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+    // Many bytes at a time, as the processor can, rather than one after the other.
+    let all_plain = raw.as_bytes().chunks(64).all(|bytes| bytes.iter().fold(true, is_plain));
+    if all_plain { raw.into() } else { without_the_invisible(raw).into() }
 }
 
 fn without_the_invisible(raw: &str) -> String {

@@ -3,6 +3,8 @@
 //! The same message goes as `notifications/claude/channel` or, in its envelope, by another route. Content and meta are
 //! neutralised here and nowhere else. Meta values are strings, since Claude Code drops an event that has any other.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 
 use super::meta::Meta;
@@ -12,6 +14,9 @@ use crate::protocol::{AskId, AskKind, AskState, Asked, BroadcastId, ErrorCode, R
 
 /// The method of the notification that Claude Code turns into a channel event.
 pub const METHOD: &str = "notifications/claude/channel";
+
+/// How many bytes the line under a question has beside its names, or a few more.
+const HOW_BYTES: usize = 96;
 
 /// One message as a session sees it; as JSON, the notification's parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,11 +52,16 @@ impl Message {
     }
 }
 
-/// Shows a question of another session. `reply_tool`: the tool that answers it, as its agent calls it.
+/// Shows a question of another session, and under it how it is answered: a session that is woken may not have been shown the
+/// server's instructions. `reply_tool`: the tool that answers it, as its agent calls it.
 pub fn ask(event: &Asked, reply_tool: &str) -> Message {
     let from = neutralise::line(&event.from);
-    let (question, ask_id) = (neutralise::text(&event.question), event.ask_id);
-    let content = format!("{question}\n\n{}", how_to_answer(&from, ask_id, reply_tool));
+    let (mut content, ask_id) = (neutralise::text(&event.question), event.ask_id);
+    let whose = of_whom(&from);
+    content.reserve(whose.len() + reply_tool.len() + HOW_BYTES);
+    let how = format_args!("To answer, call the tool {reply_tool} with ask_id \"{ask_id}\" and your text.");
+    // A text takes all that is written to it.
+    let _written = write!(content, "\n\n({whose} {how})");
     let timeout_s = event.timeout_ms.div_ceil(1000);
     message(content, "ask", event.broadcast_id, &[("from", &from), ("ask_id", &ask_id), ("timeout_s", &timeout_s)])
         .on_machine_of(&from)
@@ -66,12 +76,6 @@ pub fn tell(event: &Told) -> Message {
         of_whom(&from)
     );
     message(content, "tell", None, &[("from", &from), ("tell_id", &event.tell_id)]).on_machine_of(&from)
-}
-
-/// Returns the line under a question. A session that is woken may not have been shown the server's instructions.
-fn how_to_answer(from: &str, ask_id: AskId, reply_tool: &str) -> String {
-    let whose = of_whom(from);
-    format!("({whose} To answer, call the tool {reply_tool} with ask_id \"{ask_id}\" and your text.)")
 }
 
 /// Returns what must stand under whatever another session says.

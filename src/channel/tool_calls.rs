@@ -8,7 +8,7 @@ use super::mcp::ToolResult;
 use super::stdio::Written;
 use super::tools::arguments::{self, CallError};
 use super::tools::result::{Context, render};
-use super::{LOOK_PAUSE, place};
+use super::{LOOK_DELAY, place};
 use crate::agent::Agent;
 use crate::client::{Call, CallAnswer, CallId};
 use crate::fault;
@@ -23,9 +23,8 @@ impl Channel {
         if self.agent.as_ref().is_some_and(Agent::repeats_failed_calls) && new.is_long() {
             self.calls.hide_error(call);
         }
-        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_PAUSE) {
-            self.look();
-        }
+        let now = Instant::now();
+        self.looks_at.get_or_insert(now + LOOK_DELAY);
         let parsed = arguments::parse(&new.tool, new.arguments, || new.ids).map_err(|error| match error {
             CallError::Refused(refusal) => refusal,
             CallError::UnknownTool(_) => Refusal::new(ErrorCode::BadArgs, error.to_string(), "call another tool"),
@@ -44,7 +43,7 @@ impl Channel {
                     self.inbox.handle_answered(*ask_id);
                 }
                 self.calls.begin(call, &parsed);
-                hub.ledger().handle_call(Instant::now(), call, parsed);
+                hub.ledger().handle_call(now, call, parsed);
             }
             Err(refusal) => self.finish(call, Err(refusal)),
         }

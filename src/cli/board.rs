@@ -11,10 +11,10 @@ use super::Context;
 use super::error::{CliError, Exit};
 use super::interrupt;
 use super::output::{Format, Line, Output};
+use crate::alarm::Alarm;
 use crate::client::{Call, CallAnswer, ClientEvent, End, HubClient, Outcome, Output as HubOutput};
 use crate::paths::Environment;
 use crate::protocol::{AskId, AskKind, AskView, ErrorCode, PeerView, Watched, Watching};
-use crate::runtime::Alarm;
 
 mod answers;
 mod input;

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::backoff::Backoff;
 use super::config::ClientConfig;
 use super::ledger::Ledger;
+use crate::alarm::Alarm;
 use crate::fault;
 use crate::protocol::codec::{FrameBuffer, HUB_FRAME_MAX_BYTES, decode, encode};
-use crate::runtime::Alarm;
 use crate::watched::Stream;
 
 /// How long messages that can wait do so for the next one.

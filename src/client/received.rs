@@ -162,7 +162,7 @@ impl Received {
         let ask = ReceivedAsk {
             kind,
             from: from.to_owned(),
-            excerpt: text.char_indices().nth(EXCERPT_CHARS).map_or(text, |(end, _)| &text[..end]).to_owned(),
+            excerpt: excerpt(text).to_owned(),
             deadline: now + Duration::from_millis(timeout_ms),
             progress: Progress { ask_id, state: AskState::Accepted, is_final: false },
         };
@@ -387,6 +387,14 @@ fn advance(progress: &mut Progress, to: Progress) -> bool {
     progress.state = before.state.max(to.state);
     progress.is_final |= to.is_final;
     *progress != before
+}
+
+/// Returns the beginning of a text.
+fn excerpt(text: &str) -> &str {
+    match text.get(..EXCERPT_CHARS) {
+        Some(start) if start.is_ascii() => start,
+        _ => text.char_indices().nth(EXCERPT_CHARS).map_or(text, |(end, _)| &text[..end]),
+    }
 }
 
 #[cfg(test)]

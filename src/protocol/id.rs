@@ -1,5 +1,6 @@
 //! Identifiers: asks and broadcasts (seen by models), sessions, client keys (secret) and client tags.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::Hasher;
 use std::num::NonZeroU64;
@@ -27,6 +28,9 @@ const NO_DIGIT: u8 = u8::MAX;
 /// Characters in an identifier's text, hyphens not counted; five bits each.
 const DIGITS: u32 = 12;
 const BITS: u32 = DIGITS * 5;
+
+/// How many random bytes are fetched at once: one system call brings those of many ids.
+const UNUSED_BYTES: usize = 256;
 
 /// Says why a text is no identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -241,11 +245,29 @@ impl<'de> Deserialize<'de> for ClientTag {
     }
 }
 
+/// Random bytes that no id is made of yet.
+struct Unused {
+    bytes: [u8; UNUSED_BYTES],
+    left: usize,
+}
+
+thread_local! {
+    static UNUSED: RefCell<Unused> = const { RefCell::new(Unused { bytes: [0; UNUSED_BYTES], left: 0 }) };
+}
+
 fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    #[expect(clippy::expect_used, reason = "without the system's random source no id could be trusted to be unique")]
-    getrandom::fill(&mut bytes).expect("the system's random source");
-    bytes
+    UNUSED.with_borrow_mut(|unused| {
+        if unused.left < N {
+            #[expect(
+                clippy::expect_used,
+                reason = "without the system's random source no id could be trusted to be unique"
+            )]
+            getrandom::fill(&mut unused.bytes).expect("the system's random source");
+            unused.left = UNUSED_BYTES;
+        }
+        unused.left -= N;
+        std::array::from_fn(|at| unused.bytes[unused.left + at])
+    })
 }
 
 fn hasher(domain: u8) -> SipHasher24 {
@@ -309,6 +331,12 @@ impl de::Visitor<'_> for TokenVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_differ_however_many_are_made() {
+        let ids: std::collections::BTreeSet<AskId> = (0..1000).map(|_| AskId::random()).collect();
+        assert_eq!(ids.len(), 1000);
+    }
 
     #[test]
     fn an_id_survives_its_text() {

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::object::Object;
 use crate::protocol::table::{frames_without_ids, messages};
 use crate::protocol::{Activity, AskId, BroadcastId};
 
@@ -146,7 +147,7 @@ pub struct ProxyCall {
     /// The tool's name.
     pub tool: String,
     /// Its arguments.
-    pub arguments: Map<String, Value>,
+    pub arguments: Object,
     /// The id of the ask that the call may make.
     pub ask_id: AskId,
     /// The id of the broadcast that the call may make.

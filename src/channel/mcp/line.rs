@@ -2,16 +2,17 @@
 
 use memchr::memchr;
 use rmcp::model::{
-    CallToolRequestMethod, CallToolRequestParams, ClientNotification, ClientRequest, ConstString, JsonRpcMessage,
-    JsonRpcVersion2_0, RequestId, RequestMetaObject,
+    CallToolRequestMethod, CallToolRequestParams, ClientNotification, ClientRequest, JsonRpcMessage, JsonRpcVersion2_0,
+    RequestId, RequestMetaObject,
 };
 use rmcp::service::{RoleServer, RxJsonRpcMessage};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, OPEN_MAX, PARSE_ERROR, error};
 use super::repair::repair;
 use crate::agent::McpClient;
+use crate::object::Object;
 
 /// The longest line, in bytes. A question of 64 KiB fits, however its characters are escaped.
 pub const LINE_MAX_BYTES: usize = 1024 * 1024;
@@ -93,9 +94,9 @@ pub enum Message {
         /// The tool's name.
         tool: String,
         /// The arguments.
-        arguments: Map<String, Value>,
+        arguments: Object,
         /// What the client says with it.
-        meta: Map<String, Value>,
+        meta: Object,
     },
     /// The first request.
     Initialize {
@@ -149,19 +150,24 @@ pub fn read(line: &Line, initialized: bool) -> Message {
 }
 
 fn parse(bytes: &[u8]) -> Option<Parsed> {
-    read_tool_call(bytes).or_else(|| serde_json::from_slice(bytes).ok().map(|message| Parsed::Other(Box::new(message))))
+    let call = serde_json::from_slice(bytes).map(Parsed::Call).ok();
+    call.or_else(|| serde_json::from_slice(bytes).ok().map(|message| Parsed::Other(Box::new(message))))
 }
 
 /// A line that is a JSON-RPC message.
 enum Parsed {
-    Call(RequestId, Box<CallToolRequestParams>),
+    Call(ToolCall),
     Other(Box<RxJsonRpcMessage<RoleServer>>),
 }
 
 fn understand(message: Parsed, initialized: bool) -> Message {
     let request = match message {
-        Parsed::Call(id, params) if initialized => return call(id, *params),
-        Parsed::Call(id, _) => return refused(&id, INVALID_REQUEST, FIRST),
+        Parsed::Call(ToolCall { id, params, .. }) if initialized => {
+            let ToolCallParams { name, arguments, meta } = params;
+            let (arguments, meta) = (arguments.unwrap_or_default(), meta.unwrap_or_default());
+            return Message::Call { id, tool: name, arguments, meta };
+        }
+        Parsed::Call(call) => return refused(&call.id, INVALID_REQUEST, FIRST),
         Parsed::Other(message) => match *message {
             JsonRpcMessage::Request(request) => request,
             JsonRpcMessage::Notification(_) if !initialized => return Message::Dropped("before initialize"),
@@ -192,15 +198,13 @@ fn understand(message: Parsed, initialized: bool) -> Message {
             // Where rmcp reads a whole message, it puts `_meta` beside the parameters.
             let beside = request.extensions.remove::<RequestMetaObject>();
             request.params.meta = request.params.meta.or(beside);
-            call(id, request.params)
+            let CallToolRequestParams { name, arguments, meta, .. } = request.params;
+            let arguments = arguments.into_iter().flatten().collect();
+            let meta = meta.into_iter().flat_map(|meta| meta.0.0).collect();
+            Message::Call { id, tool: name.into_owned(), arguments, meta }
         }
         other => refused(&id, METHOD_NOT_FOUND, other.method()),
     }
-}
-
-fn call(id: RequestId, params: CallToolRequestParams) -> Message {
-    let meta = params.meta.map(|meta| meta.0.0).unwrap_or_default();
-    Message::Call { id, tool: params.name.into_owned(), arguments: params.arguments.unwrap_or_default(), meta }
 }
 
 fn refused(id: &RequestId, code: i32, message: &str) -> Message {
@@ -215,18 +219,23 @@ fn notified(notification: ClientNotification) -> Message {
     if is_ready { Message::Ready } else { Message::Dropped("changes nothing") }
 }
 
-/// Reads what nearly every line is. rmcp tries one kind of message after the other, which takes several times as long.
-fn read_tool_call(bytes: &[u8]) -> Option<Parsed> {
-    #[derive(Deserialize)]
-    struct ToolCall<'a> {
-        #[serde(rename = "jsonrpc")]
-        _version: JsonRpcVersion2_0,
-        id: RequestId,
-        method: &'a str,
-        params: CallToolRequestParams,
-    }
-    let ToolCall { id, method, params, .. } = serde_json::from_slice(bytes).ok()?;
-    (method == CallToolRequestMethod::VALUE).then(|| Parsed::Call(id, Box::new(params)))
+/// What nearly every line is. rmcp tries one kind of message after the other, which takes several times as long.
+#[derive(Deserialize)]
+struct ToolCall {
+    #[serde(rename = "jsonrpc")]
+    _version: JsonRpcVersion2_0,
+    id: RequestId,
+    #[serde(rename = "method")]
+    _method: CallToolRequestMethod,
+    params: ToolCallParams,
+}
+
+#[derive(Deserialize)]
+struct ToolCallParams {
+    name: String,
+    arguments: Option<Object>,
+    #[serde(rename = "_meta")]
+    meta: Option<Object>,
 }
 
 /// Answers the requests that can be recognised in JSON that is no message: of a batch no more than may be open.
@@ -373,7 +382,7 @@ mod tests {
             r#"{"method":"tools/call","params":{"name":"x","arguments":{"a":[1,{"b":"\u0000"}]},"more":1},"id":"i","jsonrpc":"2.0"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":3,"claudecode/toolUseId":"t"}}}"#,
         ] {
-            let ours = understand(read_tool_call(text.as_bytes()).unwrap(), true);
+            let ours = understand(Parsed::Call(serde_json::from_slice(text.as_bytes()).unwrap()), true);
             let theirs = understand(Parsed::Other(Box::new(serde_json::from_str(text).unwrap())), true);
             assert!(matches!(ours, Message::Call { .. }));
             assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
@@ -383,7 +392,7 @@ mod tests {
             r#"{"jsonrpc":"1.0","id":1,"method":"tools/call","params":{"name":"x"}}"#,
             r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}"#,
         ] {
-            assert!(read_tool_call(other.as_bytes()).is_none(), "{other}");
+            assert!(serde_json::from_slice::<ToolCall>(other.as_bytes()).is_err(), "{other}");
         }
     }
 
@@ -393,7 +402,7 @@ mod tests {
         for bad in [b"done \\ud83d".as_slice(), b"done \xff"] {
             let line = [start.as_bytes(), bad, br#""}}}"#].concat();
             let Message::Call { arguments, .. } = read(&Line::Whole(line), true) else { panic!("no call") };
-            assert_eq!(arguments["q"], "done \u{fffd}");
+            assert_eq!(arguments.get("q").unwrap(), "done \u{fffd}");
         }
     }
 

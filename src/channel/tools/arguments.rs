@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{ASK, BROADCAST, PEERS, RENAME, REPLY, TELL};
 use crate::client::Call;
+use crate::object::Object;
 use crate::protocol::{
     AskId, Audience, BODY_MAX_BYTES, BroadcastId, ErrorCode, NameError, PeerName, Refusal, SHELL, TIMEOUT_DEFAULT_S,
     TIMEOUT_MAX_S,
@@ -46,7 +47,7 @@ pub enum CallError {
 ///
 /// # Errors
 /// No tool has this name, or an argument is missing, unknown, of a wrong type or out of its bounds.
-pub fn parse(tool: &str, arguments: Map<String, Value>, new_ids: impl FnOnce() -> NewIds) -> Result<Call, CallError> {
+pub fn parse(tool: &str, arguments: Object, new_ids: impl FnOnce() -> NewIds) -> Result<Call, CallError> {
     let mut arguments = Arguments { tool, given: arguments };
     let call = match tool {
         PEERS => Call::Peers,
@@ -82,7 +83,7 @@ pub fn parse(tool: &str, arguments: Map<String, Value>, new_ids: impl FnOnce() -
 
 struct Arguments<'a> {
     tool: &'a str,
-    given: Map<String, Value>,
+    given: Object,
 }
 
 impl Arguments<'_> {
@@ -256,8 +257,7 @@ mod tests {
     const IDS: NewIds = NewIds { ask_id: AskId::from_bits(7), broadcast_id: BroadcastId::from_bits(8) };
 
     fn parsed(tool: &str, arguments: Value) -> Result<Call, CallError> {
-        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
-        parse(tool, arguments, || IDS)
+        parse(tool, serde_json::from_value(arguments).unwrap(), || IDS)
     }
 
     fn refusal(tool: &str, arguments: Value) -> Refusal {

@@ -141,3 +141,16 @@ fn answered_ask_takes_no_second_answer() {
     received.handle_replied(id(1), "web".to_owned(), &mut out);
     assert!(reply(&mut received, &mut out).unwrap().contains("has answered"));
 }
+
+#[test]
+fn excerpt_is_counted_in_characters() {
+    let start = "a".repeat(EXCERPT_CHARS - 1);
+    for (text, shown) in [
+        ("short".to_owned(), "short".to_owned()),
+        (format!("{start}bc"), format!("{start}b")),
+        (format!("{start}\u{e9}c"), format!("{start}\u{e9}")),
+        (format!("\u{e9}{start}c"), format!("\u{e9}{start}")),
+    ] {
+        assert_eq!(excerpt(&text), shown);
+    }
+}

@@ -243,7 +243,15 @@ impl UserManager {
         for program in programs.iter().map(AsRef::as_ref) {
             let target = directory.join(program.file_name().unwrap());
             let new = target.with_extension("new");
-            fs::copy(program, &new).unwrap();
+            // By another process: what is open here to be written is inherited by what another test starts at this moment, and
+            // cannot be executed as long.
+            assert!(
+                Command::new("cp")
+                    .args(["--".as_ref(), program.as_os_str(), new.as_os_str()])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
             fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
             fs::rename(&new, &target).unwrap();
         }

@@ -19,6 +19,7 @@ use rustix::time::{
 };
 use tokio::time::{Sleep, sleep};
 
+#[cfg(target_os = "linux")]
 use crate::watched::Signal;
 
 /// Waits for the next of a loop's deadlines.

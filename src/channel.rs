@@ -144,12 +144,11 @@ impl Channel {
         let agent = self.agent.as_mut();
         tokio::select! {
             biased;
-            // What nearly every wake is for comes first, and the rest is not asked then.
-            () = self.stdio.ready(is_full) => {}
-            () = hub_turn(&mut self.hub) => {}
             _ = interrupt.recv() => return Some("SIGINT"),
             _ = terminate.recv() => return Some("SIGTERM"),
             _ = hangup.recv() => return Some("SIGHUP"),
+            () = self.stdio.ready(is_full) => {}
+            () = hub_turn(&mut self.hub) => {}
             () = self.place.ready() => {}
             happened = agent_happened(agent, has_route) => match happened {
                 Happened::Ended => return Some("the agent has ended"),
@@ -279,8 +278,8 @@ impl Channel {
 
     /// Takes over what is to be seen of the session from outside.
     fn look(&mut self) {
-        let Some(agent) = &mut self.agent else { return };
         self.looks_at = None;
+        let Some(agent) = &mut self.agent else { return };
         let change = agent.look();
         self.inbox.handle_activity(Instant::now(), agent.activity());
         self.presence_is_due = true;

@@ -14,6 +14,7 @@ mod support {
     pub mod hub_process;
     pub mod installed;
     pub mod mcp;
+    pub mod program_copy;
     pub mod user_manager;
 }
 

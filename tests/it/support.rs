@@ -14,6 +14,7 @@ pub mod installed;
 pub mod load;
 pub mod mcp;
 pub mod other_versions;
+pub mod program_copy;
 pub mod random;
 pub mod record;
 pub mod skip;

@@ -1,5 +1,6 @@
 //! `relayctl demo` with the real hub and the real channels, and with one that is broken.
 
+use crate::support::program_copy::copy_program;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -138,8 +139,8 @@ fn a_broken_channel_fails_the_demo_at_the_step_that_needs_it() {
     let demo = Demo::new();
     let programs = tempfile::tempdir().unwrap();
     let relayctl = programs.path().join("relayctl");
-    fs::copy(self::relayctl(), &relayctl).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_relay-hub"), programs.path().join("relay-hub")).unwrap();
+    copy_program(self::relayctl(), &relayctl);
+    copy_program(env!("CARGO_BIN_EXE_relay-hub"), programs.path().join("relay-hub"));
 
     let output = demo.command(&relayctl).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::hub_process::HubProcess;
 use crate::support::installed::PROGRAMS;
 use crate::support::other_versions::Other;
+use crate::support::program_copy::copy_program;
 use crate::support::user_manager::{UserManager, user_manager};
 
 const HUB: &str = env!("CARGO_BIN_EXE_relay-hub");
@@ -323,7 +324,7 @@ fn a_hub_that_an_upgrade_left_behind_is_named_with_the_command_that_ends_it() {
     let installed = Installed::new(&manager);
     let (program, socket) = (manager.home().join("old/relay-hub"), manager.runtime_dir().join("old/hub.sock"));
     fs::create_dir(program.parent().unwrap()).unwrap();
-    fs::copy(HUB, &program).unwrap();
+    copy_program(HUB, &program);
     let mut left = manager.command(&program).arg("--socket").arg(&socket).spawn().unwrap();
     let end = Instant::now() + SOON;
     while !manager.outside(&socket).exists() {

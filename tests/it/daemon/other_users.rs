@@ -16,6 +16,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::support::hub_process::{HubProcess, RawClient, SOON};
+use crate::support::program_copy::copy_program;
 use crate::support::skip::skipped;
 
 /// The neighbour; outside the ranges of people, packages, systemd, and the user managers of other tests.
@@ -114,7 +115,7 @@ impl Street {
         let root = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
         let hub = root.path().join("relay-hub");
-        fs::copy(env!("CARGO_BIN_EXE_relay-hub"), &hub).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_relay-hub"), &hub);
         fs::set_permissions(&hub, Permissions::from_mode(0o755)).unwrap();
         Self { root, hub }
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::installed::{Installed, runs, signal, soon, within};
+use crate::support::program_copy::copy_program;
 use crate::support::user_manager::{UserManager, user_manager};
 
 const UNIT: &str = include_str!("../../../service/systemd/relay.service.in");
@@ -92,7 +93,7 @@ impl<'a> Probes<'a> {
         fs::write(&source, PROBE).unwrap();
         let cc = Command::new("cc").arg("-o").arg(home.join("probe")).arg(source).status().unwrap();
         assert!(cc.success());
-        fs::copy(home.join("probe"), home.join("probe.suid")).unwrap();
+        copy_program(home.join("probe"), home.join("probe.suid"));
         fs::set_permissions(home.join("probe.suid"), Permissions::from_mode(0o4755)).unwrap();
         Self { manager, units: Vec::new() }
     }

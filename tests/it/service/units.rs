@@ -10,6 +10,7 @@ use std::process::Command;
 use relay::paths::{Environment, Platform};
 use relay::service::{self, Commands, Effect, Finished, Manager};
 
+use crate::support::program_copy::copy_program;
 use crate::support::user_manager::{UserManager, user_manager};
 
 const HUB: &str = env!("CARGO_BIN_EXE_relay-hub");
@@ -182,7 +183,7 @@ fn a_folder_with_blanks_dollar_and_percent_signs_can_hold_the_programs() {
     let manager = user_manager!();
     let bindir = manager.home().join("50% of $HOME é");
     fs::create_dir(&bindir).unwrap();
-    fs::copy(HUB, bindir.join("relay-hub")).unwrap();
+    copy_program(HUB, bindir.join("relay-hub"));
     AsUser(&manager).install(&bindir);
     let exec = manager.property("relay.service", "ExecStart");
     assert!(exec.starts_with(&format!("{{ path={}/relay-hub ;", bindir.display())), "{exec}");

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::support::hub_process::HubProcess;
 use crate::support::installed::PROGRAMS;
+use crate::support::program_copy::copy_program;
 use crate::support::user_manager::{UserManager, user_manager};
 
 const HUB: &str = env!("CARGO_BIN_EXE_relay-hub");
@@ -45,7 +46,7 @@ fn status(manager: &UserManager, bindir: &Path) -> Value {
 /// Replaces a program as a package does: by a new file of the same name.
 fn replace(program: &Path) {
     let new = program.with_extension("new");
-    fs::copy(program, &new).unwrap();
+    copy_program(program, &new);
     fs::rename(&new, program).unwrap();
 }
 
@@ -71,7 +72,7 @@ fn a_hub_whose_program_was_replaced_leaves_the_next_client_to_the_new_one() {
 fn a_foreground_hub_whose_program_was_replaced_stays_and_the_status_warns() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("relay-hub");
-    fs::copy(HUB, &program).unwrap();
+    copy_program(HUB, &program);
     let hub = HubProcess::start_program(&program, &[]);
     let status = || {
         let mut command = Command::new(RELAYCTL);

@@ -3,6 +3,7 @@
 //! They are built when the first test wants them, into the target directory of the tests, so that the dependencies are
 //! shared; their files have names of their own.
 
+use crate::support::program_copy::copy_program;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -66,13 +67,13 @@ impl Other {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         for name in ["relay-hub", "relay-channel", "relay-bridge", "relayctl"] {
             let _of_an_earlier_run = fs::remove_file(place.join(name));
-            fs::copy(target.join("debug").join(self.file_name(name)), place.join(name)).unwrap();
+            copy_program(target.join("debug").join(self.file_name(name)), place.join(name));
         }
         // It speaks no protocol of ours, and is looked for beside the others.
         #[cfg(feature = "nats")]
         {
             let _of_an_earlier_run = fs::remove_file(place.join("relay-nats"));
-            fs::copy(env!("CARGO_BIN_EXE_relay-nats"), place.join("relay-nats")).unwrap();
+            copy_program(env!("CARGO_BIN_EXE_relay-nats"), place.join("relay-nats"));
         }
         place
     }

@@ -4,6 +4,7 @@
 //! killed run has left is removed by the next one. Without root the tests are skipped, each in a line that CI can look
 //! for, unless `RELAY_TEST_USER_MANAGER=1` lets them use the manager of the user who runs them.
 
+use crate::support::program_copy::copy_program;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -243,15 +244,7 @@ impl UserManager {
         for program in programs.iter().map(AsRef::as_ref) {
             let target = directory.join(program.file_name().unwrap());
             let new = target.with_extension("new");
-            // By another process: what is open here to be written is inherited by what another test starts at this moment, and
-            // cannot be executed as long.
-            assert!(
-                Command::new("cp")
-                    .args(["--".as_ref(), program.as_os_str(), new.as_os_str()])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            copy_program(program, &new);
             fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
             fs::rename(&new, &target).unwrap();
         }

@@ -16,26 +16,27 @@ pub mod neutralise;
 pub mod notification;
 pub mod permission;
 pub mod place;
+mod sources;
 pub mod stdio;
 mod tool_calls;
 pub mod tools;
 
-use std::future::{pending, poll_fn};
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::unconstrained;
 
 use self::calls::{Calls, NewCall};
 use self::inbox::Inbox;
 use self::mcp::{Incoming, Mcp, OPEN_MAX, ToolResult};
 use self::place::Place;
+use self::sources::{Happened, Sources};
 use self::stdio::{Stdio, Written};
 use self::tools::arguments::NewIds;
-use crate::agent::{Agent, CallOrigin, Happened, McpClient};
+use crate::agent::{self, Agent, CallOrigin, McpClient};
 use crate::alarm::Alarm;
 use crate::client::{ClientConfig, ClientEvent, Connection, Output};
 use crate::fault;
@@ -62,23 +63,34 @@ pub fn run(environment: &Environment) -> io::Result<()> {
         let next = "set RELAY_SOCKET to the hub's socket for this session's client, and start it again";
         Refusal::new(ErrorCode::HubUnreachable, error.to_string(), next)
     });
-    runtime::run(serve(socket, environment.socket_named_by()))?
+    // The loop yields by itself: the runtime's budget would make it ask in vain within one turn.
+    runtime::run(unconstrained(serve(socket, environment.socket_named_by())))?
 }
 
 async fn serve(socket: Result<PathBuf, Refusal>, named_by: Option<&'static str>) -> io::Result<()> {
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-    let [Ok(interrupt), Ok(terminate), Ok(hangup)] = &mut signals else {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else {
         return Err(io::Error::other("the signals cannot be watched"));
     };
+    let mut told_to_leave = pin!(async {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+            _ = hangup.recv() => "SIGHUP",
+        }
+    });
     let mut channel = Channel::new(socket, named_by, Stdio::of_process()?);
     let reason = loop {
-        let leave = channel.wait([&mut *interrupt, &mut *terminate, &mut *hangup]).await;
-        if let Some(reason) = leave {
-            break reason;
-        }
-        channel.pass().await;
+        let happened = match channel.wait(told_to_leave.as_mut()).await {
+            Ok(happened) => happened,
+            Err(signal) => break signal,
+        };
+        channel.pass(happened);
         if channel.stdio.is_over() {
             break "the client is gone";
+        }
+        if happened.agent == Some(agent::Happened::Ended) {
+            break "the agent has ended";
         }
     };
     tracing::info!(reason, "leaving");
@@ -109,6 +121,7 @@ struct Channel {
     inbox: Inbox,
     calls: Calls,
     alarm: Alarm,
+    sources: Sources,
 }
 
 impl Channel {
@@ -129,50 +142,27 @@ impl Channel {
             inbox: Inbox::new(false),
             calls: Calls::default(),
             alarm: Alarm::default(),
+            sources: Sources::default(),
         }
-    }
-
-    /// Waits until something has happened. Returns why the channel must leave, if it must.
-    async fn wait(&mut self, [interrupt, terminate, hangup]: [&mut Signal; 3]) -> Option<&'static str> {
-        let is_full = self.is_full();
-        // The way into the session is the owner's.
-        let has_route = !self.place.is_proxy();
-        let of_route = self.agent.as_mut().filter(|_| has_route).and_then(Agent::poll_timeout);
-        let of_inbox = self.inbox.poll_timeout(Instant::now());
-        let timer = [of_inbox, of_route, self.looks_at].into_iter().flatten().min();
-        let mut file_changed = false;
-        let agent = self.agent.as_mut();
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => return Some("SIGINT"),
-            _ = terminate.recv() => return Some("SIGTERM"),
-            _ = hangup.recv() => return Some("SIGHUP"),
-            () = self.stdio.ready(is_full) => {}
-            () = hub_turn(&mut self.hub) => {}
-            () = self.place.ready() => {}
-            happened = agent_happened(agent, has_route) => match happened {
-                Happened::Ended => return Some("the agent has ended"),
-                Happened::Changed => file_changed = true,
-                Happened::Route => {}
-            },
-            () = self.alarm.wait(timer) => {}
-        }
-        if file_changed {
-            self.look();
-        }
-        None
     }
 
     /// Takes in all that is there, lets the rules decide, and writes.
-    async fn pass(&mut self) {
-        if !self.is_full() {
+    fn pass(&mut self, happened: Happened) {
+        if happened.agent == Some(agent::Happened::Changed) {
+            self.look();
+        }
+        if happened.stdio && !self.is_full() {
             self.stdio.read();
         }
         self.read_lines();
-        // What lies behind an event in the same socket may take it back, so all is read before any is written.
-        poll_once(hub_turn(&mut self.hub)).await;
+        // What is asked does not wait for what else there is to do.
+        if let Some(hub) = &mut self.hub {
+            hub.flush();
+        }
         self.take_from_hub();
-        self.take_from_session();
+        if happened.session {
+            self.take_from_session();
+        }
         self.take_from_route();
         let now = Instant::now();
         if self.inbox.poll_timeout(now).is_some_and(|at| at <= now) {
@@ -415,28 +405,4 @@ impl Channel {
         // Only now the next channel may come: the socket's name goes last.
         drop(self.place);
     }
-}
-
-async fn agent_happened(agent: Option<&mut Agent>, has_route: bool) -> Happened {
-    match agent {
-        Some(agent) => agent.happened(has_route).await,
-        None => pending().await,
-    }
-}
-
-async fn hub_turn(hub: &mut Option<Connection>) {
-    match hub {
-        Some(hub) => hub.turn().await,
-        None => pending().await,
-    }
-}
-
-/// Lets a future do what it can do without waiting.
-async fn poll_once(future: impl Future<Output = ()>) {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        let _done_or_not = future.as_mut().poll(cx);
-        Poll::Ready(())
-    })
-    .await;
 }

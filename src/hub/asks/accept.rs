@@ -109,7 +109,7 @@ impl Asks {
         let question = || if let Phase::Asked { question } = &ask.phase { question.clone() } else { None };
         out.record(|with_text| {
             let [from, to] = [ask.link.asker, ask.link.asked].map(|tag| peers.sender(tag).to_owned());
-            let (question, timeout_ms) = (question().filter(|_| with_text), ask.left_ms(now));
+            let (question, timeout_ms) = (with_text.then(question).flatten(), ask.left_ms(now));
             Record { ask_id: id, from, to, what: Recorded::Accepted { kind: ask.kind, timeout_ms, question } }
         });
         out.watched(|| {

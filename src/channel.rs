@@ -20,6 +20,7 @@ mod sources;
 pub mod stdio;
 mod tool_calls;
 pub mod tools;
+mod wait;
 
 use std::io;
 use std::path::PathBuf;

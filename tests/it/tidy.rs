@@ -98,6 +98,7 @@ const LAYERS: &[Layer] = &[
             "channel",
             "object",
             "paths",
+            "ready",
             "fault",
             "runtime",
             "watched",

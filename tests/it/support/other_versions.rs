@@ -89,6 +89,7 @@ impl Other {
         let elsewhere = |path: &str| format!("path = \"{}/{path}", source.display());
         [
             (own, format!("version = \"{}\"", self.version())),
+            ("build = \"".to_owned(), format!("build = \"{}/", source.display())),
             ("path = \"src/".to_owned(), elsewhere("src/")),
             ("path = \"tests/".to_owned(), elsewhere("tests/")),
             ("name = \"relay-".to_owned(), format!("name = \"{}", self.file_name("relay-"))),

@@ -22,6 +22,6 @@ fn main() {
     let here = Path::new(&variable("CARGO_MANIFEST_DIR")).join("packaging/link");
     for program in PROGRAMS {
         let script = here.join(program).with_extension("ld");
-        println!("cargo::rustc-link-arg-bin={program}=-Wl,-T,{}", script.display());
+        println!("cargo::rustc-link-arg-bin={program}=-T{}", script.display());
     }
 }

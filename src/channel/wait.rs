@@ -35,7 +35,8 @@ impl Channel {
         let mut happened = Happened::default();
         let mut has_waited = false;
         loop {
-            // One that is on the list twice may have happened already, and is over.
+            // All are asked before anything is done: what the hub has said may take back what is to be shown. One that is on the
+            // list twice may have happened already, and is over.
             for source in woken.drain(..) {
                 let context = &mut Context::from_waker(&wakers[source as usize]);
                 match source {

@@ -1,6 +1,7 @@
 //! A channel leaves at once, whatever its hub does and whatever it waits for.
 //! (Without any hub: `channel_alone`; before and after the handshake: `mcp_wire`.)
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -66,5 +67,30 @@ fn a_hub_that_stands_still_holds_no_channel_also_not_in_the_middle_of_a_call() {
         stage.hub.signal(Signal::CONT);
         let observer = stage.session("observer");
         stage.wait_for_peers(&observer, <[_]>::is_empty);
+    }
+}
+
+#[test]
+fn a_client_that_never_stops_talking_neither_hides_the_hub_nor_holds_the_channel() {
+    let stage = Stage::new(&[]);
+    let web = stage.session("web");
+    let lines = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\"}\n".repeat(10_000);
+    for (way, tell) in &WAYS[1..] {
+        let talker = stage.session("talker");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    talker.send_raw(lines.as_bytes());
+                }
+            });
+            ask(&web, "talker", "Hm?", 60);
+            let shown = talker.event_within(Duration::from_secs(10));
+            tell(&talker);
+            let (status, _) = talker.wait();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!((shown.is_some(), status.code()), (true, Some(0)), "{way}");
+        });
+        stage.wait_for_peers(&web, <[_]>::is_empty);
     }
 }

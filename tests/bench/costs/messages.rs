@@ -12,6 +12,9 @@ const ASKS: usize = 2000;
 const AT_HUMAN_PACE: usize = 60;
 const PAIRS: usize = 8;
 const ASKS_OF_A_PAIR: usize = 200;
+const ASKS_OF_A_BUSY_PAIR: usize = 5000;
+/// How many asks of a busy pair are on their way at once.
+const WINDOW: usize = 4;
 const LISTENERS: usize = 100;
 const BROADCASTS: usize = 20;
 
@@ -32,6 +35,7 @@ pub fn measure() {
     println!("the hub: {} KiB (Rss)", kib(rooms[0].hub_pid(), "Rss:"));
     let [relay, null] = rooms;
     broadcasts(&mut [relay, null, Room::start(Via::SameCrates, 2)]);
+    busy_pairs(&mut [Via::Relay, Via::Null].map(|via| Room::start(via, PAIRS * 2)));
 }
 
 /// One pair of sessions asks and answers, after a pause each.
@@ -124,4 +128,33 @@ fn broadcasts(rooms: &mut [Room; 3]) {
     let names = ["relay", "null path", "same crates"].into_iter();
     let figures: Vec<(&str, f64)> = names.zip(times).map(|(name, mut times)| (name, times.percentile(50))).collect();
     print_row(&format!("a broadcast, until the last of {LISTENERS} has it"), &figures);
+}
+
+/// Pairs of sessions ask as much as they can, and nobody answers.
+fn busy_pairs(rooms: &mut [Room; 2]) {
+    let [relay, null] = rooms.each_mut().map(|room| {
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for (n, pair) in room.sessions.chunks_mut(2).enumerate() {
+                scope.spawn(move || busy_pair_asks(n, pair));
+            }
+        });
+        (PAIRS * ASKS_OF_A_BUSY_PAIR) as f64 / begun.elapsed().as_secs_f64()
+    });
+    let what = format!("{PAIRS} pairs, {WINDOW} asks on their way in each, a second");
+    print_row(&what, &[("relay", relay), ("null path", null)]);
+}
+
+fn busy_pair_asks(n: usize, pair: &mut [Session]) {
+    let [asker, asked] = pair else { panic!("a pair") };
+    let other = format!("s{}", n * 2 + 1);
+    for n in 0..ASKS_OF_A_BUSY_PAIR + WINDOW {
+        if n < ASKS_OF_A_BUSY_PAIR {
+            asker.ask(&other, &"x".repeat(200));
+        }
+        if n >= WINDOW {
+            asked.hear_message();
+            asker.hear();
+        }
+    }
 }

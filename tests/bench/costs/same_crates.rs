@@ -64,7 +64,14 @@ fn tell(stream: &UnixStream, message: &HubMessage) {
 #[derive(Default)]
 struct Hub {
     by_name: BTreeMap<String, Rc<UnixStream>>,
-    asks: BTreeMap<AskId, (String, RequestId)>,
+    asks: BTreeMap<AskId, OpenAsk>,
+}
+
+struct OpenAsk {
+    asker: String,
+    asked: String,
+    /// The reply's.
+    request: RequestId,
 }
 
 async fn hub(socket: &Path) {
@@ -79,9 +86,15 @@ async fn hub(socket: &Path) {
 
 async fn serve(stream: Rc<UnixStream>, hub: Rc<RefCell<Hub>>) {
     let (mut input, mut name) = (FrameBuffer::default(), None);
-    let mut room = vec![0; 64 * 1024];
-    while let Some(n) = read_once(&stream, &mut room).await {
-        input.push(&room[..n]);
+    while stream.readable().await.is_ok() {
+        // One for all connections: what each keeps is cold when many take turns.
+        let mut room = [0; 8192];
+        match stream.try_read(&mut room) {
+            Ok(0) => return,
+            Ok(n) => input.push(&room[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_) => return,
+        }
         while let Some(frame) = input.next_frame(FRAME_MAX_BYTES) {
             let frame = frame.unwrap();
             let Some(name) = &name else {
@@ -105,17 +118,15 @@ impl Hub {
             ClientMessage::Request(id, Request::Ask(ask)) => self.ask(name, stream, id, ask),
             ClientMessage::Request(id, Request::Broadcast(broadcast)) => self.broadcast(name, stream, id, &broadcast),
             ClientMessage::Request(id, Request::Reply(Reply { ask_id, text })) => {
-                let Some((asker, request)) = self.asks.get_mut(&ask_id) else { return };
-                *request = id;
+                let Some(ask) = self.asks.get_mut(&ask_id) else { return };
+                ask.request = id;
                 let reply = ReplyEvent { ask_id, from: PeerName::of_folder(name), by: tag(), text };
-                tell(&self.by_name[asker], &HubMessage::Event(Event::Reply(reply)));
+                tell(&self.by_name[&ask.asker], &HubMessage::Event(Event::Reply(reply)));
             }
             ClientMessage::Notice(Notice::Taken(Taken { ask_id, .. })) => {
-                let Some((_, request)) = self.asks.remove(&ask_id) else { return };
+                let Some(ask) = self.asks.remove(&ask_id) else { return };
                 let replied = Replied { ask_id, to: name.to_owned() };
-                // The other session of the pair.
-                let (_, asked) = self.by_name.iter().find(|(other, _)| *other != name).unwrap();
-                tell(asked, &HubMessage::Answer(request, Answer::Replied(replied)));
+                tell(&self.by_name[&ask.asked], &HubMessage::Answer(ask.request, Answer::Replied(replied)));
             }
             ClientMessage::Request(..) | ClientMessage::Notice(_) => {}
         }
@@ -153,7 +164,7 @@ impl Hub {
             chain: Chain::default(),
         };
         tell(&self.by_name[&to], &HubMessage::Event(Event::Asked(asked)));
-        self.asks.insert(ask_id, (name.to_owned(), id));
+        self.asks.insert(ask_id, OpenAsk { asker: name.to_owned(), asked: to.clone(), request: id });
         let accepted = Accepted {
             ask_id,
             to: PeerName::of_folder(&to),

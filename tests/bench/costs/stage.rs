@@ -1,6 +1,7 @@
 //! What the measurements share: sessions as their clients see them, over the relay or over the null path, and figures.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -57,7 +58,8 @@ impl Room {
                 command.args(["--limit", limit]);
             }
         }
-        let hub = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let log = File::create(directory.path().join("hub.log")).unwrap();
+        let hub = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut room = Self { via, hub, directory, sessions: Vec::new() };
         room.connect();
         room.grow(sessions);

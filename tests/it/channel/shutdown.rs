@@ -2,7 +2,7 @@
 //! (Without any hub: `channel_alone`; before and after the handshake: `mcp_wire`.)
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -70,17 +70,21 @@ fn a_hub_that_stands_still_holds_no_channel_also_not_in_the_middle_of_a_call() {
     }
 }
 
+/// How long a client talks at most: longer than anybody waits for its channel.
+const TALKS_FOR: Duration = Duration::from_secs(60);
+
 #[test]
 fn a_client_that_never_stops_talking_neither_hides_the_hub_nor_holds_the_channel() {
     let stage = Stage::new(&[]);
     let web = stage.session("web");
-    let lines = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\"}\n".repeat(10_000);
+    let lines = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n".repeat(10_000);
     for (way, tell) in &WAYS[1..] {
         let talker = stage.session("talker");
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
+                let end = Instant::now() + TALKS_FOR;
+                while !is_over.load(Ordering::Relaxed) && Instant::now() < end {
                     talker.send_raw(lines.as_bytes());
                 }
             });

@@ -31,7 +31,7 @@ mod slow_readers;
 mod source;
 mod traffic;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::net::UnixListener as StdListener;
@@ -39,6 +39,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use tokio::task::{unconstrained, yield_now};
 use tokio::time::sleep;
 
@@ -117,7 +118,8 @@ struct Daemon<'a> {
     hub: Hub,
     now: Instant,
     accepting: Accepting,
-    connections: BTreeMap<ConnId, Box<Connection>>,
+    /// Each message looks a dozen times into it: a tree of thousands would cost more than the rules.
+    connections: HashMap<ConnId, Box<Connection>>,
     totals: Bytes,
     /// What is read lies here, not with each connection, and not on the stack, all of which would be touched.
     read_room: Box<[MaybeUninit<u8>]>,
@@ -160,7 +162,7 @@ impl<'a> Daemon<'a> {
             hub,
             now,
             accepting: Accepting::new(acceptor, ready.waker(Source::Acceptor), connections),
-            connections: BTreeMap::new(),
+            connections: HashMap::new(),
             totals: Bytes::default(),
             read_room: Box::new_uninit_slice(READ_BYTES),
             to_read: VecDeque::new(),

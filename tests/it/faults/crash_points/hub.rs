@@ -105,6 +105,9 @@ impl Plan {
     }
 }
 
+/// Where a hub that is to live is armed: it passes no such point. Each hub that starts says so in the log.
+const NOWHERE: &str = "nowhere:1";
+
 /// A hub that is to die, by what its own log says.
 struct Victim<'a> {
     relay: &'a Installed,
@@ -112,7 +115,7 @@ struct Victim<'a> {
     environment: PathBuf,
     log: BufReader<fs::File>,
     /// Where the hub that is started next is to die.
-    next: Option<String>,
+    next: String,
 }
 
 impl<'a> Victim<'a> {
@@ -121,26 +124,25 @@ impl<'a> Victim<'a> {
         let log = directory.join("fault.log");
         fs::write(&log, "").unwrap();
         fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
+        let log = BufReader::new(fs::File::open(log).unwrap());
+        let mut victim = Self { relay, environment: directory.join("fault"), log, next: String::new() };
+        victim.arm(NOWHERE);
         relay.drop_in(&format!(
-            "EnvironmentFile=-%t/fault\nRestartSec=0\nWatchdogSec=2s\nExecStart=\nExecStart=\"{}\" --idle-timeout 300ms \
+            "EnvironmentFile=%t/fault\nRestartSec=0\nWatchdogSec=2s\nExecStart=\nExecStart=\"{}\" --idle-timeout 300ms \
              --limit rate=off --limit loop=off --limit queued_bytes=60000",
             relay.program("relay-hub").display()
         ));
-        let log = BufReader::new(fs::File::open(log).unwrap());
-        let mut victim = Self { relay, environment: directory.join("fault"), log, next: None };
-        victim.arm(None);
+        // One that was started before that is not armed.
+        relay.manager.systemctl("stop relay.service");
         victim
     }
 
     /// Says where the hub that is started next is to die.
-    fn arm(&mut self, next: Option<&str>) {
-        self.next = next.map(str::to_owned);
-        let lines = next.map_or_else(String::new, |name| {
-            let log = self.relay.manager.runtime_dir().join("fault.log");
-            format!("RELAY_FAULT={name}\nRELAY_FAULT_LOG={}\n", log.display())
-        });
+    fn arm(&mut self, name: &str) {
+        name.clone_into(&mut self.next);
+        let log = self.relay.manager.runtime_dir().join("fault.log");
         let new = self.environment.with_extension("new");
-        fs::write(&new, lines).unwrap();
+        fs::write(&new, format!("RELAY_FAULT={name}\nRELAY_FAULT_LOG={}\n", log.display())).unwrap();
         fs::rename(new, &self.environment).unwrap();
     }
 
@@ -153,14 +155,14 @@ impl<'a> Victim<'a> {
     }
 
     /// Waits until a hub has died at this point; the one after it is armed for `next`. Returns whether it did in time.
-    fn die(&mut self, name: &str, next: Option<&str>) -> bool {
+    ///
+    /// A hub that is armed for another point is killed once it has said so, and no other: one that is armed for this point
+    /// would die for nothing, and the next would not be armed for it.
+    fn die(&mut self, name: &str, next: &str) -> bool {
         let point = name.split(':').next().unwrap();
         let patience = Duration::from_secs(if SLOW.contains(&point) { 15 } else { 5 });
-        if self.next.as_deref() != Some(name) {
-            self.arm(Some(name));
-            // The hub that runs was not told.
-            let kill = ["--user", "kill", "-s", "KILL", "relay.service"];
-            self.relay.manager.command("systemctl").args(kill).output().unwrap();
+        if self.next != name {
+            self.arm(name);
         }
         let (mut since, mut provoked, mut hub) = (Instant::now(), Instant::now(), None);
         loop {
@@ -170,7 +172,10 @@ impl<'a> Victim<'a> {
                         self.arm(next);
                         (since, provoked, hub) = (Instant::now(), Instant::now(), Some(pid));
                     } else {
-                        // Started before it could be told: it would die at the last point again.
+                        // It was started before it could be told, or the one that was armed has ended elsewhere.
+                        if self.next != name {
+                            self.arm(name);
+                        }
                         let _has_died = kill_process(pid, Signal::KILL);
                     }
                 }
@@ -228,7 +233,7 @@ fn kill_quietly(victim: &mut Victim<'_>, plan: &Mutex<Plan>) {
         let end = End(&over);
         for point in QUIET {
             let name = format!("{point}:1");
-            let killed = (0..ATTEMPTS).any(|_| victim.die(&name, None));
+            let killed = (0..ATTEMPTS).any(|_| victim.die(&name, NOWHERE));
             assert!(killed, "an idle hub did not come to {point}");
             plan.lock().unwrap().count(point);
         }
@@ -253,7 +258,7 @@ fn kill_hubs(victim: &mut Victim<'_>, plan: &Mutex<Plan>, clock: &Clock) {
     for n in 1.. {
         let Some((point, name, attempts)) = next else { break };
         next = if n < KILLS_A_RECORD { take(plan, &mut chance) } else { None };
-        let killed = victim.die(&name, next.as_ref().map(|(_, name, _)| name.as_str()));
+        let killed = victim.die(&name, next.as_ref().map_or(NOWHERE, |(_, name, _)| name));
         let mut plan = plan.lock().unwrap();
         match killed {
             true => plan.count(&point),

@@ -110,7 +110,7 @@ pub fn outcome(outcome: &Outcome) -> Option<Message> {
                 AskKind::Ask => (ask_failure(&from, id, how), "ask_id"),
                 AskKind::Tell => (tell_failure(&from, id, how), "tell_id"),
             };
-            let state = state_name(*state);
+            let state = state.name();
             let mut facts: Vec<Fact<'_>> = vec![("from", &from), (id_key, &id), ("code", code), ("state", &state)];
             if let Some(seconds) = unreachable_s {
                 facts.push(("unreachable_s", seconds));
@@ -191,16 +191,6 @@ pub fn text_dropped(of: &Message) -> Message {
 pub fn overflow(dropped: u64) -> Message {
     let content = format!("{dropped} further messages were dropped, because too many wait for this session.");
     message(content, "overflow", None, &[("dropped", &dropped)])
-}
-
-/// Returns the state's name on the wire.
-pub fn state_name(state: AskState) -> &'static str {
-    match state {
-        AskState::Accepted => "accepted",
-        AskState::Held => "held",
-        AskState::HandedOver => "handed_over",
-        AskState::Shown => "shown",
-    }
 }
 
 type Fact<'a> = (&'static str, &'a dyn std::fmt::Display);

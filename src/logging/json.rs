@@ -11,6 +11,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 
+/// The room of a line: most fit, so that it does not grow piece by piece.
+const LINE_BYTES: usize = 512;
+
 /// Writes each event with one call: its time in UTC, its level, its message and fields, and the part of the program that
 /// logged it.
 pub(super) struct JsonLines<W>(pub(super) W);
@@ -22,7 +25,8 @@ where
 {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Line(b"{".to_vec());
+        let mut line = Line(Vec::with_capacity(LINE_BYTES));
+        line.0.push(b'{');
         line.add("timestamp", &Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true));
         line.add("level", metadata.level().as_str());
         event.record(&mut line);
@@ -50,7 +54,7 @@ impl Line {
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field.name(), &format!("{value:?}"));
+        self.add(field.name(), &format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -35,6 +35,16 @@ pub enum AskState {
 }
 
 impl AskState {
+    /// Returns its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Held => "held",
+            Self::HandedOver => "handed_over",
+            Self::Shown => "shown",
+        }
+    }
+
     /// Returns how far an ask came, for people and models: what it was, where nothing more is known. `to`: whose session.
     pub fn told(self, to: &str) -> String {
         match self {
@@ -74,4 +84,43 @@ pub enum AskOutcome {
     Withdrawn,
     /// It was answered, and nobody here knows whether its asker, on another machine, has the reply.
     Unconfirmed,
+}
+
+impl AskOutcome {
+    /// Returns its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reply => "reply",
+            Self::Shown => "shown",
+            Self::HandedOver => "handed_over",
+            Self::Timeout => "timeout",
+            Self::PeerGone => "peer_gone",
+            Self::Withdrawn => "withdrawn",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_on_the_wire() {
+        let outcomes = [
+            AskOutcome::Reply,
+            AskOutcome::Shown,
+            AskOutcome::HandedOver,
+            AskOutcome::Timeout,
+            AskOutcome::PeerGone,
+            AskOutcome::Withdrawn,
+            AskOutcome::Unconfirmed,
+        ];
+        let outcomes = outcomes.map(|outcome| (outcome.name(), serde_json::json!(outcome)));
+        let states = [AskState::Accepted, AskState::Held, AskState::HandedOver, AskState::Shown];
+        let states = states.map(|state| (state.name(), serde_json::json!(state)));
+        for (name, wire) in outcomes.into_iter().chain(states) {
+            assert_eq!(wire, name);
+        }
+    }
 }

@@ -95,22 +95,17 @@ impl Hub {
     /// polled.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.clock = Some(now);
-        let is_open = self.connections.is_open(input.conn());
-        match input {
-            Input::Connected { conn } => self.handle_connected(now, conn),
-            Input::ProcessEnded { conn } => {
+        match (self.connections.find(input.conn()), input) {
+            (_, Input::Connected { conn }) => self.handle_connected(now, conn),
+            (_, Input::ProcessEnded { conn }) => {
                 self.connections.lost_client(conn).into_iter().for_each(|tag| self.leave(now, tag));
             }
-            Input::Received { conn, message } if is_open => self.handle_message(now, conn, message),
-            Input::Malformed { conn, error } if is_open => self.handle_malformed(now, conn, &error),
-            Input::Disconnected { conn } if is_open => self.lose(now, conn),
-            Input::Congested { conn } if is_open => self.asks.pending_mut().handle_congested(conn),
-            Input::Drained { conn } if is_open => self.asks.pending_mut().handle_drained(conn),
-            Input::Received { .. }
-            | Input::Malformed { .. }
-            | Input::Disconnected { .. }
-            | Input::Congested { .. }
-            | Input::Drained { .. } => {}
+            (Some(open), Input::Received { conn, message }) => self.handle_message(now, conn, open.client, message),
+            (Some(_), Input::Malformed { conn, error }) => self.handle_malformed(now, conn, &error),
+            (Some(_), Input::Disconnected { conn }) => self.lose(now, conn),
+            (Some(_), Input::Congested { conn }) => self.asks.pending_mut().handle_congested(conn),
+            (Some(_), Input::Drained { conn }) => self.asks.pending_mut().handle_drained(conn),
+            (None, _) => {}
         }
     }
 
@@ -255,8 +250,8 @@ impl Hub {
         }
     }
 
-    fn handle_message(&mut self, now: Instant, conn: ConnId, message: ClientMessage) {
-        match (message, self.connections.client(conn)) {
+    fn handle_message(&mut self, now: Instant, conn: ConnId, client: Option<ClientTag>, message: ClientMessage) {
+        match (message, client) {
             (ClientMessage::Request(id, Request::Hello(hello)), None) => self.handle_hello(now, conn, id, *hello),
             (ClientMessage::Notice(Notice::Bye), None) => self.close(now, conn, CloseReason::Bye),
             (ClientMessage::Request(id, request), None) => {

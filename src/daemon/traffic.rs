@@ -62,8 +62,10 @@ impl Daemon<'_> {
             if self.has_effects || frames >= FRAMES_PORTION {
                 return self.will_read(conn);
             }
-            let limit = if self.hub.has_greeted(conn) { FRAME_MAX_BYTES } else { HELLO_MAX_BYTES };
             let Some(connection) = self.connections.get_mut(&conn) else { return };
+            // Of what is shorter than the shorter limit nothing depends on which it is.
+            let may_be_long = connection.bytes().unread >= HELLO_MAX_BYTES;
+            let limit = if may_be_long && self.hub.has_greeted(conn) { FRAME_MAX_BYTES } else { HELLO_MAX_BYTES };
             if let Some(next) = connection.next_message(self.now, limit) {
                 frames += 1;
                 self.handle_frame(conn, next);

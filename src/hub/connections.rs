@@ -13,10 +13,17 @@ pub const HELLO_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+/// An open connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    /// Whose it is, once it has said hello.
+    pub(super) client: Option<ClientTag>,
+}
+
 /// The open connections, and the lost ones whose client is waited for.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
-    open: BTreeMap<ConnId, Option<ClientTag>>,
+    open: BTreeMap<ConnId, Open>,
     silent: Deadlines<ConnId>,
     /// At most one of each client.
     lost: BTreeMap<ClientTag, ConnId>,
@@ -30,21 +37,21 @@ impl Connections {
 
     /// Adds a connection without a hello.
     pub(super) fn insert(&mut self, now: Instant, conn: ConnId) {
-        self.open.insert(conn, None);
+        self.open.insert(conn, Open { client: None });
         self.silent.set(conn, now + HELLO_WAIT);
     }
 
     /// Records whose a connection is, and that this client is not waited for any more.
     pub(super) fn set_client(&mut self, conn: ConnId, tag: ClientTag) {
         self.silent.clear(&conn);
-        self.open.insert(conn, Some(tag));
+        self.open.insert(conn, Open { client: Some(tag) });
         self.lost.remove(&tag);
     }
 
     /// Removes a connection, and returns whose it was.
     pub(super) fn remove(&mut self, conn: ConnId) -> Option<ClientTag> {
         self.silent.clear(&conn);
-        self.open.remove(&conn).flatten()
+        self.open.remove(&conn)?.client
     }
 
     /// Records that a client's last connection was this one, until the client is back or forgotten.
@@ -62,14 +69,14 @@ impl Connections {
         self.lost.iter().find(|(_, lost)| **lost == conn).map(|(tag, _)| *tag)
     }
 
-    /// Returns whether a connection is open.
-    pub(super) fn is_open(&self, conn: ConnId) -> bool {
-        self.open.contains_key(&conn)
+    /// Returns an open connection.
+    pub(super) fn find(&self, conn: ConnId) -> Option<Open> {
+        self.open.get(&conn).copied()
     }
 
     /// Returns whose an open connection is.
     pub(super) fn client(&self, conn: ConnId) -> Option<ClientTag> {
-        self.open.get(&conn).copied().flatten()
+        self.find(conn)?.client
     }
 
     /// Returns how many connections are open.

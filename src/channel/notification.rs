@@ -110,7 +110,7 @@ pub fn outcome(outcome: &Outcome) -> Option<Message> {
                 AskKind::Ask => (ask_failure(&from, id, how), "ask_id"),
                 AskKind::Tell => (tell_failure(&from, id, how), "tell_id"),
             };
-            let state = state.name();
+            let state = state.as_str();
             let mut facts: Vec<Fact<'_>> = vec![("from", &from), (id_key, &id), ("code", code), ("state", &state)];
             if let Some(seconds) = unreachable_s {
                 facts.push(("unreachable_s", seconds));

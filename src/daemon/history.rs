@@ -115,7 +115,7 @@ fn write(at_ms: u64, Record { ask_id, from, to, what }: &Record) {
             }
         }
         Recorded::Ended { outcome, state, duration_ms, reply } => {
-            let (outcome, state) = (outcome.name(), state.name());
+            let (outcome, state) = (outcome.as_str(), state.as_str());
             tracing::info!(target: TARGET, at_ms, %ask_id, from, to, outcome, state, duration_ms, "outcome");
             if let Some(reply) = reply {
                 tracing::info!(target: TEXT_TARGET, at_ms, %ask_id, reply, "reply");

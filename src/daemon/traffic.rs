@@ -63,7 +63,7 @@ impl Daemon<'_> {
                 return self.will_read(conn);
             }
             let Some(connection) = self.connections.get_mut(&conn) else { return };
-            // Of what is shorter than the shorter limit nothing depends on which it is.
+            // Both limits treat alike what is shorter than the shorter one: whose the connection is need not be looked up.
             let may_be_long = connection.bytes().unread >= HELLO_MAX_BYTES;
             let limit = if may_be_long && self.hub.has_greeted(conn) { FRAME_MAX_BYTES } else { HELLO_MAX_BYTES };
             if let Some(next) = connection.next_message(self.now, limit) {

@@ -15,7 +15,7 @@ pub struct ConnId(pub u64);
 
 /// An open connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Open {
+pub(super) struct OpenConnection {
     /// Whose it is, once it has said hello.
     pub(super) client: Option<ClientTag>,
 }
@@ -23,7 +23,7 @@ pub(super) struct Open {
 /// The open connections, and the lost ones whose client is waited for.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
-    open: BTreeMap<ConnId, Open>,
+    open: BTreeMap<ConnId, OpenConnection>,
     silent: Deadlines<ConnId>,
     /// At most one of each client.
     lost: BTreeMap<ClientTag, ConnId>,
@@ -37,14 +37,14 @@ impl Connections {
 
     /// Adds a connection without a hello.
     pub(super) fn insert(&mut self, now: Instant, conn: ConnId) {
-        self.open.insert(conn, Open { client: None });
+        self.open.insert(conn, OpenConnection { client: None });
         self.silent.set(conn, now + HELLO_WAIT);
     }
 
     /// Records whose a connection is, and that this client is not waited for any more.
     pub(super) fn set_client(&mut self, conn: ConnId, tag: ClientTag) {
         self.silent.clear(&conn);
-        self.open.insert(conn, Open { client: Some(tag) });
+        self.open.insert(conn, OpenConnection { client: Some(tag) });
         self.lost.remove(&tag);
     }
 
@@ -70,7 +70,7 @@ impl Connections {
     }
 
     /// Returns an open connection.
-    pub(super) fn find(&self, conn: ConnId) -> Option<Open> {
+    pub(super) fn find(&self, conn: ConnId) -> Option<OpenConnection> {
         self.open.get(&conn).copied()
     }
 

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 
 /// The room of a line: most fit, so that it does not grow piece by piece.
-const LINE_BYTES: usize = 512;
+const LINE_ROOM: usize = 512;
 
 /// Writes each event with one call: its time in UTC, its level, its message and fields, and the part of the program that
 /// logged it.
@@ -25,7 +25,7 @@ where
 {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Line(Vec::with_capacity(LINE_BYTES));
+        let mut line = Line(Vec::with_capacity(LINE_ROOM));
         line.0.push(b'{');
         line.add("timestamp", &Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true));
         line.add("level", metadata.level().as_str());

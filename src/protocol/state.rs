@@ -36,7 +36,7 @@ pub enum AskState {
 
 impl AskState {
     /// Returns its name on the wire.
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Held => "held",
@@ -88,7 +88,7 @@ pub enum AskOutcome {
 
 impl AskOutcome {
     /// Returns its name on the wire.
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reply => "reply",
             Self::Shown => "shown",
@@ -116,9 +116,9 @@ mod tests {
             AskOutcome::Withdrawn,
             AskOutcome::Unconfirmed,
         ];
-        let outcomes = outcomes.map(|outcome| (outcome.name(), serde_json::json!(outcome)));
+        let outcomes = outcomes.map(|outcome| (outcome.as_str(), serde_json::json!(outcome)));
         let states = [AskState::Accepted, AskState::Held, AskState::HandedOver, AskState::Shown];
-        let states = states.map(|state| (state.name(), serde_json::json!(state)));
+        let states = states.map(|state| (state.as_str(), serde_json::json!(state)));
         for (name, wire) in outcomes.into_iter().chain(states) {
             assert_eq!(wire, name);
         }

@@ -144,6 +144,8 @@ class Codex(Client):
     dialog = ("exec_command", {"cmd": "touch /etc/new", "sandbox_permissions": "require_escalated", "justification": "a file"})
     leave = "/quit"
     wakes_by = "turn"
+    # It confirms a message after it has asked its model.
+    known_by_then = ["was shown", "was delivered"]
     ends_with_terminal = False
 
     def prepare(self):

@@ -5,14 +5,14 @@ import json, os, resource, socket, subprocess, sys
 def floor(name, benchmark):
     """Returns the commands of the hub and of a session of a floor for a socket, and that its sessions do not speak MCP from the start."""
     program = os.path.abspath(benchmark)
-    return (lambda socket: [program, name + "-hub", socket]), (lambda socket: [program, name + "-session", socket]), False
+    return (lambda path: [program, name + "-hub", path]), (lambda path: [program, name + "-session", path]), False
 
 
 def relay(folder):
     """Returns the commands of the hub and of a session for a socket, and that sessions speak MCP from the start."""
     folder = os.path.abspath(folder)
     hub = [folder + "/relay-hub", "--limit", "rate=off", "--limit", "loop=off", "--limit", "open_asks=100000", "--limit", "connections=20000"]
-    return (lambda socket: hub + ["--socket", socket]), (lambda socket: [folder + "/relay-channel"]), True
+    return (lambda path: hub + ["--socket", path]), (lambda path: [folder + "/relay-channel"]), True
 
 
 class Session:

@@ -130,6 +130,18 @@ fn a_first_frame_is_small_until_a_hello_was_accepted() {
 }
 
 #[test]
+fn a_frame_of_a_client_may_be_longer_than_a_hello() {
+    let hub = HubProcess::start(&[]);
+    let (mut pair, mut client) = (Pair::of(&hub), hub.session("long"));
+    // As long as a hello may be, and not finished: the hub has read it when the others have talked.
+    client.write(&vec![b' '; 16 * 1024]).unwrap();
+    pair.talk();
+    client.say(&json!({"type": "peers", "id": 7}));
+    let answer = client.hear();
+    assert_eq!((&answer["type"], &answer["id"]), (&json!("peers"), &json!(7)));
+}
+
+#[test]
 fn frames_that_never_end_are_given_up_oldest_first_and_others_go_on() {
     let hub = HubProcess::start(&[]);
     let mut pair = Pair::of(&hub);

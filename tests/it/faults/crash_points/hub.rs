@@ -105,7 +105,7 @@ impl Plan {
     }
 }
 
-/// Where a hub that is to live is armed: it passes no such point. Each hub that starts says so in the log.
+/// Where a hub that is to live is armed: it passes no such point, but says in the log that it runs, as every hub does.
 const NOWHERE: &str = "nowhere:1";
 
 /// A hub that is to die, by what its own log says.
@@ -114,6 +114,8 @@ struct Victim<'a> {
     /// Where the service manager reads the hub's environment, and where the hub writes.
     environment: PathBuf,
     log: BufReader<fs::File>,
+    /// The line of the log that is being written.
+    line: String,
     /// Where the hub that is started next is to die.
     next: String,
 }
@@ -125,7 +127,8 @@ impl<'a> Victim<'a> {
         fs::write(&log, "").unwrap();
         fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
         let log = BufReader::new(fs::File::open(log).unwrap());
-        let mut victim = Self { relay, environment: directory.join("fault"), log, next: String::new() };
+        let mut victim =
+            Self { relay, environment: directory.join("fault"), log, line: String::new(), next: String::new() };
         victim.arm(NOWHERE);
         relay.drop_in(&format!(
             "EnvironmentFile=%t/fault\nRestartSec=0\nWatchdogSec=2s\nExecStart=\nExecStart=\"{}\" --idle-timeout 300ms \
@@ -139,6 +142,9 @@ impl<'a> Victim<'a> {
 
     /// Says where the hub that is started next is to die.
     fn arm(&mut self, name: &str) {
+        if self.next == name {
+            return;
+        }
         name.clone_into(&mut self.next);
         let log = self.relay.manager.runtime_dir().join("fault.log");
         let new = self.environment.with_extension("new");
@@ -148,35 +154,40 @@ impl<'a> Victim<'a> {
 
     /// Returns the next line of the log: what, which point, which process.
     fn line(&mut self) -> Option<(String, String, Pid)> {
-        let mut line = String::new();
-        self.log.read_line(&mut line).unwrap();
+        self.log.read_line(&mut self.line).unwrap();
+        if !self.line.ends_with('\n') {
+            return None;
+        }
+        let line = std::mem::take(&mut self.line);
         let [what, name, pid] = line.split_ascii_whitespace().collect::<Vec<_>>()[..] else { return None };
         Some((what.to_owned(), name.to_owned(), Pid::from_raw(pid.parse().unwrap()).unwrap()))
     }
 
     /// Waits until a hub has died at this point; the one after it is armed for `next`. Returns whether it did in time.
     ///
-    /// A hub that is armed for another point is killed once it has said so, and no other: one that is armed for this point
-    /// would die for nothing, and the next would not be armed for it.
+    /// Before the time is up only a hub is killed that has said that it is armed for another point: one that is armed for
+    /// this one would die for nothing, and the next would not be armed for it.
     fn die(&mut self, name: &str, next: &str) -> bool {
         let point = name.split(':').next().unwrap();
         let patience = Duration::from_secs(if SLOW.contains(&point) { 15 } else { 5 });
-        if self.next != name {
-            self.arm(name);
-        }
-        let (mut since, mut provoked, mut hub) = (Instant::now(), Instant::now(), None);
+        self.arm(name);
+        let (mut since, mut provoked) = (Instant::now(), Instant::now());
+        let (mut was_armed, mut hub) = (false, None);
         loop {
             match self.line() {
                 Some((what, armed, pid)) if what == "armed" => {
                     if armed == name {
                         self.arm(next);
-                        (since, provoked, hub) = (Instant::now(), Instant::now(), Some(pid));
+                        // Hubs that end elsewhere again and again do not prolong the time.
+                        if !was_armed {
+                            (since, was_armed) = (Instant::now(), true);
+                        }
+                        (provoked, hub) = (Instant::now(), Some(pid));
                     } else {
                         // It was started before it could be told, or the one that was armed has ended elsewhere.
-                        if self.next != name {
-                            self.arm(name);
-                        }
-                        let _has_died = kill_process(pid, Signal::KILL);
+                        self.arm(name);
+                        hub = None;
+                        kill_hub(pid, Signal::KILL);
                     }
                 }
                 Some((_, killed, pid)) => {
@@ -186,8 +197,9 @@ impl<'a> Victim<'a> {
                     }
                 }
                 None if since.elapsed() > patience => {
+                    self.arm(next);
                     if let Some(hub) = hub {
-                        let _has_died = kill_process(hub, Signal::KILL);
+                        kill_hub(hub, Signal::KILL);
                     }
                     return false;
                 }
@@ -203,10 +215,17 @@ impl<'a> Victim<'a> {
     }
 }
 
+/// Sends a hub a signal. One that has ended by itself has said so long ago, and its id may be another process's by now.
+fn kill_hub(pid: Pid, signal: Signal) {
+    if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "relay-hub\n") {
+        let _has_died = kill_process(pid, signal);
+    }
+}
+
 /// Brings the hub to points that no client brings it to.
 fn provoke(relay: &Installed, point: &str, hub: Pid) {
     if point == "leave" {
-        let _has_died = kill_process(hub, Signal::TERM);
+        kill_hub(hub, Signal::TERM);
     } else if point == "replaced" {
         relay.manager.install_programs(&[env!("CARGO_BIN_EXE_relay-hub")]);
         let _pending = relay.connect();

@@ -227,7 +227,7 @@ impl Agent {
     /// Returns the words by which a model calls this tool of ours.
     pub fn tool(&self, name: &str) -> String {
         let hint = self.kind.tool_hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        format!("{}{name}{hint}", self.kind.tool_prefix())
+        [self.kind.tool_prefix(), name, &hint].concat()
     }
 
     /// Returns whether the agent's process is stopped, so that nothing reaches anybody.

@@ -231,7 +231,9 @@ impl MachineName {
 
 impl Serialize for ClientTag {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:016x}", self.0))
+        // The first digits of the alphabet are the hexadecimal ones. Not formatted: a tag is in the answer to every ask.
+        let text: [u8; 16] = std::array::from_fn(|digit| ALPHABET[(self.0 >> (4 * (15 - digit))) as usize & 15]);
+        serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -364,6 +366,16 @@ mod tests {
         assert_eq!(AskId::of_broadcast(broadcast, a), AskId::of_broadcast(broadcast, a));
         assert_ne!(AskId::of_broadcast(broadcast, a), AskId::of_broadcast(broadcast, b));
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_tag_is_written_as_the_address_has_it() {
+        for bits in [0, 7, 0x0123_4567_89ab_cdef, u64::MAX] {
+            let tag = ClientTag(bits);
+            let json = serde_json::to_string(&tag).unwrap();
+            assert_eq!(json, format!("\"{}\"", &tag.address()[1..]));
+            assert_eq!(serde_json::from_str::<ClientTag>(&json).unwrap(), tag);
+        }
     }
 
     #[test]

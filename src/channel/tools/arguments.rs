@@ -197,12 +197,15 @@ impl Arguments<'_> {
     }
 
     fn timeout(&mut self, argument: &str) -> Result<Duration, Refusal> {
-        let wanted = format!("a whole number of seconds from 1 to {TIMEOUT_MAX_S}; without it, {TIMEOUT_DEFAULT_S}");
         let seconds = match self.given.remove(argument) {
             None | Some(Value::Null) => TIMEOUT_DEFAULT_S,
             Some(value) => {
                 let seconds = value.as_u64().filter(|seconds| (1..=TIMEOUT_MAX_S).contains(seconds));
-                seconds.ok_or_else(|| self.bad(argument, &format!("is {}", shown(&value)), &wanted))?
+                seconds.ok_or_else(|| {
+                    let range = format!("a whole number of seconds from 1 to {TIMEOUT_MAX_S}");
+                    let wanted = format!("{range}; without it, {TIMEOUT_DEFAULT_S}");
+                    self.bad(argument, &format!("is {}", shown(&value)), &wanted)
+                })?
             }
         };
         Ok(Duration::from_secs(seconds))

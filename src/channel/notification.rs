@@ -34,9 +34,10 @@ impl Message {
     }
 
     /// Says which other machine the message is from, where it is: the name of a session there has the machine's behind it.
-    fn on_machine_of(mut self, from: &str) -> Self {
-        if let Some((_, machine)) = from.rsplit_once('@') {
-            self.meta.insert("machine", machine.to_owned());
+    fn on_its_machine(mut self) -> Self {
+        let machine = self.meta.get("from").and_then(|from| from.rsplit_once('@'));
+        if let Some(machine) = machine.map(|(_, machine)| machine.to_owned()) {
+            self.meta.insert("machine", machine);
         }
         self
     }
@@ -53,11 +54,20 @@ pub fn ask(event: &Asked, reply_tool: &str) -> Message {
     let (from, ask_id) = (neutralise::line(&event.from), event.ask_id.to_string());
     let (question, whose) = (neutralise::text(&event.question), of_whom(&from));
     // Joined, not formatted: nothing else on the way of an ask needs the formatter's code.
-    let how = [" To answer, call the tool ", reply_tool, " with ask_id \"", &ask_id, "\" and your text.)"].concat();
-    let content = [&*question, "\n\n(", &whose, &how].concat();
+    let content = [
+        &*question,
+        "\n\n(",
+        &whose,
+        " To answer, call the tool ",
+        reply_tool,
+        " with ask_id \"",
+        &ask_id,
+        "\" and your text.)",
+    ]
+    .concat();
     let timeout_s = event.timeout_ms.div_ceil(1000).to_string();
-    message(content, "ask", event.broadcast_id, [("from", from.clone()), ("ask_id", ask_id), ("timeout_s", timeout_s)])
-        .on_machine_of(&from)
+    message(content, "ask", event.broadcast_id, [("from", from), ("ask_id", ask_id), ("timeout_s", timeout_s)])
+        .on_its_machine()
 }
 
 /// Shows what another session tells.
@@ -68,8 +78,7 @@ pub fn tell(event: &Told) -> Message {
         neutralise::text(&event.text),
         of_whom(&from)
     );
-    message(content, "tell", None, [("from", from.clone()), ("tell_id", event.tell_id.to_string())])
-        .on_machine_of(&from)
+    message(content, "tell", None, [("from", from), ("tell_id", event.tell_id.to_string())]).on_its_machine()
 }
 
 /// Returns what must stand under whatever another session says.
@@ -86,8 +95,8 @@ pub fn outcome(outcome: &Outcome) -> Option<Message> {
     match &outcome.end {
         End::Reply { from, text } => {
             let from = neutralise::line(from.as_str());
-            let facts = [("from", from.clone()), ("ask_id", id.to_string())];
-            Some(message(neutralise::text(text), "reply", broadcast_id, facts).on_machine_of(&from))
+            let facts = [("from", from), ("ask_id", id.to_string())];
+            Some(message(neutralise::text(text), "reply", broadcast_id, facts).on_its_machine())
         }
         End::Arrived { .. } => None,
         End::Failed { code, state, waiting_for, unreachable_s } => {
@@ -103,13 +112,13 @@ pub fn outcome(outcome: &Outcome) -> Option<Message> {
                 AskKind::Tell => (tell_failure(&from, id, how), "tell_id"),
             };
             let told = [
-                ("from", from.clone()),
+                ("from", from),
                 (id_key, id.to_string()),
                 ("code", code.to_string()),
                 ("state", state.as_str().to_owned()),
             ];
             let facts = told.into_iter().chain(unreachable_s.map(|seconds| ("unreachable_s", seconds.to_string())));
-            Some(message(content, "failed", broadcast_id, facts).on_machine_of(&from))
+            Some(message(content, "failed", broadcast_id, facts).on_its_machine())
         }
     }
 }
